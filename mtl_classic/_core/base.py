@@ -1,0 +1,224 @@
+"""What every multi-task estimator shares: the door of fit, and all predictions from one method, the scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from mtl_classic._core.losses import prior_scores, task_loss
+from mtl_classic._core.targets import Classes, Targets, encode_targets
+from mtl_classic._core.tasks import Task, resolve_tasks
+from mtl_classic._core.validation import (
+    Table,
+    align_columns,
+    as_table,
+    check_sample_weight,
+    n_rows,
+    register_columns,
+    resolve_roles,
+)
+
+__all__ = ["FitInput", "MultiTaskEstimator", "group_codes", "scores_frame"]
+
+Floats = npt.NDArray[np.float64]
+Scores = dict[str, Floats]
+
+
+@dataclass(frozen=True)
+class FitInput:
+    """Checked input of a fit."""
+
+    X: Table
+    targets: Targets
+    weights: Floats | None
+
+
+class MultiTaskEstimator(BaseEstimator):
+    """Base of all multi-task estimators.
+
+    A subclass implements ``fit``, which starts with `_start_fit`, and ``_scores``, which returns for each task an array
+    of shape (n,), or (n, n_classes) for multiclass tasks. Everything that a user calls to predict follows from it.
+    """
+
+    tasks_: tuple[Task, ...]
+    classes_map_: Classes
+    roles_: dict[str, str | None]
+
+    def _start_fit(self, X: Any, Y: Any, sample_weight: Any = None) -> FitInput:
+        """Validate once; learn tasks, classes, roles, columns and priors."""
+        if Y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+        X = as_table(X)
+        n = n_rows(X)
+        tasks = resolve_tasks(getattr(self, "tasks", None), Y)
+        if n == 0:
+            raise ValueError(f"Found array with 0 sample(s) (shape={X.shape}) while a minimum of 1 is required: nothing to fit.")
+        targets = encode_targets(Y, tasks, on_conflict=getattr(self, "on_conflict", "raise"))
+        if len(targets) != n:
+            raise ValueError(f"X has {n} rows, but Y has {len(targets)}; expected the same number (inconsistent numbers of samples).")
+        weights = check_sample_weight(sample_weight, tasks, n)
+        self.roles_ = resolve_roles(X, **{role: getattr(self, role, None) for role in ("user", "item", "time", "query")})
+        register_columns(self, X)
+        self.tasks_, self.classes_map_, self.form_ = targets.tasks, targets.classes, targets.form
+        self.priors_ = {task.name: prior_scores(task.kind, targets.view(task.name), self._n_classes(task)) for task in tasks}
+        if len(tasks) == 1 and tasks[0].is_classification and self.classes_map_[tasks[0].name] is not None:
+            self.classes_ = self.classes_map_[tasks[0].name]
+        elif hasattr(self, "classes_"):
+            del self.classes_
+        return FitInput(X, targets, weights)
+
+    def _n_classes(self, task: Task) -> int:
+        classes = self.classes_map_[task.name]
+        return 0 if classes is None else len(classes)
+
+    def _start_predict(self, X: Any) -> Table:
+        check_is_fitted(self)
+        return align_columns(self, as_table(X))
+
+    def _scores(self, X: Table, space: str) -> Scores:
+        raise TypeError(f"{type(self).__name__} must implement _scores.")
+
+    def predict_scores(self, X: Any, space: str = "entire") -> pd.DataFrame:
+        """Scores of all tasks: what a recommender sorts by.
+
+        Parameters
+        ----------
+        X : table of shape (n, n_features)
+        space : {"entire", "conditional"}, default="entire"
+            Whether a funnel child speaks of all rows, or of those whose parent is positive.
+
+        Returns
+        -------
+        DataFrame of float64 with n rows
+            P(positive) of binary tasks, ``task=class`` columns of multiclass tasks, the mean of regression and count
+            tasks, the score of ranking tasks. The index is X's.
+        """
+        if space not in ("entire", "conditional"):
+            raise ValueError(f'space must be "entire" or "conditional", got {space!r}.')
+        table = self._start_predict(X)
+        index = X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(n_rows(table))
+        return scores_frame(self._scores(table, space), self.tasks_, self.classes_map_, index)
+
+    def decision_function(self, X: Any) -> Any:
+        """The scores, under the name that ``Pipeline`` and ``GridSearchCV`` hand through.
+
+        A DataFrame like that of `predict_scores`; scikit-learn's single-output form for a model fitted with 1-D Y.
+        """
+        if not self.form_.is_1d:
+            return self.predict_scores(X)
+        scores = self._scores(self._start_predict(X), "entire")[self.tasks_[0].name]
+        return scores
+
+    def predict(self, X: Any) -> Any:
+        """Labels of all tasks.
+
+        Returns
+        -------
+        DataFrame, or ndarray of shape (n, n_tasks) or (n,)
+            A frame with the tasks as columns and X's index if Y was a frame at fit, 1-D if Y was; an array of dtype
+            object where classes and numbers are mixed. Classes for binary and multiclass tasks, means and scores else.
+        """
+        table = self._start_predict(X)
+        scores = self._scores(table, "entire")
+        columns = {task.name: self._labels(task, scores[task.name]) for task in self.tasks_}
+        if self.form_.is_1d:
+            return columns[self.tasks_[0].name]
+        if self.form_.is_frame:
+            return pd.DataFrame(columns, index=X.index if isinstance(X, pd.DataFrame) else None)
+        if len({task.is_classification for task in self.tasks_}) > 1:
+            return np.column_stack([column.astype(object) for column in columns.values()])
+        return np.column_stack(list(columns.values()))
+
+    def predict_proba(self, X: Any) -> Any:
+        """Class probabilities, in scikit-learn's multi-output form.
+
+        Returns
+        -------
+        list of ndarray of shape (n, n_classes)
+            One array per classification task, in the order of the tasks; the array itself if Y was 1-D.
+        """
+        classification = [task for task in self.tasks_ if task.is_classification]
+        if not classification:
+            raise AttributeError(f"predict_proba needs a classification task; the tasks are {', '.join(t.name for t in self.tasks_)}.")
+        scores = self._scores(self._start_predict(X), "entire")
+        probabilities = [self._probabilities(task, scores[task.name]) for task in classification]
+        return probabilities[0] if self.form_.is_1d else probabilities
+
+    def score(self, X: Any, Y: Any, sample_weight: Any = None) -> float:
+        """Mean over tasks of 1 − loss / loss of the training prior: 0 is the prior, 1 is perfect.
+
+        Parameters
+        ----------
+        X : table of shape (n, n_features)
+        Y : labels, NaN where unlabelled; tasks without any label here do not count
+        sample_weight : array of shape (n,) or (n, n_tasks), default=None
+        """
+        table = self._start_predict(X)
+        targets = encode_targets(Y, self.tasks_, classes=self.classes_map_, on_conflict=getattr(self, "on_conflict", "raise"))
+        weights = check_sample_weight(sample_weight, self.tasks_, len(targets))
+        scores = self._scores(table, "entire")
+        values = [self._task_score(task, table, targets.view(task.name), scores[task.name], None if weights is None else weights[:, j]) for j, task in enumerate(self.tasks_)]
+        return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
+
+    def _task_score(self, task: Task, X: Table, y: Floats, score: Floats, weight: Floats | None) -> float:
+        known = ~np.isnan(y)
+        if not known.any():
+            return float("nan")
+        groups = group_codes(X, task)
+        prior = np.broadcast_to(self.priors_[task.name], score.shape)
+        loss, reference = (task_loss(task.kind, y, values, weight, groups) for values in (score, prior))
+        return 1.0 - loss / reference if reference > 0 else (1.0 if loss == 0 else float("-inf"))
+
+    def _labels(self, task: Task, score: Floats) -> npt.NDArray[Any]:
+        classes = self.classes_map_[task.name]
+        if classes is None:
+            return score
+        if task.kind == "multiclass":
+            return np.asarray(classes[score.argmax(axis=1)])
+        return np.asarray(classes[(score > 0.5).astype(np.intp) if len(classes) == 2 else np.zeros(len(score), np.intp)])
+
+    def _probabilities(self, task: Task, score: Floats) -> Floats:
+        classes = self.classes_map_[task.name]
+        if task.kind == "multiclass":
+            return score
+        return np.column_stack([1.0 - score, score]) if classes is None or len(classes) == 2 else np.ones((len(score), 1))
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        tags.target_tags.single_output = True
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        tags.input_tags.sparse = True
+        return tags
+
+
+def scores_frame(scores: Scores, tasks: tuple[Task, ...], classes: Classes, index: pd.Index) -> pd.DataFrame:
+    """Scores of all tasks as one frame, a column per task and ``task=class`` columns for multiclass."""
+    columns: dict[str, Floats] = {}
+    for task in tasks:
+        values = scores[task.name]
+        if task.kind != "multiclass":
+            columns[task.name] = values
+            continue
+        labels = classes[task.name]
+        for k, label in enumerate(labels if labels is not None else []):
+            columns[f"{task.name}={label}"] = values[:, k]
+    return pd.DataFrame(columns, index=index)
+
+
+def group_codes(X: Table, task: Task) -> npt.NDArray[np.intp] | None:
+    """Integer codes of the query groups of a ranking task, or None for other kinds."""
+    if task.kind != "ranking":
+        return None
+    columns = resolve_roles(X, **{name: name for name in task.query_columns})
+    return np.asarray(X.groupby([str(c) for c in columns.values()], sort=False, dropna=False, observed=True).ngroup(), dtype=np.intp)

@@ -1,0 +1,39 @@
+"""Errors and warnings with a name, so that a nightly job can catch exactly what it knows how to handle."""
+
+__all__ = [
+    "ConstantTaskWarning",
+    "FallbackWarning",
+    "FoldError",
+    "FunnelConflictError",
+    "LabelError",
+    "RoleError",
+    "TaskError",
+]
+
+
+class ConstantTaskWarning(UserWarning):
+    """A task has labels of one class only: a constant is trained for it."""
+
+
+class FallbackWarning(UserWarning):
+    """A part that was asked for made a task worse, or could not work, and a simpler one took its place."""
+
+
+class TaskError(ValueError):
+    """The tasks do not make sense: names, kinds, parents, or their match with Y."""
+
+
+class LabelError(ValueError):
+    """The labels of a task are not what its kind allows."""
+
+
+class FunnelConflictError(LabelError):
+    """A child label is non-zero where the parent label is negative."""
+
+
+class RoleError(ValueError):
+    """A column that plays a role (user, item, time, query) is missing or ambiguous."""
+
+
+class FoldError(ValueError):
+    """Folds that cannot be made, or that split what must stay together."""

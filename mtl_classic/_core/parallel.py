@@ -1,0 +1,39 @@
+"""One thread budget, split between processes, boosters, BLAS and numba."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from joblib import effective_n_jobs
+from threadpoolctl import threadpool_limits
+
+__all__ = ["n_threads", "split_budget", "thread_limit"]
+
+
+def n_threads(n_jobs: int | None) -> int:
+    """The number of threads that ``n_jobs`` stands for, as joblib counts: ``None`` is 1, ``-1`` all cores."""
+    return int(effective_n_jobs(n_jobs))
+
+
+def split_budget(n_jobs: int | None, n_units: int) -> tuple[int, int]:
+    """Workers and threads for each worker, for ``n_units`` independent pieces of work."""
+    budget = n_threads(n_jobs)
+    workers = max(1, min(budget, n_units))
+    return workers, max(1, budget // workers)
+
+
+@contextmanager
+def thread_limit(n: int) -> Iterator[None]:
+    """Hold BLAS, OpenMP and (where it is loaded) numba to ``n`` threads."""
+    numba = sys.modules.get("numba")
+    before = numba.get_num_threads() if numba else None
+    if numba:
+        numba.set_num_threads(max(1, min(n, numba.config.NUMBA_NUM_THREADS)))
+    try:
+        with threadpool_limits(limits=n):
+            yield
+    finally:
+        if numba:
+            numba.set_num_threads(before)

@@ -1,0 +1,290 @@
+"""Labels as numbers, once: masks, classes, and both views of every funnel child.
+
+Conventions: arrays are float64 of shape (n_rows, n_tasks); NaN means "unlabelled", in the conditional view also "left
+out". Binary labels are 0 and 1 (soft ones between), multiclass labels are class codes (-1: a class that the fit did not
+see), all others are themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mtl_classic._core.exceptions import FunnelConflictError, LabelError, TaskError
+from mtl_classic._core.tasks import Task, fitting_order, label_frame
+
+__all__ = ["Classes", "OutputForm", "Targets", "encode_targets", "parent_status"]
+
+Floats = npt.NDArray[np.float64]
+Classes = dict[str, npt.NDArray[Any] | None]
+OnConflict = Literal["raise", "lift", "drop"]
+
+
+@dataclass(frozen=True)
+class OutputForm:
+    """What Y looked like at fit, so that predictions look the same."""
+
+    is_frame: bool
+    is_1d: bool
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Encoded labels of all tasks.
+
+    Attributes
+    ----------
+    tasks : tuple of Task
+    classes : dict name -> ndarray or None
+        Labels of binary ([negative, positive]) and multiclass tasks; None for numbers and soft labels.
+    entire : ndarray of shape (n, n_tasks), float64
+        Every row counts; a funnel child is 0 where its parent is negative.
+    conditional : ndarray of shape (n, n_tasks), float64
+        A funnel child counts only where its parent is positive.
+    form : OutputForm
+    """
+
+    tasks: tuple[Task, ...]
+    classes: Classes
+    entire: Floats
+    conditional: Floats
+    form: OutputForm
+
+    def __len__(self) -> int:
+        return len(self.entire)
+
+    def position(self, name: str) -> int:
+        """Column of a task."""
+        return [task.name for task in self.tasks].index(name)
+
+    def view(self, name: str, space: str = "entire") -> Floats:
+        """Labels of one task in the ``"entire"`` or ``"conditional"`` space."""
+        if space not in ("entire", "conditional"):
+            raise ValueError(f'space must be "entire" or "conditional", got {space!r}.')
+        values: Floats = (self.entire if space == "entire" else self.conditional)[:, self.position(name)]
+        return values
+
+    def take(self, rows: npt.NDArray[Any]) -> Targets:
+        """The same tasks on some rows."""
+        return replace(self, entire=self.entire[rows], conditional=self.conditional[rows])
+
+
+def encode_targets(
+    Y: Any, tasks: Sequence[Task], *, classes: Classes | None = None, on_conflict: OnConflict = "raise"
+) -> Targets:
+    """Check and encode labels, and make both views of the funnel children.
+
+    Parameters
+    ----------
+    Y : DataFrame or array of shape (n,) or (n, n_tasks)
+        Frames are matched by task name in any order (other columns are ignored), arrays by position.
+    tasks : sequence of Task
+    classes : dict, default=None
+        The classes learnt at fit. None learns them here and refuses a task without any label.
+    on_conflict : {"raise", "lift", "drop"}, default="raise"
+        What to do where a child is non-zero under a negative parent: refuse, make the parent positive, or forget the
+        child's label.
+
+    Returns
+    -------
+    Targets
+
+    Raises
+    ------
+    TaskError
+        If columns are missing, or their number differs from the number of tasks.
+    LabelError
+        If labels are not what the kind allows.
+    FunnelConflictError
+        If parents and children contradict each other and ``on_conflict="raise"``.
+    """
+    if on_conflict not in ("raise", "lift", "drop"):
+        raise ValueError(f'on_conflict must be "raise", "lift" or "drop", got {on_conflict!r}.')
+    frame = _match_columns(Y, tasks)
+    fitting = classes is None
+    known_classes: Classes = dict(classes or {})
+    raw = np.empty((len(frame), len(tasks)))
+    for j, task in enumerate(tasks):
+        column = frame.iloc[:, j]
+        if fitting:
+            known_classes[task.name] = _learn_classes(task, column)
+        raw[:, j] = _encode(task, column, known_classes[task.name])
+        if fitting and len(frame) and np.isnan(raw[:, j]).all():
+            raise LabelError(f"Task {task.name!r} has no label in {len(frame)} rows; leave the task out, or check its column.")
+    _resolve_conflicts(raw, tasks, known_classes, on_conflict, frame.index)
+    entire, conditional = _views(raw, tasks, known_classes)
+    form = OutputForm(is_frame=isinstance(Y, pd.DataFrame), is_1d=np.ndim(Y) == 1)
+    return Targets(tuple(tasks), known_classes, entire, conditional, form)
+
+
+def _match_columns(Y: Any, tasks: Sequence[Task]) -> pd.DataFrame:
+    if hasattr(Y, "to_pandas"):
+        Y = Y.to_pandas()
+    names = [task.name for task in tasks]
+    frame = label_frame(Y)
+    if isinstance(Y, pd.DataFrame):
+        missing = [name for name in names if name not in frame.columns]
+        if missing:
+            raise TaskError(f"Y lacks the columns of the tasks {', '.join(missing)}; its columns are {', '.join(map(str, frame.columns))}.")
+        frame = frame[names]
+    if frame.shape[1] != len(names):
+        raise TaskError(f"Y has {frame.shape[1]} columns, but there are {len(names)} tasks ({', '.join(names)}); column names must be unique.")
+    return frame
+
+
+def _learn_classes(task: Task, column: pd.Series) -> npt.NDArray[Any] | None:
+    if not task.is_classification or task.is_soft:
+        return None
+    values = pd.unique(column.dropna())
+    try:
+        classes = np.sort(np.asarray(values))
+    except TypeError:
+        classes = np.array(sorted(values, key=str), dtype=object)
+    if task.kind == "multiclass":
+        return classes
+    if len(classes) > 2:
+        shown = ", ".join(map(repr, classes[:5].tolist()))
+        raise LabelError(f"The binary task {task.name!r} has {len(classes)} different labels ({shown} …); expected two. Is it multiclass, count or soft (loss='kl')?")
+    if len(classes) == 1 and task.positive is None and classes[0] in (0, 1):
+        return np.array([False, True]) if classes.dtype == bool else np.array([0, 1], dtype=classes.dtype)
+    if task.positive is not None and len(classes):
+        if task.positive not in classes.tolist():
+            if len(classes) == 2:
+                raise LabelError(f"positive={task.positive!r} of task {task.name!r} is none of its labels {classes.tolist()}.")
+            return np.array([classes[0], task.positive], dtype=classes.dtype if classes.dtype != bool else object)
+        return np.array([c for c in classes if c != task.positive] + [task.positive], dtype=classes.dtype)
+    return classes
+
+
+def _encode(task: Task, column: pd.Series, classes: npt.NDArray[Any] | None) -> Floats:
+    if classes is not None:
+        if task.kind == "multiclass":
+            codes = pd.Index(classes).get_indexer(column).astype(np.float64)
+            codes[column.isna().to_numpy()] = np.nan
+            return codes
+        return _encode_binary(task, column, classes)
+    values = _numbers(task, column)
+    _check_range(task, values, column)
+    return values
+
+
+def _encode_binary(task: Task, column: pd.Series, classes: npt.NDArray[Any]) -> Floats:
+    missing = column.isna().to_numpy()
+    positive = (column == classes[-1]).to_numpy(dtype=bool, na_value=False)
+    strange = ~missing & ~positive
+    if len(classes) == 2:
+        strange &= ~(column == classes[0]).to_numpy(dtype=bool, na_value=False)
+    if strange.any():
+        raise LabelError(
+            f"Task {task.name!r} has the label {column[strange].iloc[0]!r} ({int(strange.sum())} rows); at fit its labels were {classes.tolist()}."
+        )
+    values = positive.astype(np.float64)
+    values[missing] = np.nan
+    return values
+
+
+def _numbers(task: Task, column: pd.Series) -> Floats:
+    numbers = pd.to_numeric(column, errors="coerce")
+    bad = numbers.isna() & column.notna()
+    if bad.any():
+        raise LabelError(f"The {task.kind} task {task.name!r} needs numbers; {int(bad.sum())} labels are not, the first is {column[bad].iloc[0]!r}.")
+    values: Floats = numbers.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
+    infinite = int(np.isinf(values).sum())
+    if infinite:
+        raise LabelError(f"Task {task.name!r} has {infinite} infinite labels; expected finite numbers, or NaN for unlabelled.")
+    return values
+
+
+def _check_range(task: Task, values: Floats, column: pd.Series) -> None:
+    if task.is_soft:
+        bad, expected = (values < 0) | (values > 1), "probabilities in [0, 1]"
+    elif task.kind in ("count", "ranking"):
+        bad, expected = (values < 0) | (values != np.floor(values)) & ~np.isnan(values), "non-negative integers"
+    else:
+        return
+    if bad.any():
+        raise LabelError(
+            f"The {task.kind} task {task.name!r} needs {expected}; {int(bad.sum())} labels are not, the first is {values[bad][0]:g} (row {column.index[bad][0]!r})."
+        )
+
+
+def _resolve_conflicts(
+    raw: Floats, tasks: Sequence[Task], classes: Classes, on_conflict: OnConflict, index: pd.Index
+) -> None:
+    """Find non-zero children of negative parents, leaves first so that a lifted parent lifts its own parent."""
+    position = {task.name: j for j, task in enumerate(tasks)}
+    for task in reversed(fitting_order(tasks)):
+        if task.parent is None:
+            continue
+        j, parent = position[task.name], position[task.parent]
+        wanted = _parent_code(task, tasks[parent], classes)
+        happened = ~np.isnan(raw[:, j]) if task.kind == "multiclass" else np.nan_to_num(raw[:, j]) != 0
+        conflict = happened & ~np.isnan(raw[:, parent]) & (raw[:, parent] != wanted)
+        if not conflict.any():
+            continue
+        if on_conflict == "lift":
+            raw[conflict, parent] = wanted
+        elif on_conflict == "drop":
+            raw[conflict, j] = np.nan
+        else:
+            rows = ", ".join(repr(label) for label in index[conflict][:5].tolist())
+            raise FunnelConflictError(
+                f"{int(conflict.sum())} rows have {task.name!r} non-zero although its parent {task.parent!r} is negative (first rows: {rows}). "
+                f'Correct the labels, or pass on_conflict="lift" (the parent becomes positive) or on_conflict="drop" (the child becomes unlabelled).'
+            )
+
+
+def _parent_code(task: Task, parent: Task, classes: Classes) -> float:
+    """The encoded parent label under which the task lives."""
+    if parent.kind == "binary":
+        return 1.0
+    known = classes[parent.name]
+    codes = pd.Index(known if known is not None else []).get_indexer([task.parent_class])
+    if codes[0] < 0:
+        raise TaskError(f"Task {task.name!r} is given the class {task.parent_class!r} of {parent.name!r}, whose classes are {list(known if known is not None else [])}.")
+    return float(codes[0])
+
+
+def _views(raw: Floats, tasks: Sequence[Task], classes: Classes) -> tuple[Floats, Floats]:
+    entire, conditional = raw.copy(), raw.copy()
+    position = {task.name: j for j, task in enumerate(tasks)}
+    holds: dict[str, Floats] = {}
+    for task in fitting_order(tasks):
+        if task.parent is None:
+            continue
+        j, parent = position[task.name], position[task.parent]
+        code = _parent_code(task, tasks[parent], classes)
+        status = parent_status(tasks[parent], entire[:, parent], code, holds.get(task.parent))
+        holds[task.name] = status
+        label = raw[:, j]
+        left_out = (status == 0) | (np.isnan(status) & (np.nan_to_num(label) == 0))
+        conditional[left_out, j] = np.nan
+        if task.kind in ("multiclass", "ranking"):
+            entire[left_out, j] = np.nan
+        else:
+            entire[status == 0, j] = 0.0
+    return entire, conditional
+
+
+def parent_status(parent: Task, labels: Floats, code: float, parent_holds: Floats | None) -> Floats:
+    """Whether the condition of a child holds: 1, 0 or NaN for unknown.
+
+    Parameters
+    ----------
+    parent : Task
+    labels : ndarray of shape (n,)
+        The parent's labels in the entire view.
+    code : float
+        The encoded parent label under which the child lives.
+    parent_holds : ndarray of shape (n,) or None
+        The same status for the parent itself, where it is a child: a multiclass parent that cannot happen holds not.
+    """
+    status = np.where(np.isnan(labels), np.nan, (labels == code).astype(np.float64))
+    if parent.kind == "multiclass" and parent_holds is not None:
+        status[parent_holds == 0] = 0.0
+    return status

@@ -1,0 +1,258 @@
+"""Tasks: what is predicted, and how the tasks hang together in a funnel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mtl_classic._core.exceptions import TaskError
+
+__all__ = ["KINDS", "Task", "fitting_order", "infer_tasks", "label_frame", "resolve_tasks"]
+
+KINDS = ("binary", "multiclass", "regression", "count", "ranking")
+
+_LOSSES: dict[str, tuple[str, ...]] = {
+    "binary": ("log_loss", "kl"),
+    "multiclass": ("log_loss",),
+    "regression": ("squared_error",),
+    "count": ("poisson",),
+    "ranking": ("lambdarank",),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to predict.
+
+    Parameters
+    ----------
+    name : str
+        Name of the task: its column in ``Y``.
+    kind : {"binary", "multiclass", "regression", "count", "ranking"}
+        What the label is: two values; any hashable; a real number; a non-negative integer; a relevance
+        0, 1, 2 … within a query.
+    given : str or (str, class), default=None
+        The parent in a funnel: this task can only happen where the binary task ``given`` is positive, or where the
+        multiclass task ``given[0]`` has the class ``given[1]``.
+    positive : hashable, default=None
+        Which label is the positive class of a binary task. ``None``: the larger in sorted order.
+    query : str or tuple of str, default=None
+        Column or columns that hold the group within which a ranking task ranks.
+    delay : str, timedelta or number, default=None
+        How long after the row's time the label is known (``"7D"``); a number where time is a number.
+    loss : str, default=None
+        ``None`` is the kind's own: log-loss, squared error, Poisson deviance, lambdarank. ``"kl"`` makes a binary task
+        accept soft labels in [0, 1].
+    metric : str, default=None
+        The metric of reports and searches; ``None`` is the kind's own.
+
+    Raises
+    ------
+    TaskError
+        If a kind or loss is unknown, or options contradict the kind.
+
+    Examples
+    --------
+    >>> from mtl_classic import Task
+    >>> Task("buy", "binary", given="click").parent
+    'click'
+    """
+
+    name: str
+    kind: str
+    given: str | tuple[str, Any] | None = field(default=None, kw_only=True)
+    positive: Any = field(default=None, kw_only=True)
+    query: str | tuple[str, ...] | None = field(default=None, kw_only=True)
+    delay: Any = field(default=None, kw_only=True)
+    loss: str | None = field(default=None, kw_only=True)
+    metric: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise TaskError(f"A task needs a non-empty string as name, got {self.name!r}.")
+        if self.kind not in KINDS:
+            raise TaskError(f"Task {self.name!r} has the unknown kind {self.kind!r}; expected one of {', '.join(KINDS)}.")
+        if self.loss is not None and self.loss not in _LOSSES[self.kind]:
+            raise TaskError(
+                f"Task {self.name!r} has loss={self.loss!r}; the kind {self.kind!r} allows {', '.join(_LOSSES[self.kind])}."
+            )
+        if self.positive is not None and self.kind != "binary":
+            raise TaskError(f"Task {self.name!r} is {self.kind}; positive= is for binary tasks only.")
+        if self.kind == "ranking" and self.query is None:
+            raise TaskError(f"The ranking task {self.name!r} needs query=, the column (or columns) that hold its groups.")
+        if self.parent == self.name:
+            raise TaskError(f"Task {self.name!r} names itself as its parent.")
+
+    @property
+    def parent(self) -> str | None:
+        """Name of the parent task, or None."""
+        return self.given[0] if isinstance(self.given, tuple) else self.given
+
+    @property
+    def parent_class(self) -> Any:
+        """The parent's class under which this task lives, or None for a binary parent."""
+        return self.given[1] if isinstance(self.given, tuple) else None
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether the label is a class."""
+        return self.kind in ("binary", "multiclass")
+
+    @property
+    def is_soft(self) -> bool:
+        """Whether the labels of a binary task are probabilities."""
+        return self.kind == "binary" and self.loss == "kl"
+
+    @property
+    def query_columns(self) -> tuple[str, ...]:
+        """The query as a tuple of columns, empty where there is none."""
+        if self.query is None:
+            return ()
+        return (self.query,) if isinstance(self.query, str) else tuple(self.query)
+
+
+def resolve_tasks(tasks: Iterable[Task] | Mapping[str, str] | None, Y: Any) -> tuple[Task, ...]:
+    """Turn what a user gives as ``tasks=`` into a checked tuple.
+
+    Parameters
+    ----------
+    tasks : iterable of Task, dict name -> kind, or None
+        ``None`` infers the tasks from ``Y``.
+    Y : DataFrame or array of shape (n,) or (n, n_tasks)
+        The labels; used for inference only.
+
+    Returns
+    -------
+    tuple of Task
+
+    Raises
+    ------
+    TaskError
+        On duplicates, unknown parents, cycles, or parents of a kind that has no positive class.
+    """
+    if tasks is None:
+        return infer_tasks(Y)
+    if isinstance(tasks, Mapping):
+        resolved = tuple(Task(name, kind) for name, kind in tasks.items())
+    else:
+        resolved = tuple(tasks)
+    for task in resolved:
+        if not isinstance(task, Task):
+            raise TypeError(f"tasks must hold Task objects or be a dict name -> kind, got {type(task).__name__}.")
+    if not resolved:
+        raise TaskError("tasks is empty; give at least one Task, or None to infer them from Y.")
+    names = [task.name for task in resolved]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise TaskError(f"Task names must be unique; repeated: {', '.join(repeated)}.")
+    fitting_order(resolved)
+    return resolved
+
+
+def fitting_order(tasks: Iterable[Task]) -> tuple[Task, ...]:
+    """Tasks with every parent before its children, else in the given order.
+
+    Raises
+    ------
+    TaskError
+        If a parent is unknown, is not binary or multiclass, lacks the class, or parents form a cycle.
+    """
+    by_name = {task.name: task for task in tasks}
+    for task in by_name.values():
+        if task.parent is not None:
+            _check_parent(task, by_name)
+    ordered: dict[str, Task] = {}
+    waiting = list(by_name.values())
+    while waiting:
+        ready = [task for task in waiting if task.parent is None or task.parent in ordered]
+        if not ready:
+            raise TaskError(f"The parents (given=) form a cycle among: {', '.join(task.name for task in waiting)}.")
+        ordered.update((task.name, task) for task in ready)
+        waiting = [task for task in waiting if task.name not in ordered]
+    return tuple(ordered.values())
+
+
+def _check_parent(task: Task, by_name: Mapping[str, Task]) -> None:
+    parent = by_name.get(str(task.parent))
+    if parent is None:
+        raise TaskError(f"Task {task.name!r} is given {task.parent!r}, which is none of the tasks: {', '.join(by_name)}.")
+    if parent.kind == "multiclass" and not isinstance(task.given, tuple):
+        raise TaskError(
+            f"Task {task.name!r} is given the multiclass task {parent.name!r}; say under which class: given=({parent.name!r}, class)."
+        )
+    if parent.kind not in ("binary", "multiclass"):
+        raise TaskError(f"Task {task.name!r} is given {parent.name!r}, a {parent.kind} task; a parent is binary or multiclass.")
+    if parent.kind == "binary" and isinstance(task.given, tuple):
+        raise TaskError(f"Task {task.name!r} names a class of {parent.name!r}, which is binary; write given={parent.name!r}.")
+    if parent.is_soft:
+        raise TaskError(f"Task {task.name!r} is given {parent.name!r}, whose labels are soft; a parent needs hard labels.")
+
+
+def infer_tasks(Y: Any) -> tuple[Task, ...]:
+    """Guess the kind of each label column, refusing to guess where it could be wrong.
+
+    Booleans and two-valued columns are binary, strings and categories multiclass, fractional numbers regression.
+    Other integers could be counts, classes, grades or amounts: they are refused.
+
+    Parameters
+    ----------
+    Y : DataFrame or array of shape (n,) or (n, n_tasks)
+        Labels; NaN, None and NA are unlabelled and do not count as a value.
+
+    Returns
+    -------
+    tuple of Task
+
+    Raises
+    ------
+    TaskError
+        Naming the columns that need ``tasks=`` and the choices.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from mtl_classic import infer_tasks
+    >>> [t.kind for t in infer_tasks(pd.DataFrame({"buy": [0, 1, None], "spend": [0.0, 9.5, 1.25]}))]
+    ['binary', 'regression']
+    """
+    frame = label_frame(Y)
+    kinds = {str(name): _infer_kind(frame[name]) for name in frame.columns}
+    unclear = [name for name, kind in kinds.items() if kind is None]
+    if unclear:
+        raise TaskError(
+            f"Cannot tell the kind of the integer labels {', '.join(unclear)}: they could be counts, classes, grades or amounts. "
+            f'Say it: tasks={{"{unclear[0]}": "count"}} (or "multiclass", "regression"; "ranking" needs a Task with query=).'
+        )
+    return tuple(Task(name, str(kind)) for name, kind in kinds.items())
+
+
+def label_frame(Y: Any) -> pd.DataFrame:
+    """``Y`` as a DataFrame whose columns are named like the tasks; unnamed columns become ``y0, y1 …``."""
+    if isinstance(Y, pd.DataFrame):
+        return Y
+    if isinstance(Y, pd.Series):
+        return Y.to_frame(name=Y.name if isinstance(Y.name, str) else "y0")
+    values = np.asarray(Y)
+    if values.ndim == 1:
+        values = values[:, None]
+    if values.ndim != 2:
+        raise ValueError(f"Y must be 1-D or 2-D (rows, tasks), got {values.ndim} dimensions.")
+    return pd.DataFrame(values, columns=[f"y{j}" for j in range(values.shape[1])])
+
+
+def _infer_kind(column: pd.Series) -> str | None:
+    known = column.dropna()
+    if isinstance(column.dtype, pd.CategoricalDtype) or (known.map(type) == str).any():
+        return "binary" if known.nunique() == 2 else "multiclass"
+    if known.empty:
+        raise TaskError(f"Task {column.name!r} has no label at all; leave it out, or give its kind in tasks=.")
+    if known.nunique() <= 2 and (known.nunique() == 2 or set(known.unique()) <= {0, 1}):
+        return "binary"
+    numbers = pd.to_numeric(known, errors="coerce")
+    if numbers.isna().any():
+        return "multiclass"
+    return None if bool((numbers == np.floor(numbers)).all()) else "regression"

@@ -1,0 +1,125 @@
+"""Time as numbers: datetimes become int64 nanoseconds, numeric time axes stay as they are."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+__all__ = ["is_datetime", "to_duration", "to_time"]
+
+_NANOSECONDS = {
+    "w": 604_800_000_000_000,
+    "d": 86_400_000_000_000,
+    "h": 3_600_000_000_000,
+    "min": 60_000_000_000,
+    "s": 1_000_000_000,
+    "ms": 1_000_000,
+    "us": 1_000,
+    "ns": 1,
+}
+_DURATION = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]+)\s*")
+
+
+def is_datetime(values: Any) -> bool:
+    """Whether the values (or dtype) are dates rather than numbers."""
+    dtype = getattr(values, "dtype", values)
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return True
+    try:
+        return bool(np.issubdtype(dtype, np.datetime64))
+    except TypeError:
+        return False
+
+
+def to_time(values: Any, what: str = "time") -> npt.NDArray[Any]:
+    """A time column as a numeric array.
+
+    Parameters
+    ----------
+    values : array-like of shape (n,)
+        Datetimes (with or without zone), strings or objects that pandas parses, integers or floats.
+    what : str
+        The name of the column, for the error.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        int64 nanoseconds since 1970 for dates, int64 for integers, float64 for floats.
+
+    Raises
+    ------
+    ValueError
+        If a time is missing (the count is said) or infinite.
+    TypeError
+        If the values are neither dates nor numbers.
+    """
+    series = pd.Series(values).reset_index(drop=True)
+    if series.dtype == object or pd.api.types.is_string_dtype(series.dtype):
+        series = _parse(series, what)
+    missing = int(series.isna().sum())
+    if missing:
+        raise ValueError(f"{missing} of {len(series)} values of {what!r} are missing (NaT or NaN); drop those rows or fill in their time.")
+    if is_datetime(series.dtype):
+        if isinstance(series.dtype, pd.DatetimeTZDtype):
+            series = series.dt.tz_convert("UTC").dt.tz_localize(None)
+        return np.asarray(series.to_numpy().astype("datetime64[ns]").view(np.int64))
+    if pd.api.types.is_bool_dtype(series.dtype) or not pd.api.types.is_numeric_dtype(series.dtype):
+        raise TypeError(f"{what!r} must hold dates or numbers, got {series.dtype}.")
+    if pd.api.types.is_integer_dtype(series.dtype):
+        return series.to_numpy(dtype=np.int64)
+    numbers = series.to_numpy(dtype=np.float64)
+    infinite = int(np.isinf(numbers).sum())
+    if infinite:
+        raise ValueError(f"{infinite} of {len(series)} values of {what!r} are infinite; expected finite times.")
+    return numbers
+
+
+def to_duration(value: Any, like: Any) -> int | float:
+    """A duration in the unit of a time axis.
+
+    Parameters
+    ----------
+    value : str, timedelta or number
+        ``"7D"``, ``"8w"``, ``"90min"`` or a timedelta where time is a date; a plain number where time is a number.
+    like : array or dtype
+        The time column, or its dtype, before `to_time`.
+
+    Returns
+    -------
+    int or float
+        Nanoseconds for dates, the number itself for numbers; never negative.
+    """
+    if not is_datetime(like):
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            raise TypeError(f"Time is a number here, so a duration is a number in the same unit; got {value!r}.")
+        duration: int | float = value.item() if isinstance(value, np.number) else value
+    elif isinstance(value, str):
+        duration = _parse_duration(value)
+    elif isinstance(value, timedelta | np.timedelta64):
+        duration = int(pd.Timedelta(value).as_unit("ns").value)
+    else:
+        raise TypeError(f'Time is a date here, so a duration is a string like "7D" or a timedelta; got {value!r}.')
+    if not duration >= 0:
+        raise ValueError(f"A duration must not be negative, got {value!r}.")
+    return duration
+
+
+def _parse(series: pd.Series, what: str) -> pd.Series:
+    try:
+        return pd.to_datetime(series)
+    except (ValueError, TypeError) as error:
+        raise TypeError(f"{what!r} must hold dates or numbers; could not read a date: {error}") from None
+
+
+def _parse_duration(text: str) -> int:
+    match = _DURATION.fullmatch(text)
+    unit = match.group(2).lower() if match else ""
+    unit = {"week": "w", "weeks": "w", "day": "d", "days": "d", "hour": "h", "hours": "h", "m": "min", "minutes": "min"}.get(unit, unit)
+    if match is None or unit not in _NANOSECONDS:
+        raise ValueError(f'Cannot read the duration {text!r}; expected a number and a unit, such as "7D", "8w", "12h", "30min".')
+    return round(float(match.group(1)) * _NANOSECONDS[unit])

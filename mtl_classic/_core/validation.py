@@ -1,0 +1,189 @@
+"""X, roles and weights: checked once, at the door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+from sklearn.utils import check_array
+
+from mtl_classic._core.exceptions import RoleError
+from mtl_classic._core.tasks import Task
+
+__all__ = [
+    "Table",
+    "align_columns",
+    "as_table",
+    "check_sample_weight",
+    "find_role",
+    "n_rows",
+    "register_columns",
+    "resolve_roles",
+    "role_values",
+    "take_rows",
+]
+
+Table = Any  # pandas.DataFrame, 2-D ndarray or scipy CSR matrix
+
+
+def as_table(X: Any) -> Table:
+    """``X`` as a pandas frame, a 2-D array or a CSR matrix; nothing is copied that need not be.
+
+    Parameters
+    ----------
+    X : frame (pandas, or any that narwhals reads, such as polars), array-like of shape (n, n_features), or sparse
+
+    Raises
+    ------
+    ValueError
+        On duplicated column names, infinite numbers, or the wrong number of dimensions.
+    """
+    if isinstance(X, pd.DataFrame):
+        _check_frame(X)
+        return X
+    if sparse.issparse(X):
+        return check_array(X, accept_sparse="csr", ensure_all_finite="allow-nan", ensure_min_samples=0)
+    if not isinstance(X, np.ndarray | list | tuple):
+        native = nw.from_native(X, eager_only=True, pass_through=True)
+        if isinstance(native, nw.DataFrame):
+            frame = native.to_pandas()
+            _check_frame(frame)
+            return frame
+    return check_array(X, dtype=None, ensure_all_finite="allow-nan", ensure_min_samples=0, ensure_min_features=1)
+
+
+def _check_frame(frame: pd.DataFrame) -> None:
+    if not frame.columns.is_unique:
+        repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
+        raise ValueError(f"Column names must be unique; repeated: {', '.join(map(str, repeated))}.")
+    infinite = [str(name) for name, column in frame.items() if column.dtype.kind == "f" and np.isinf(column.to_numpy(dtype=np.float64, na_value=np.nan)).any()]
+    if infinite:
+        raise ValueError(f"Infinite values (infinity) in the columns {', '.join(infinite)}; expected finite numbers, or NaN for missing.")
+
+
+def n_rows(X: Table) -> int:
+    """Number of rows of a table."""
+    return int(X.shape[0])
+
+
+def take_rows(X: Table, rows: npt.NDArray[Any]) -> Table:
+    """Some rows of a table, frame or array, by position."""
+    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
+
+
+def register_columns(estimator: Any, X: Table) -> None:
+    """Remember the columns of the fit, in scikit-learn's attributes."""
+    estimator.n_features_in_ = X.shape[1]
+    if isinstance(X, pd.DataFrame) and all(isinstance(name, str) for name in X.columns):
+        estimator.feature_names_in_ = np.asarray(X.columns, dtype=object)
+    elif hasattr(estimator, "feature_names_in_"):
+        del estimator.feature_names_in_
+
+
+def align_columns(estimator: Any, X: Table) -> Table:
+    """The columns of the fit, in the order of the fit; further columns are left out.
+
+    Raises
+    ------
+    ValueError
+        If columns of the fit are missing, or an array has another number of columns.
+    """
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is not None and isinstance(X, pd.DataFrame):
+        missing = [name for name in names if name not in X.columns]
+        if missing:
+            raise ValueError(f"X lacks columns that {type(estimator).__name__} was fitted with: {', '.join(missing)}; it has {', '.join(map(str, X.columns))}.")
+        return X if list(X.columns) == list(names) else X[list(names)]
+    if X.shape[1] != estimator.n_features_in_:
+        raise ValueError(f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_} features as input")
+    return X
+
+
+def find_role(columns: Iterable[Any], role: str | None, what: str) -> str | None:
+    """The column that plays a role: an exact match, else the only column that ends in ``__name``.
+
+    Parameters
+    ----------
+    columns : iterable of column names
+    role : str or None
+        The name that the user gave; None has no column.
+    what : str
+        "user", "item", "time", "query": for the error.
+
+    Raises
+    ------
+    RoleError
+        If there is no such column, or more than one.
+
+    Examples
+    --------
+    >>> find_role(["num__price", "ids__user"], "user", "user")
+    'ids__user'
+    """
+    if role is None:
+        return None
+    names = [str(column) for column in columns]
+    if role in names:
+        return role
+    prefixed = [name for name in names if name.endswith(f"__{role}")]
+    if len(prefixed) == 1:
+        return prefixed[0]
+    found = "several columns end in it: " + ", ".join(prefixed) if prefixed else "there is no such column"
+    raise RoleError(f"The {what} column {role!r} is needed, but {found}; the columns are {', '.join(names)}.")
+
+
+def resolve_roles(X: Table, **roles: str | None) -> dict[str, str | None]:
+    """Role name -> column name, for every role that the user gave; roles need a frame."""
+    asked = {what: role for what, role in roles.items() if role is not None}
+    if asked and not isinstance(X, pd.DataFrame):
+        raise RoleError(f"The roles {', '.join(asked)} are column names, so X must be a frame with named columns, got {type(X).__name__}.")
+    return {what: find_role(X.columns, role, what) if role is not None else None for what, role in roles.items()}
+
+
+def role_values(X: Table, column: str | None) -> pd.Series | None:
+    """The column of a role, or None."""
+    return None if column is None else X[column]
+
+
+def check_sample_weight(sample_weight: Any, tasks: Sequence[Task], n: int) -> npt.NDArray[np.float64] | None:
+    """Weights per row and task.
+
+    Parameters
+    ----------
+    sample_weight : array of shape (n,) or (n, n_tasks), frame with the tasks as columns, or None
+    tasks : sequence of Task
+    n : int
+        Number of rows expected.
+
+    Returns
+    -------
+    ndarray of shape (n, n_tasks), or None
+
+    Raises
+    ------
+    ValueError
+        On the wrong shape, missing columns, negative or non-finite weights, or weights that are all zero.
+    """
+    if sample_weight is None:
+        return None
+    names = [task.name for task in tasks]
+    if isinstance(sample_weight, pd.DataFrame):
+        missing = [name for name in names if name not in sample_weight.columns]
+        if missing:
+            raise ValueError(f"sample_weight lacks the columns of the tasks {', '.join(missing)}.")
+        sample_weight = sample_weight[names]
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.ndim == 0:
+        weights = np.full(n, float(weights))
+    if weights.shape not in ((n,), (n, len(names))):
+        raise ValueError(f"sample_weight has the shape {weights.shape}; expected ({n},) or ({n}, {len(names)}).")
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError(f"sample_weight must be finite and not negative; {int((~np.isfinite(weights) | (weights < 0)).sum())} weights are not.")
+    if n and not weights.any():
+        raise ValueError("sample_weight is zero everywhere; at least one row needs a positive weight.")
+    return np.broadcast_to(weights[:, None], (n, len(names))) if weights.ndim == 1 else weights
