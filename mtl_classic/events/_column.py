@@ -1,0 +1,84 @@
+"""One column of an event log: a read-only array, of numbers or of integer codes into distinct values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: numbers as they are, or codes (-1 = missing) into distinct values."""
+
+    data: npt.NDArray[Any]
+    values: npt.NDArray[Any] | None = None
+
+    def decode(self) -> npt.NDArray[Any]:
+        if self.values is None:
+            return self.data
+        padded = np.append(self.values, np.array([None], dtype=object))  # the code -1 takes the last: missing
+        return cast("npt.NDArray[Any]", padded[self.data])
+
+    def encode(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+        if self.values is None:
+            codes, values = pd.factorize(self.data)
+            return codes.astype(np.int64, copy=False), values
+        return self.data.astype(np.int64), self.values
+
+    def head(self, stop: int) -> Column:
+        return Column(self.data[:stop], self.values)
+
+    def fingerprint(self) -> bytes:
+        if self.values is None:
+            return np.ascontiguousarray(self.data).tobytes()
+        hashes = pd.util.hash_array(self.values) if len(self.values) else np.zeros(0, np.uint64)
+        return cast(bytes, np.append(hashes, np.uint64(0))[self.data].tobytes())
+
+
+def as_column(series: pd.Series[Any], name: str, order: npt.NDArray[np.intp] | None, amount: bool) -> Column:
+    dtype = series.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        values = np.asarray(series.cat.categories, dtype=object)
+        return Column(frozen(series.cat.codes.to_numpy().astype(np.int32), order), values)
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        series = series.dt.tz_convert("UTC").dt.tz_localize(None)
+    numbers = _as_numbers(series, amount)
+    if numbers is not None:
+        return Column(frozen(numbers, order))
+    try:
+        codes, distinct = pd.factorize(series)
+    except TypeError as error:
+        raise TypeError(f"column {name!r} of the event log holds values that cannot be compared: {error}.") from error
+    return Column(frozen(codes.astype(np.int32), order), np.asarray(distinct, dtype=object))
+
+
+def _as_numbers(series: pd.Series[Any], amount: bool) -> npt.NDArray[Any] | None:
+    """The column as a plain array, or None where it must be coded: texts, and integers that have missing values."""
+    dtype = series.dtype
+    if isinstance(dtype, np.dtype):
+        return series.to_numpy() if dtype.kind in "biufmM" else None
+    if not pd.api.types.is_numeric_dtype(dtype):
+        return None
+    if amount or pd.api.types.is_float_dtype(dtype):
+        return series.to_numpy(dtype=np.float64, na_value=np.nan)
+    return None if series.isna().any() else np.asarray(series.to_numpy())
+
+
+def check_amounts(column: Column, name: str) -> None:
+    if column.values is not None or column.data.dtype.kind not in "biuf":
+        raise TypeError(
+            f"the value column {name!r} of the event log must hold numbers; convert it, e.g. by pd.to_numeric."
+        )
+    if column.data.dtype.kind == "f" and np.isinf(column.data).any():
+        count = int(np.isinf(column.data).sum())
+        raise ValueError(f"the value column {name!r} holds {count} infinite values; replace them by numbers or NaN.")
+
+
+def frozen(values: npt.NDArray[Any], order: npt.NDArray[np.intp] | None) -> npt.NDArray[Any]:
+    own = values.copy() if order is None else values[order]
+    own.flags.writeable = False
+    return own

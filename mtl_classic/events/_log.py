@@ -1,0 +1,280 @@
+"""The event log: what happened, to whom, with what, and when; immutable column arrays in the order of time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Self, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mtl_classic._core.time import is_datetime, to_time
+from mtl_classic._core.validation import as_table, find_role
+from mtl_classic.events._column import Column, as_column, check_amounts, frozen
+
+ROLES = ("user", "item", "time", "event", "value")
+
+
+class EventLog:
+    """An immutable log of events, sorted by time, that models read their history from.
+
+    One row of `frame` is one event: who (`user`), with what (`item`), when (`time`), and if given which type of event
+    (`event`) and how much (`value`). All other columns (store, category, coupon ...) are kept as well and may serve as
+    keys, values or filters of an :class:`Aggregate`. Events of the same time keep the order of the frame.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n_events, n_columns)
+        pandas, polars or any frame that narwhals knows. It is copied, never changed.
+    user, item, time : str
+        Names of columns. Times are datetimes or numbers (weeks as integers, say); a missing time is refused, a missing
+        user or item is not: such an event enters no history of a user or item.
+    event : str, optional
+        The column that holds the type of the event.
+    value : str, optional
+        The numeric column that holds the amount of the event: a price, a quantity, a rating.
+
+    Attributes
+    ----------
+    n_events : int
+    columns : tuple of str
+    roles : mapping of role to column name, only of the roles that were given
+    time : ndarray of shape (n_events,), int64 (nanoseconds, UTC, or the integers given) or float64
+    event_types : tuple, the most frequent first
+
+    Raises
+    ------
+    ValueError
+        A column name that occurs twice, a missing or infinite time (their number is told).
+    RoleError
+        A role column that is not there.
+
+    Notes
+    -----
+    Building costs one stable sort, O(n log n); texts and categories are stored as integer codes. scikit-learn's `clone`
+    hands on the log itself, joblib maps its arrays into the memory of workers. It has no `len` on purpose: scikit-learn
+    would cut a fit parameter that is as long as X into folds.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> events = pd.DataFrame({
+    ...     "user": ["ann", "bob", "ann"], "item": ["tea", "tea", "jam"], "type": ["buy", "view", "view"],
+    ...     "ts": pd.to_datetime(["2024-01-03", "2024-01-02", "2024-01-01"]), "price": [4.0, 0.0, 0.0]})
+    >>> log = EventLog(events, user="user", item="item", time="ts", event="type", value="price")
+    >>> log
+    EventLog(3 events, 2 users, 2 items, 2024-01-01 00:00:00 to 2024-01-03 00:00:00)
+    >>> log.event_types
+    ('view', 'buy')
+    >>> log.before("2024-01-03").column("user").tolist()
+    ['ann', 'bob']
+    """
+
+    def __init__(
+        self,
+        frame: Any,
+        *,
+        user: str,
+        item: str,
+        time: str,
+        event: str | None = None,
+        value: str | None = None,
+    ) -> None:
+        table = _as_frame(frame)
+        named = dict(zip(ROLES, (user, item, time, event, value), strict=True))
+        roles = {role: str(find_role(table.columns, name, role)) for role, name in named.items() if name is not None}
+        axis = to_time(table[roles["time"]], "time of the event log")
+        order = None if _is_sorted(axis) else np.argsort(axis, kind="stable")
+        columns = {
+            str(name): as_column(table[name], str(name), order, amount=name == roles.get("value"))
+            for name in table.columns
+            if name != roles["time"]
+        }
+        if "value" in roles:
+            check_amounts(columns[roles["value"]], roles["value"])
+        names = tuple(str(name) for name in table.columns)
+        self._set(names, roles, frozen(axis, order), _time_dtype(table[roles["time"]]), columns)
+
+    def _set(
+        self,
+        names: tuple[str, ...],
+        roles: dict[str, str],
+        axis: npt.NDArray[Any],
+        time_dtype: Any,
+        columns: dict[str, Column],
+    ) -> None:
+        self._names = names
+        self._roles = roles
+        self._time = axis
+        self._time_dtype = time_dtype
+        self._columns = columns
+        self._cache: dict[Any, Any] = {}
+
+    @property
+    def n_events(self) -> int:
+        """Number of events."""
+        return len(self._time)
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Role (user, item, time, event, value) to column name."""
+        return MappingProxyType(self._roles)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns, in the order of the frame."""
+        return self._names
+
+    @property
+    def time(self) -> npt.NDArray[Any]:
+        """Times, ascending: int64 (nanoseconds for datetimes) or float64."""
+        return self._time
+
+    @property
+    def is_datetime(self) -> bool:
+        """Whether the time axis is one of datetimes (nanoseconds) rather than of numbers."""
+        return is_datetime(self._time_dtype)
+
+    @property
+    def last_time(self) -> Any:
+        """Time of the last event: a Timestamp for datetimes, else a number; None if the log is empty."""
+        if not self.n_events:
+            return None
+        return self._from_axis(self._time[-1:]).iloc[0]
+
+    @property
+    def event_types(self) -> tuple[Any, ...]:
+        """Types of events, the most frequent first (ties in order of appearance); empty without an `event` column."""
+        if "event" not in self._roles:
+            return ()
+        if "types" not in self._cache:
+            codes, values = self.encode(self._roles["event"])
+            counts = np.bincount(codes[codes >= 0], minlength=len(values))
+            by_frequency = np.argsort(-counts, kind="stable")
+            self._cache["types"] = tuple(values[i] for i in by_frequency if counts[i])
+        return cast(tuple[Any, ...], self._cache["types"])
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the content (hexadecimal): equal for logs that hold the same events in the same order."""
+        if "hash" not in self._cache:
+            digest = hashlib.sha256(repr((self._names, sorted(self._roles.items()))).encode())
+            digest.update(self._time.tobytes())
+            for name in self._names:
+                if name != self._roles["time"]:
+                    digest.update(self._columns[name].fingerprint())
+            self._cache["hash"] = digest.hexdigest()
+        return cast(str, self._cache["hash"])
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """The values of a column, shape (n_events,), in the order of time."""
+        if name == self._roles["time"]:
+            return self._from_axis(self._time).to_numpy()
+        return self._column(name).decode()
+
+    def encode(self, name: str) -> tuple[npt.NDArray[np.int64], pd.Index[Any]]:
+        """Integer codes of a column, (n_events,), -1 where missing, and the distinct values that they number."""
+        if name not in self._cache.setdefault("codes", {}):
+            column = Column(self.column(name)) if name == self._roles["time"] else self._column(name)
+            codes, values = column.encode()
+            self._cache["codes"][name] = codes, pd.Index(values)
+        return cast("tuple[npt.NDArray[np.int64], pd.Index[Any]]", self._cache["codes"][name])
+
+    def before(self, time: Any) -> Self:
+        """The events strictly before a time (of the kind that the log has: datetime, text of one, or number)."""
+        return self._slice(int(np.searchsorted(self._time, self._to_axis(time), side="left")))
+
+    def append(self, frame: Any) -> Self:
+        """A new log with the events of `frame` (a frame with the columns of this log, or a log) added.
+
+        Columns that this log does not have are ignored; a column that is missing is refused. On equal times the older
+        events come first, so appending day by day and building at once give the same log.
+        """
+        table = frame.to_frame() if isinstance(frame, EventLog) else _as_frame(frame)
+        missing = [name for name in self._names if name not in table.columns]
+        if missing:
+            raise ValueError(
+                f"append needs the columns of the log; missing are {missing}, there are {list(table.columns)}. "
+                "Add them (as missing values if nothing is known)."
+            )
+        if not len(table):
+            return self
+        dtype = _time_dtype(table[self._roles["time"]])
+        if is_datetime(dtype) != self.is_datetime:
+            raise TypeError(
+                f"the times of the log are of type {self._time_dtype}, those appended are of type {dtype}; "
+                "convert them to one kind."
+            )
+        whole = pd.concat([self.to_frame(), table[list(self._names)]], ignore_index=True) if self.n_events else table
+        return type(self)(whole[list(self._names)], **self._roles)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The events as a new pandas frame, in the order of time."""
+        data = {
+            name: self._from_axis(self._time) if name == self._roles["time"] else self._columns[name].decode()
+            for name in self._names
+        }
+        return pd.DataFrame(data, columns=list(self._names))
+
+    def __sklearn_clone__(self) -> Self:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": {}}
+
+    def __repr__(self) -> str:
+        if not self.n_events:
+            return "EventLog(0 events)"
+        users, items = (_n_present(self.encode(self._roles[role])[0]) for role in ("user", "item"))
+        first = self._from_axis(self._time[:1]).iloc[0]
+        return f"EventLog({self.n_events} events, {users} users, {items} items, {first} to {self.last_time})"
+
+    def _column(self, name: str) -> Column:
+        if name not in self._columns:
+            raise ValueError(f"the event log has no column {name!r}; it has {list(self._names)}.")
+        return self._columns[name]
+
+    def _slice(self, stop: int) -> Self:
+        part = type(self).__new__(type(self))
+        columns = {name: column.head(stop) for name, column in self._columns.items()}
+        part._set(self._names, self._roles, self._time[:stop], self._time_dtype, columns)
+        return part
+
+    def _to_axis(self, time: Any) -> Any:
+        if self.is_datetime and not isinstance(time, int | np.integer):
+            time = pd.Timestamp(time)
+        elif self.is_datetime:
+            return int(time)
+        return to_time(pd.Series([time]), "time")[0]
+
+    def _from_axis(self, axis: npt.NDArray[Any]) -> pd.Series[Any]:
+        """Times in the type that the frame had; nanoseconds are UTC."""
+        if not self.is_datetime:
+            return pd.Series(axis)
+        stamps = pd.Series(axis.view("datetime64[ns]"))
+        zone = getattr(self._time_dtype, "tz", None)
+        return stamps if zone is None else stamps.dt.tz_localize("UTC").dt.tz_convert(zone)
+
+
+def _as_frame(frame: Any) -> pd.DataFrame:
+    table = as_table(frame)
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(f"an event log is made of a frame with named columns, not of {type(frame).__name__}.")
+    return table
+
+
+def _time_dtype(series: pd.Series[Any]) -> Any:
+    """The type of a time column; texts are read as datetimes, as `to_time` does."""
+    is_text = series.dtype == object or pd.api.types.is_string_dtype(series.dtype)
+    return np.dtype("datetime64[ns]") if is_text else series.dtype
+
+
+def _is_sorted(axis: npt.NDArray[Any]) -> bool:
+    return bool(np.all(axis[1:] >= axis[:-1]))
+
+
+def _n_present(codes: npt.NDArray[np.int64]) -> int:
+    return int(np.count_nonzero(np.bincount(codes[codes >= 0])))
