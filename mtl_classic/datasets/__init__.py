@@ -1,0 +1,5 @@
+"""Multi-task tables with their event logs: a synthetic shop of known truth and a year of a grocery chain."""
+
+from mtl_classic.datasets._synthetic import make_funnel
+
+__all__ = ["make_funnel"]
