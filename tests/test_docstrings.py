@@ -17,7 +17,7 @@ SECTIONS = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "See Also
 def public_objects() -> Iterator[tuple[str, Any]]:
     names = [f"mtl_classic.{m.name}" for m in pkgutil.iter_modules(mtl_classic.__path__) if not m.name.startswith("_")]
     for module in map(importlib.import_module, names):
-        for name in module.__all__:
+        for name in getattr(module, "__all__", ()):
             yield f"{module.__name__}.{name}", getattr(module, name)
     for name, home in mtl_classic._HOME.items():
         if "._" in home:  # public names of private homes, such as Task

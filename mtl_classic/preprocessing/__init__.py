@@ -1,3 +1,5 @@
 """Codes and statistics: what turns a table into numbers before the learners see it."""
 
-__all__: list[str] = []
+from mtl_classic.preprocessing._fields import FieldEncoder
+
+__all__ = ["FieldEncoder"]

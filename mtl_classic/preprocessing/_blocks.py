@@ -1,0 +1,135 @@
+"""How one field becomes columns: a slot per value, hashed slots, or a scaled number with an indicator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mtl_classic._core.time import is_datetime, to_time
+from mtl_classic.preprocessing._vocabulary import Vocabulary
+
+__all__ = ["Hashed", "Number", "OneHot", "is_number"]
+
+Ints = npt.NDArray[np.int64]
+NANOSECONDS_PER_DAY = 86_400_000_000_000
+
+
+@dataclass
+class OneHot:
+    """A column per frequent value; slot 0 of the field is "other"."""
+
+    vocabulary: Vocabulary
+    min_count: int
+    counts: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    slot_of: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # by code; 0 = other
+    kind: str = "onehot"
+
+    def count(self, codes: Ints) -> None:
+        """Count rows per code."""
+        new = np.bincount(codes, minlength=len(self.vocabulary))
+        self.counts = new + _padded(self.counts, len(new))
+
+    def promote(self, first: int) -> int:
+        """Give slots to the values that have become frequent, from ``first`` on; return how many."""
+        self.slot_of = _padded(self.slot_of, len(self.counts))
+        ready = np.flatnonzero((self.counts >= self.min_count) & (self.slot_of == 0))
+        self.slot_of[ready] = np.arange(first, first + len(ready))
+        return len(ready)
+
+    def codes(self, column: pd.Series) -> Ints:
+        return self.vocabulary.codes(column)
+
+    def slots(self, codes: Ints) -> Ints:
+        """Slots of codes; the code -1 of an unseen value takes the zero appended last."""
+        return np.append(self.slot_of, 0)[codes]
+
+    def names(self, name: str) -> list[str]:
+        values = ["(missing)", *map(str, self.vocabulary.values)]
+        by_slot = {int(self.slot_of[code]): values[code] for code in np.flatnonzero(self.slot_of)}
+        return [f"{name}=(other)", *(f"{name}={by_slot[slot]}" for slot in sorted(by_slot))]
+
+
+@dataclass
+class Hashed:
+    """``n_hash`` columns that values share; slot 0 of the field is for missing values."""
+
+    n_hash: int
+    kind: str = "hashed"
+
+    def codes(self, column: pd.Series) -> Ints:
+        """Slots of all rows: 1 + hash mod n_hash, equal for equal values whatever the dtype that holds them."""
+        distinct, values = pd.factorize(column)
+        hashes = pd.util.hash_array(np.asarray(_canonical(pd.Index(values)), dtype=object), categorize=False)
+        return np.append((hashes % np.uint64(self.n_hash)).astype(np.int64) + 1, 0)[distinct]
+
+    def slots(self, codes: Ints) -> Ints:
+        return codes
+
+    def names(self, name: str) -> list[str]:
+        return [f"{name}=(other)", *(f"{name}#{bucket}" for bucket in range(self.n_hash))]
+
+
+@dataclass
+class Number:
+    """A scaled column and an indicator of missing values."""
+
+    mean: float
+    deviation: float
+    clip: float | None
+    kind: str = "number"
+
+    @classmethod
+    def learn(cls, column: pd.Series, scale: str | None, clip: float | None) -> Number:
+        values, _ = as_numbers(column)
+        known = values[~np.isnan(values)]
+        if scale is None or not len(known):
+            return cls(0.0, 1.0, clip if scale else None)
+        deviation = float(known.std())
+        return cls(float(known.mean()), deviation if deviation > 0 else 1.0, clip)
+
+    def encode(self, column: pd.Series) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Scaled values, 1 where missing (the indicator's entry), and the mask of missing rows."""
+        values, missing = as_numbers(column)
+        scaled = (values - self.mean) / self.deviation
+        if self.clip is not None:
+            scaled = np.clip(scaled, -self.clip, self.clip)
+        return np.where(missing, 1.0, scaled), missing
+
+    def names(self, name: str) -> list[str]:
+        return [name, f"{name}=(missing)"]
+
+
+def is_number(column: pd.Series) -> bool:
+    """Whether a column holds numbers or dates; booleans are categories."""
+    dtype = column.dtype
+    numeric = pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
+    return numeric or is_datetime(dtype) or dtype.kind == "m"
+
+
+def as_numbers(column: pd.Series) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """A column as float64 (days for dates and durations), and which rows are missing."""
+    if not is_number(column):
+        raise TypeError(f"{column.name!r} held numbers or dates when it was learnt; it holds {column.dtype} now.")
+    missing = column.isna().to_numpy()
+    if column.dtype.kind == "m":
+        days = column.to_numpy(dtype="timedelta64[ns]").astype(np.int64) / NANOSECONDS_PER_DAY
+        return np.where(missing, np.nan, days), missing
+    if not is_datetime(column.dtype):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan), missing
+    values = np.full(len(column), np.nan)
+    values[~missing] = to_time(column[~missing], str(column.name)) / NANOSECONDS_PER_DAY
+    return values, missing
+
+
+def _canonical(values: pd.Index) -> list[str]:
+    """Values as text that is equal for equal values: 3 and 3.0 are one value."""
+    if values.dtype.kind == "f":
+        return [str(int(v)) if v.is_integer() else str(v) for v in values.tolist()]
+    return [str(int(v)) if isinstance(v, float) and v.is_integer() else str(v) for v in values.tolist()]
+
+
+def _padded(values: Ints, length: int) -> Ints:
+    return np.concatenate([values, np.zeros(length - len(values), dtype=np.int64)])

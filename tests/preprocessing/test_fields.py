@@ -1,0 +1,252 @@
+import pickle
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from mtl_classic.preprocessing import FieldEncoder
+
+
+def table(n: int = 200, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    price = rng.normal(5, 3, n)
+    price[::7] = np.nan
+    shop = pd.Series(rng.choice(["a", "b", "c", None], n), dtype=object)
+    return pd.DataFrame(
+        {
+            "user": rng.integers(0, 30, n),
+            "shop": shop,
+            "size": pd.Categorical(rng.choice(["s", "m"], n), categories=["s", "m", "l"]),
+            "member": rng.random(n) < 0.5,
+            "price": price,
+            "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 50, n), unit="D"),
+        }
+    )
+
+
+# The matrix as the definition says it, a row and a field at a time; it knows nothing of codes or slots.
+def slow_encode(encoder: FieldEncoder, train: pd.DataFrame, X: pd.DataFrame) -> np.ndarray:
+    names = {name: j for j, name in enumerate(encoder.get_feature_names_out())}
+    out = np.zeros((len(X), len(names)))
+    for field, kind in encoder.kinds_.items():
+        for i, value in enumerate(X[field]):
+            if kind == "number" and pd.isna(value):
+                out[i, names[f"{field}=(missing)"]] = 1
+            elif kind == "number":
+                out[i, names[field]] = (value - train[field].mean()) / train[field].std(ddof=0)
+            else:
+                text = "(missing)" if pd.isna(value) else str(value)
+                out[i, names.get(f"{field}={text}", names[f"{field}=(other)"])] = 1
+    return out
+
+
+def test_equals_the_slow_definition() -> None:
+    train, X = table(), table(seed=1)
+    encoder = FieldEncoder(categorical=["user"], clip=None).fit(train)
+    np.testing.assert_allclose(encoder.transform(X).toarray(), slow_encode(encoder, train, X), rtol=1e-5, atol=1e-6)
+    assert encoder.kinds_ == dict.fromkeys(["user", "shop", "size", "member"], "onehot") | {
+        "price": "number",
+        "day": "number",
+    }
+
+
+def test_agrees_with_scikit_learn() -> None:
+    X = table().dropna()
+    matrix = FieldEncoder(categorical=["user"]).fit_transform(X)
+    encoder = FieldEncoder(categorical=["user"]).fit(X)
+    onehot = OneHotEncoder().fit_transform(X[["user"]]).toarray()
+    np.testing.assert_array_equal(matrix[:, encoder.fields_["user"][1:]].toarray(), onehot)
+    scaled = StandardScaler().fit_transform(X[["price"]])
+    np.testing.assert_allclose(matrix[:, encoder.fields_["price"][:1]].toarray(), scaled, rtol=1e-5)
+
+
+def test_form_of_the_matrix() -> None:
+    X = table()
+    before = X.copy(deep=True)
+    encoder = FieldEncoder(categorical=["user"])
+    matrix = encoder.fit_transform(X)
+    assert isinstance(matrix, sparse.csr_matrix)
+    assert matrix.dtype == np.float32
+    assert matrix.has_canonical_format
+    assert (np.diff(matrix.indptr) == X.shape[1]).all()
+    assert (matrix != encoder.transform(X)).nnz == 0
+    blocks = np.concatenate(list(encoder.fields_.values()))
+    np.testing.assert_array_equal(blocks, np.arange(encoder.n_columns_))
+    assert list(encoder.fields_) == list(X.columns)
+    assert len(set(encoder.get_feature_names_out())) == matrix.shape[1]
+    pd.testing.assert_frame_equal(X, before)
+
+
+def test_layout_depends_on_neither_row_order_nor_column_order_at_prediction() -> None:
+    X = table()
+    encoder, shuffled = FieldEncoder().fit(X), FieldEncoder().fit(X.sample(frac=1, random_state=0))
+    assert encoder.get_feature_names_out().tolist() == shuffled.get_feature_names_out().tolist()
+    assert (encoder.transform(X) != encoder.transform(X[X.columns[::-1]])).nnz == 0
+    assert (encoder.transform(X)[5] != encoder.transform(X.iloc[[5]])).nnz == 0
+
+
+@pytest.mark.parametrize("dtype", [object, "str", "category"])
+def test_the_dtype_that_holds_text_does_not_matter(dtype: str) -> None:
+    plain = pd.DataFrame({"c": pd.Series(["x", "y", None, "x"], dtype=object)})
+    new = pd.DataFrame({"c": pd.Series(["y", "z", None], dtype=object)})
+    expected = FieldEncoder().fit(plain).transform(new).toarray()
+    np.testing.assert_array_equal(FieldEncoder().fit(plain.astype(dtype)).transform(new).toarray(), expected)
+    np.testing.assert_array_equal(FieldEncoder().fit(plain).transform(new.astype(dtype)).toarray(), expected)
+    assert expected.tolist() == [[0, 0, 0, 1], [1, 0, 0, 0], [0, 1, 0, 0]]
+
+
+def test_ids_that_become_floats_through_missing_values_are_the_same_ids() -> None:
+    for options in ({}, {"hash_above": 0, "n_hash": 64}):
+        encoder = FieldEncoder(categorical=["id"], **options).fit(pd.DataFrame({"id": [1, 2, 3]}))
+        whole = encoder.transform(pd.DataFrame({"id": [2, 3]})).toarray()
+        with_gap = encoder.transform(pd.DataFrame({"id": [2.0, np.nan, 3.0]})).toarray()
+        np.testing.assert_array_equal(with_gap[[0, 2]], whole)
+        assert with_gap[1].argmax() == 0  # missing was not seen at fit: other
+
+
+def test_rare_values_share_the_other_column() -> None:
+    X = pd.DataFrame({"c": list("aaabbc")})
+    encoder = FieldEncoder(min_count=2).fit(X)
+    assert encoder.get_feature_names_out().tolist() == ["c=(other)", "c=a", "c=b"]
+    assert encoder.transform(X).indices.tolist() == [1, 1, 1, 2, 2, 0]
+
+
+def test_partial_fit_grows_without_moving_a_column() -> None:
+    first = pd.DataFrame({"c": ["b", "a"], "d": ["u", "v"], "x": [0.0, 2.0]})
+    second = pd.DataFrame({"c": ["c", "a"], "d": ["u", "w"], "x": [9.0, 9.0]})
+    encoder = FieldEncoder().fit(first)
+    names, before = encoder.get_feature_names_out().tolist(), encoder.transform(first)
+    encoder.partial_fit(second)
+    after = encoder.transform(first)
+    assert encoder.get_feature_names_out().tolist() == [*names, "c=c", "d=w"]
+    np.testing.assert_array_equal(after.toarray()[:, : len(names)], before.toarray())
+    assert not after.toarray()[:, len(names) :].any()
+    assert encoder.transform(second).has_sorted_indices
+    assert encoder.fields_["c"].tolist() == [0, 1, 2, 8]
+
+
+def test_partial_fit_counts_over_calls() -> None:
+    encoder = FieldEncoder(min_count=3)
+    for _ in range(2):
+        encoder.partial_fit(pd.DataFrame({"c": ["a", "a", "b"]}))
+    assert encoder.get_feature_names_out().tolist() == ["c=(other)", "c=a"]
+    encoder.partial_fit(pd.DataFrame({"c": ["b"]}))
+    assert encoder.get_feature_names_out().tolist() == ["c=(other)", "c=a", "c=b"]
+
+
+def test_hashed_fields() -> None:
+    X = pd.DataFrame({"id": [f"u{i}" for i in range(500)], "shop": ["a", "b"] * 250})
+    encoder = FieldEncoder(hash_above=100, n_hash=50).fit(X)
+    assert encoder.kinds_ == {"id": "hashed", "shop": "onehot"}
+    assert len(encoder.fields_["id"]) == 51
+    slots = encoder.transform(X).indices.reshape(-1, 2)[:, 0]
+    assert slots.min() >= 1
+    assert np.bincount(slots, minlength=51)[1:].std() < 10  # 10 rows a bucket: spread like chance
+    same = FieldEncoder(hash_above=100, n_hash=50).fit(X.iloc[::-1]).transform(X)
+    assert (same != encoder.transform(X)).nnz == 0
+    unseen = encoder.transform(pd.DataFrame({"id": ["new", None], "shop": ["a", "a"]}))
+    assert unseen.indices.reshape(-1, 2)[0, 0] > 0
+    assert unseen.indices.reshape(-1, 2)[1, 0] == 0
+
+
+def test_numbers() -> None:
+    X = pd.DataFrame({"x": [1.0, 3.0, np.nan], "constant": [4, 4, 4], "empty": [np.nan] * 3})
+    encoder = FieldEncoder().fit(X)
+    expected = [[-1, 0, 0, 0, 0, 1], [1, 0, 0, 0, 0, 1], [0, 1, 0, 0, 0, 1]]
+    np.testing.assert_array_equal(encoder.transform(X).toarray(), expected)
+    outlier = encoder.transform(pd.DataFrame({"x": [1e9], "constant": [4], "empty": [1.0]}))
+    assert outlier[0, 0] == 10
+    assert FieldEncoder(scale=None).fit_transform(X)[1, 0] == 3
+
+
+def test_dates_and_durations_are_numbers() -> None:
+    days = pd.Series(pd.to_datetime(["2024-01-01", "2024-01-03", None]))
+    X = pd.DataFrame({"day": days, "zone": days.dt.tz_localize("UTC"), "age": days - days[0]})
+    matrix = FieldEncoder().fit_transform(X).toarray()
+    np.testing.assert_allclose(matrix[:, ::2], [[-1] * 3, [1] * 3, [0] * 3], atol=1e-6)
+    np.testing.assert_array_equal(matrix[:, 1::2], [[0] * 3, [0] * 3, [1] * 3])
+
+
+def test_roles_and_exclusion_find_prefixed_names() -> None:
+    X = table().add_prefix("rest__")
+    encoder = FieldEncoder(categorical=["user"], exclude=["day"]).fit(X)
+    assert encoder.kinds_["rest__user"] == "onehot"
+    assert "rest__day" not in encoder.fields_
+    with pytest.raises(ValueError, match="No column is left"):
+        FieldEncoder(exclude=list(X.columns)).fit(X)
+
+
+def test_polars_and_arrays() -> None:
+    X = table().drop(columns=["size"])
+    expected = FieldEncoder(categorical=["user"]).fit_transform(X)
+    assert (FieldEncoder(categorical=["user"]).fit_transform(pl.from_pandas(X)) != expected).nnz == 0
+    numbers = np.array([[1.0, 2.0], [3.0, np.nan]])
+    np.testing.assert_array_equal(FieldEncoder().fit_transform(numbers).toarray(), [[-1, 0, 0, 0], [1, 0, 0, 1]])
+    mixed = np.array([["a", 1.0], ["b", 3.0]], dtype=object)
+    assert FieldEncoder().fit(mixed).kinds_ == {0: "onehot", 1: "number"}
+
+
+def test_mixed_types_in_one_column() -> None:
+    X = pd.DataFrame({"c": pd.Series([1, "1", 2.5, ("t",), None], dtype=object)})
+    matrix = FieldEncoder().fit_transform(X).toarray()
+    assert matrix.sum() == 5
+    assert len(set(matrix.argmax(axis=1))) == 5
+    np.testing.assert_array_equal(FieldEncoder().fit(X.iloc[::-1]).transform(X).toarray(), matrix)
+
+
+def test_a_million_categories() -> None:
+    X = pd.DataFrame({"id": np.random.default_rng(0).permutation(1_000_000)})
+    encoder = FieldEncoder(categorical=["id"]).fit(X)
+    assert encoder.n_columns_ == 1_000_001
+    assert encoder.transform(X.iloc[:3]).indices.tolist() == (X["id"][:3] + 1).tolist()
+
+
+def test_zero_rows() -> None:
+    X = table()
+    with pytest.raises(ValueError, match="0 sample"):
+        FieldEncoder().fit(X.iloc[:0])
+    encoder = FieldEncoder().fit(X)
+    assert encoder.transform(X.iloc[:0]).shape == (0, encoder.n_columns_)
+
+
+@pytest.mark.parametrize(
+    ("options", "X", "error", "message"),
+    [
+        ({"min_count": 0}, table(), ValueError, "min_count must be at least 1"),
+        ({"n_hash": 0, "hash_above": 1}, table(), ValueError, "n_hash at least 1"),
+        ({"scale": "minmax"}, table(), ValueError, '"standard" or None'),
+        ({"clip": -1.0}, table(), ValueError, "clip must be positive"),
+        ({"categorical": ["nobody"]}, table(), ValueError, "nobody"),
+        ({}, sparse.csr_matrix(np.eye(3)), TypeError, "sparse already"),
+        ({}, pd.DataFrame({"x": [np.inf]}), ValueError, "Infinite"),
+    ],
+)
+def test_bad_input_at_fit(options: dict, X: object, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        FieldEncoder(**options).fit(X)
+
+
+def test_bad_input_at_transform() -> None:
+    X = table()
+    encoder = FieldEncoder().fit(X)
+    with pytest.raises(ValueError, match="lacks columns.*price"):
+        encoder.transform(X.drop(columns="price"))
+    with pytest.raises(TypeError, match="'price' held numbers"):
+        encoder.transform(X.assign(price="cheap"))
+
+
+def test_clone_and_pickle() -> None:
+    X = table()
+    encoder = FieldEncoder(categorical=["user"]).fit(X)
+    assert clone(encoder).get_params() == encoder.get_params()
+    assert (pickle.loads(pickle.dumps(encoder)).transform(X) != encoder.transform(X)).nnz == 0
+
+
+@parametrize_with_checks([FieldEncoder()])
+def test_scikit_learn_checks(estimator: FieldEncoder, check: object) -> None:
+    check(estimator)  # type: ignore[operator]
