@@ -1,0 +1,81 @@
+"""Regularization that follows the label: the rarer its positives, the stronger.
+
+A leaf of a log-loss tree with hessian sum h holds about h / (1 − p) positives, so a bound on the hessian is a bound on the positives that a leaf
+must rest on, whatever the base rate. Libraries' default of 0.001 lets a leaf rest on a single rare positive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["TreeDefaults", "tree_defaults"]
+
+
+@dataclass(frozen=True)
+class TreeDefaults:
+    """Label-dependent settings of boosted trees.
+
+    Attributes
+    ----------
+    num_leaves : int
+    min_hessian : float
+        Least sum of hessians in a leaf.
+    min_rows : int
+        Least number of rows in a leaf.
+    l2 : float
+    feature_fraction : float
+    learning_rate : float
+    n_rounds : int
+        Rounds where there are too few validation labels to stop by.
+    """
+
+    num_leaves: int
+    min_hessian: float
+    min_rows: int
+    l2: float
+    feature_fraction: float
+    learning_rate: float
+    n_rounds: int
+
+
+def tree_defaults(kind: str, y: npt.NDArray[np.float64]) -> TreeDefaults:
+    """Settings for labels ``y`` (training rows only).
+
+    Parameters
+    ----------
+    kind : str
+    y : ndarray of shape (n,)
+        Encoded labels, no NaN.
+    """
+    support = _support(kind, y)
+    leaves = int(np.clip(2 * np.sqrt(support) / 4, 7, 31))
+    min_events = float(np.clip(support / 50, 3.0, 20.0))
+    min_hessian = min_events if kind in ("binary", "multiclass", "count") else 1e-3
+    min_rows = int(np.clip(len(y) / 200, 3, 50)) if kind == "regression" else int(np.clip(len(y) / 200, 3, 20))
+    return TreeDefaults(
+        num_leaves=leaves,
+        min_hessian=min_hessian,
+        min_rows=min_rows,
+        l2=1.0,
+        feature_fraction=0.7,
+        learning_rate=0.06,
+        n_rounds=int(np.clip(2 * np.sqrt(support), 20, 100)),
+    )
+
+
+def _support(kind: str, y: npt.NDArray[np.float64]) -> float:
+    """How many rows carry the information: the rarer class, the non-zero counts, else all rows."""
+    n = len(y)
+    if kind == "binary":
+        return float(min(y.sum(), n - y.sum()))
+    if kind == "multiclass":
+        counts = np.bincount(y[y >= 0].astype(np.intp))
+        return float(np.median(counts[counts > 0])) if len(counts) else 0.0
+    if kind == "count":
+        return float(np.minimum(y, 1).sum())
+    if kind == "ranking":
+        return float((y > 0).sum())
+    return float(n)

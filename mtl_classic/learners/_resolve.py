@@ -1,0 +1,66 @@
+"""From what a user writes as ``learner=`` to a learner for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sklearn.base import clone
+
+from mtl_classic._core.exceptions import TaskError
+from mtl_classic._core.tasks import Task
+from mtl_classic.learners._lightgbm import LightGBMLearner
+from mtl_classic.learners._protocol import Learner
+from mtl_classic.learners._sklearn import as_sklearn_learner, sklearn_alias
+from mtl_classic.learners._xgboost import XGBoostLearner
+
+__all__ = ["ALIASES", "resolve_learners"]
+
+ALIASES = ("lightgbm", "xgboost", "linear", "svm", "forest", "extra_trees", "hist")
+
+
+def resolve_learners(learner: Any, tasks: Sequence[Task]) -> dict[str, Learner]:
+    """A learner for each task; tasks that share a learner share the object, and so its binned matrix.
+
+    Parameters
+    ----------
+    learner : str, Learner, scikit-learn estimator, or dict task -> any of these
+    tasks : sequence of Task
+
+    Raises
+    ------
+    ValueError
+        On an unknown alias.
+    TaskError
+        If a dict leaves a task out or names an unknown one.
+    """
+    names = [task.name for task in tasks]
+    if not isinstance(learner, Mapping):
+        one = _resolve(learner)
+        return dict.fromkeys(names, one)
+    missing, unknown = [n for n in names if n not in learner], [n for n in learner if n not in names]
+    if missing or unknown:
+        raise TaskError(f"learner= must name every task: missing {missing}, unknown {unknown}; the tasks are {', '.join(names)}.")
+    made: dict[int | str, Learner] = {}
+    resolved = {}
+    for name in names:
+        key = learner[name] if isinstance(learner[name], str) else id(learner[name])
+        resolved[name] = made.setdefault(key, _resolve(learner[name])) if key not in made else made[key]
+    return resolved
+
+
+def _resolve(learner: Any) -> Learner:
+    if isinstance(learner, Learner):
+        return clone(learner)
+    if isinstance(learner, str):
+        if learner == "lightgbm":
+            return LightGBMLearner()
+        if learner == "xgboost":
+            return XGBoostLearner()
+        wrapped = sklearn_alias(learner)
+        if wrapped is None:
+            raise ValueError(f"learner={learner!r} is unknown; expected one of {', '.join(ALIASES)}, a Learner, a scikit-learn estimator, or a dict.")
+        return wrapped
+    if hasattr(learner, "fit") and hasattr(learner, "get_params"):
+        return as_sklearn_learner(learner)
+    raise TypeError(f"learner must be a name, a Learner, a scikit-learn estimator or a dict task -> learner, got {type(learner).__name__}.")

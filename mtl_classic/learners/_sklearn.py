@@ -1,0 +1,195 @@
+"""Any scikit-learn estimator as a learner: one design matrix for all tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import clone, is_classifier
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MaxAbsScaler, OneHotEncoder, StandardScaler
+from sklearn.svm import LinearSVC, LinearSVR
+from sklearn.utils import get_tags
+from sklearn.utils.validation import has_fit_parameter
+
+from mtl_classic.learners._columns import Features
+from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit, constant_fit
+
+__all__ = ["SklearnLearner", "sklearn_alias"]
+
+
+class SklearnLearner(Learner):
+    """Any scikit-learn classifier and regressor, for every kind of task.
+
+    Binary and multiclass tasks use ``classifier``, regression and ranking ``regressor``, counts ``count_regressor``
+    (or the regressor, clipped at 0). Soft labels enter as both classes, weighted. An estimator that takes NaN reads
+    codes and numbers as they are; for others numbers are imputed, marked as missing and scaled, and categories one-hot.
+
+    Parameters
+    ----------
+    classifier : estimator with ``predict_proba``, default=None
+    regressor : estimator, default=None
+    count_regressor : estimator, default=None
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression, Ridge
+    >>> from mtl_classic import PerTaskModel, SklearnLearner
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> learner = SklearnLearner(LogisticRegression(), Ridge())
+    >>> model = PerTaskModel({"up": "binary"}, learner=learner, random_state=0).fit(X, X[:, 0] > 0)
+    >>> bool((model.predict(X) == (X[:, 0] > 0)).mean() > 0.9)
+    True
+    """
+
+    def __init__(self, classifier: Any = None, regressor: Any = None, *, count_regressor: Any = None) -> None:
+        self.classifier = classifier
+        self.regressor = regressor
+        self.count_regressor = count_regressor
+
+    def bin(self, features: Features, *, n_threads: int = 1) -> BinnedSklearn:
+        """Keep the matrix, and make the scaled one-hot matrix if any of the estimators needs it."""
+        given = [e for e in (self.classifier, self.regressor, self.count_regressor) if e is not None]
+        if not given:
+            raise ValueError("SklearnLearner needs a classifier, a regressor, or both.")
+        return BinnedSklearn(features, _design(features) if not all(map(_takes_nan, given)) else None)
+
+    def fit_task(self, binned: BinnedSklearn, request: FitRequest) -> TaskFit:
+        """Fit a clone on the labelled rows (those for early stopping included: there is none)."""
+        constant = constant_fit(request)
+        if constant is not None:
+            return constant
+        rows = request.rows if request.valid_rows is None else np.sort(np.r_[request.rows, request.valid_rows])
+        model = clone(self._estimator(request))
+        seeds = {name: request.seed for name in model.get_params() if name.split("__")[-1] == "random_state"}
+        model.set_params(**seeds)
+        design = None if _takes_nan(model) else binned.design
+        matrix = (binned.features.values if design is None else design.matrix)[rows]
+        y, weight = request.y[rows], None if request.weight is None else request.weight[rows]
+        if request.task.is_soft:
+            matrix = sparse.vstack([matrix, matrix]).tocsr() if sparse.issparse(matrix) else np.vstack([matrix, matrix])
+            base = np.ones(len(rows)) if weight is None else weight
+            y, weight = np.r_[np.ones(len(rows)), np.zeros(len(rows))], np.r_[base * y, base * (1 - y)]
+            matrix, y, weight = matrix[weight > 0], y[weight > 0], weight[weight > 0]
+        if request.task.is_classification:
+            y = y.astype(np.intp)
+        _fit(model, matrix, y, weight, request.task.name)
+        return SklearnFit(model, None if design is None else design.transformer, request.task.kind, request.n_classes)
+
+    def _estimator(self, request: FitRequest) -> Any:
+        kind = request.task.kind
+        if kind == "count" and self.count_regressor is not None:
+            return self.count_regressor
+        estimator = self.classifier if request.task.is_classification else self.regressor
+        if estimator is None:
+            needed = "classifier" if request.task.is_classification else "regressor"
+            raise ValueError(f"Task {request.task.name!r} is {kind}; SklearnLearner needs a {needed} for it.")
+        return estimator
+
+
+def sklearn_alias(name: str) -> SklearnLearner | None:
+    """The learner that a short name stands for, or None."""
+    if name == "linear":
+        return SklearnLearner(LogisticRegression(max_iter=1000), Ridge(), count_regressor=PoissonRegressor(max_iter=1000))
+    if name == "svm":
+        return SklearnLearner(CalibratedClassifierCV(LinearSVC(), cv=3), LinearSVR(max_iter=5000))
+    if name == "forest":
+        return SklearnLearner(
+            RandomForestClassifier(200, min_samples_leaf=5, max_samples=0.7), RandomForestRegressor(200, min_samples_leaf=5, max_features=0.4)
+        )
+    if name == "extra_trees":
+        return SklearnLearner(ExtraTreesClassifier(200, min_samples_leaf=5), ExtraTreesRegressor(200, min_samples_leaf=5, max_features=0.4))
+    if name == "hist":
+        return SklearnLearner(
+            HistGradientBoostingClassifier(), HistGradientBoostingRegressor(), count_regressor=HistGradientBoostingRegressor(loss="poisson")
+        )
+    return None
+
+
+def as_sklearn_learner(estimator: Any) -> SklearnLearner:
+    """Wrap one bare scikit-learn estimator."""
+    return SklearnLearner(classifier=estimator) if is_classifier(estimator) else SklearnLearner(regressor=estimator)
+
+
+@dataclass
+class _Design:
+    transformer: Any
+    matrix: Any
+
+
+@dataclass
+class BinnedSklearn:
+    """The float matrix, and the imputed, scaled and one-hot one where it is needed."""
+
+    features: Features
+    design: _Design | None
+
+
+@dataclass
+class SklearnFit:
+    """A fitted estimator, with the transformer of its design matrix."""
+
+    model: Any
+    transformer: Any
+    kind: str
+    n_classes: int
+    n_rounds: int | None = None
+
+    def predict(self, features: Features, n_threads: int = 1) -> Floats:
+        """Scores on the scale of the task's kind."""
+        if not len(features):
+            return np.empty((0, self.n_classes) if self.kind == "multiclass" else 0)
+        matrix = features.values if self.transformer is None else self.transformer.transform(features.values)
+        if self.kind not in ("binary", "multiclass"):
+            mean = np.asarray(self.model.predict(matrix), dtype=np.float64)
+            return np.maximum(mean, 0.0) if self.kind == "count" else mean
+        probability = np.asarray(self.model.predict_proba(matrix), dtype=np.float64)
+        if self.kind == "binary":
+            return probability[:, 1]
+        full = np.zeros((len(features), self.n_classes))
+        full[:, self.model.classes_.astype(np.intp)] = probability
+        return full
+
+
+def _fit(model: Any, matrix: Any, y: Any, weight: Any, name: str) -> None:
+    if weight is None:
+        model.fit(matrix, y)
+    elif has_fit_parameter(model, "sample_weight"):
+        model.fit(matrix, y, sample_weight=weight)
+    else:
+        raise ValueError(f"Task {name!r} has sample weights or soft labels, but {type(model).__name__}.fit takes no sample_weight.")
+
+
+def _takes_nan(estimator: Any) -> bool:
+    return bool(get_tags(estimator).input_tags.allow_nan)
+
+
+def _design(features: Features) -> _Design:
+    values = features.values
+    if sparse.issparse(values):
+        transformer = MaxAbsScaler()
+        return _Design(transformer, transformer.fit_transform(values).tocsr())
+    numeric = [j for j in range(values.shape[1]) if j not in features.categorical]
+    transformer = ColumnTransformer(
+        [
+            ("numbers", make_pipeline(StandardScaler(), SimpleImputer(strategy="constant", fill_value=0.0, add_indicator=True)), numeric),
+            ("categories", OneHotEncoder(handle_unknown="ignore", dtype=np.float32), list(features.categorical)),
+        ]
+    )
+    matrix = transformer.fit_transform(values)
+    return _Design(transformer, matrix.tocsr() if sparse.issparse(matrix) else matrix)

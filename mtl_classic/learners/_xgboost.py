@@ -1,0 +1,195 @@
+"""XGBoost as a learner: one quantile sketch for all tasks; subsets are binned with its cuts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xgboost as xgb
+
+from mtl_classic.learners._columns import Features
+from mtl_classic.learners._defaults import tree_defaults
+from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit, constant_fit, run_lengths
+
+__all__ = ["XGBoostLearner"]
+
+_OBJECTIVES = {
+    "binary": "binary:logistic",
+    "multiclass": "multi:softprob",
+    "regression": "reg:squarederror",
+    "count": "count:poisson",
+    "ranking": "rank:ndcg",
+}
+_METRICS = {
+    "binary": "logloss",
+    "multiclass": "mlogloss",
+    "regression": "rmse",
+    "count": "poisson-nloglik",
+    "ranking": "ndcg@10",
+}
+
+
+class XGBoostLearner(Learner):
+    """Gradient-boosted trees by XGBoost (``hist``), for every kind of task.
+
+    Settings that are None follow the label, as in `LightGBMLearner`. A ``QuantileDMatrix`` takes new labels but cannot
+    be sliced, so subsets are built from the float matrix with the cuts of the whole (``ref=``).
+
+    Parameters
+    ----------
+    max_leaves : int, default=None
+    learning_rate : float, default=None
+    max_iter : int, default=1000
+        Most rounds of boosting.
+    n_iter_no_change : int, default=30
+        Rounds without a better validation loss before stopping.
+    min_child_weight : float, default=None
+        Least sum of hessians in a leaf; for log-loss about the number of rarer-class rows that it rests on.
+    reg_lambda : float, default=None
+    colsample_bytree : float, default=None
+    max_bin : int, default=256
+    params : dict, default=None
+        Further parameters of XGBoost, taking precedence.
+
+    References
+    ----------
+    Chen, Guestrin, XGBoost: A Scalable Tree Boosting System, KDD 2016, doi 10.1145/2939672.2939785.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtl_classic import PerTaskModel, XGBoostLearner
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> model = PerTaskModel({"up": "binary"}, learner=XGBoostLearner(max_leaves=7), random_state=0).fit(X, X[:, 0] > 0)
+    >>> bool((model.predict(X) == (X[:, 0] > 0)).mean() > 0.9)
+    True
+    """
+
+    early_stops = True
+
+    def __init__(
+        self,
+        *,
+        max_leaves: int | None = None,
+        learning_rate: float | None = None,
+        max_iter: int = 1000,
+        n_iter_no_change: int = 30,
+        min_child_weight: float | None = None,
+        reg_lambda: float | None = None,
+        colsample_bytree: float | None = None,
+        max_bin: int = 256,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.max_leaves = max_leaves
+        self.learning_rate = learning_rate
+        self.max_iter = max_iter
+        self.n_iter_no_change = n_iter_no_change
+        self.min_child_weight = min_child_weight
+        self.reg_lambda = reg_lambda
+        self.colsample_bytree = colsample_bytree
+        self.max_bin = max_bin
+        self.params = params
+
+    def bin(self, features: Features, *, n_threads: int = 1) -> BinnedXGBoost:
+        """Sketch the quantiles once."""
+        types = ["c" if j in features.categorical else "q" for j in range(features.values.shape[1])]
+        whole = xgb.QuantileDMatrix(
+            features.values, max_bin=self.max_bin, nthread=n_threads, feature_types=types, enable_categorical=True
+        )
+        return BinnedXGBoost(whole, features, types, self.max_bin)
+
+    def fit_task(self, binned: BinnedXGBoost, request: FitRequest) -> TaskFit:
+        """Boost one task on a subset that has the shared cuts."""
+        constant = constant_fit(request)
+        if constant is not None:
+            return constant
+        train = binned.training(request.rows, request)
+        evals: list[tuple[xgb.DMatrix, str]] = []
+        rounds, patience = request.n_rounds, None
+        if request.valid_rows is not None:
+            evals = [(binned.validation(request.valid_rows, request), "validation")]
+            rounds, patience = self.max_iter, self.n_iter_no_change
+        elif rounds is None:
+            rounds = min(self.max_iter, tree_defaults(request.task.kind, request.y[request.rows]).n_rounds)
+        booster = xgb.train(self._train_params(request), train, rounds, evals=evals, early_stopping_rounds=patience, verbose_eval=False)
+        return XGBoostFit(booster, booster.best_iteration + 1 if evals else rounds, request.task.kind)
+
+    def _train_params(self, request: FitRequest) -> dict[str, Any]:
+        kind = request.task.kind
+        auto = tree_defaults(kind, request.y[request.rows])
+        params: dict[str, Any] = {
+            "objective": _OBJECTIVES[kind],
+            "eval_metric": _METRICS[kind],
+            "tree_method": "hist",
+            "grow_policy": "lossguide",
+            "max_depth": 0,
+            "max_bin": self.max_bin,
+            "max_leaves": self.max_leaves if self.max_leaves is not None else auto.num_leaves,
+            "learning_rate": self.learning_rate if self.learning_rate is not None else auto.learning_rate,
+            "min_child_weight": self.min_child_weight if self.min_child_weight is not None else max(auto.min_hessian, auto.min_rows if kind == "regression" else 0.0),
+            "lambda": self.reg_lambda if self.reg_lambda is not None else auto.l2,
+            "colsample_bytree": self.colsample_bytree if self.colsample_bytree is not None else auto.feature_fraction,
+            "seed": request.seed,
+            "nthread": request.n_threads,
+            "verbosity": 0,
+        }
+        if kind == "multiclass":
+            params["num_class"] = request.n_classes
+        if kind == "ranking":
+            params["ndcg_exp_gain"] = bool(request.y[request.rows].max() <= 31)
+        return params | dict(self.params or {})
+
+
+@dataclass
+class BinnedXGBoost:
+    """A quantile sketch, and the float matrix from which subsets are cut."""
+
+    whole: xgb.QuantileDMatrix
+    features: Features
+    types: list[str]
+    max_bin: int
+
+    def training(self, rows: Rows, request: FitRequest) -> xgb.QuantileDMatrix:
+        """Labelled rows with the shared cuts; all rows are the matrix itself with a new label."""
+        if len(rows) == len(self.features):
+            return _labelled(self.whole, rows, request)
+        options = {"max_bin": self.max_bin, "nthread": request.n_threads, "feature_types": self.types}
+        part = xgb.QuantileDMatrix(self.features.values[rows], ref=self.whole, enable_categorical=True, **options)
+        return _labelled(part, rows, request)
+
+    def validation(self, rows: Rows, request: FitRequest) -> xgb.DMatrix:
+        """Rows to stop by: a plain matrix, because XGBoost wants a quantile one to refer to the training subset."""
+        part = xgb.DMatrix(self.features.values[rows], nthread=request.n_threads, feature_types=self.types, enable_categorical=True)
+        return _labelled(part, rows, request)
+
+
+def _labelled(part: Any, rows: Rows, request: FitRequest) -> Any:
+    part.set_label(request.y[rows])
+    if request.groups is None:
+        part.set_weight(np.ones(len(rows)) if request.weight is None else request.weight[rows])
+        return part
+    sizes = run_lengths(request.groups[rows])
+    part.set_group(sizes)
+    if request.weight is not None:  # XGBoost weighs queries, not rows
+        part.set_weight(np.add.reduceat(request.weight[rows], np.r_[0, np.cumsum(sizes)[:-1]]) / sizes)
+    return part
+
+
+@dataclass
+class XGBoostFit:
+    """A trained booster."""
+
+    booster: xgb.Booster
+    n_rounds: int | None
+    kind: str
+
+    def predict(self, features: Features, n_threads: int = 1) -> Floats:
+        """Scores on the scale of the task's kind."""
+        if not len(features):
+            shape = np.shape(self.predict(Features(np.zeros((1, features.values.shape[1]), np.float32), features.names, ())))
+            return np.empty((0, *shape[1:]))
+        self.booster.set_param({"nthread": n_threads})
+        values = self.booster.inplace_predict(features.values, iteration_range=(0, self.n_rounds or 0))
+        return np.asarray(values, dtype=np.float64)

@@ -1,0 +1,140 @@
+"""The one out-of-fold engine: whatever is learnt from Y and feeds another learner goes through here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from joblib import Parallel, delayed
+from sklearn.base import clone
+
+from mtl_classic._core.exceptions import FoldError
+from mtl_classic._core.parallel import split_budget, thread_limit
+from mtl_classic._core.validation import as_table, n_rows, take_rows
+from mtl_classic.model_selection._folds import FoldPlan, Rows
+
+__all__ = ["CrossFit", "cross_fit"]
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """Out-of-fold predictions and the models that made them.
+
+    Attributes
+    ----------
+    predictions : DataFrame or ndarray, n rows
+        NaN where no fold covers a row.
+    fold : ndarray of shape (n,)
+        Fold that predicted each row, -1 where none did.
+    models : list
+        The fitted estimator of each fold.
+    scores : ndarray of shape (n_folds,)
+        ``model.score`` on the rows that the fold predicts; NaN where the estimator has none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from mtl_classic.model_selection import cross_fit, make_folds
+    >>> X = np.arange(8.0)[:, None]
+    >>> fit = cross_fit(LinearRegression(), X, 2 * X[:, 0], make_folds(2, X[:, 0], random_state=0), method="predict")
+    >>> bool(np.allclose(fit.predictions, 2 * X[:, 0]))
+    True
+    """
+
+    predictions: Any
+    fold: Rows
+    models: list[Any]
+    scores: npt.NDArray[np.float64]
+
+
+def cross_fit(
+    estimator: Any,
+    X: Any,
+    Y: Any,
+    plan: FoldPlan,
+    *,
+    method: str = "predict_scores",
+    sample_weight: Any = None,
+    fit_params: Mapping[str, Any] | None = None,
+    score: bool = True,
+    n_jobs: int | None = None,
+) -> CrossFit:
+    """Fit a clone on the training rows of each fold and predict the fold's rows.
+
+    No model is ever fitted on all rows: the caller does that. Estimators that stop early split off a part of the rows
+    they are given, so the fold they predict is seen by nothing.
+
+    Parameters
+    ----------
+    estimator : estimator with ``fit`` and ``method``
+    X, Y : table and labels of n rows
+    plan : FoldPlan
+    method : str, default="predict_scores"
+        Also ``"predict"``, ``"predict_proba"`` (lists become one array per task), ``"transform"``.
+    sample_weight : array of n rows, default=None
+    fit_params : dict, default=None
+        Passed to every fit unchanged (``events``).
+    score : bool, default=True
+        Whether to call ``estimator.score`` on each fold.
+    n_jobs : int, default=None
+        Folds in parallel; the thread budget is split between them. Changes no result.
+
+    Returns
+    -------
+    CrossFit
+    """
+    X = as_table(X)
+    if plan.n_rows != n_rows(X):
+        raise FoldError(f"The fold plan is for {plan.n_rows} rows, but X has {n_rows(X)}.")
+    workers, threads = split_budget(n_jobs, len(plan))
+    job = delayed(_fit_fold)
+    fitted = Parallel(n_jobs=workers)(
+        job(clone(estimator), X, Y, train, test, method, sample_weight, dict(fit_params or {}), score, threads)
+        for train, test in plan.splits
+    )
+    models = [model for model, _, _ in fitted]
+    predictions = _assemble([part for _, part, _ in fitted], plan, X)
+    return CrossFit(predictions, plan.fold, models, np.array([value for _, _, value in fitted]))
+
+
+def _fit_fold(
+    model: Any, X: Any, Y: Any, train: Rows, test: Rows, method: str, sample_weight: Any, fit_params: dict[str, Any], score: bool, threads: int
+) -> tuple[Any, Any, float]:
+    if sample_weight is not None:
+        fit_params["sample_weight"] = take_rows(_rows_of(sample_weight), train)
+    with thread_limit(threads):
+        model.fit(take_rows(X, train), take_rows(_rows_of(Y), train), **fit_params)
+        X_test = take_rows(X, test)
+        predicted = getattr(model, method)(X_test)
+        value = model.score(X_test, take_rows(_rows_of(Y), test)) if score and hasattr(model, "score") else float("nan")
+    return model, predicted, value
+
+
+def _rows_of(values: Any) -> Any:
+    return values if hasattr(values, "iloc") else np.asarray(values)
+
+
+def _assemble(parts: list[Any], plan: FoldPlan, X: Any) -> Any:
+    """Lay the folds' predictions into one array or frame of n rows, by column name where there are names."""
+    tests = [test for _, test in plan.splits]
+    if isinstance(parts[0], list):
+        return [_assemble([part[k] for part in parts], plan, X) for k in range(len(parts[0]))]
+    if isinstance(parts[0], pd.DataFrame):
+        columns = list(dict.fromkeys(column for part in parts for column in part.columns))
+        values = _lay([part.reindex(columns=columns, fill_value=0.0).to_numpy(dtype=np.float64) for part in parts], tests, plan.n_rows)
+        index = X.index if isinstance(X, pd.DataFrame) else None
+        return pd.DataFrame(values, columns=columns, index=index)
+    return _lay([np.asarray(part) for part in parts], tests, plan.n_rows)
+
+
+def _lay(parts: list[npt.NDArray[Any]], tests: list[Rows], n: int) -> npt.NDArray[Any]:
+    dtype = parts[0].dtype if parts[0].dtype.kind in "fOc" else np.float64 if parts[0].dtype.kind in "biu" else object
+    out = np.full((n, *parts[0].shape[1:]), np.nan, dtype=dtype)
+    for part, test in zip(parts, tests, strict=True):
+        out[test] = part
+    return out

@@ -1,0 +1,299 @@
+"""Folds: pure functions from labels, groups and time to a plan that every level shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mtl_classic._core.exceptions import FoldError
+from mtl_classic._core.random import generator, root_seed
+from mtl_classic._core.tasks import label_frame
+from mtl_classic._core.time import to_duration, to_time
+
+__all__ = ["FoldPlan", "Rows", "Temporal", "make_folds", "validation_split"]
+
+Rows = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Temporal:
+    """Expanding windows in time: each fold is predicted from what came before it.
+
+    The rows are cut into ``n_splits + 1`` blocks of about equal size at distinct times; block k + 1 is predicted by a
+    model of the blocks up to k, less the rows of the last ``gap``. The first block is never predicted.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+    gap : str, timedelta or number, default=None
+        Rows this close before the predicted block are not trained on; at least the longest delay of a label.
+
+    Examples
+    --------
+    >>> from mtl_classic.model_selection import Temporal, make_folds
+    >>> plan = make_folds(Temporal(2), [0, 1, 0, 1, 0, 1], time=[1, 1, 2, 2, 3, 3])
+    >>> plan.fold.tolist()
+    [-1, -1, 0, 0, 1, 1]
+    """
+
+    n_splits: int = 5
+    gap: Any = None
+
+    def __post_init__(self) -> None:
+        if self.n_splits < 1:
+            raise FoldError(f"Temporal needs at least one split, got n_splits={self.n_splits}.")
+
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """Which rows train and which are predicted, fold by fold.
+
+    Attributes
+    ----------
+    splits : tuple of (train, test)
+        Row positions; the test rows of different folds are disjoint.
+    n_rows : int
+    temporal : bool
+        Whether later folds are later in time.
+
+    Examples
+    --------
+    >>> from mtl_classic.model_selection import make_folds
+    >>> plan = make_folds(2, [0, 1, 0, 1], random_state=0)
+    >>> sorted(plan.fold.tolist())
+    [0, 0, 1, 1]
+    """
+
+    splits: tuple[tuple[Rows, Rows], ...]
+    n_rows: int
+    temporal: bool = False
+
+    @property
+    def fold(self) -> Rows:
+        """Fold that predicts each row, -1 where none does; shape (n_rows,)."""
+        fold = np.full(self.n_rows, -1, dtype=np.intp)
+        for k, (_, test) in enumerate(self.splits):
+            fold[test] = k
+        return fold
+
+    @property
+    def last(self) -> tuple[Rows, Rows]:
+        """Training and validation rows of the last fold: what early stopping uses."""
+        return self.splits[-1]
+
+    def __len__(self) -> int:
+        return len(self.splits)
+
+
+def make_folds(
+    cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_state: Any = None
+) -> FoldPlan:
+    """Make a fold plan.
+
+    Parameters
+    ----------
+    cv : int, splitter, Temporal, or array of shape (n,)
+        An int gives that many folds: blocks of time where ``time`` is given (as `Temporal`), else shuffled whole groups
+        where ``groups`` are, else rows dealt out so that rare positives and missing labels of every task are spread
+        evenly. A splitter is anything with scikit-learn's ``split``. An array holds the fold number of each row
+        (negative: never predicted).
+    Y : labels of shape (n,) or (n, n_tasks)
+        Used for spreading and for the number of rows.
+    groups : array of shape (n,), default=None
+        Rows of one group (a user, a query) are never split.
+    time : array of shape (n,), default=None
+    random_state : int, RandomState or None
+
+    Returns
+    -------
+    FoldPlan
+
+    Raises
+    ------
+    FoldError
+        If there are fewer groups, rows or distinct times than folds, or given folds split a group.
+    """
+    n = len(Y)
+    codes = None if groups is None else np.asarray(pd.factorize(_group_key(groups), use_na_sentinel=False)[0], dtype=np.intp)
+    if isinstance(cv, bool) or cv is None:
+        raise TypeError(f"cv must be an int, a splitter, Temporal(...) or an array of fold numbers, got {cv!r}.")
+    if isinstance(cv, int | np.integer):
+        if cv < 2:
+            raise FoldError(f"cv={cv}: at least two folds are needed.")
+        if time is not None:
+            return _temporal(Temporal(int(cv)), n, time, codes)
+        return _from_numbers(_deal(int(cv), Y, codes, random_state), codes)
+    if isinstance(cv, Temporal):
+        if time is None:
+            raise FoldError("Temporal folds need the time of each row; give time=, or name the time column of the estimator.")
+        return _temporal(cv, n, time, codes)
+    if hasattr(cv, "split"):
+        labels = label_frame(Y)
+        splits = cv.split(np.zeros((n, 1)), labels.iloc[:, 0].to_numpy() if labels.shape[1] == 1 else None, groups)
+        return _checked(splits, n, codes)
+    return _from_numbers(_fold_column(cv, n), codes)
+
+
+def _group_key(groups: Any) -> Any:
+    if isinstance(groups, pd.DataFrame):
+        return groups.groupby(list(groups.columns), sort=False, dropna=False, observed=True).ngroup()
+    return np.asarray(groups)
+
+
+def _fold_column(cv: Any, n: int) -> Rows:
+    fold = np.asarray(cv)
+    if fold.shape != (n,) or fold.dtype.kind not in "iu":
+        raise FoldError(f"A column of fold numbers must be {n} integers, got shape {fold.shape} of {fold.dtype}.")
+    return fold.astype(np.intp)
+
+
+def _from_numbers(fold: Rows, codes: Rows | None) -> FoldPlan:
+    numbers = np.unique(fold[fold >= 0])
+    if len(numbers) < 2:
+        raise FoldError(f"At least two folds are needed, got {len(numbers)}.")
+    splits = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in numbers]
+    return _checked(splits, len(fold), codes)
+
+
+def _checked(splits: Iterable[tuple[Any, Any]], n: int, codes: Rows | None) -> FoldPlan:
+    plan = FoldPlan(tuple((np.asarray(a, dtype=np.intp), np.asarray(b, dtype=np.intp)) for a, b in splits), n)
+    seen = np.zeros(n, dtype=np.intp)
+    for k, (train, test) in enumerate(plan.splits):
+        seen[test] += 1
+        if not len(train) or not len(test):
+            raise FoldError(f"Fold {k} has {len(train)} training and {len(test)} test rows; both must be positive.")
+        if codes is not None:
+            shared = np.intersect1d(codes[train], codes[test])
+            if len(shared):
+                raise FoldError(f"Fold {k} splits {len(shared)} groups (users or queries) between training and test; use whole groups.")
+    if (seen > 1).any():
+        raise FoldError(f"{int((seen > 1).sum())} rows are predicted by more than one fold; every row may be in one test fold at most.")
+    return plan
+
+
+def _deal(n_splits: int, Y: Any, codes: Rows | None, random_state: Any) -> Rows:
+    """Shuffle, bring rows (or groups) of one stratum together, and deal them out like cards."""
+    rng = generator(root_seed(random_state), "folds")
+    strata = _strata(Y)
+    if codes is not None:
+        first = np.zeros(codes.max(initial=-1) + 1, dtype=np.intp)
+        np.maximum.at(first, codes, strata)
+        sizes = np.bincount(codes)
+        order = np.lexsort((rng.permutation(len(first)), -sizes, first))
+        units = first
+    else:
+        units = strata
+        order = np.lexsort((rng.permutation(len(units)), units))
+    if len(units) < n_splits:
+        raise FoldError(f"{n_splits} folds need at least as many {'rows' if codes is None else 'groups'}, got {len(units)}.")
+    fold = np.empty(len(units), dtype=np.intp)
+    fold[order] = np.arange(len(units)) % n_splits
+    return fold if codes is None else fold[codes]
+
+
+def _strata(Y: Any) -> Rows:
+    """A code per row: its rarest class over all tasks, and which tasks are unlabelled."""
+    frame = label_frame(Y)
+    n = len(frame)
+    rarest_count = np.full(n, n + 1)
+    rarest = np.zeros(n, dtype=np.intp)
+    missing = np.zeros(n, dtype=np.intp)
+    offset = 1
+    for j, (_, column) in enumerate(frame.items()):
+        known = column.notna().to_numpy()
+        if not known.all():
+            missing = missing * 2 % 1_000_003 + ~known
+        codes, values = pd.factorize(column)
+        if len(values) > 20:
+            zero = np.asarray(column == 0) if column.dtype.kind in "fiu" else np.zeros(n, dtype=bool)
+            codes, values = np.where(known, zero, -1), pd.Index([False, True])
+        counts = np.bincount(codes[codes >= 0], minlength=len(values))
+        count = np.where(codes >= 0, counts[np.maximum(codes, 0)] if len(counts) else n + 1, n + 1)
+        better = count < rarest_count
+        rarest[better] = offset + codes[better]
+        rarest_count[better] = count[better]
+        offset += len(values)
+    return np.asarray(pd.factorize(missing * (offset + 1) + rarest, sort=True)[0], dtype=np.intp)
+
+
+def _temporal(cv: Temporal, n: int, time: Any, codes: Rows | None) -> FoldPlan:
+    stamps = to_time(time)
+    if len(stamps) != n:
+        raise FoldError(f"time has {len(stamps)} values for {n} rows.")
+    gap = 0 if cv.gap is None else to_duration(cv.gap, _dtype(time))
+    distinct, counts = np.unique(stamps, return_counts=True)
+    blocks = cv.n_splits + 1
+    if len(distinct) < blocks:
+        raise FoldError(f"{cv.n_splits} temporal folds need {blocks} distinct times, got {len(distinct)}; use fewer splits.")
+    middle = (np.cumsum(counts) - counts / 2) / n
+    block = np.minimum((middle * blocks).astype(np.intp), blocks - 1)
+    for k in range(blocks):  # heavy times may leave a block empty: every block gets at least one time
+        block[k] = min(block[k], k)
+        block[len(distinct) - 1 - k] = max(block[len(distinct) - 1 - k], blocks - 1 - k)
+    block = np.maximum.accumulate(_dense(block, blocks))
+    starts = distinct[np.searchsorted(block, np.arange(blocks))]
+    of_row = np.searchsorted(starts, stamps, side="right") - 1
+    _check_queries(of_row, codes)
+    splits = []
+    for k in range(1, blocks):
+        train, test = np.flatnonzero(stamps < starts[k] - gap), np.flatnonzero(of_row == k)
+        if not len(train):
+            raise FoldError(f"The gap {cv.gap!r} leaves no training rows before the block of {len(test)} rows; use fewer splits or a shorter gap.")
+        splits.append((train, test))
+    return FoldPlan(tuple(splits), n, temporal=True)
+
+
+def _dense(block: Rows, blocks: int) -> Rows:
+    """Raise or lower block numbers by the least so that each occurs and none decreases."""
+    dense = block.copy()
+    for i in range(1, len(dense)):
+        dense[i] = min(max(dense[i], dense[i - 1]), dense[i - 1] + 1)
+    for i in range(len(dense) - 1, -1, -1):
+        dense[i] = max(dense[i], blocks - (len(dense) - i))
+    return dense
+
+
+def _check_queries(block_of_row: Rows, codes: Rows | None) -> None:
+    """In time only queries are groups (users live through many blocks), and a query lies within one block."""
+    if codes is None or not len(codes):
+        return
+    first, last = np.full(codes.max() + 1, len(codes)), np.full(codes.max() + 1, -1)
+    np.minimum.at(first, codes, block_of_row)
+    np.maximum.at(last, codes, block_of_row)
+    split = int((first < last).sum())
+    if split:
+        raise FoldError(f"{split} groups have rows in more than one block of time; a query must lie within one time.")
+
+
+def validation_split(
+    Y: Any, fraction: float, *, groups: Any = None, time: Any = None, random_state: Any = None
+) -> tuple[Rows, Rows] | None:
+    """Training and validation rows for early stopping: the latest in time, else whole groups, else spread evenly.
+
+    Returns None where there are too few rows, groups or times to hold any out.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"validation_fraction must lie between 0 and 1, got {fraction}.")
+    if time is not None:
+        stamps = to_time(time)
+        distinct, counts = np.unique(stamps, return_counts=True)
+        if len(distinct) < 2:
+            return None
+        cut = int(np.searchsorted(np.cumsum(counts), (1 - fraction) * len(stamps)))
+        start = distinct[min(max(cut, 1), len(distinct) - 1)]
+        return np.flatnonzero(stamps < start), np.flatnonzero(stamps >= start)
+    parts = max(2, round(1 / fraction))
+    codes = None if groups is None else np.asarray(pd.factorize(_group_key(groups), use_na_sentinel=False)[0], dtype=np.intp)
+    if (len(Y) if codes is None else codes.max(initial=-1) + 1) < parts:
+        return None
+    fold = _deal(parts, Y, codes, random_state)
+    return np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)
+
+
+def _dtype(time: Any) -> Any:
+    return time.dtype if hasattr(time, "dtype") else pd.Series(time).dtype

@@ -1,0 +1,5 @@
+"""Structures: how tasks work together."""
+
+from mtl_classic.multitask._per_task import PerTaskModel
+
+__all__ = ["PerTaskModel"]

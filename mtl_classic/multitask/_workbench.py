@@ -1,0 +1,176 @@
+"""Where structures fit their learners: one matrix, binned once, one validation split, one seed for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mtl_classic._core.base import FitInput, group_codes
+from mtl_classic._core.exceptions import TaskError
+from mtl_classic._core.parallel import n_threads
+from mtl_classic._core.random import spawn_seed
+from mtl_classic._core.targets import Targets
+from mtl_classic._core.tasks import Task
+from mtl_classic._core.validation import Table, role_values, take_rows
+from mtl_classic.learners._columns import FeatureColumns, Features
+from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit
+from mtl_classic.learners._resolve import resolve_learners
+from mtl_classic.model_selection import FoldPlan
+from mtl_classic.model_selection._folds import validation_split
+
+__all__ = ["Component", "Workbench", "open_workbench"]
+
+MIN_VALIDATION_EVENTS = 10  # fewer rows of the rarer class than this, and stopping by them would follow noise
+
+
+@dataclass(frozen=True)
+class Component:
+    """A fit on all its rows, and where there was a validation split the one that has not seen it."""
+
+    fit: TaskFit
+    held_out: TaskFit | None
+
+
+@dataclass
+class Workbench:
+    """Everything that the fits of one structure share.
+
+    Rows are in the order of fitting: sorted by query where there is a ranking task, else as they came.
+    """
+
+    columns: FeatureColumns
+    features: Features
+    targets: Targets
+    weights: Floats | None
+    groups: Rows | None
+    split: tuple[Rows, Rows] | None
+    learners: dict[str, Learner]
+    binned: dict[int, Any]
+    refit: bool
+    seed: int
+    threads: int
+    order: Rows | None
+
+    def fit(self, task: Task, y: Floats, purpose: str = "own", *, learner: Learner | None = None) -> Component:
+        """Fit one task on the rows where ``y`` is not NaN and the weight not 0."""
+        learner = learner or self.learners[task.name]
+        binned = self._bin(learner)
+        weight = None if self.weights is None else self.weights[:, self.targets.position(task.name)]
+        usable = ~np.isnan(y) & (y >= 0 if task.kind == "multiclass" else True)
+        if weight is not None:
+            usable &= weight > 0
+            weight = None if (weight[usable] == 1).all() else weight
+        classes = self.targets.classes[task.name]
+        everything = FitRequest(
+            task,
+            y,
+            rows=np.flatnonzero(usable),
+            weight=weight,
+            groups=self.groups if task.kind == "ranking" else None,
+            n_classes=0 if classes is None else len(classes),
+            seed=spawn_seed(self.seed, task.name, purpose),
+            n_threads=self.threads,
+        )
+        rows = self._validation(task, y, usable) if learner.early_stops else None
+        if rows is None:
+            return Component(learner.fit_task(binned, everything), None)
+        held_out = learner.fit_task(binned, replace(everything, rows=rows[0], valid_rows=rows[1]))
+        if not self.refit:
+            return Component(held_out, held_out)
+        return Component(learner.fit_task(binned, replace(everything, n_rounds=held_out.n_rounds)), held_out)
+
+    def _bin(self, learner: Learner) -> Any:
+        if id(learner) not in self.binned:
+            self.binned[id(learner)] = learner.bin(self.features, n_threads=self.threads)
+        return self.binned[id(learner)]
+
+    def _validation(self, task: Task, y: Floats, usable: npt.NDArray[np.bool_]) -> tuple[Rows, Rows] | None:
+        """Training and validation rows of one task, or None where there are too few labels to stop by."""
+        if self.split is None:
+            return None
+        train, valid = (rows[usable[rows]] for rows in self.split)
+        enough = all(_n_events(task, y[rows]) >= MIN_VALIDATION_EVENTS for rows in (train, valid))
+        return (train, valid) if enough else None
+
+
+def open_workbench(
+    model: Any, given: FitInput, *, plan: FoldPlan | None, seed: int, learner: Any, early_stopping: bool
+) -> Workbench:
+    """Encode the features once, put queries together, and choose the validation rows.
+
+    Parameters
+    ----------
+    model : structure with ``roles_`` and the parameters ``exclude``, ``max_categories``, ``validation_fraction``,
+        ``refit``, ``n_jobs``
+    given : FitInput
+    plan : FoldPlan or None
+        Early stopping uses its last fold; without one a part of the rows is split off.
+    seed : int
+    learner : what the user gave as ``learner=``
+    early_stopping : bool
+    """
+    tasks, roles = given.targets.tasks, model.roles_
+    learners = resolve_learners(learner, tasks)
+    queries = _query_codes(given.X, tasks)
+    order = None if queries is None else np.argsort(queries, kind="stable")
+    X, targets, weights = given.X, given.targets, given.weights
+    split = _split(model, given, queries, plan, seed) if early_stopping else None
+    if order is not None:
+        place = np.argsort(order)
+        X, targets = take_rows(X, order), targets.take(order)
+        weights = None if weights is None else weights[order]
+        queries = None if queries is None else queries[order]
+        split = None if split is None else (np.sort(place[split[0]]), np.sort(place[split[1]]))
+    columns = FeatureColumns(_excluded(X, tasks, roles, model.exclude), _ids(roles), model.max_categories).fit(X)
+    return Workbench(
+        columns, columns.transform(X), targets, weights, queries, split, learners, {}, model.refit, seed, n_threads(model.n_jobs), order
+    )
+
+
+def _n_events(task: Task, y: Floats) -> float:
+    """Rows that carry information about a stopping point."""
+    if task.kind == "binary":
+        return float(min(y.sum(), len(y) - y.sum()))
+    return float(len(y)) if task.kind != "count" else float((y > 0).sum())
+
+
+def _split(
+    model: Any, given: FitInput, queries: Rows | None, plan: FoldPlan | None, seed: int
+) -> tuple[Rows, Rows] | None:
+    if plan is not None:
+        if plan.n_rows != len(given.targets):
+            raise ValueError(f"The fold plan is for {plan.n_rows} rows, but X has {len(given.targets)}.")
+        return plan.last
+    Y = pd.DataFrame(given.targets.entire)
+    time = role_values(given.X, model.roles_["time"])
+    return validation_split(Y, model.validation_fraction, groups=queries, time=time, random_state=spawn_seed(seed, "validation"))
+
+
+def _query_codes(X: Table, tasks: Sequence[Task]) -> Rows | None:
+    ranking = [task for task in tasks if task.kind == "ranking"]
+    if not ranking:
+        return None
+    different = {task.query_columns for task in ranking}
+    if len(different) > 1:
+        raise TaskError(f"Ranking tasks of one model share their query; got {sorted(different)}. Use one model for each.")
+    return group_codes(X, ranking[0])
+
+
+def _excluded(X: Table, tasks: Sequence[Task], roles: dict[str, str | None], exclude: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(exclude, str):
+        raise TypeError(f"exclude must be a list of column names, got the string {exclude!r}.")
+    names = [*exclude, *(c for c in (roles["time"], roles["query"]) if c is not None)]
+    names += [c for task in tasks for c in task.query_columns]
+    if not isinstance(X, pd.DataFrame):
+        return ()
+    prefixed = [str(c) for c in X.columns if any(str(c).endswith(f"__{name}") for name in names)]
+    return tuple(dict.fromkeys([*names, *prefixed]))
+
+
+def _ids(roles: dict[str, str | None]) -> tuple[str, ...]:
+    return tuple(column for what in ("user", "item") if (column := roles[what]) is not None)
