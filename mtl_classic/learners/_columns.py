@@ -38,6 +38,10 @@ class Features:
     def __len__(self) -> int:
         return n_rows(self.values)
 
+    def take(self, rows: npt.NDArray[Any]) -> Features:
+        """Some rows."""
+        return Features(self.values[rows], self.names, self.categorical)
+
 
 @dataclass
 class FeatureColumns:

@@ -18,7 +18,7 @@ from mtl_classic.learners._protocol import Floats
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.multitask._workbench import Workbench, open_workbench
 
-__all__ = ["LearnerStructure", "condition_probability", "hold_monotone"]
+__all__ = ["LearnerStructure", "condition_probability", "hold_monotone", "predict_components", "to_conditional"]
 
 
 class LearnerStructure(MultiTaskEstimator):
