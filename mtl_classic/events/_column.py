@@ -78,6 +78,16 @@ def check_amounts(column: Column, name: str) -> None:
         raise ValueError(f"the value column {name!r} holds {count} infinite values; replace them by numbers or NaN.")
 
 
+def as_floats(values: npt.NDArray[Any]) -> npt.NDArray[np.float64] | None:
+    """Values as float64, NaN where missing; None if they are no numbers or flags."""
+    if values.dtype.kind in "biuf":
+        return values.astype(np.float64)
+    numeric = ("integer", "floating", "mixed-integer-float", "boolean")
+    if values.dtype.kind != "O" or pd.api.types.infer_dtype(values, skipna=True) not in numeric:
+        return None
+    return np.asarray(pd.Series(values).astype(np.float64))
+
+
 def frozen(values: npt.NDArray[Any], order: npt.NDArray[np.intp] | None) -> npt.NDArray[Any]:
     own = values.copy() if order is None else values[order]
     own.flags.writeable = False

@@ -96,7 +96,7 @@ class EventLog:
         if "value" in roles:
             check_amounts(columns[roles["value"]], roles["value"])
         names = tuple(str(name) for name in table.columns)
-        self._set(names, roles, frozen(axis, order), _time_dtype(table[roles["time"]]), columns)
+        self._set(names, roles, frozen(axis, order), time_dtype(table[roles["time"]]), columns)
 
     def _set(
         self,
@@ -202,7 +202,7 @@ class EventLog:
             )
         if not len(table):
             return self
-        dtype = _time_dtype(table[self._roles["time"]])
+        dtype = time_dtype(table[self._roles["time"]])
         if is_datetime(dtype) != self.is_datetime:
             raise TypeError(
                 f"the times of the log are of type {self._time_dtype}, those appended are of type {dtype}; "
@@ -266,7 +266,7 @@ def _as_frame(frame: Any) -> pd.DataFrame:
     return table
 
 
-def _time_dtype(series: pd.Series[Any]) -> Any:
+def time_dtype(series: pd.Series[Any]) -> Any:
     """The type of a time column; texts are read as datetimes, as `to_time` does."""
     is_text = series.dtype == object or pd.api.types.is_string_dtype(series.dtype)
     return np.dtype("datetime64[ns]") if is_text else series.dtype

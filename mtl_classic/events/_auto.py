@@ -1,0 +1,149 @@
+"""aggregates="auto": which history a log, or the fitted rows, are asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mtl_classic._core.time import to_time
+from mtl_classic.events._aggregate import Aggregate, duration_text
+from mtl_classic.events._column import as_floats
+from mtl_classic.events._log import EventLog
+
+MAX_CATEGORIES = 1000  # a shared column with more values is an id of its own: name it in aggregates= if it is a key
+MAX_TYPES = 3
+SAMPLE = 200_000
+_HOUR, _DAY, _WEEK = 3_600_000_000_000, 86_400_000_000_000, 604_800_000_000_000
+_LADDER = (
+    *(hours * _HOUR for hours in (1, 3, 6, 12)),
+    *(days * _DAY for days in (1, 3)),
+    *(weeks * _WEEK for weeks in (1, 2, 4, 8, 13, 26, 52, 104)),
+)
+
+
+def choose_for_log(log: EventLog, shared: Sequence[str], user: str | None, item: str | None) -> tuple[Aggregate, ...]:
+    """The automatic aggregates of a log; the rule stands in the docstring of `HistoryFeatures`.
+
+    `shared` are the columns that rows and log share, under the log's names, roles excepted.
+    """
+    roles = [name for name in (user, item) if name is not None]
+    base: list[tuple[str, ...]] = [(name,) for name in roles] + ([(user, item)] if user and item else [])
+    side = _side_keys(log, [name for name in shared if _is_moderate(log, name)], user, item)
+    if not base:
+        base, side = side[:3], []
+    short, medium, long = span_windows(log.time, log.is_datetime)
+    types = log.event_types[:MAX_TYPES]
+    several = len(types) > 1
+    deepest = types[-1] if several else None
+    chosen: list[Aggregate] = []
+    for keys in base:
+        chosen += [Aggregate(keys, "count", window=window) for window in dict.fromkeys((short, medium, long))]
+        chosen += [Aggregate(keys, "count", where=kind, window=long) for kind in types if several]
+        chosen += [Aggregate(keys, "recency"), Aggregate(keys, "gap")]
+        chosen += [Aggregate(keys, "recency", where=deepest)] if several else []
+        chosen += [Aggregate(keys, "decayed", where=deepest, half_life=medium)]
+        chosen += [] if several or short == medium else [Aggregate(keys, "decayed", half_life=short)]
+        chosen += [Aggregate(keys, "rate", where=b, per=a) for a, b in pairwise(types)]
+        chosen += _amounts(log, keys, deepest, shared, 1 if several else 3, long)
+    for keys in side[:2]:
+        chosen += [Aggregate(keys, "count", where=deepest, window=medium)]
+        chosen += [
+            Aggregate(keys, "decayed", where=deepest, half_life=medium),
+            Aggregate(keys, "recency", where=deepest),
+        ]
+    return tuple(chosen)
+
+
+def choose_for_rows(
+    X: pd.DataFrame, labels: Sequence[str], user: str | None, item: str | None, time: str
+) -> tuple[Aggregate, ...]:
+    """The automatic aggregates where the rows themselves are the log."""
+    roles = [name for name in (user, item) if name is not None]
+    base: list[tuple[str, ...]] = [(name,) for name in roles] + ([(user, item)] if user and item else [])
+    base += [(name,) for name in _categories(X, [*roles, time])[: 3 - len(base)]]
+    axis = np.sort(to_time(X[time], time))
+    short, medium, long = span_windows(axis, not pd.api.types.is_numeric_dtype(X[time].dtype))
+    chosen: list[Aggregate] = []
+    for keys in base:
+        chosen += [Aggregate(keys, "count", window=window) for window in dict.fromkeys((short, medium, long))]
+        chosen += [Aggregate(keys, "recency"), Aggregate(keys, "gap")]
+        chosen += [Aggregate(keys, "rate", where=label) for label in labels]
+        chosen += [Aggregate(keys, "rate", where=label, window=medium) for label in labels[:5]]
+    return tuple(chosen)
+
+
+def span_windows(axis: Any, is_datetime: bool) -> tuple[Any, Any, Any]:
+    """Short, medium and long window: the largest handsome durations within 1/24, 1/6 and 1/2 of the span."""
+    span = float(axis[-1] - axis[0]) if len(axis) else 0.0
+    if is_datetime:
+        short, medium, long = (
+            max((step for step in _LADDER if step <= span / part), default=_LADDER[0]) for part in (24, 6, 2)
+        )
+        return tuple(duration_text(np.timedelta64(step, "ns")) for step in (short, medium, long))  # type: ignore[return-value]
+    whole = axis.dtype.kind in "iu"
+    powers = (2.0 ** math.floor(math.log2(span / part)) if span > 0 else 1.0 for part in (24, 6, 2))
+    return tuple(max(1, int(power)) if whole else power for power in powers)  # type: ignore[return-value]
+
+
+def _amounts(
+    log: EventLog, keys: tuple[str, ...], deepest: Any, shared: Sequence[str], limit: int, long: Any
+) -> list[Aggregate]:
+    """Sum and mean of the log's value, and what else is measured: shares of flags, means of numbers."""
+    value = log.roles.get("value")
+    chosen = []
+    if value is not None:
+        chosen += [Aggregate(keys, stat, where=deepest, window=long) for stat in ("sum", "mean")]
+    others = [name for name in log.columns if name not in {*log.roles.values(), *shared} and _is_number(log, name)]
+    for name in others[:limit]:
+        flag = pd.unique(log.column(name)[-SAMPLE:])
+        stat = "rate" if set(flag[flag == flag].tolist()) <= {0, 1} else "mean"  # x == x leaves NaN out
+        chosen.append(Aggregate(keys, stat, value=name, where=deepest, window=long))
+    return chosen
+
+
+def _side_keys(log: EventLog, columns: Sequence[str], user: str | None, item: str | None) -> list[tuple[str, ...]]:
+    """Shared columns as keys: an item's attribute with the user, a user's with the item, a context with both."""
+    by_size = sorted(columns, key=lambda name: -len(log.encode(name)[1]))
+    keys: list[tuple[str, ...]] = []
+    for name in by_size:
+        mine, its = user and _determines(log, user, name), item and _determines(log, item, name)
+        keys += [(user, name)] if user and not mine else []
+        keys += [(item, name)] if item and not its else []
+        keys += [(name,)] if not (user or item) else []
+    return keys
+
+
+def _determines(log: EventLog, role: str, name: str) -> bool:
+    """Whether a user (item) nearly always comes with the same value: then it is an attribute of the user (item)."""
+    codes, values = (log.encode(column)[0][-SAMPLE:] for column in (role, name))
+    pairs = len(np.unique(codes * (values.max(initial=0) + 2) + values))
+    return pairs <= 1.1 * len(np.unique(codes))
+
+
+def _is_moderate(log: EventLog, name: str) -> bool:
+    return log.column(name).dtype.kind in "Obiu" and 2 <= len(log.encode(name)[1]) <= MAX_CATEGORIES
+
+
+def _is_number(log: EventLog, name: str) -> bool:
+    return as_floats(log.column(name)) is not None
+
+
+def _categories(X: pd.DataFrame, taken: Sequence[str]) -> list[str]:
+    """Columns of texts, categories and flags of moderate number, the finest first."""
+    sizes = {
+        str(name): int(X[name].nunique()) for name in X.columns if name not in taken and _is_category(X[name].dtype)
+    }
+    return [name for name, size in sorted(sizes.items(), key=lambda pair: -pair[1]) if 2 <= size <= MAX_CATEGORIES]
+
+
+def _is_category(dtype: Any) -> bool:
+    return (
+        isinstance(dtype, pd.CategoricalDtype)
+        or pd.api.types.is_object_dtype(dtype)
+        or pd.api.types.is_string_dtype(dtype)
+    )

@@ -1,0 +1,311 @@
+"""HistoryFeatures: what is known, at the time of a row, about its user, its item, and the two together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from mtl_classic._core.exceptions import RoleError
+from mtl_classic._core.parallel import n_threads
+from mtl_classic._core.targets import Targets, encode_targets
+from mtl_classic._core.tasks import Task, resolve_tasks
+from mtl_classic._core.validation import align_columns, as_table, find_role, register_columns
+from mtl_classic.events._aggregate import Aggregate
+from mtl_classic.events._auto import choose_for_log, choose_for_rows
+from mtl_classic.events._keys import Keyed, key_rows
+from mtl_classic.events._log import EventLog
+from mtl_classic.events._own_log import ROW, label_columns, log_of_rows, on_own_log
+from mtl_classic.events._windows import compute_aggregates
+
+
+class HistoryFeatures(TransformerMixin, BaseEstimator):
+    """Append columns of history to a frame: counts, sums, rates, recencies of earlier events with the same keys.
+
+    A row at time t sees the events in [t − lag − window, t − lag) and none at t or later: in training, in validation
+    and at serving alike, so changing what was not yet known at t changes no feature of the row.
+
+    Parameters
+    ----------
+    aggregates : "auto" or list of Aggregate, default="auto"
+        "auto" makes about 30 to 50 columns by the rule below.
+    user, item : str, optional
+        Columns of the rows. None: the names that the log's columns have, where the rows have them too.
+    time : str, optional
+        Column of the rows. None: the name of the log's time column.
+    lag : duration, optional
+        How stale the log is when a prediction is made, ``"1D"`` if the job runs on yesterday's log. It holds in
+        training too.
+    tasks : list of Task or dict of name to kind, optional
+        Meaning of the labels where the rows are the log; None infers it from y.
+    n_jobs : int, optional
+        Threads over the key sets; the numbers do not depend on it.
+
+    Attributes
+    ----------
+    aggregates_ : tuple of Aggregate
+    log_ : EventLog, the one given (not copied) or the one made of the fitted rows
+    as_of_ : time of its last event
+    feature_names_in_, n_features_in_
+
+    Raises
+    ------
+    RoleError
+        A role or key column that rows or log do not have; no time.
+    ValueError, TypeError
+        Zero rows at fit, NaT (with their number), duplicated names, dates on one side and numbers on the other.
+
+    Notes
+    -----
+    *With a log* (``events=``) the rule of "auto" is: windows short, medium, long = the largest of 1h … 1w, 2w, 4w, 8w,
+    13w, 26w … (powers of two for numbers) within 1/24, 1/6 and 1/2 of the log's span. For each of user, item and
+    user × item: the count in each window, the counts of the three most frequent event types (long), the recency of
+    all and of the rarest of the three, the mean gap, a decayed count (half-life medium), the smoothed rate of each
+    type per the next more frequent, sum and mean of the value (long), and the share of flags or the mean of numbers of
+    the log that the rows do not have. For at most two of user × context and item × context, where the context is a
+    column of texts or integers that rows and log share with at most 1000 values: count, decayed count, recency.
+
+    *Without a log* the fitted rows are the log: a row is an event of the type "row" at its time, a label an event of
+    the type of its task (`task=class` per class of a multiclass task) with the label as value, at the row's time plus
+    the task's `delay`; labels that are missing never enter. "auto" then takes user, item and user × item, else the
+    columns of texts or categories with most values up to 1000: counts, recency, gap, the smoothed mean of each label.
+
+    *Unseen* users and items have count, sum and decayed 0, rate = the rate of all, recency, mean and gap NaN.
+
+    Cost: O(n_events + n_rows) per key set and aggregate, about 40 bytes an event and 60 bytes a row of working memory.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from mtl_classic.events import Aggregate, EventLog, HistoryFeatures
+    >>> log = EventLog(pd.DataFrame({"user": ["ann", "ann", "bob"], "item": ["tea", "jam", "tea"], "week": [1, 2, 3]}),
+    ...                user="user", item="item", time="week")
+    >>> rows = pd.DataFrame({"user": ["ann", "ann", "cyd"], "item": ["tea", "tea", "tea"], "week": [2, 4, 4]})
+    >>> history = HistoryFeatures([Aggregate("user", "count"), Aggregate(("user", "item"), "recency")])
+    >>> history.fit_transform(rows, events=log)
+      user item  week  user__count  user_item__recency
+    0  ann  tea     2          1.0                 1.0
+    1  ann  tea     4          2.0                 3.0
+    2  cyd  tea     4          0.0                 NaN
+    """
+
+    def __init__(
+        self,
+        aggregates: Any = "auto",
+        *,
+        user: str | None = None,
+        item: str | None = None,
+        time: str | None = None,
+        lag: Any = None,
+        tasks: Any = None,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.aggregates = aggregates
+        self.user = user
+        self.item = item
+        self.time = time
+        self.lag = lag
+        self.tasks = tasks
+        self.n_jobs = n_jobs
+
+    def fit(self, X: Any, y: Any = None, *, events: EventLog | None = None) -> Self:
+        """Choose the aggregates and keep the log; labels y are read only without `events`.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+        y : labels of shape (n,) or (n, n_tasks), optional
+        events : EventLog, optional
+        """
+        X = _as_rows(X)
+        if not len(X):
+            raise ValueError("HistoryFeatures was given a frame with 0 rows to fit; at least one is needed.")
+        if events is not None and not isinstance(events, EventLog):
+            raise TypeError(
+                f"events must be an EventLog, got {type(events).__name__}; wrap the frame: EventLog(frame, …)."
+            )
+        roles = self._find_roles(X, events)
+        register_columns(self, X)
+        self.roles_ = roles
+        self.own_ = events is None
+        if events is not None:
+            self.aggregates_ = self._choose(X, events)
+            self.log_ = events
+        else:
+            self._fit_on_rows(X, y)
+        self._check_names()
+        self._asked = self._resolve()
+        self._keyed(X.iloc[:1])  # a missing key column is told now, not at night
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None, *, events: EventLog | None = None) -> Any:
+        """Fit, and append the history to the same rows: each sees only what came before it."""
+        return self.fit(X, y, events=events).transform(X)
+
+    def transform(self, X: Any) -> Any:
+        """The frame with float32 columns of history appended; rows keep their order and index."""
+        check_is_fitted(self)
+        X = align_columns(self, _as_rows(X))
+        values = self._compute(X)
+        names = [aggregate.name for aggregate in self.aggregates_]
+        return pd.concat([X, pd.DataFrame(values, columns=names, index=X.index)], axis=1)
+
+    def observe(self, events: Any, y: Any = None) -> Self:
+        """Append to the log what has happened since; nothing is refitted.
+
+        Parameters
+        ----------
+        events : EventLog or frame with the columns of the log; rows like the fitted ones if there was no log at fit
+        y : labels of those rows, only without a log
+        """
+        check_is_fitted(self)
+        if self.own_:
+            X = align_columns(self, _as_rows(events))
+            targets = None if y is None or not self.tasks_ else encode_targets(y, self.tasks_, classes=self.classes_)
+            events = log_of_rows(X, targets, time=self.roles_["time"], columns=self._key_columns())
+        self.log_ = self.log_.append(events)
+        return self
+
+    @property
+    def as_of_(self) -> Any:
+        """Time of the last event of the log: what predictions know of."""
+        check_is_fitted(self)
+        return self.log_.last_time
+
+    def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[Any]:
+        """The columns of X and the names of the aggregates."""
+        check_is_fitted(self)
+        names = [*self.feature_names_in_, *(aggregate.name for aggregate in self.aggregates_)]
+        return np.asarray(names, dtype=object)
+
+    def _compute(self, X: pd.DataFrame, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
+        threads = n_threads(self.n_jobs)
+        return compute_aggregates(self._asked, self.log_, self._keyed(X), lag=self.lag, n_threads=threads, dtype=dtype)
+
+    def _find_roles(self, X: pd.DataFrame, events: EventLog | None) -> dict[str, str]:
+        """Role to column of the rows; what the user did not name is looked for under the log's name."""
+        known = {} if events is None else events.roles
+        roles: dict[str, str] = {}
+        for role, name in (("user", self.user), ("item", self.item), ("time", self.time)):
+            if name is not None:
+                roles[role] = str(find_role(X.columns, name, role))
+            elif known.get(role) is not None and _has(X.columns, known[role]):
+                roles[role] = str(find_role(X.columns, known[role], role))
+        if "time" not in roles:
+            raise RoleError(
+                f"history needs the time of each row: name its column by time=; the columns are {list(X.columns)}. "
+                "Rows without a time have no history: use TargetStatistics on their user and item columns instead."
+            )
+        return roles
+
+    def _choose(self, X: pd.DataFrame, events: EventLog) -> tuple[Aggregate, ...]:
+        if not isinstance(self.aggregates, str):
+            return _check_aggregates(self.aggregates)
+        _check_auto(self.aggregates)
+        taken = {*self.roles_.values(), *events.roles.values()}
+        shared = [name for name in events.columns if name not in taken and _has(X.columns, name)]
+        user, item = (events.roles[role] if role in self.roles_ else None for role in ("user", "item"))
+        return choose_for_log(events, shared, user, item)
+
+    def _fit_on_rows(self, X: pd.DataFrame, y: Any) -> None:
+        """Make the log from the rows and their labels."""
+        self.tasks_: tuple[Task, ...] = () if y is None else resolve_tasks(self.tasks, y)
+        targets: Targets | None = None if y is None else encode_targets(y, self.tasks_)
+        self.classes_ = {} if targets is None else targets.classes
+        if targets is not None and len(targets) != len(X):
+            raise ValueError(f"X has {len(X)} rows and y {len(targets)}; they must be of the same rows.")
+        if any(task.name == ROW for task in self.tasks_):
+            raise ValueError(f"a task cannot be called {ROW!r} here: that is the event type of the rows; rename it.")
+        self.labels_ = [] if targets is None else [n for task in self.tasks_ for n, _ in label_columns(task, targets)]
+        if isinstance(self.aggregates, str):
+            _check_auto(self.aggregates)
+            roles = self.roles_
+            self.aggregates_ = choose_for_rows(X, self.labels_, roles.get("user"), roles.get("item"), roles["time"])
+        else:
+            self.aggregates_ = _check_aggregates(self.aggregates)
+        if not self._key_columns():
+            raise RoleError(
+                "there is nothing to key a history by: name user= or item=, or give aggregates; "
+                f"the columns are {list(X.columns)}."
+            )
+        self.log_ = log_of_rows(X, targets, time=self.roles_["time"], columns=self._key_columns())
+
+    def _key_columns(self) -> list[str]:
+        """Columns of the rows that their own log must hold: keys, filters, values."""
+        names: list[str] = []
+        for aggregate in self.aggregates_:
+            for spec in (aggregate.where, aggregate.per):
+                names += [str(name) for name in spec] if isinstance(spec, Mapping) else []
+            names += [aggregate.value] if aggregate.value is not None else []
+            names += [self._row_column(key) for key in aggregate.keys]
+        columns = [str(find_role(self.feature_names_in_, name, "key")) for name in dict.fromkeys(names)]
+        return list(dict.fromkeys(columns))
+
+    def _resolve(self) -> tuple[Aggregate, ...]:
+        return tuple(on_own_log(a, self.labels_) for a in self.aggregates_) if self.own_ else self.aggregates_
+
+    def _keyed(self, X: pd.DataFrame) -> Keyed:
+        keys = dict.fromkeys(key for aggregate in self.aggregates_ for key in aggregate.keys)
+        pairs = {}
+        for key in keys:
+            column = self._row_column(key)
+            pairs[key] = X[str(find_role(X.columns, column, "key"))], self._log_column(key, column)
+        return key_rows(self.log_, X[self.roles_["time"]], pairs)
+
+    def _row_column(self, key: str) -> str:
+        """The column of the rows for a key: roles by their own name, by the name in the rows, or by that in the log."""
+        role = self._role_of(key)
+        return self.roles_[role] if role is not None and role in self.roles_ else key
+
+    def _log_column(self, key: str, row_column: str) -> str:
+        role = self._role_of(key)
+        if self.own_:
+            return str(find_role(self.feature_names_in_, row_column, "key"))
+        return self.log_.roles[role] if role is not None else key
+
+    def _role_of(self, key: str) -> str | None:
+        names = {} if self.own_ or not hasattr(self, "log_") else self.log_.roles
+        for role in ("user", "item"):
+            if key in (self.roles_.get(role), getattr(self, role), names.get(role)):
+                return role
+        return key if key in ("user", "item") and key not in self.feature_names_in_ else None
+
+    def _check_names(self) -> None:
+        names = [aggregate.name for aggregate in self.aggregates_]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"two aggregates would make the same column: {repeated}; each aggregate once.")
+        taken = sorted(set(names) & set(self.feature_names_in_))
+        if taken:
+            raise ValueError(f"X already has columns of the names that are to be added: {taken}; rename or drop them.")
+
+
+def _as_rows(X: Any) -> pd.DataFrame:
+    table = as_table(X)
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(f"history is keyed by columns with names, so X must be a frame; got {type(X).__name__}.")
+    unnamed = [name for name in table.columns if not isinstance(name, str)]
+    if unnamed:
+        raise TypeError(f"columns must have texts as names; these do not: {unnamed[:5]}.")
+    return table
+
+
+def _has(columns: Any, name: str) -> bool:
+    return name in columns or sum(str(column).endswith(f"__{name}") for column in columns) == 1
+
+
+def _check_auto(aggregates: str) -> None:
+    if aggregates != "auto":
+        raise ValueError(f'aggregates must be "auto" or a list of Aggregate, got {aggregates!r}.')
+
+
+def _check_aggregates(aggregates: Sequence[Any]) -> tuple[Aggregate, ...]:
+    strange = [type(aggregate).__name__ for aggregate in aggregates if not isinstance(aggregate, Aggregate)]
+    if strange or not len(aggregates):
+        raise TypeError(f"aggregates must be a list of Aggregate objects, got {strange or 'an empty list'}.")
+    return tuple(aggregates)

@@ -1,0 +1,300 @@
+"""The engine of history: all aggregates of some rows over a log, one sort per key set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mtl_classic._core.time import to_duration
+from mtl_classic._kernels import history as kernels
+from mtl_classic.events._aggregate import Aggregate, as_conditions
+from mtl_classic.events._column import as_floats
+from mtl_classic.events._keys import Ints, Keyed, group, shared_keys
+from mtl_classic.events._log import EventLog
+
+Floats = npt.NDArray[np.float64]
+NANOSECONDS_PER_DAY = 86_400_000_000_000.0
+
+
+def compute_aggregates(
+    aggregates: Sequence[Aggregate],
+    log: EventLog,
+    rows: Keyed,
+    *,
+    lag: Any = None,
+    n_threads: int = 1,
+    dtype: npt.DTypeLike = np.float32,
+) -> npt.NDArray[Any]:
+    """The aggregates of all rows, shape (n_rows, n_aggregates), column by column in memory.
+
+    Cost: per key set one counting sort of the events whose key occurs in the rows and one gallop of the rows through
+    them per window end, O(n_events + n_rows · log); memory about 40 bytes an event and 60 bytes a row.
+    """
+    out = np.empty((len(rows.times), len(aggregates)), dtype=dtype, order="F")
+    events = _Events(log, rows.times, lag)
+    by_keys: dict[tuple[str, ...], list[int]] = {}
+    for j, aggregate in enumerate(aggregates):
+        by_keys.setdefault(tuple(aggregate.keys), []).append(j)
+        events.prepare(aggregate)
+    priors = _rate_priors(aggregates, events, rows)
+
+    def fill(keys: tuple[str, ...]) -> None:
+        grouped = _Grouped(events, rows, keys)
+        for j in by_keys[keys]:
+            _fill(grouped, aggregates[j], priors[j], out[:, j])
+
+    if n_threads <= 1 or len(by_keys) == 1:
+        for keys in by_keys:
+            fill(keys)
+    else:  # threads only divide the key sets among themselves: the numbers are the same for any count
+        with ThreadPoolExecutor(n_threads) as pool:
+            list(pool.map(fill, by_keys))
+    return out
+
+
+def sum_ahead(
+    log: EventLog,
+    rows: Keyed,
+    keys: tuple[str, ...],
+    horizon: int | float,
+    parts: Sequence[tuple[npt.NDArray[np.bool_], Floats | None]],
+) -> list[Floats]:
+    """For each part (which events, how much each adds; None = 1) the sum over [t, t + horizon) of the row's keys.
+
+    `horizon` is on the axis of the log.
+    """
+    events = _Events(log, rows.times, None)
+    grouped = _Grouped(events, rows, keys)
+    ahead = -np.int64(math.ceil(horizon)) if events.times.dtype == np.int64 else np.float64(-horizon)
+    sums = []
+    for keep, weights in parts:
+        stream = grouped.filtered(keep)
+        low, high = grouped.end(stream, events.offset(None)), grouped.end(stream, ahead)
+        out = (high - low).astype(np.float64)
+        if weights is not None:
+            prefix = np.empty(len(stream.order))
+            kernels.prefix_sum(weights[stream.order], stream.indptr, prefix)
+            kernels.window_sum(prefix, stream.indptr, grouped.row_keys, low, high, out)
+        sums.append(out)
+    return sums
+
+
+class _Events:
+    """The log as arrays on the axis of the rows, with its filters evaluated once."""
+
+    def __init__(self, log: EventLog, row_times: npt.NDArray[Any], lag: Any) -> None:
+        self.log = log
+        both = np.result_type(log.time.dtype, row_times.dtype)
+        self.times = log.time.astype(both, copy=False)
+        self.row_times = row_times.astype(both)
+        self.unit = NANOSECONDS_PER_DAY if log.is_datetime else 1.0
+        self.lag = 0 if lag is None else to_duration(lag, self._like)
+        self.masks: dict[Any, npt.NDArray[np.bool_]] = {}
+        self.values: dict[str, Floats] = {}
+
+    @property
+    def _like(self) -> Any:
+        return np.dtype("datetime64[ns]") if self.log.is_datetime else self.times.dtype
+
+    def duration(self, value: Any, what: str) -> int | float:
+        duration = to_duration(value, self._like)
+        if not duration > 0:
+            raise ValueError(f"a {what} must be longer than zero, got {value!r}.")
+        return duration
+
+    def offset(self, window: Any) -> Any:
+        """How far before the row's time an end of its window lies; on an integer axis the integer that cuts alike."""
+        back = self.lag if window is None else self.lag + self.duration(window, "window")
+        return np.int64(math.floor(back)) if self.times.dtype == np.int64 else np.float64(back)
+
+    def conditions(self, spec: Any) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+        return as_conditions(spec, self.log.roles.get("event"))
+
+    def value_name(self, aggregate: Aggregate) -> str | None:
+        if aggregate.value is None and aggregate.stat in ("sum", "mean"):
+            if "value" not in self.log.roles:
+                raise ValueError(f"{aggregate.name}: name a value= column, for the log has no value column of its own.")
+            return self.log.roles["value"]
+        return aggregate.value
+
+    def prepare(self, aggregate: Aggregate) -> None:
+        """Evaluate what the threads share: filters, values, key codes."""
+        value = self.value_name(aggregate)
+        if value is not None and value not in self.values:
+            self.values[value] = _numbers(self.log, value)
+        for spec in (aggregate.where, aggregate.per):
+            for condition in self.conditions(spec):
+                if condition not in self.masks:
+                    self.masks[condition] = _matches(self.log, *condition)
+
+    def keep(self, conditions: Any, value: str | None) -> npt.NDArray[np.bool_] | None:
+        """Which events match all conditions and have a value; None: all."""
+        parts = [self.masks[condition] for condition in conditions]
+        if value is not None and np.isnan(self.values[value]).any():
+            parts.append(~np.isnan(self.values[value]))
+        return np.logical_and.reduce(parts) if parts else None
+
+
+@dataclass
+class _Stream:
+    """Grouped events that match a filter; the ends of the windows and the prefix sums are made once."""
+
+    order: Ints
+    indptr: Ints
+    times: npt.NDArray[Any]
+    ends: dict[Any, Ints]
+    prefixes: dict[Any, Floats]
+
+
+class _Grouped:
+    """The events and the rows of one key set, grouped by key, in the order of time within a key."""
+
+    def __init__(self, events: _Events, rows: Keyed, keys: tuple[str, ...]) -> None:
+        self.events = events
+        self.row_keys, event_keys, n_keys = shared_keys(events.log, rows, keys)
+        nothing = np.empty(0, np.int64)
+        self.row_order, _ = group(self.row_keys, n_keys, rows.order)
+        order, indptr = group(event_keys, n_keys, nothing)
+        self.whole = _Stream(order, indptr, events.times[order], {}, {})
+        self.streams: dict[Any, _Stream] = {}
+
+    def stream(self, spec: Any, value: str | None) -> _Stream:
+        conditions = self.events.conditions(spec)
+        keep = self.events.keep(conditions, value) if (conditions, value) not in self.streams else None
+        if (conditions, value) not in self.streams:
+            self.streams[conditions, value] = self.whole if keep is None else self.filtered(keep)
+        return self.streams[conditions, value]
+
+    def filtered(self, keep: npt.NDArray[np.bool_]) -> _Stream:
+        order, indptr = np.empty_like(self.whole.order), np.empty_like(self.whole.indptr)
+        n = kernels.filter_grouped(self.whole.order, self.whole.indptr, keep, order, indptr)
+        order = order[:n].copy()
+        return _Stream(order, indptr, self.events.times[order], {}, {})
+
+    def window(self, stream: _Stream, window: Any) -> tuple[Ints, Ints]:
+        """First event seen and first event no longer seen, per row."""
+        high = self.end(stream, self.events.offset(None))
+        if window is not None:
+            return self.end(stream, self.events.offset(window)), high
+        if "start" not in stream.ends:
+            stream.ends["start"] = np.where(self.row_keys >= 0, stream.indptr[:-1][self.row_keys], 0)
+        return stream.ends["start"], high
+
+    def end(self, stream: _Stream, offset: Any) -> Ints:
+        if offset not in stream.ends:
+            stream.ends[offset] = np.zeros(len(self.row_keys), np.int64)
+            kernels.window_positions(
+                stream.times,
+                stream.indptr,
+                self.row_keys,
+                self.row_order,
+                self.events.row_times,
+                offset,
+                stream.ends[offset],
+            )
+        return stream.ends[offset]
+
+    def total(self, stream: _Stream, value: str, window: Any) -> Floats:
+        if value not in stream.prefixes:
+            stream.prefixes[value] = np.empty(len(stream.order))
+            kernels.prefix_sum(self.events.values[value][stream.order], stream.indptr, stream.prefixes[value])
+        out = np.empty(len(self.row_keys))
+        low, high = self.window(stream, window)
+        kernels.window_sum(stream.prefixes[value], stream.indptr, self.row_keys, low, high, out)
+        return out
+
+
+def _fill(grouped: _Grouped, aggregate: Aggregate, prior: Floats | None, out: npt.NDArray[Any]) -> None:
+    """One column, by its statistic."""
+    events = grouped.events
+    value = events.value_name(aggregate)
+    if aggregate.stat == "rate":
+        above, below = _rate_parts(grouped, aggregate)
+        weight = aggregate.smoothing
+        out[:] = _ratio(above, below) if prior is None else (above + weight * prior) / (below + weight)
+        return
+    stream = grouped.stream(aggregate.where, value)
+    low, high = grouped.window(stream, aggregate.window)
+    if aggregate.stat == "count":
+        out[:] = high - low
+    elif aggregate.stat == "recency":
+        kernels.window_recency(stream.times, events.row_times, low, high, events.unit, out)
+    elif aggregate.stat == "gap":
+        kernels.window_gap(stream.times, low, high, events.unit, out)
+    elif aggregate.stat == "decayed":
+        half_life = float(events.duration(aggregate.half_life, "half_life"))
+        prefix = _decayed_prefix(grouped, stream, value, half_life)
+        kernels.window_decayed(
+            prefix, stream.times, stream.indptr, grouped.row_keys, events.row_times, low, high, half_life, out
+        )
+    elif aggregate.stat == "sum":
+        out[:] = grouped.total(stream, str(value), aggregate.window)
+    else:
+        out[:] = _ratio(grouped.total(stream, str(value), aggregate.window), (high - low).astype(np.float64))
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    """Quotients, NaN where nothing was seen (even if the numerator counts other events and is not 0)."""
+    out = np.full(len(above), np.nan)
+    np.divide(above, below, out=out, where=below > 0)
+    return out
+
+
+def _rate_parts(grouped: _Grouped, aggregate: Aggregate) -> tuple[Floats, Floats]:
+    """Numerator and denominator of a rate before smoothing."""
+    value = aggregate.value
+    above = grouped.stream(aggregate.where, value)
+    low, high = grouped.window(above, aggregate.window)
+    numerator = (high - low).astype(np.float64) if value is None else grouped.total(above, value, aggregate.window)
+    if value is None or aggregate.per is not None:
+        low, high = grouped.window(grouped.stream(aggregate.per, None), aggregate.window)
+    return numerator, (high - low).astype(np.float64)
+
+
+def _rate_priors(aggregates: Sequence[Aggregate], events: _Events, rows: Keyed) -> list[Floats | None]:
+    """The rate over all keys in the window of each row: what a rate shrinks to."""
+    priors: list[Floats | None] = [None] * len(aggregates)
+    wanted = [j for j, aggregate in enumerate(aggregates) if aggregate.stat == "rate" and aggregate.smoothing > 0]
+    grouped = _Grouped(events, rows, ()) if wanted else None
+    made: dict[Any, Floats] = {}
+    for j in wanted:
+        rate = aggregates[j]
+        what = (
+            events.conditions(rate.where),
+            rate.value,
+            rate.per is None or events.conditions(rate.per),
+            str(rate.window),
+        )
+        if what not in made and grouped is not None:
+            made[what] = _ratio(*_rate_parts(grouped, rate))
+        priors[j] = made[what]
+    return priors
+
+
+def _decayed_prefix(grouped: _Grouped, stream: _Stream, value: str | None, half_life: float) -> Floats:
+    if (value, half_life) not in stream.prefixes:
+        values = np.ones(len(stream.order)) if value is None else grouped.events.values[value][stream.order]
+        stream.prefixes[value, half_life] = np.empty(len(stream.order))
+        kernels.decayed_prefix(stream.times, values, stream.indptr, half_life, stream.prefixes[value, half_life])
+    return stream.prefixes[value, half_life]
+
+
+def _numbers(log: EventLog, name: str) -> Floats:
+    values = as_floats(log.column(name))
+    if values is None:
+        raise TypeError(f"the value column {name!r} of the log must hold numbers; convert it, e.g. by pd.to_numeric.")
+    if np.isinf(values).any():
+        raise ValueError(f"the value column {name!r} of the log holds {int(np.isinf(values).sum())} infinite values.")
+    return values
+
+
+def _matches(log: EventLog, column: str, allowed: tuple[Any, ...]) -> npt.NDArray[np.bool_]:
+    codes, values = log.encode(column)
+    wanted = np.append(np.asarray(values.isin(list(allowed))), False)
+    return np.asarray(wanted[codes], dtype=np.bool_)
