@@ -1,0 +1,209 @@
+"""Metrics in the form that a bootstrap can recompute: as functions of sums over clusters of rows.
+
+A bootstrap replicate gives every cluster a count (how often it was drawn). A mean, a ratio, an F1 or R² is a function
+of a few weighted sums, so all its replicates are one product (sums × clusters) · (clusters × replicates). ROC AUC and
+average precision need the order of the scores, but only around the positives: the rows between two positives act as
+one. The products are sparse-times-dense: single-threaded, hence the same bits whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+from mtl_classic.metrics._arrays import Codes, Floats, divide
+
+CELLS = 4_000_000  # of the largest intermediate array: 32 MB
+
+Replicate = Callable[[Floats], Floats]
+
+
+class Statistic(Protocol):
+    """A metric bound to the rows that it judges."""
+
+    @property
+    def rows(self) -> Codes:
+        """Positions of the rows in the table."""
+
+    def value(self) -> float:
+        """The metric itself."""
+
+    def by_cluster(self, clusters: Codes, n_clusters: int) -> Replicate:
+        """Prepare for counts of shape (n_clusters, n_replicates); ``clusters`` has one code for each of ``rows``."""
+
+
+@dataclass(frozen=True, eq=False)
+class SumStatistic:
+    """A function of sums over rows.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n,)
+        Positions in the table, which say to what cluster a row belongs.
+    parts : ndarray or CSR matrix of shape (n, n_sums)
+        What each row adds to each sum, its weight included.
+    combine : callable
+        From sums of shape (n_sums, n_replicates) to the metric of shape (n_replicates,).
+    """
+
+    rows: Codes
+    parts: Any
+    combine: Replicate
+
+    def value(self) -> float:
+        """The metric itself."""
+        if not len(self.rows):
+            return float("nan")
+        return float(self.combine(np.asarray(self.parts.sum(axis=0), dtype=np.float64).reshape(-1, 1))[0])
+
+    def by_cluster(self, clusters: Codes, n_clusters: int) -> Replicate:
+        """Prepare for counts of shape (n_clusters, n_replicates)."""
+        n = len(self.rows)
+        member = sparse.csr_matrix((np.ones(n), (clusters, np.arange(n))), shape=(n_clusters, n))
+        sums = sparse.csr_matrix((member @ self.parts).T)
+        return lambda counts: self.combine(sums @ counts)
+
+
+@dataclass(frozen=True, eq=False)
+class CurveStatistic:
+    """ROC AUC or average precision.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n,)
+    y, scores, weight : ndarray of shape (n,), float64
+    area : {"roc_auc", "average_precision"}
+    function : callable
+        The metric itself.
+    """
+
+    rows: Codes
+    y: Floats
+    scores: Floats
+    weight: Floats
+    area: str
+    function: Callable[..., float]
+
+    def value(self) -> float:
+        """The metric itself."""
+        return self.function(self.y, self.scores, sample_weight=self.weight)
+
+    def by_cluster(self, clusters: Codes, n_clusters: int) -> Replicate:
+        """Prepare for counts of shape (n_clusters, n_replicates).
+
+        Segments run from the highest score down: even ones hold the negatives between two scores that have positives,
+        odd ones such a score with its positives and tied negatives.
+        """
+        segment, n_segments = self._segments()
+        shape = (n_segments, n_clusters)
+        negatives = sparse.csr_matrix((self.weight * (1 - self.y), (segment, clusters)), shape=shape)
+        positives = sparse.csr_matrix((self.weight * self.y, (segment, clusters)), shape=shape)[1::2]
+        combine = _roc_auc if self.area == "roc_auc" else _average_precision
+        step = max(1, CELLS // n_segments)
+
+        def replicate(counts: Floats) -> Floats:
+            parts = [np.ascontiguousarray(counts[:, i : i + step]) for i in range(0, counts.shape[1], step)]
+            return np.concatenate(
+                [combine(np.asarray(positives @ part), np.asarray(negatives @ part)) for part in parts]
+            )
+
+        return replicate
+
+    def _segments(self) -> tuple[Codes, int]:
+        order = np.argsort(-self.scores, kind="stable")
+        score = self.scores[order]
+        tie = np.cumsum(np.append(False, score[1:] != score[:-1]))
+        has_positive = np.bincount(tie, self.y[order]) > 0
+        number = np.cumsum(has_positive)
+        segment = np.empty(len(order), dtype=np.intp)
+        segment[order] = (2 * number - has_positive)[tie]
+        return segment, 2 * int(number[-1]) + 1
+
+
+def _roc_auc(positives: Floats, negatives: Floats) -> Floats:
+    total = negatives.sum(axis=0)
+    with_ties = negatives.cumsum(axis=0)[1::2]
+    below = total - with_ties + negatives[1::2] / 2
+    return divide((positives * below).sum(axis=0), positives.sum(axis=0) * total)
+
+
+def _average_precision(positives: Floats, negatives: Floats) -> Floats:
+    tp, fp = positives.cumsum(axis=0), negatives.cumsum(axis=0)[1::2]
+    return divide((positives * divide(tp, tp + fp, 0.0)).sum(axis=0), positives.sum(axis=0))
+
+
+def mean_statistic(rows: Codes, values: Floats, weight: Floats) -> SumStatistic:
+    """Σ w v / Σ w."""
+    return SumStatistic(rows, np.column_stack([weight * values, weight]), lambda s: divide(s[0], s[1]))
+
+
+def root_statistic(rows: Codes, values: Floats, weight: Floats) -> SumStatistic:
+    """√ (Σ w v / Σ w)."""
+    return SumStatistic(rows, np.column_stack([weight * values, weight]), lambda s: np.sqrt(divide(s[0], s[1])))
+
+
+def ratio_statistic(rows: Codes, upper: Floats, lower: Floats) -> SumStatistic:
+    """Σ u / Σ l."""
+    return SumStatistic(rows, np.column_stack([upper, lower]), lambda s: divide(s[0], s[1]))
+
+
+def r2_statistic(rows: Codes, y: Floats, scores: Floats, weight: Floats) -> SumStatistic:
+    """1 − Σ w (y − f)² / (Σ w y² − (Σ w y)² / Σ w), with labels shifted by their mean for accuracy."""
+    shifted = y - (np.average(y, weights=weight) if len(y) else 0.0)
+    constant = not len(y) or y.min() == y.max()
+
+    def combine(s: Floats) -> Floats:
+        spread = s[2] - divide(s[1] ** 2, s[3])
+        return 1 - divide(s[0], np.where(constant | (spread <= 1e-12 * np.maximum(s[2], 1e-300)), 0.0, spread))
+
+    parts = np.column_stack([weight * (y - scores) ** 2, weight * shifted, weight * shifted**2, weight])
+    return SumStatistic(rows, parts, combine)
+
+
+def confusion_statistic(
+    rows: Codes, y: Floats, called: npt.NDArray[np.bool_], weight: Floats, name: str
+) -> SumStatistic:
+    """Precision, recall or F1 from the weights of true positives, false positives, false negatives."""
+    parts = np.column_stack([weight * y * called, weight * (1 - y) * called, weight * y * ~called])
+
+    def combine(s: Floats) -> Floats:
+        tp, fp, fn = s
+        if name == "f1":
+            return divide(2 * tp, 2 * tp + fp + fn)
+        return divide(tp, tp + (fp if name == "precision" else fn))
+
+    return SumStatistic(rows, parts, combine)
+
+
+def macro_f1_statistic(rows: Codes, y: Floats, predicted: Codes, weight: Floats) -> SumStatistic:
+    """Mean F1 over the classes that occur."""
+    n = len(rows)
+    codes, _ = pd.factorize(np.concatenate([y.astype(np.intp), predicted]))
+    true, called = codes[:n], codes[n:]
+    n_classes = int(codes.max(initial=-1)) + 1
+    hit = np.flatnonzero(true == called)
+    row = np.concatenate([hit, np.arange(n), np.arange(n)])
+    column = np.concatenate([true[hit], n_classes + true, n_classes + called])
+    parts = sparse.csr_matrix((weight[row], (row, column)), shape=(n, 2 * n_classes))
+
+    def combine(s: Floats) -> Floats:
+        score = divide(2 * s[:n_classes], s[n_classes:])
+        seen = ~np.isnan(score)
+        return divide(np.where(seen, score, 0.0).sum(axis=0), seen.sum(axis=0).astype(np.float64))
+
+    return SumStatistic(rows, parts, combine)
+
+
+def calibration_statistic(rows: Codes, bins: Codes, y: Floats, scores: Floats, weight: Floats) -> SumStatistic:
+    """Σ_b |Σ w (f − y)| / Σ w over fixed bins."""
+    n_bins = int(bins.max(initial=-1)) + 1
+    gap = np.zeros((len(rows), n_bins + 1))
+    gap[np.arange(len(rows)), bins] = weight * (scores - y)
+    gap[:, n_bins] = weight
+    return SumStatistic(rows, gap, lambda s: divide(np.abs(s[:n_bins]).sum(axis=0), s[n_bins]))
