@@ -134,8 +134,8 @@ def _find_sources(log: EventLog, tasks: tuple[Task, ...]) -> dict[str, _Source]:
     for task in fitting_order(tasks):
         if task.kind not in ("binary", "count", "regression"):
             raise TaskError(
-                f"the {task.kind} task {task.name!r} cannot be made from events, only binary, count and regression tasks "
-                "can; leave it out here and add its column to Y."
+                f"the {task.kind} task {task.name!r} cannot be made from events, only binary, count and regression "
+                "tasks can; leave it out here and add its column to Y."
             )
         sources[task.name] = _find_source(log, task, sources.get(task.parent or ""))
     return sources
@@ -155,10 +155,10 @@ def _find_source(log: EventLog, task: Task, parent: _Source | None) -> _Source:
         return _Source(None if task.kind == "binary" else numbers, happened)
     if parent is not None and task.kind != "binary":
         return _Source(_amount(log, task), among)
-    types = ", ".join(map(str, log.event_types)) or "none"
+    known = ", ".join(map(str, log.event_types)) or "none"
     orphan = "" if parent is not None else ", and has no parent (given=)"
     raise TaskError(
-        f"the task {task.name!r} is neither an event type of the log ({types}) nor one of its columns "
+        f"the task {task.name!r} is neither an event type of the log ({known}) nor one of its columns "
         f"({', '.join(log.columns)}){orphan}; rename the task, or add that column to the frame of the log."
     )
 
