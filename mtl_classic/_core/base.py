@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic._core.losses import prior_scores, task_loss
 from mtl_classic._core.targets import Classes, Targets, encode_targets
+from mtl_classic._core.task_weights import check_task_weights
 from mtl_classic._core.tasks import Task, resolve_tasks
 from mtl_classic._core.validation import (
     Table,
@@ -59,15 +60,23 @@ class MultiTaskEstimator(BaseEstimator):
         n = n_rows(X)
         tasks = resolve_tasks(getattr(self, "tasks", None), Y)
         if n == 0:
-            raise ValueError(f"Found array with 0 sample(s) (shape={X.shape}) while a minimum of 1 is required: nothing to fit.")
+            raise ValueError(
+                f"Found array with 0 sample(s) (shape={X.shape}) while a minimum of 1 is required: nothing to fit."
+            )
         targets = encode_targets(Y, tasks, on_conflict=getattr(self, "on_conflict", "raise"))
         if len(targets) != n:
-            raise ValueError(f"X has {n} rows, but Y has {len(targets)}; expected the same number (inconsistent numbers of samples).")
+            raise ValueError(
+                f"X has {n} rows, but Y has {len(targets)}; expected the same number (inconsistent numbers of samples)."
+            )
         weights = check_sample_weight(sample_weight, tasks, n)
-        self.roles_ = resolve_roles(X, **{role: getattr(self, role, None) for role in ("user", "item", "time", "query")})
+        self.roles_ = resolve_roles(
+            X, **{role: getattr(self, role, None) for role in ("user", "item", "time", "query")}
+        )
         register_columns(self, X)
         self.tasks_, self.classes_map_, self.form_ = targets.tasks, targets.classes, targets.form
-        self.priors_ = {task.name: prior_scores(task.kind, targets.view(task.name), self._n_classes(task)) for task in tasks}
+        self.priors_ = {
+            task.name: prior_scores(task.kind, targets.view(task.name), self._n_classes(task)) for task in tasks
+        }
         if len(tasks) == 1 and tasks[0].is_classification and self.classes_map_[tasks[0].name] is not None:
             self.classes_ = self.classes_map_[tasks[0].name]
         elif hasattr(self, "classes_"):
@@ -146,7 +155,9 @@ class MultiTaskEstimator(BaseEstimator):
         """
         classification = [task for task in self.tasks_ if task.is_classification]
         if not classification:
-            raise AttributeError(f"predict_proba needs a classification task; the tasks are {', '.join(t.name for t in self.tasks_)}.")
+            raise AttributeError(
+                f"predict_proba needs a classification task; the tasks are {', '.join(t.name for t in self.tasks_)}."
+            )
         scores = self._scores(self._start_predict(X), "entire")
         probabilities = [self._probabilities(task, scores[task.name]) for task in classification]
         return probabilities[0] if self.form_.is_1d else probabilities
@@ -161,11 +172,22 @@ class MultiTaskEstimator(BaseEstimator):
         sample_weight : array of shape (n,) or (n, n_tasks), default=None
         """
         table = self._start_predict(X)
-        targets = encode_targets(Y, self.tasks_, classes=self.classes_map_, on_conflict=getattr(self, "on_conflict", "raise"))
+        targets = encode_targets(
+            Y, self.tasks_, classes=self.classes_map_, on_conflict=getattr(self, "on_conflict", "raise")
+        )
         weights = check_sample_weight(sample_weight, self.tasks_, len(targets))
         scores = self._scores(table, "entire")
-        values = [self._task_score(task, table, targets.view(task.name), scores[task.name], None if weights is None else weights[:, j]) for j, task in enumerate(self.tasks_)]
-        return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
+        values = [
+            self._task_score(
+                task, table, targets.view(task.name), scores[task.name], None if weights is None else weights[:, j]
+            )
+            for j, task in enumerate(self.tasks_)
+        ]
+        importance = check_task_weights(getattr(self, "task_weights", None), self.tasks_)
+        judged = ~np.isnan(values) & (importance > 0)
+        return (
+            float(np.average(np.asarray(values)[judged], weights=importance[judged])) if judged.any() else float("nan")
+        )
 
     def _task_score(self, task: Task, X: Table, y: Floats, score: Floats, weight: Floats | None) -> float:
         known = ~np.isnan(y)
@@ -182,13 +204,17 @@ class MultiTaskEstimator(BaseEstimator):
             return score
         if task.kind == "multiclass":
             return np.asarray(classes[score.argmax(axis=1)])
-        return np.asarray(classes[(score > 0.5).astype(np.intp) if len(classes) == 2 else np.zeros(len(score), np.intp)])
+        return np.asarray(
+            classes[(score > 0.5).astype(np.intp) if len(classes) == 2 else np.zeros(len(score), np.intp)]
+        )
 
     def _probabilities(self, task: Task, score: Floats) -> Floats:
         classes = self.classes_map_[task.name]
         if task.kind == "multiclass":
             return score
-        return np.column_stack([1.0 - score, score]) if classes is None or len(classes) == 2 else np.ones((len(score), 1))
+        return (
+            np.column_stack([1.0 - score, score]) if classes is None or len(classes) == 2 else np.ones((len(score), 1))
+        )
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -221,4 +247,6 @@ def group_codes(X: Table, task: Task) -> npt.NDArray[np.intp] | None:
     if task.kind != "ranking":
         return None
     columns = resolve_roles(X, **{name: name for name in task.query_columns})
-    return np.asarray(X.groupby([str(c) for c in columns.values()], sort=False, dropna=False, observed=True).ngroup(), dtype=np.intp)
+    return np.asarray(
+        X.groupby([str(c) for c in columns.values()], sort=False, dropna=False, observed=True).ngroup(), dtype=np.intp
+    )

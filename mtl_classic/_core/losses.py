@@ -60,7 +60,9 @@ def ndcg_losses(y: Floats, score: Floats, groups: npt.NDArray[np.intp]) -> tuple
     ideal = np.bincount(group, gain[np.lexsort((-y, group))] * _discounts(np.sort(group)), len(codes))[: len(codes)]
     order = np.lexsort((-score, group))
     sorted_group, sorted_score = group[order], score[order]
-    new_tie = np.r_[True, (sorted_group[1:] != sorted_group[:-1]) | (sorted_score[1:] != sorted_score[:-1])][: len(order)]
+    new_tie = np.r_[True, (sorted_group[1:] != sorted_group[:-1]) | (sorted_score[1:] != sorted_score[:-1])][
+        : len(order)
+    ]
     tie = np.cumsum(new_tie) - 1
     discount = _discounts(sorted_group)
     shared = (np.bincount(tie, discount) / np.bincount(tie))[tie] if len(order) else discount

@@ -7,7 +7,7 @@ see), all others are themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -115,7 +115,9 @@ def encode_targets(
             known_classes[task.name] = _learn_classes(task, column)
         raw[:, j] = _encode(task, column, known_classes[task.name])
         if fitting and len(frame) and np.isnan(raw[:, j]).all():
-            raise LabelError(f"Task {task.name!r} has no label in {len(frame)} rows; leave the task out, or check its column.")
+            raise LabelError(
+                f"Task {task.name!r} has no label in {len(frame)} rows; leave the task out, or check its column."
+            )
     _resolve_conflicts(raw, tasks, known_classes, on_conflict, frame.index)
     entire, conditional = _views(raw, tasks, known_classes)
     form = OutputForm(is_frame=isinstance(Y, pd.DataFrame), is_1d=np.ndim(Y) == 1)
@@ -130,10 +132,14 @@ def _match_columns(Y: Any, tasks: Sequence[Task]) -> pd.DataFrame:
     if isinstance(Y, pd.DataFrame):
         missing = [name for name in names if name not in frame.columns]
         if missing:
-            raise TaskError(f"Y lacks the columns of the tasks {', '.join(missing)}; its columns are {', '.join(map(str, frame.columns))}.")
+            raise TaskError(
+                f"Y lacks the columns of the tasks {', '.join(missing)}; its columns are {', '.join(map(str, frame.columns))}."
+            )
         frame = frame[names]
     if frame.shape[1] != len(names):
-        raise TaskError(f"Y has {frame.shape[1]} columns, but there are {len(names)} tasks ({', '.join(names)}); column names must be unique.")
+        raise TaskError(
+            f"Y has {frame.shape[1]} columns, but there are {len(names)} tasks ({', '.join(names)}); column names must be unique."
+        )
     return frame
 
 
@@ -149,13 +155,17 @@ def _learn_classes(task: Task, column: pd.Series) -> npt.NDArray[Any] | None:
         return classes
     if len(classes) > 2:
         shown = ", ".join(map(repr, classes[:5].tolist()))
-        raise LabelError(f"The binary task {task.name!r} has {len(classes)} different labels ({shown} …); expected two. Is it multiclass, count or soft (loss='kl')?")
+        raise LabelError(
+            f"The binary task {task.name!r} has {len(classes)} different labels ({shown} …); expected two. Is it multiclass, count or soft (loss='kl')?"
+        )
     if len(classes) == 1 and task.positive is None and classes[0] in (0, 1):
         return np.array([False, True]) if classes.dtype == bool else np.array([0, 1], dtype=classes.dtype)
     if task.positive is not None and len(classes):
         if task.positive not in classes.tolist():
             if len(classes) == 2:
-                raise LabelError(f"positive={task.positive!r} of task {task.name!r} is none of its labels {classes.tolist()}.")
+                raise LabelError(
+                    f"positive={task.positive!r} of task {task.name!r} is none of its labels {classes.tolist()}."
+                )
             return np.array([classes[0], task.positive], dtype=classes.dtype if classes.dtype != bool else object)
         return np.array([c for c in classes if c != task.positive] + [task.positive], dtype=classes.dtype)
     return classes
@@ -192,11 +202,15 @@ def _numbers(task: Task, column: pd.Series) -> Floats:
     numbers = pd.to_numeric(column, errors="coerce")
     bad = numbers.isna() & column.notna()
     if bad.any():
-        raise LabelError(f"The {task.kind} task {task.name!r} needs numbers; {int(bad.sum())} labels are not, the first is {column[bad].iloc[0]!r}.")
+        raise LabelError(
+            f"The {task.kind} task {task.name!r} needs numbers; {int(bad.sum())} labels are not, the first is {column[bad].iloc[0]!r}."
+        )
     values: Floats = numbers.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     infinite = int(np.isinf(values).sum())
     if infinite:
-        raise LabelError(f"Task {task.name!r} has {infinite} infinite labels; expected finite numbers, or NaN for unlabelled.")
+        raise LabelError(
+            f"Task {task.name!r} has {infinite} infinite labels; expected finite numbers, or NaN for unlabelled."
+        )
     return values
 
 
@@ -246,7 +260,9 @@ def _parent_code(task: Task, parent: Task, classes: Classes) -> float:
     known = classes[parent.name]
     codes = pd.Index(known if known is not None else []).get_indexer([task.parent_class])
     if codes[0] < 0:
-        raise TaskError(f"Task {task.name!r} is given the class {task.parent_class!r} of {parent.name!r}, whose classes are {list(known if known is not None else [])}.")
+        raise TaskError(
+            f"Task {task.name!r} is given the class {task.parent_class!r} of {parent.name!r}, whose classes are {list(known if known is not None else [])}."
+        )
     return float(codes[0])
 
 

@@ -75,7 +75,9 @@ class Task:
         if not isinstance(self.name, str) or not self.name:
             raise TaskError(f"A task needs a non-empty string as name, got {self.name!r}.")
         if self.kind not in KINDS:
-            raise TaskError(f"Task {self.name!r} has the unknown kind {self.kind!r}; expected one of {', '.join(KINDS)}.")
+            raise TaskError(
+                f"Task {self.name!r} has the unknown kind {self.kind!r}; expected one of {', '.join(KINDS)}."
+            )
         if self.loss is not None and self.loss not in _LOSSES[self.kind]:
             raise TaskError(
                 f"Task {self.name!r} has loss={self.loss!r}; the kind {self.kind!r} allows {', '.join(_LOSSES[self.kind])}."
@@ -83,7 +85,9 @@ class Task:
         if self.positive is not None and self.kind != "binary":
             raise TaskError(f"Task {self.name!r} is {self.kind}; positive= is for binary tasks only.")
         if self.kind == "ranking" and self.query is None:
-            raise TaskError(f"The ranking task {self.name!r} needs query=, the column (or columns) that hold its groups.")
+            raise TaskError(
+                f"The ranking task {self.name!r} needs query=, the column (or columns) that hold its groups."
+            )
         if self.parent == self.name:
             raise TaskError(f"Task {self.name!r} names itself as its parent.")
 
@@ -179,17 +183,25 @@ def fitting_order(tasks: Iterable[Task]) -> tuple[Task, ...]:
 def _check_parent(task: Task, by_name: Mapping[str, Task]) -> None:
     parent = by_name.get(str(task.parent))
     if parent is None:
-        raise TaskError(f"Task {task.name!r} is given {task.parent!r}, which is none of the tasks: {', '.join(by_name)}.")
+        raise TaskError(
+            f"Task {task.name!r} is given {task.parent!r}, which is none of the tasks: {', '.join(by_name)}."
+        )
     if parent.kind == "multiclass" and not isinstance(task.given, tuple):
         raise TaskError(
             f"Task {task.name!r} is given the multiclass task {parent.name!r}; say under which class: given=({parent.name!r}, class)."
         )
     if parent.kind not in ("binary", "multiclass"):
-        raise TaskError(f"Task {task.name!r} is given {parent.name!r}, a {parent.kind} task; a parent is binary or multiclass.")
+        raise TaskError(
+            f"Task {task.name!r} is given {parent.name!r}, a {parent.kind} task; a parent is binary or multiclass."
+        )
     if parent.kind == "binary" and isinstance(task.given, tuple):
-        raise TaskError(f"Task {task.name!r} names a class of {parent.name!r}, which is binary; write given={parent.name!r}.")
+        raise TaskError(
+            f"Task {task.name!r} names a class of {parent.name!r}, which is binary; write given={parent.name!r}."
+        )
     if parent.is_soft:
-        raise TaskError(f"Task {task.name!r} is given {parent.name!r}, whose labels are soft; a parent needs hard labels.")
+        raise TaskError(
+            f"Task {task.name!r} is given {parent.name!r}, whose labels are soft; a parent needs hard labels."
+        )
 
 
 def infer_tasks(Y: Any) -> tuple[Task, ...]:

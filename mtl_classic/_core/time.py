@@ -63,7 +63,9 @@ def to_time(values: Any, what: str = "time") -> npt.NDArray[Any]:
         series = _parse(series, what)
     missing = int(series.isna().sum())
     if missing:
-        raise ValueError(f"{missing} of {len(series)} values of {what!r} are missing (NaT or NaN); drop those rows or fill in their time.")
+        raise ValueError(
+            f"{missing} of {len(series)} values of {what!r} are missing (NaT or NaN); drop those rows or fill in their time."
+        )
     if is_datetime(series.dtype):
         if isinstance(series.dtype, pd.DatetimeTZDtype):
             series = series.dt.tz_convert("UTC").dt.tz_localize(None)
@@ -119,7 +121,18 @@ def _parse(series: pd.Series, what: str) -> pd.Series:
 def _parse_duration(text: str) -> int:
     match = _DURATION.fullmatch(text)
     unit = match.group(2).lower() if match else ""
-    unit = {"week": "w", "weeks": "w", "day": "d", "days": "d", "hour": "h", "hours": "h", "m": "min", "minutes": "min"}.get(unit, unit)
+    unit = {
+        "week": "w",
+        "weeks": "w",
+        "day": "d",
+        "days": "d",
+        "hour": "h",
+        "hours": "h",
+        "m": "min",
+        "minutes": "min",
+    }.get(unit, unit)
     if match is None or unit not in _NANOSECONDS:
-        raise ValueError(f'Cannot read the duration {text!r}; expected a number and a unit, such as "7D", "8w", "12h", "30min".')
+        raise ValueError(
+            f'Cannot read the duration {text!r}; expected a number and a unit, such as "7D", "8w", "12h", "30min".'
+        )
     return round(float(match.group(1)) * _NANOSECONDS[unit])

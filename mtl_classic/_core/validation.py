@@ -61,9 +61,15 @@ def _check_frame(frame: pd.DataFrame) -> None:
     if not frame.columns.is_unique:
         repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
         raise ValueError(f"Column names must be unique; repeated: {', '.join(map(str, repeated))}.")
-    infinite = [str(name) for name, column in frame.items() if column.dtype.kind == "f" and np.isinf(column.to_numpy(dtype=np.float64, na_value=np.nan)).any()]
+    infinite = [
+        str(name)
+        for name, column in frame.items()
+        if column.dtype.kind == "f" and np.isinf(column.to_numpy(dtype=np.float64, na_value=np.nan)).any()
+    ]
     if infinite:
-        raise ValueError(f"Infinite values (infinity) in the columns {', '.join(infinite)}; expected finite numbers, or NaN for missing.")
+        raise ValueError(
+            f"Infinite values (infinity) in the columns {', '.join(infinite)}; expected finite numbers, or NaN for missing."
+        )
 
 
 def n_rows(X: Table) -> int:
@@ -97,10 +103,14 @@ def align_columns(estimator: Any, X: Table) -> Table:
     if names is not None and isinstance(X, pd.DataFrame):
         missing = [name for name in names if name not in X.columns]
         if missing:
-            raise ValueError(f"X lacks columns that {type(estimator).__name__} was fitted with: {', '.join(missing)}; it has {', '.join(map(str, X.columns))}.")
+            raise ValueError(
+                f"X lacks columns that {type(estimator).__name__} was fitted with: {', '.join(missing)}; it has {', '.join(map(str, X.columns))}."
+            )
         return X if list(X.columns) == list(names) else X[list(names)]
     if X.shape[1] != estimator.n_features_in_:
-        raise ValueError(f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_} features as input")
+        raise ValueError(
+            f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_} features as input"
+        )
     return X
 
 
@@ -141,7 +151,9 @@ def resolve_roles(X: Table, **roles: str | None) -> dict[str, str | None]:
     """Role name -> column name, for every role that the user gave; roles need a frame."""
     asked = {what: role for what, role in roles.items() if role is not None}
     if asked and not isinstance(X, pd.DataFrame):
-        raise RoleError(f"The roles {', '.join(asked)} are column names, so X must be a frame with named columns, got {type(X).__name__}.")
+        raise RoleError(
+            f"The roles {', '.join(asked)} are column names, so X must be a frame with named columns, got {type(X).__name__}."
+        )
     return {what: find_role(X.columns, role, what) if role is not None else None for what, role in roles.items()}
 
 
@@ -183,7 +195,9 @@ def check_sample_weight(sample_weight: Any, tasks: Sequence[Task], n: int) -> np
     if weights.shape not in ((n,), (n, len(names))):
         raise ValueError(f"sample_weight has the shape {weights.shape}; expected ({n},) or ({n}, {len(names)}).")
     if not np.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError(f"sample_weight must be finite and not negative; {int((~np.isfinite(weights) | (weights < 0)).sum())} weights are not.")
+        raise ValueError(
+            f"sample_weight must be finite and not negative; {int((~np.isfinite(weights) | (weights < 0)).sum())} weights are not."
+        )
     if n and not weights.any():
         raise ValueError("sample_weight is zero everywhere; at least one row needs a positive weight.")
     return np.broadcast_to(weights[:, None], (n, len(names))) if weights.ndim == 1 else weights

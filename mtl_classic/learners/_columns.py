@@ -128,7 +128,7 @@ def _object_frame(X: Table) -> pd.DataFrame | None:
 
 def _is_categorical(column: pd.Series) -> bool:
     dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype) and dtype != object:
+    if isinstance(dtype, pd.CategoricalDtype) or (pd.api.types.is_string_dtype(dtype) and dtype != object):
         return True
     return dtype == object and not _all_numbers(column.dropna())
 

@@ -138,7 +138,9 @@ class LightGBMLearner(Learner):
             "num_leaves": self.num_leaves if self.num_leaves is not None else auto.num_leaves,
             "learning_rate": self.learning_rate if self.learning_rate is not None else auto.learning_rate,
             "min_data_in_leaf": self.min_data_in_leaf if self.min_data_in_leaf is not None else auto.min_rows,
-            "min_sum_hessian_in_leaf": self.min_sum_hessian_in_leaf if self.min_sum_hessian_in_leaf is not None else auto.min_hessian,
+            "min_sum_hessian_in_leaf": self.min_sum_hessian_in_leaf
+            if self.min_sum_hessian_in_leaf is not None
+            else auto.min_hessian,
             "lambda_l2": self.lambda_l2 if self.lambda_l2 is not None else auto.l2,
             "feature_fraction": self.feature_fraction if self.feature_fraction is not None else auto.feature_fraction,
             "seed": request.seed,
@@ -147,7 +149,10 @@ class LightGBMLearner(Learner):
         if kind == "multiclass":
             params["num_class"] = request.n_classes
         if kind == "ranking":
-            params |= {"eval_at": [10], "label_gain": [float(2**k - 1) for k in range(int(request.y[request.rows].max()) + 32)]}
+            params |= {
+                "eval_at": [10],
+                "label_gain": [float(2**k - 1) for k in range(int(request.y[request.rows].max()) + 32)],
+            }
         return params | dict(self.params or {})
 
 
@@ -188,4 +193,6 @@ class LightGBMFit:
         if not len(features):
             k = self.booster.num_model_per_iteration()
             return np.empty((0, k) if k > 1 else 0)
-        return np.asarray(self.booster.predict(features.values, num_iteration=self.n_rounds, num_threads=n_threads), dtype=np.float64)
+        return np.asarray(
+            self.booster.predict(features.values, num_iteration=self.n_rounds, num_threads=n_threads), dtype=np.float64
+        )

@@ -40,7 +40,9 @@ def resolve_learners(learner: Any, tasks: Sequence[Task]) -> dict[str, Learner]:
         return dict.fromkeys(names, one)
     missing, unknown = [n for n in names if n not in learner], [n for n in learner if n not in names]
     if missing or unknown:
-        raise TaskError(f"learner= must name every task: missing {missing}, unknown {unknown}; the tasks are {', '.join(names)}.")
+        raise TaskError(
+            f"learner= must name every task: missing {missing}, unknown {unknown}; the tasks are {', '.join(names)}."
+        )
     made: dict[int | str, Learner] = {}
     resolved = {}
     for name in names:
@@ -59,8 +61,12 @@ def _resolve(learner: Any) -> Learner:
             return XGBoostLearner()
         wrapped = sklearn_alias(learner)
         if wrapped is None:
-            raise ValueError(f"learner={learner!r} is unknown; expected one of {', '.join(ALIASES)}, a Learner, a scikit-learn estimator, or a dict.")
+            raise ValueError(
+                f"learner={learner!r} is unknown; expected one of {', '.join(ALIASES)}, a Learner, a scikit-learn estimator, or a dict."
+            )
         return wrapped
     if hasattr(learner, "fit") and hasattr(learner, "get_params"):
         return as_sklearn_learner(learner)
-    raise TypeError(f"learner must be a name, a Learner, a scikit-learn estimator or a dict task -> learner, got {type(learner).__name__}.")
+    raise TypeError(
+        f"learner must be a name, a Learner, a scikit-learn estimator or a dict task -> learner, got {type(learner).__name__}."
+    )

@@ -27,7 +27,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from mtl_classic.learners._columns import Features
-from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit, constant_fit
+from mtl_classic.learners._protocol import FitRequest, Floats, Learner, TaskFit, constant_fit
 
 __all__ = ["SklearnLearner", "sklearn_alias"]
 
@@ -105,18 +105,26 @@ class SklearnLearner(Learner):
 def sklearn_alias(name: str) -> SklearnLearner | None:
     """The learner that a short name stands for, or None."""
     if name == "linear":
-        return SklearnLearner(LogisticRegression(max_iter=1000), Ridge(), count_regressor=PoissonRegressor(max_iter=1000))
+        return SklearnLearner(
+            LogisticRegression(max_iter=1000), Ridge(), count_regressor=PoissonRegressor(max_iter=1000)
+        )
     if name == "svm":
         return SklearnLearner(CalibratedClassifierCV(LinearSVC(), cv=3), LinearSVR(max_iter=5000))
     if name == "forest":
         return SklearnLearner(
-            RandomForestClassifier(200, min_samples_leaf=5, max_samples=0.7), RandomForestRegressor(200, min_samples_leaf=5, max_features=0.4)
+            RandomForestClassifier(200, min_samples_leaf=5, max_samples=0.7),
+            RandomForestRegressor(200, min_samples_leaf=5, max_features=0.4),
         )
     if name == "extra_trees":
-        return SklearnLearner(ExtraTreesClassifier(200, min_samples_leaf=5), ExtraTreesRegressor(200, min_samples_leaf=5, max_features=0.4))
+        return SklearnLearner(
+            ExtraTreesClassifier(200, min_samples_leaf=5),
+            ExtraTreesRegressor(200, min_samples_leaf=5, max_features=0.4),
+        )
     if name == "hist":
         return SklearnLearner(
-            HistGradientBoostingClassifier(), HistGradientBoostingRegressor(), count_regressor=HistGradientBoostingRegressor(loss="poisson")
+            HistGradientBoostingClassifier(),
+            HistGradientBoostingRegressor(),
+            count_regressor=HistGradientBoostingRegressor(loss="poisson"),
         )
     return None
 
@@ -172,7 +180,9 @@ def _fit(model: Any, matrix: Any, y: Any, weight: Any, name: str) -> None:
     elif has_fit_parameter(model, "sample_weight"):
         model.fit(matrix, y, sample_weight=weight)
     else:
-        raise ValueError(f"Task {name!r} has sample weights or soft labels, but {type(model).__name__}.fit takes no sample_weight.")
+        raise ValueError(
+            f"Task {name!r} has sample weights or soft labels, but {type(model).__name__}.fit takes no sample_weight."
+        )
 
 
 def _takes_nan(estimator: Any) -> bool:
@@ -187,7 +197,11 @@ def _design(features: Features) -> _Design:
     numeric = [j for j in range(values.shape[1]) if j not in features.categorical]
     transformer = ColumnTransformer(
         [
-            ("numbers", make_pipeline(StandardScaler(), SimpleImputer(strategy="constant", fill_value=0.0, add_indicator=True)), numeric),
+            (
+                "numbers",
+                make_pipeline(StandardScaler(), SimpleImputer(strategy="constant", fill_value=0.0, add_indicator=True)),
+                numeric,
+            ),
             ("categories", OneHotEncoder(handle_unknown="ignore", dtype=np.float32), list(features.categorical)),
         ]
     )

@@ -113,7 +113,9 @@ class XGBoostLearner(Learner):
             rounds, patience = self.max_iter, self.n_iter_no_change
         elif rounds is None:
             rounds = min(self.max_iter, tree_defaults(request.task.kind, request.y[request.rows]).n_rounds)
-        booster = xgb.train(self._train_params(request), train, rounds, evals=evals, early_stopping_rounds=patience, verbose_eval=False)
+        booster = xgb.train(
+            self._train_params(request), train, rounds, evals=evals, early_stopping_rounds=patience, verbose_eval=False
+        )
         return XGBoostFit(booster, booster.best_iteration + 1 if evals else rounds, request.task.kind)
 
     def _train_params(self, request: FitRequest) -> dict[str, Any]:
@@ -128,7 +130,9 @@ class XGBoostLearner(Learner):
             "max_bin": self.max_bin,
             "max_leaves": self.max_leaves if self.max_leaves is not None else auto.num_leaves,
             "learning_rate": self.learning_rate if self.learning_rate is not None else auto.learning_rate,
-            "min_child_weight": self.min_child_weight if self.min_child_weight is not None else max(auto.min_hessian, auto.min_rows if kind == "regression" else 0.0),
+            "min_child_weight": self.min_child_weight
+            if self.min_child_weight is not None
+            else max(auto.min_hessian, auto.min_rows if kind == "regression" else 0.0),
             "lambda": self.reg_lambda if self.reg_lambda is not None else auto.l2,
             "colsample_bytree": self.colsample_bytree if self.colsample_bytree is not None else auto.feature_fraction,
             "seed": request.seed,
@@ -161,7 +165,9 @@ class BinnedXGBoost:
 
     def validation(self, rows: Rows, request: FitRequest) -> xgb.DMatrix:
         """Rows to stop by: a plain matrix, because XGBoost wants a quantile one to refer to the training subset."""
-        part = xgb.DMatrix(self.features.values[rows], nthread=request.n_threads, feature_types=self.types, enable_categorical=True)
+        part = xgb.DMatrix(
+            self.features.values[rows], nthread=request.n_threads, feature_types=self.types, enable_categorical=True
+        )
         return _labelled(part, rows, request)
 
 
@@ -188,7 +194,9 @@ class XGBoostFit:
     def predict(self, features: Features, n_threads: int = 1) -> Floats:
         """Scores on the scale of the task's kind."""
         if not len(features):
-            shape = np.shape(self.predict(Features(np.zeros((1, features.values.shape[1]), np.float32), features.names, ())))
+            shape = np.shape(
+                self.predict(Features(np.zeros((1, features.values.shape[1]), np.float32), features.names, ()))
+            )
             return np.empty((0, *shape[1:]))
         self.booster.set_param({"nthread": n_threads})
         values = self.booster.inplace_predict(features.values, iteration_range=(0, self.n_rounds or 0))

@@ -103,7 +103,16 @@ def cross_fit(
 
 
 def _fit_fold(
-    model: Any, X: Any, Y: Any, train: Rows, test: Rows, method: str, sample_weight: Any, fit_params: dict[str, Any], score: bool, threads: int
+    model: Any,
+    X: Any,
+    Y: Any,
+    train: Rows,
+    test: Rows,
+    method: str,
+    sample_weight: Any,
+    fit_params: dict[str, Any],
+    score: bool,
+    threads: int,
 ) -> tuple[Any, Any, float]:
     if sample_weight is not None:
         fit_params["sample_weight"] = take_rows(_rows_of(sample_weight), train)
@@ -126,7 +135,11 @@ def _assemble(parts: list[Any], plan: FoldPlan, X: Any) -> Any:
         return [_assemble([part[k] for part in parts], plan, X) for k in range(len(parts[0]))]
     if isinstance(parts[0], pd.DataFrame):
         columns = list(dict.fromkeys(column for part in parts for column in part.columns))
-        values = _lay([part.reindex(columns=columns, fill_value=0.0).to_numpy(dtype=np.float64) for part in parts], tests, plan.n_rows)
+        values = _lay(
+            [part.reindex(columns=columns, fill_value=0.0).to_numpy(dtype=np.float64) for part in parts],
+            tests,
+            plan.n_rows,
+        )
         index = X.index if isinstance(X, pd.DataFrame) else None
         return pd.DataFrame(values, columns=columns, index=index)
     return _lay([np.asarray(part) for part in parts], tests, plan.n_rows)

@@ -12,10 +12,10 @@ import pandas as pd
 
 from mtl_classic._core.exceptions import FoldError
 from mtl_classic._core.random import generator, root_seed
-from mtl_classic._core.tasks import label_frame
+from mtl_classic._core.tasks import Task, label_frame
 from mtl_classic._core.time import to_duration, to_time
 
-__all__ = ["FoldPlan", "Rows", "Temporal", "make_folds", "validation_split"]
+__all__ = ["FoldPlan", "Rows", "Temporal", "longest_delay", "make_folds", "time_dtype", "validation_split"]
 
 Rows = npt.NDArray[np.intp]
 
@@ -90,9 +90,7 @@ class FoldPlan:
         return len(self.splits)
 
 
-def make_folds(
-    cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_state: Any = None
-) -> FoldPlan:
+def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_state: Any = None) -> FoldPlan:
     """Make a fold plan.
 
     Parameters
@@ -119,7 +117,11 @@ def make_folds(
         If there are fewer groups, rows or distinct times than folds, or given folds split a group.
     """
     n = len(Y)
-    codes = None if groups is None else np.asarray(pd.factorize(_group_key(groups), use_na_sentinel=False)[0], dtype=np.intp)
+    codes = (
+        None
+        if groups is None
+        else np.asarray(pd.factorize(_group_key(groups), use_na_sentinel=False)[0], dtype=np.intp)
+    )
     if isinstance(cv, bool) or cv is None:
         raise TypeError(f"cv must be an int, a splitter, Temporal(...) or an array of fold numbers, got {cv!r}.")
     if isinstance(cv, int | np.integer):
@@ -130,7 +132,9 @@ def make_folds(
         return _from_numbers(_deal(int(cv), Y, codes, random_state), codes)
     if isinstance(cv, Temporal):
         if time is None:
-            raise FoldError("Temporal folds need the time of each row; give time=, or name the time column of the estimator.")
+            raise FoldError(
+                "Temporal folds need the time of each row; give time=, or name the time column of the estimator."
+            )
         return _temporal(cv, n, time, codes)
     if hasattr(cv, "split"):
         labels = label_frame(Y)
@@ -170,9 +174,13 @@ def _checked(splits: Iterable[tuple[Any, Any]], n: int, codes: Rows | None) -> F
         if codes is not None:
             shared = np.intersect1d(codes[train], codes[test])
             if len(shared):
-                raise FoldError(f"Fold {k} splits {len(shared)} groups (users or queries) between training and test; use whole groups.")
+                raise FoldError(
+                    f"Fold {k} splits {len(shared)} groups (users or queries) between training and test; use whole groups."
+                )
     if (seen > 1).any():
-        raise FoldError(f"{int((seen > 1).sum())} rows are predicted by more than one fold; every row may be in one test fold at most.")
+        raise FoldError(
+            f"{int((seen > 1).sum())} rows are predicted by more than one fold; every row may be in one test fold at most."
+        )
     return plan
 
 
@@ -190,7 +198,9 @@ def _deal(n_splits: int, Y: Any, codes: Rows | None, random_state: Any) -> Rows:
         units = strata
         order = np.lexsort((rng.permutation(len(units)), units))
     if len(units) < n_splits:
-        raise FoldError(f"{n_splits} folds need at least as many {'rows' if codes is None else 'groups'}, got {len(units)}.")
+        raise FoldError(
+            f"{n_splits} folds need at least as many {'rows' if codes is None else 'groups'}, got {len(units)}."
+        )
     fold = np.empty(len(units), dtype=np.intp)
     fold[order] = np.arange(len(units)) % n_splits
     return fold if codes is None else fold[codes]
@@ -225,11 +235,13 @@ def _temporal(cv: Temporal, n: int, time: Any, codes: Rows | None) -> FoldPlan:
     stamps = to_time(time)
     if len(stamps) != n:
         raise FoldError(f"time has {len(stamps)} values for {n} rows.")
-    gap = 0 if cv.gap is None else to_duration(cv.gap, _dtype(time))
+    gap = 0 if cv.gap is None else to_duration(cv.gap, time_dtype(time))
     distinct, counts = np.unique(stamps, return_counts=True)
     blocks = cv.n_splits + 1
     if len(distinct) < blocks:
-        raise FoldError(f"{cv.n_splits} temporal folds need {blocks} distinct times, got {len(distinct)}; use fewer splits.")
+        raise FoldError(
+            f"{cv.n_splits} temporal folds need {blocks} distinct times, got {len(distinct)}; use fewer splits."
+        )
     middle = (np.cumsum(counts) - counts / 2) / n
     block = np.minimum((middle * blocks).astype(np.intp), blocks - 1)
     for k in range(blocks):  # heavy times may leave a block empty: every block gets at least one time
@@ -243,7 +255,9 @@ def _temporal(cv: Temporal, n: int, time: Any, codes: Rows | None) -> FoldPlan:
     for k in range(1, blocks):
         train, test = np.flatnonzero(stamps < starts[k] - gap), np.flatnonzero(of_row == k)
         if not len(train):
-            raise FoldError(f"The gap {cv.gap!r} leaves no training rows before the block of {len(test)} rows; use fewer splits or a shorter gap.")
+            raise FoldError(
+                f"The gap {cv.gap!r} leaves no training rows before the block of {len(test)} rows; use fewer splits or a shorter gap."
+            )
         splits.append((train, test))
     return FoldPlan(tuple(splits), n, temporal=True)
 
@@ -271,11 +285,11 @@ def _check_queries(block_of_row: Rows, codes: Rows | None) -> None:
 
 
 def validation_split(
-    Y: Any, fraction: float, *, groups: Any = None, time: Any = None, random_state: Any = None
+    Y: Any, fraction: float, *, groups: Any = None, time: Any = None, gap: int | float = 0, random_state: Any = None
 ) -> tuple[Rows, Rows] | None:
     """Training and validation rows for early stopping: the latest in time, else whole groups, else spread evenly.
 
-    Returns None where there are too few rows, groups or times to hold any out.
+    ``gap`` keeps training rows this far before the validation rows, in the unit of the time axis. Returns None where there are too few rows, groups or times to hold any out.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"validation_fraction must lie between 0 and 1, got {fraction}.")
@@ -286,14 +300,26 @@ def validation_split(
             return None
         cut = int(np.searchsorted(np.cumsum(counts), (1 - fraction) * len(stamps)))
         start = distinct[min(max(cut, 1), len(distinct) - 1)]
-        return np.flatnonzero(stamps < start), np.flatnonzero(stamps >= start)
+        train = np.flatnonzero(stamps < start - gap)
+        return (train, np.flatnonzero(stamps >= start)) if len(train) else None
     parts = max(2, round(1 / fraction))
-    codes = None if groups is None else np.asarray(pd.factorize(_group_key(groups), use_na_sentinel=False)[0], dtype=np.intp)
+    codes = (
+        None
+        if groups is None
+        else np.asarray(pd.factorize(_group_key(groups), use_na_sentinel=False)[0], dtype=np.intp)
+    )
     if (len(Y) if codes is None else codes.max(initial=-1) + 1) < parts:
         return None
     fold = _deal(parts, Y, codes, random_state)
     return np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)
 
 
-def _dtype(time: Any) -> Any:
+def longest_delay(tasks: Iterable[Task], time: Any) -> int | float:
+    """The longest ``delay`` of the tasks in the unit of the time axis; 0 without delays or time."""
+    if time is None:
+        return 0
+    return max((to_duration(task.delay, time_dtype(time)) for task in tasks if task.delay is not None), default=0)
+
+
+def time_dtype(time: Any) -> Any:
     return time.dtype if hasattr(time, "dtype") else pd.Series(time).dtype

@@ -6,28 +6,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mtl_classic._core.base import Scores
-from mtl_classic._core.losses import task_loss
-from mtl_classic._core.targets import Classes
 from mtl_classic._core.tasks import Task, fitting_order
 from mtl_classic._core.validation import Table
 from mtl_classic.learners._protocol import Floats, TaskFit
 from mtl_classic.model_selection import FoldPlan
-from mtl_classic.multitask._structure import (
-    LearnerStructure,
-    condition_probability,
-    hold_monotone,
-    predict_components,
+from mtl_classic.multitask._routes import (
+    Key,
+    better_routes,
+    by_route,
+    combine,
+    conditional,
+    has_entire_space,
+    keys_of,
 )
+from mtl_classic.multitask._structure import LearnerStructure, predict_components
 from mtl_classic.multitask._workbench import Component, Workbench
 
 __all__ = ["FunnelModel"]
 
 MODES = ("product", "direct", "average", "auto")
 HURDLE_SHARE = 0.5  # a label is zero-inflated if at least this share of it is zero
-
-Key = tuple[str, str]  # (task, part): "conditional", "entire", "happens", "amount"
 
 
 class FunnelModel(LearnerStructure):
@@ -46,10 +47,10 @@ class FunnelModel(LearnerStructure):
     tasks : list of Task, dict name -> kind, or None
         Children name their parent with ``given``. Children are binary, count or regression; a multiclass or ranking
         child is predicted conditionally everywhere.
-    mode : {"product", "direct", "average", "auto"}, default="product"
+    mode : {"product", "direct", "average", "auto"} or dict task -> one of the first three, default="product"
         ``"product"``: conditional models, multiplied. ``"direct"``: models of the entire space, as in `PerTaskModel`.
-        ``"average"``: the mean of the two. ``"auto"``: for each child the one with the least loss on the validation
-        rows; the product unless another is better.
+        ``"average"``: the mean of the two. ``"auto"``: for each child the product, unless another has less loss on the
+        validation rows beyond the noise (paired bootstrap by user, else query, else row; Holm over the children).
     hurdle : None, "auto" or list of str, default=None
         Count or regression tasks without parent that are modelled as P(y ≠ 0) · E[y given y ≠ 0]; ``"auto"``: those of
         which at least half is zero.
@@ -77,8 +78,8 @@ class FunnelModel(LearnerStructure):
     tasks_ : tuple of Task
     routes_ : dict task -> "root", "hurdle", "product", "direct" or "average"
         How each task's entire-space score is made.
-    validation_ : dict task -> dict route -> loss
-        The losses behind ``mode="auto"``; empty otherwise.
+    fallbacks_ : dict task -> str
+        Children that ``mode="auto"`` took off the product, and why.
     fits_ : dict (task, part) -> fitted learner
 
     Notes
@@ -107,13 +108,13 @@ class FunnelModel(LearnerStructure):
 
     fits_: dict[Key, TaskFit]
     routes_: dict[str, str]
-    validation_: dict[str, dict[str, float]]
+    fallbacks_: dict[str, str]
 
     def __init__(
         self,
         tasks: Iterable[Task] | Mapping[str, str] | None = None,
         *,
-        mode: str = "product",
+        mode: str | Mapping[str, str] = "product",
         hurdle: str | Sequence[str] | None = None,
         learner: Any = "lightgbm",
         user: str | None = None,
@@ -167,18 +168,17 @@ class FunnelModel(LearnerStructure):
         FunnelConflictError
             If a child is non-zero where its parent is negative and ``on_conflict="raise"``.
         """
-        if self.mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {self.mode!r}.")
+        self._check_mode()
         bench = self._open(X, Y, sample_weight, plan)
         hurdles = self._hurdles(bench)
         parts: dict[Key, Component] = {}
         for task in fitting_order(bench.targets.tasks):
             parts |= self._fit_parts(bench, task, hurdles)
         self.routes_ = {task.name: self._route(task, hurdles) for task in self.tasks_}
-        self.validation_ = {}
+        self.fallbacks_ = {}
         if self.mode == "auto":
             self._choose(bench, parts)
-        needed = {key for task in self.tasks_ for key in _keys(task, self.routes_[task.name])}
+        needed = {key for task in self.tasks_ for key in keys_of(task, self.routes_[task.name])}
         self.fits_ = {key: part.fit for key, part in parts.items() if key in needed}
         return self
 
@@ -194,18 +194,29 @@ class FunnelModel(LearnerStructure):
                 (name, "amount"): bench.fit(task, amount, "amount"),
             }
         parts = {}
-        if _has_entire_space(task) and self.mode != "product":
+        mode = self._mode(task)
+        if has_entire_space(task) and mode != "product":
             parts[name, "entire"] = bench.fit(task, bench.targets.view(name, "entire"))
-        if not _has_entire_space(task) or self.mode != "direct":
+        if not has_entire_space(task) or mode != "direct":
             parts[name, "conditional"] = bench.fit(task, bench.targets.view(name, "conditional"), "conditional")
         return parts
 
     def _route(self, task: Task, hurdles: set[str]) -> str:
         if task.name in hurdles:
             return "hurdle"
-        if not _has_entire_space(task):
+        if not has_entire_space(task):
             return "root"
-        return "product" if self.mode == "auto" else self.mode
+        return "product" if self.mode == "auto" else self._mode(task)
+
+    def _mode(self, task: Task) -> str:
+        return self.mode if isinstance(self.mode, str) else self.mode.get(task.name, "product")
+
+    def _check_mode(self) -> None:
+        modes = [self.mode] if isinstance(self.mode, str) else list(self.mode.values())
+        allowed = MODES if isinstance(self.mode, str) else MODES[:-1]
+        for mode in modes:
+            if mode not in allowed:
+                raise ValueError(f"mode must be one of {', '.join(allowed)}, got {mode!r}.")
 
     def _hurdles(self, bench: Workbench) -> set[str]:
         able = {t.name for t in bench.targets.tasks if t.parent is None and t.kind in ("count", "regression")}
@@ -217,82 +228,47 @@ class FunnelModel(LearnerStructure):
             return {name for name in able if _zero_share(bench.targets.view(name)) >= HURDLE_SHARE}
         wrong = sorted(set(self.hurdle) - able)
         if wrong:
-            raise ValueError(f"hurdle names {', '.join(wrong)}; only count and regression tasks without parent can have one: {sorted(able)}.")
+            raise ValueError(
+                f"hurdle names {', '.join(wrong)}; only count and regression tasks without parent can have one: {sorted(able)}."
+            )
         return set(self.hurdle)
 
     def _choose(self, bench: Workbench, parts: dict[Key, Component]) -> None:
-        """Pick the route of each child, parents first, by the loss on the validation rows."""
+        """Take children off the product where another route is better on the validation rows beyond the noise."""
         if bench.split is None or any(part.held_out is None for part in parts.values()):
             return
         rows = bench.split[1]
         features = bench.features.take(rows)
         held_out = {key: part.held_out.predict(features, bench.threads) for key, part in parts.items() if part.held_out}
-        for task in fitting_order(bench.targets.tasks):
-            if not _has_entire_space(task):
-                continue
-            y = bench.targets.view(task.name)[rows]
-            weight = None if bench.weights is None else bench.weights[rows, bench.targets.position(task.name)]
-            losses = {}
-            for route in ("product", "direct", "average"):
-                scores = combine(self.tasks_, self.classes_map_, self.routes_ | {task.name: route}, held_out)
-                losses[route] = task_loss(task.kind, y, scores[task.name], weight)
-            self.validation_[task.name] = losses
-            self.routes_[task.name] = min(losses, key=lambda route: losses[route])
+        labels = bench.targets.take(rows)
+        weights = None if bench.weights is None else bench.weights[rows]
+        clusters = None if bench.clusters is None else bench.clusters[rows]
+        scores = by_route(self.tasks_, self.classes_map_, self.routes_, held_out)
+        for name, (route, why) in better_routes(scores, labels, weights, clusters).items():
+            self.routes_[name], self.fallbacks_[name] = route, why
+
+    def route_scores(self, X: Any) -> pd.DataFrame:
+        """Entire-space scores of each child by every route that was fitted: columns ``task@route``.
+
+        Parameters
+        ----------
+        X : table of shape (n, n_features)
+
+        Returns
+        -------
+        DataFrame
+        """
+        table = self._start_predict(X)
+        parts = predict_components(self, table, self.fits_)
+        index = table.index if isinstance(table, pd.DataFrame) else None
+        return pd.DataFrame(by_route(self.tasks_, self.classes_map_, self.routes_, parts), index=index)
 
     def _scores(self, X: Table, space: str) -> Scores:
         parts = predict_components(self, X, self.fits_)
         entire = combine(self.tasks_, self.classes_map_, self.routes_, parts)
         if space == "entire":
             return entire
-        return _conditional(self.tasks_, self.classes_map_, self.routes_, parts, entire)
-
-
-def combine(tasks: Sequence[Task], classes: Classes, routes: Mapping[str, str], parts: Mapping[Key, Floats]) -> Scores:
-    """Entire-space scores from the parts, parents first."""
-    entire: Scores = {}
-    for task in fitting_order(tasks):
-        name, route = task.name, routes[task.name]
-        if route == "root":
-            entire[name] = parts[name, "conditional"]
-        elif route == "hurdle":
-            entire[name] = parts[name, "happens"] * parts[name, "amount"]
-        elif route == "direct":
-            entire[name] = parts[name, "entire"]
-        else:
-            product = condition_probability(task, tasks, classes, entire) * parts[name, "conditional"]
-            entire[name] = product if route == "product" else (product + parts[name, "entire"]) / 2
-    return hold_monotone(tasks, classes, entire)
-
-
-def _conditional(
-    tasks: Sequence[Task], classes: Classes, routes: Mapping[str, str], parts: Mapping[Key, Floats], entire: Scores
-) -> Scores:
-    scores = dict(entire)
-    for task in tasks:
-        if routes[task.name] in ("root", "hurdle"):
-            continue
-        if routes[task.name] == "product":
-            scores[task.name] = parts[task.name, "conditional"]
-            continue
-        ratio = entire[task.name] / np.maximum(condition_probability(task, tasks, classes, entire), 1e-12)
-        scores[task.name] = np.clip(ratio, 0.0, 1.0) if task.kind == "binary" else ratio
-    return scores
-
-
-def _keys(task: Task, route: str) -> list[Key]:
-    parts = {
-        "root": ("conditional",),
-        "hurdle": ("happens", "amount"),
-        "product": ("conditional",),
-        "direct": ("entire",),
-        "average": ("conditional", "entire"),
-    }
-    return [(task.name, part) for part in parts[route]]
-
-
-def _has_entire_space(task: Task) -> bool:
-    """Whether the task has two different views: multiclass and ranking children are conditional everywhere."""
-    return task.parent is not None and task.kind not in ("multiclass", "ranking")
+        return conditional(self.tasks_, self.classes_map_, self.routes_, parts, entire)
 
 
 def _zero_share(y: Floats) -> float:

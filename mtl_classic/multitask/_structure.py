@@ -34,7 +34,12 @@ class LearnerStructure(MultiTaskEstimator):
     def _open(self, X: Any, Y: Any, sample_weight: Any, plan: FoldPlan | None) -> Workbench:
         given = self._start_fit(X, Y, sample_weight)
         bench = open_workbench(
-            self, given, plan=plan, seed=root_seed(self.random_state), learner=self.learner, early_stopping=self.early_stopping
+            self,
+            given,
+            plan=plan,
+            seed=root_seed(self.random_state),
+            learner=self.learner,
+            early_stopping=self.early_stopping,
         )
         self.columns_ = bench.columns
         return bench

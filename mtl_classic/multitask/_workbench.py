@@ -21,7 +21,7 @@ from mtl_classic.learners._columns import FeatureColumns, Features
 from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit
 from mtl_classic.learners._resolve import resolve_learners
 from mtl_classic.model_selection import FoldPlan
-from mtl_classic.model_selection._folds import validation_split
+from mtl_classic.model_selection._folds import longest_delay, validation_split
 
 __all__ = ["Component", "Workbench", "open_workbench"]
 
@@ -55,6 +55,7 @@ class Workbench:
     seed: int
     threads: int
     order: Rows | None
+    clusters: Any
 
     def fit(self, task: Task, y: Floats, purpose: str = "own", *, learner: Learner | None = None) -> Component:
         """Fit one task on the rows where ``y`` is not NaN and the weight not 0."""
@@ -128,7 +129,19 @@ def open_workbench(
         split = None if split is None else (np.sort(place[split[0]]), np.sort(place[split[1]]))
     columns = FeatureColumns(_excluded(X, tasks, roles, model.exclude), _ids(roles), model.max_categories).fit(X)
     return Workbench(
-        columns, columns.transform(X), targets, weights, queries, split, learners, {}, model.refit, seed, n_threads(model.n_jobs), order
+        columns,
+        columns.transform(X),
+        targets,
+        weights,
+        queries,
+        split,
+        learners,
+        {},
+        model.refit,
+        seed,
+        n_threads(model.n_jobs),
+        order,
+        _clusters(X, roles, queries),
     )
 
 
@@ -148,7 +161,9 @@ def _split(
         return plan.last
     Y = pd.DataFrame(given.targets.entire)
     time = role_values(given.X, model.roles_["time"])
-    return validation_split(Y, model.validation_fraction, groups=queries, time=time, random_state=spawn_seed(seed, "validation"))
+    gap = longest_delay(given.targets.tasks, time)
+    random_state = spawn_seed(seed, "validation")
+    return validation_split(Y, model.validation_fraction, groups=queries, time=time, gap=gap, random_state=random_state)
 
 
 def _query_codes(X: Table, tasks: Sequence[Task]) -> Rows | None:
@@ -157,8 +172,16 @@ def _query_codes(X: Table, tasks: Sequence[Task]) -> Rows | None:
         return None
     different = {task.query_columns for task in ranking}
     if len(different) > 1:
-        raise TaskError(f"Ranking tasks of one model share their query; got {sorted(different)}. Use one model for each.")
+        raise TaskError(
+            f"Ranking tasks of one model share their query; got {sorted(different)}. Use one model for each."
+        )
     return group_codes(X, ranking[0])
+
+
+def _clusters(X: Table, roles: dict[str, str | None], queries: Rows | None) -> Any:
+    """Whose rows are drawn together when noise is judged: users, else queries, else single rows."""
+    users = role_values(X, roles["user"])
+    return queries if users is None else users.to_numpy()
 
 
 def _excluded(X: Table, tasks: Sequence[Task], roles: dict[str, str | None], exclude: Sequence[str]) -> tuple[str, ...]:
