@@ -7,23 +7,97 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mtl_classic._core.exceptions import ConstantTaskWarning as ConstantTaskWarning
+    from mtl_classic._core.exceptions import FallbackWarning as FallbackWarning
+    from mtl_classic._core.exceptions import FoldError as FoldError
+    from mtl_classic._core.exceptions import FunnelConflictError as FunnelConflictError
+    from mtl_classic._core.exceptions import LabelError as LabelError
+    from mtl_classic._core.exceptions import RoleError as RoleError
+    from mtl_classic._core.exceptions import TaskError as TaskError
     from mtl_classic._core.tasks import Task as Task
     from mtl_classic._core.tasks import infer_tasks as infer_tasks
+    from mtl_classic.datasets import make_funnel as make_funnel
+    from mtl_classic.ensemble import AveragingEnsemble as AveragingEnsemble
+    from mtl_classic.ensemble import average_over_seeds as average_over_seeds
+    from mtl_classic.events import Aggregate as Aggregate
+    from mtl_classic.events import EventLog as EventLog
+    from mtl_classic.events import HistoryFeatures as HistoryFeatures
+    from mtl_classic.events import label_from_events as label_from_events
+    from mtl_classic.learners import Learner as Learner
+    from mtl_classic.learners import LightGBMLearner as LightGBMLearner
+    from mtl_classic.learners import SklearnLearner as SklearnLearner
+    from mtl_classic.learners import XGBoostLearner as XGBoostLearner
+    from mtl_classic.metrics import evaluate as evaluate
+    from mtl_classic.metrics import evaluate_scores as evaluate_scores
+    from mtl_classic.model_selection import CrossFit as CrossFit
+    from mtl_classic.model_selection import FoldPlan as FoldPlan
+    from mtl_classic.model_selection import Temporal as Temporal
+    from mtl_classic.model_selection import cross_fit as cross_fit
+    from mtl_classic.model_selection import make_folds as make_folds
+    from mtl_classic.model_selection import multitask_scorer as multitask_scorer
+    from mtl_classic.multitask import FunnelModel as FunnelModel
+    from mtl_classic.multitask import PerTaskModel as PerTaskModel
     from mtl_classic.preprocessing import FieldEncoder as FieldEncoder
+    from mtl_classic.preprocessing import TargetStatistics as TargetStatistics
 
 __version__ = "0.1.0"
 
 # Where each public name lives. A test keeps this table, the imports above and `__all__` in step with the packages.
 _PARTS: dict[str, tuple[str, ...]] = {
+    "mtl_classic._core.exceptions": (
+        "ConstantTaskWarning",
+        "FallbackWarning",
+        "FoldError",
+        "FunnelConflictError",
+        "LabelError",
+        "RoleError",
+        "TaskError",
+    ),
     "mtl_classic._core.tasks": ("Task", "infer_tasks"),
-    "mtl_classic.preprocessing": ("FieldEncoder",),
+    "mtl_classic.datasets": ("make_funnel",),
+    "mtl_classic.ensemble": ("AveragingEnsemble", "average_over_seeds"),
+    "mtl_classic.events": ("Aggregate", "EventLog", "HistoryFeatures", "label_from_events"),
+    "mtl_classic.learners": ("Learner", "LightGBMLearner", "SklearnLearner", "XGBoostLearner"),
+    "mtl_classic.metrics": ("evaluate", "evaluate_scores"),
+    "mtl_classic.model_selection": ("CrossFit", "FoldPlan", "Temporal", "cross_fit", "make_folds", "multitask_scorer"),
+    "mtl_classic.multitask": ("FunnelModel", "PerTaskModel"),
+    "mtl_classic.preprocessing": ("FieldEncoder", "TargetStatistics"),
 }
 _HOME = {name: part for part, names in _PARTS.items() for name in names}
 
 __all__ = [
+    "Aggregate",
+    "AveragingEnsemble",
+    "ConstantTaskWarning",
+    "CrossFit",
+    "EventLog",
+    "FallbackWarning",
     "FieldEncoder",
+    "FoldError",
+    "FoldPlan",
+    "FunnelConflictError",
+    "FunnelModel",
+    "HistoryFeatures",
+    "LabelError",
+    "Learner",
+    "LightGBMLearner",
+    "PerTaskModel",
+    "RoleError",
+    "SklearnLearner",
+    "TargetStatistics",
     "Task",
+    "TaskError",
+    "Temporal",
+    "XGBoostLearner",
+    "average_over_seeds",
+    "cross_fit",
+    "evaluate",
+    "evaluate_scores",
     "infer_tasks",
+    "label_from_events",
+    "make_folds",
+    "make_funnel",
+    "multitask_scorer",
 ]
 
 
