@@ -17,7 +17,8 @@ from mtl_classic._core.validation import as_table, check_sample_weight, find_rol
 from mtl_classic.metrics._arrays import Codes, Floats, factorize
 from mtl_classic.metrics._registry import DEFAULT_METRICS, get_metric, select
 from mtl_classic.metrics._scores import find_classes, task_scores
-from mtl_classic.metrics._significance import Clusters, Comparison, compare_statistics, make_clusters
+from mtl_classic.metrics._significance import Comparison, compare_statistics, make_clusters
+from mtl_classic.metrics._statistics import Clusters
 
 
 def evaluate(
@@ -215,12 +216,13 @@ def evaluate_scores(
         clusters={},
     )
     frame.clusters.update(_clusters(frame, clusters, seed))
-    names, comparisons = [], []
+    names: list[tuple[Any, ...]] = []
+    comparisons: list[Comparison] = []
     for value, rows in _slices(by, n):
         for task in tasks:
-            for metric in _metric_names(task, metrics, tasks):
-                names.append((task.name, metric) if by is None else (value, task.name, metric))
-                comparisons.append(_comparison(frame, task, metric, rows))
+            asked = _metric_names(task, metrics, tasks)
+            names += [(task.name, name) if by is None else (value, task.name, name) for name in asked]
+            comparisons += _comparisons(frame, task, asked, rows)
     table = compare_statistics(comparisons, n_replicates=n_replicates, level=level, seed=seed)
     levels = ["task", "metric"] if by is None else [getattr(by, "name", None) or "by", "task", "metric"]
     table.index = pd.MultiIndex.from_tuples(names, names=levels)
@@ -240,20 +242,24 @@ class _Frame:
     clusters: dict[str, Clusters]
 
 
-def _comparison(frame: _Frame, task: Task, metric: str, rows: Codes) -> Comparison:
+def _comparisons(frame: _Frame, task: Task, metrics: Sequence[str], rows: Codes) -> list[Comparison]:
+    """The metrics of one task on some rows; metrics that need the same sorting share it."""
     y = frame.targets.view(task.name, frame.space)
     weight = np.ones(len(y)) if frame.weights is None else frame.weights[:, frame.targets.position(task.name)]
-    found = get_metric(metric)
-    if task.kind not in found.kinds:
-        raise ValueError(f"The metric {metric!r} judges {', '.join(found.kinds)} tasks; {task.name!r} is {task.kind}.")
-    groups = frame.groups.get(task.name)
-    pair = [
-        None if scores is None else found.bind(select(task.kind, y, scores, weight, groups, rows))
-        for scores in (frame.scores[task.name], frame.baseline[task.name])
-    ]
-    if pair[0] is None:
+    groups, scores, baseline = frame.groups.get(task.name), frame.scores[task.name], frame.baseline[task.name]
+    if scores is None:
         raise ValueError(f"There are no scores for the task {task.name!r}.")
-    return Comparison(pair[0], pair[1], frame.clusters[task.name], found.direction, metric)
+    model = select(task.kind, y, scores, weight, groups, rows)
+    other = None if baseline is None else select(task.kind, y, baseline, weight, groups, rows)
+    comparisons = []
+    for name in metrics:
+        metric = get_metric(name)
+        if task.kind not in metric.kinds:
+            kinds = ", ".join(metric.kinds)
+            raise ValueError(f"The metric {name!r} judges {kinds} tasks; {task.name!r} is {task.kind}.")
+        against = None if other is None else metric.bind(other)
+        comparisons.append(Comparison(metric.bind(model), against, frame.clusters[task.name], metric.direction, name))
+    return comparisons
 
 
 def _slices(by: Any, n: int) -> Iterator[tuple[Any, Codes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from mtl_classic.metrics._arrays import (
 )
 from mtl_classic.metrics._calibration import N_BINS, bins
 from mtl_classic.metrics._classification import THRESHOLD
-from mtl_classic.metrics._curves import average_precision, roc_auc
 from mtl_classic.metrics._pointwise import multiclass_brier
 from mtl_classic.metrics._ranking import per_query
 
@@ -44,6 +44,11 @@ class Judged:
     weight: Floats
     groups: Codes | None
     rows: Codes
+
+    @cached_property
+    def curve(self) -> st.Curve:
+        """What ROC AUC and average precision share."""
+        return st.Curve(self.rows, self.y, self.scores, self.weight)
 
 
 @dataclass(frozen=True)
@@ -175,8 +180,8 @@ def _query(
     return bind
 
 
-def _curve(name: str, function: Callable[..., float]) -> Callable[[Judged, int | None], st.Statistic]:
-    return lambda j, k: st.CurveStatistic(j.rows, j.y, j.scores, j.weight, name, function)
+def _curve(name: str) -> Callable[[Judged, int | None], st.Statistic]:
+    return lambda j, k: st.CurveStatistic(j.curve, name)
 
 
 def _confusion(name: str) -> Callable[[Judged, int | None], st.Statistic]:
@@ -185,7 +190,7 @@ def _confusion(name: str) -> Callable[[Judged, int | None], st.Statistic]:
 
 def _correct(j: Judged) -> Floats:
     if j.kind == "multiclass":
-        return (j.scores.argmax(axis=1) == j.y).astype(np.float64)
+        return np.asarray(j.scores.argmax(axis=1) == j.y, dtype=np.float64)
     return np.asarray(np.where(j.scores > THRESHOLD, j.y, 1 - j.y))
 
 
@@ -213,8 +218,8 @@ _METRICS: dict[str, _Entry] = {
         1,
         lambda j, k: st.macro_f1_statistic(j.rows, j.y, j.scores.argmax(axis=1), j.weight),
     ),
-    "roc_auc": (("binary",), 1, _curve("roc_auc", roc_auc)),
-    "average_precision": (("binary",), 1, _curve("average_precision", average_precision)),
+    "roc_auc": (("binary",), 1, _curve("roc_auc")),
+    "average_precision": (("binary",), 1, _curve("average_precision")),
     "mse": (_NUMBERS, -1, _pointwise(lambda j: (j.y - j.scores) ** 2)),
     "rmse": (_NUMBERS, -1, lambda j, k: st.root_statistic(j.rows, (j.y - j.scores) ** 2, j.weight)),
     "mae": (_NUMBERS, -1, _pointwise(lambda j: np.abs(j.y - j.scores))),

@@ -18,10 +18,19 @@ import pandas as pd
 from scipy import sparse
 
 from mtl_classic.metrics._arrays import Codes, Floats, divide
+from mtl_classic.metrics._curves import average_precision, roc_auc
 
-CELLS = 4_000_000  # of the largest intermediate array: 32 MB
+MAX_STEPS = 1024  # of a curve: beyond, neighbouring scores are joined for the replicates (not for the value)
 
 Replicate = Callable[[Floats], Floats]
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """To which of ``n`` clusters each row of the table belongs."""
+
+    codes: Codes
+    n: int
 
 
 class Statistic(Protocol):
@@ -34,8 +43,8 @@ class Statistic(Protocol):
     def value(self) -> float:
         """The metric itself."""
 
-    def by_cluster(self, clusters: Codes, n_clusters: int) -> Replicate:
-        """Prepare for counts of shape (n_clusters, n_replicates); ``clusters`` has one code for each of ``rows``."""
+    def by_cluster(self, clusters: Clusters) -> Replicate:
+        """A function from counts of shape (n_clusters, n_replicates) to replicates of shape (n_replicates,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,68 +71,82 @@ class SumStatistic:
             return float("nan")
         return float(self.combine(np.asarray(self.parts.sum(axis=0), dtype=np.float64).reshape(-1, 1))[0])
 
-    def by_cluster(self, clusters: Codes, n_clusters: int) -> Replicate:
-        """Prepare for counts of shape (n_clusters, n_replicates)."""
+    def by_cluster(self, clusters: Clusters) -> Replicate:
+        """A function from counts to replicates."""
         n = len(self.rows)
-        member = sparse.csr_matrix((np.ones(n), (clusters, np.arange(n))), shape=(n_clusters, n))
+        member = sparse.csr_matrix((np.ones(n), (clusters.codes[self.rows], np.arange(n))), shape=(clusters.n, n))
         sums = sparse.csr_matrix((member @ self.parts).T)
         return lambda counts: self.combine(sums @ counts)
 
 
-@dataclass(frozen=True, eq=False)
-class CurveStatistic:
-    """ROC AUC or average precision.
+class Curve:
+    """The order of the rows by score, as sums that ROC AUC and average precision share.
+
+    Segments run from the highest score down: even ones hold the negatives between two steps, odd ones a step: a score
+    that has positives, or, beyond ``MAX_STEPS`` of them, a run of such scores with all between.
 
     Parameters
     ----------
     rows : ndarray of shape (n,)
     y, scores, weight : ndarray of shape (n,), float64
-    area : {"roc_auc", "average_precision"}
-    function : callable
-        The metric itself.
     """
 
-    rows: Codes
-    y: Floats
-    scores: Floats
-    weight: Floats
-    area: str
-    function: Callable[..., float]
+    def __init__(self, rows: Codes, y: Floats, scores: Floats, weight: Floats) -> None:
+        self.rows, self.y, self.scores, self.weight = rows, y, scores, weight
+        self._clusters: Clusters | None = None
+        self._counts: Floats | None = None
 
-    def value(self) -> float:
-        """The metric itself."""
-        return self.function(self.y, self.scores, sample_weight=self.weight)
-
-    def by_cluster(self, clusters: Codes, n_clusters: int) -> Replicate:
-        """Prepare for counts of shape (n_clusters, n_replicates).
-
-        Segments run from the highest score down: even ones hold the negatives between two scores that have positives,
-        odd ones such a score with its positives and tied negatives.
-        """
-        segment, n_segments = self._segments()
-        shape = (n_segments, n_clusters)
-        negatives = sparse.csr_matrix((self.weight * (1 - self.y), (segment, clusters)), shape=shape)
-        positives = sparse.csr_matrix((self.weight * self.y, (segment, clusters)), shape=shape)[1::2]
-        combine = _roc_auc if self.area == "roc_auc" else _average_precision
-        step = max(1, CELLS // n_segments)
-
-        def replicate(counts: Floats) -> Floats:
-            parts = [np.ascontiguousarray(counts[:, i : i + step]) for i in range(0, counts.shape[1], step)]
-            return np.concatenate(
-                [combine(np.asarray(positives @ part), np.asarray(negatives @ part)) for part in parts]
-            )
-
-        return replicate
+    def sums(self, clusters: Clusters, counts: Floats) -> tuple[Floats, Floats]:
+        """Positives of each step and negatives of each segment, of shape (…, n_replicates)."""
+        if self._clusters is not clusters:
+            segment, n_segments = self._segments()
+            shape, where = (n_segments, clusters.n), (segment, clusters.codes[self.rows])
+            self._negatives = sparse.csr_matrix((self.weight * (1 - self.y), where), shape=shape)
+            self._positives = sparse.csr_matrix((self.weight * self.y, where), shape=shape)[1::2]
+            self._clusters, self._counts = clusters, None
+        if self._counts is not counts:
+            self._sums = np.asarray(self._positives @ counts), np.asarray(self._negatives @ counts)
+            self._counts = counts
+        return self._sums
 
     def _segments(self) -> tuple[Codes, int]:
         order = np.argsort(-self.scores, kind="stable")
         score = self.scores[order]
         tie = np.cumsum(np.append(False, score[1:] != score[:-1]))
         has_positive = np.bincount(tie, self.y[order]) > 0
-        number = np.cumsum(has_positive)
+        number = np.cumsum(has_positive)  # of scores with positives, down to here
+        found = max(int(number[-1]), 1)
+        n_steps = min(int(number[-1]), MAX_STEPS)
+        step, following = ((count * n_steps + found - 1) // found for count in (number, number + 1))
+        inside = has_positive | ((following == step) & (number > 0))
         segment = np.empty(len(order), dtype=np.intp)
-        segment[order] = (2 * number - has_positive)[tie]
-        return segment, 2 * int(number[-1]) + 1
+        segment[order] = (2 * step - inside)[tie]
+        return segment, 2 * n_steps + 1
+
+
+@dataclass(frozen=True, eq=False)
+class CurveStatistic:
+    """ROC AUC or average precision of a curve."""
+
+    curve: Curve
+    area: str
+
+    @property
+    def rows(self) -> Codes:
+        """Positions of the rows in the table."""
+        return self.curve.rows
+
+    def value(self) -> float:
+        """The metric itself."""
+        function = roc_auc if self.area == "roc_auc" else average_precision
+        return function(self.curve.y, self.curve.scores, sample_weight=self.curve.weight)
+
+    def by_cluster(self, clusters: Clusters) -> Replicate:
+        """A function from counts to replicates, centred as if no scores had been joined."""
+        combine = _roc_auc if self.area == "roc_auc" else _average_precision
+        joined = float(combine(*self.curve.sums(clusters, np.ones((clusters.n, 1))))[0])
+        shift = self.value() - joined
+        return lambda counts: combine(*self.curve.sums(clusters, counts)) + shift
 
 
 def _roc_auc(positives: Floats, negatives: Floats) -> Floats:
