@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mtl_classic._core.exceptions import TaskError as TaskError
     from mtl_classic._core.tasks import Task as Task
     from mtl_classic._core.tasks import infer_tasks as infer_tasks
+    from mtl_classic.datasets import load_complete_journey as load_complete_journey
     from mtl_classic.datasets import make_funnel as make_funnel
     from mtl_classic.ensemble import AveragingEnsemble as AveragingEnsemble
     from mtl_classic.ensemble import average_over_seeds as average_over_seeds
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mtl_classic.learners import XGBoostLearner as XGBoostLearner
     from mtl_classic.metrics import evaluate as evaluate
     from mtl_classic.metrics import evaluate_scores as evaluate_scores
+    from mtl_classic.model import MultiTaskModel as MultiTaskModel
     from mtl_classic.model_selection import CrossFit as CrossFit
     from mtl_classic.model_selection import FoldPlan as FoldPlan
     from mtl_classic.model_selection import Temporal as Temporal
@@ -54,11 +56,12 @@ _PARTS: dict[str, tuple[str, ...]] = {
         "TaskError",
     ),
     "mtl_classic._core.tasks": ("Task", "infer_tasks"),
-    "mtl_classic.datasets": ("make_funnel",),
+    "mtl_classic.datasets": ("load_complete_journey", "make_funnel"),
     "mtl_classic.ensemble": ("AveragingEnsemble", "average_over_seeds"),
     "mtl_classic.events": ("Aggregate", "EventLog", "HistoryFeatures", "label_from_events"),
     "mtl_classic.learners": ("Learner", "LightGBMLearner", "SklearnLearner", "XGBoostLearner"),
     "mtl_classic.metrics": ("evaluate", "evaluate_scores"),
+    "mtl_classic.model": ("MultiTaskModel",),
     "mtl_classic.model_selection": ("CrossFit", "FoldPlan", "Temporal", "cross_fit", "make_folds", "multitask_scorer"),
     "mtl_classic.multitask": ("FunnelModel", "PerTaskModel"),
     "mtl_classic.preprocessing": ("FieldEncoder", "TargetStatistics"),
@@ -81,6 +84,7 @@ __all__ = [
     "LabelError",
     "Learner",
     "LightGBMLearner",
+    "MultiTaskModel",
     "PerTaskModel",
     "RoleError",
     "SklearnLearner",
@@ -95,6 +99,7 @@ __all__ = [
     "evaluate_scores",
     "infer_tasks",
     "label_from_events",
+    "load_complete_journey",
     "make_folds",
     "make_funnel",
     "multitask_scorer",
