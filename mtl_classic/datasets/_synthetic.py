@@ -94,8 +94,8 @@ def make_funnel(
         - ``events``: `EventLog` with ``user, item, time, event, value, category, device``; the value of a purchase is
           the spend, that of a view or cart the price. An event's time is its row's plus what was drawn.
         - ``probabilities``: frame like ``Y``: P(view), P(cart), P(buy), mean spend, all for the entire funnel.
-        - ``horizon``: str; ``label_from_events(X, events, tasks, horizon)`` gives ``Y`` again, because no (user, item)
-          comes twice within it.
+        - ``horizon``: str; ``label_from_events(X, events, tasks, horizon)`` gives ``Y`` again, where matured by the
+          end of the log, because no (user, item) comes twice within the horizon.
         - ``user_factors`` (n_users, n_factors), ``item_factors`` (n_items, n_factors): the truth.
 
     Raises
@@ -105,8 +105,8 @@ def make_funnel(
 
     Notes
     -----
-    About 2 seconds and 500 MB for a million rows; time and memory grow linearly. ``Y`` is complete even where the log's
-    end would leave a label unknown; a replay hides a label until row time + ``delay``.
+    About 2 seconds and 600 MB for a million rows; time and memory grow linearly. ``Y`` is complete, the last rows
+    included; a replay hides the labels of a task with a delay until row time + ``delay``.
 
     References
     ----------
