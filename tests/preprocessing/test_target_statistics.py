@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.base import clone
@@ -177,6 +177,7 @@ def test_a_noise_label_that_repeats_within_user_stays_at_chance_when_users_are_n
         assert abs(fold_auc(out[column].to_numpy(), y, plan.fold) - 0.5) < 0.02
 
 
+@settings(max_examples=15)
 @given(row=st.integers(0, 79), seed=st.integers(0, 5), smooth=st.sampled_from(["auto", 2.0]))
 def test_a_row_never_sees_its_own_label(row: int, seed: int, smooth: float | str) -> None:
     X, Y = table(80, seed)
@@ -192,6 +193,7 @@ def test_a_row_never_sees_its_own_label(row: int, seed: int, smooth: float | str
     assert (before[~mates] != after[~mates]).any()
 
 
+@settings(max_examples=15)
 @given(day=st.integers(1, 29), seed=st.integers(0, 5))
 def test_in_time_no_row_sees_a_later_label(day: int, seed: int) -> None:
     X, Y = table(200, seed)
