@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,24 +13,14 @@ from sklearn.utils import Bunch
 from mtl_classic._core.random import generator, root_seed
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.time import to_duration
+from mtl_classic.datasets._shop import DAY, SECOND, STAGES, Shop, Shown, chances, draw, make_shop, show
 from mtl_classic.events import EventLog
 
 __all__ = ["make_funnel"]
 
-_SECOND = 1_000_000_000
-_DAY = 86_400 * _SECOND
 _START = pd.Timestamp("2024-01-01")
-_STAGES = ("view", "cart", "buy")
-_EVENTS = pd.Index(_STAGES)
+_EVENTS = pd.Index(STAGES)
 _DEVICES = pd.Index(["phone", "desktop", "tablet"])
-# How much a stage's logit takes from the affinity of user and item, from a log price above the item's own (a
-# discount is negative), and from phone, desktop and tablet.
-_AFFINITY = {"view": 1.0, "cart": 0.8, "buy": 0.5}
-_PRICE = {"view": -0.5, "cart": -1.5, "buy": -1.0}
-_DEVICE = {"view": (0.0, 0.2, -0.1), "cart": (-0.1, 0.2, 0.0), "buy": (-0.3, 0.4, 0.0)}
-_SPEND_NOISE = 0.5
-_BLOCK = 1 << 18
-_MAX_ROUNDS = 40
 
 
 def make_funnel(
@@ -126,11 +115,11 @@ def make_funnel(
     shares = _check(n_rows, n_users, n_items, n_factors, n_categories, n_days, history_days, rates, strength, missing)
     horizon = _horizon(delay)
     root = root_seed(random_state)
-    shop = _make_shop(root, n_users, n_items, n_factors, n_categories, n_days + history_days, strength)
+    shop = make_shop(root, n_users, n_items, n_factors, n_categories, n_days + history_days, strength)
     n_shown = round(n_rows * (1 + history_days / n_days))
-    shown = _show(root, shop, n_shown, (n_days + history_days) * _DAY, horizon)
-    chances = _chances(root, shop, shown, rates)
-    outcomes = _draw(root, shown, chances)
+    shown = show(root, shop, n_shown, (n_days + history_days) * DAY, horizon)
+    chance = chances(root, shop, shown, rates)
+    outcomes = draw(root, shown, chance)
     events = EventLog(
         _event_frame(root, shop, shown, outcomes, horizon, delay is not None),
         user="user",
@@ -146,40 +135,11 @@ def make_funnel(
         tasks=_tasks(delay),
         roles={"user": "user", "item": "item", "time": "time"},
         events=events,
-        probabilities=pd.DataFrame(_entire(chances)).iloc[first:].reset_index(drop=True),
-        horizon=f"{horizon // _SECOND}s",
+        probabilities=pd.DataFrame(_entire(chance)).iloc[first:].reset_index(drop=True),
+        horizon=f"{horizon // SECOND}s",
         user_factors=shop.user_factors,
         item_factors=shop.item_factors,
     )
-
-
-@dataclass(frozen=True)
-class _Shop:
-    """What is fixed about users, items and the calendar; effects have the strength already."""
-
-    user_factors: npt.NDArray[np.float64]
-    item_factors: npt.NDArray[np.float64]
-    activity: npt.NDArray[np.float64]
-    exposure: npt.NDArray[np.float64]
-    category: npt.NDArray[np.int64]
-    list_price: npt.NDArray[np.float64]
-    markdown: npt.NDArray[np.float64]
-    device: npt.NDArray[np.float64]
-    user_effect: dict[str, npt.NDArray[np.float64]]
-    item_effect: dict[str, npt.NDArray[np.float64]]
-    weekday_effect: dict[str, npt.NDArray[np.float64]]
-    affinity: dict[str, npt.NDArray[np.float64]]
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """Impressions, sorted by time (nanoseconds from the first day)."""
-
-    user: npt.NDArray[np.int64]
-    item: npt.NDArray[np.int64]
-    time: npt.NDArray[np.int64]
-    price: npt.NDArray[np.float64]
-    device: npt.NDArray[np.int64]
 
 
 def _check(
@@ -200,9 +160,9 @@ def _check(
             raise ValueError(f"{name} must be at least 1, got {size}.")
     if history_days < 0 or strength < 0:
         raise ValueError(f"history_days and strength must not be negative, got {history_days} and {strength}.")
-    if len(rates) != len(_STAGES) or not all(0 < rate < 1 for rate in rates):
-        raise ValueError(f"rates must be three numbers in (0, 1), for {', '.join(_STAGES)}; got {rates!r}.")
-    names = (*_STAGES, "spend")
+    if len(rates) != len(STAGES) or not all(0 < rate < 1 for rate in rates):
+        raise ValueError(f"rates must be three numbers in (0, 1), for {', '.join(STAGES)}; got {rates!r}.")
+    names = (*STAGES, "spend")
     shares = dict(missing) if isinstance(missing, Mapping) else dict.fromkeys(names, missing or 0.0)
     unknown = sorted(set(shares) - set(names))
     if unknown:
@@ -216,141 +176,24 @@ def _check(
 def _horizon(delay: Any) -> int:
     """Nanoseconds within which everything that follows from a row happens."""
     if delay is None:
-        return _DAY
-    horizon = int(to_duration(delay, np.dtype("datetime64[ns]"))) // _SECOND * _SECOND
-    if horizon < 3600 * _SECOND:
+        return DAY
+    horizon = int(to_duration(delay, np.dtype("datetime64[ns]"))) // SECOND * SECOND
+    if horizon < 3600 * SECOND:
         raise ValueError(f"delay must be at least an hour, got {delay!r}; None means that labels are known at once.")
     return horizon
 
 
-def _make_shop(
-    root: int, n_users: int, n_items: int, n_factors: int, n_categories: int, n_days: int, strength: float
-) -> _Shop:
-    users, items, calendar = (generator(root, "make_funnel", name) for name in ("users", "items", "calendar"))
-    category = items.integers(n_categories, size=n_items)
-    shared = items.standard_normal((n_categories, n_factors))
-    item_factors = np.sqrt(0.5) * (shared[category] + items.standard_normal((n_items, n_factors)))
-    user_common, item_common = users.standard_normal(n_users), items.standard_normal(n_items)
-    user_effect = {s: strength * np.sqrt(0.5) * (user_common + users.standard_normal(n_users)) for s in _STAGES}
-    item_effect = {s: strength * 0.5 * (item_common + items.standard_normal(n_items)) for s in _STAGES}
-    user_effect["spend"] = strength * 0.4 * users.standard_normal(n_users)
-    # Stages weigh the factors differently, yet never turn one around: what makes her view also makes her buy.
-    scale = strength / np.sqrt(n_factors)
-    affinity = {s: scale * _AFFINITY[s] * calendar.uniform(0.5, 1.5, n_factors) for s in _STAGES}
-    n_weeks = n_days // 7 + 1
-    return _Shop(
-        user_factors=users.standard_normal((n_users, n_factors)),
-        item_factors=item_factors,
-        activity=users.gamma(2.0, size=n_users),
-        exposure=items.lognormal(sigma=0.8, size=n_items),
-        category=category,
-        list_price=np.round(items.lognormal(mean=2.0, sigma=0.6, size=n_items), 2) + 0.5,
-        markdown=calendar.choice([1.0, 0.8, 0.6], p=[0.8, 0.15, 0.05], size=(n_items, n_weeks)),
-        device=users.dirichlet((2.0, 1.0, 0.4), size=n_users).cumsum(axis=1),
-        user_effect=user_effect,
-        item_effect=item_effect,
-        weekday_effect={s: 0.15 * calendar.standard_normal(7) for s in _STAGES},
-        affinity=affinity,
-    )
-
-
-def _show(root: int, shop: _Shop, n_shown: int, period: int, horizon: int) -> _Shown:
-    """Draw impressions such that no (user, item) comes twice within the horizon."""
-    rng = generator(root, "make_funnel", "impressions")
-    n_items = len(shop.exposure)
-    user_share, item_share = (np.cumsum(w) / w.sum() for w in (shop.activity, shop.exposure))
-    pair, time = np.empty(0, np.int64), np.empty(0, np.int64)
-    for _ in range(_MAX_ROUNDS):
-        n_new = int(1.05 * (n_shown - len(pair))) + 16
-        user = np.minimum(np.searchsorted(user_share, rng.random(n_new), side="right"), len(user_share) - 1)
-        item = np.minimum(np.searchsorted(item_share, rng.random(n_new), side="right"), n_items - 1)
-        pair = np.concatenate([pair, user * n_items + item])
-        time = np.concatenate([time, rng.integers(period // _SECOND, size=n_new) * _SECOND])
-        order = np.lexsort((time, pair))
-        pair, time = pair[order], time[order]
-        apart = np.ones(len(pair), bool)
-        apart[1:] = (np.diff(pair) != 0) | (np.diff(time) >= horizon)
-        pair, time = pair[apart], time[apart]
-        if len(pair) >= n_shown:
-            break
-    else:
-        raise ValueError(
-            f"Only {len(pair)} of {n_shown} impressions (history included) fit, because a (user, item) comes at "
-            f"most once in {pd.Timedelta(horizon)}; ask for fewer rows, or for more users, items or days."
-        )
-    chosen = rng.permutation(len(pair))[:n_shown]
-    chosen = chosen[np.argsort(time[chosen], kind="stable")]
-    user, item, time = pair[chosen] // n_items, pair[chosen] % n_items, time[chosen]
-    price = np.round(shop.list_price[item] * shop.markdown[item, time // (7 * _DAY)], 2)
-    device = (rng.random(n_shown)[:, None] > shop.device[user, :-1]).sum(axis=1)
-    return _Shown(user, item, time, price, device)
-
-
-def _chances(
-    root: int, shop: _Shop, shown: _Shown, rates: tuple[float, float, float]
-) -> dict[str, npt.NDArray[np.float64]]:
-    """P(stage given the stage before), and the mean spend given a purchase, per impression."""
-    n_shown = len(shown.user)
-    sample = generator(root, "make_funnel", "intercepts").integers(n_shown, size=min(n_shown, 50_000))
-    reach = np.ones(len(sample))
-    chances = {}
-    for stage, rate in zip(_STAGES, rates, strict=True):
-        logit = _logit(shop, shown, stage)
-        logit += _intercept(logit[sample], reach, rate)
-        chances[stage] = _sigmoid(logit)
-        reach *= chances[stage][sample]
-    chances["spend"] = shown.price * np.exp(shop.user_effect["spend"][shown.user])
-    return chances
-
-
-def _logit(shop: _Shop, shown: _Shown, stage: str) -> npt.NDArray[np.float64]:
-    weighted = shop.user_factors * shop.affinity[stage]
-    out = shop.user_effect[stage][shown.user] + shop.item_effect[stage][shown.item]
-    out += _PRICE[stage] * np.log(shown.price / shop.list_price[shown.item])
-    out += np.array(_DEVICE[stage])[shown.device]
-    out += shop.weekday_effect[stage][shown.time // _DAY % 7]
-    for start in range(0, len(out), _BLOCK):  # the gathered factors of all rows at once would be the largest array here
-        block = slice(start, start + _BLOCK)
-        out[block] += np.einsum("ij,ij->i", weighted[shown.user[block]], shop.item_factors[shown.item[block]])
-    return out
-
-
-def _intercept(logit: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], rate: float) -> float:
-    low, high = -30.0 - logit.max(), 30.0 - logit.min()
-    for _ in range(60):
-        middle = (low + high) / 2
-        too_high = np.average(_sigmoid(logit + middle), weights=weight) > rate
-        low, high = (low, middle) if too_high else (middle, high)
-    return float((low + high) / 2)
-
-
-def _sigmoid(logit: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logit)))
-
-
-def _draw(root: int, shown: _Shown, chances: dict[str, npt.NDArray[np.float64]]) -> dict[str, npt.NDArray[np.float64]]:
-    rng = generator(root, "make_funnel", "outcomes")
-    reached = np.ones(len(shown.user), bool)
-    outcomes = {}
-    for stage in _STAGES:
-        reached = reached & (rng.random(len(reached)) < chances[stage])
-        outcomes[stage] = reached.astype(np.float64)
-    noise = np.exp(_SPEND_NOISE * rng.standard_normal(len(reached)) - _SPEND_NOISE**2 / 2)
-    outcomes["spend"] = np.where(reached, np.maximum(np.round(chances["spend"] * noise, 2), 0.01), 0.0)
-    return outcomes
-
-
 def _event_frame(
     root: int,
-    shop: _Shop,
-    shown: _Shown,
+    shop: Shop,
+    shown: Shown,
     outcomes: dict[str, npt.NDArray[np.float64]],
     horizon: int,
     delayed: bool,
 ) -> pd.DataFrame:
     """A view soon after its row, a cart soon after the view, a purchase within the horizon."""
     rng = generator(root, "make_funnel", "events")
-    soon = min(horizon, _DAY)
+    soon = min(horizon, DAY)
     n_shown = len(shown.time)
     after = {"view": rng.random(n_shown) * 0.01 * soon}
     after["cart"] = after["view"] + rng.random(n_shown) * 0.05 * soon
@@ -358,12 +201,12 @@ def _event_frame(
     wait = rng.beta(1.0, 2.0, n_shown) if delayed else 0.3 * rng.random(n_shown)
     after["buy"] = after["cart"] + wait * (horizon - after["cart"])
     parts = []
-    for code, stage in enumerate(_STAGES):
+    for code, stage in enumerate(STAGES):
         rows = np.flatnonzero(outcomes[stage])
         part = {
             "user": shown.user[rows],
             "item": shown.item[rows],
-            "time": _dates(shown.time[rows] + after[stage][rows].astype(np.int64) // _SECOND * _SECOND),
+            "time": _dates(shown.time[rows] + after[stage][rows].astype(np.int64) // SECOND * SECOND),
             "event": pd.Categorical.from_codes(np.full(len(rows), code), _EVENTS),
             "value": (outcomes["spend"] if stage == "buy" else shown.price)[rows],
             "category": _categories(shop)[shown.item[rows]],
@@ -373,14 +216,14 @@ def _event_frame(
     return pd.concat(parts, ignore_index=True)
 
 
-def _rows(shop: _Shop, shown: _Shown, first: int) -> pd.DataFrame:
+def _rows(shop: Shop, shown: Shown, first: int) -> pd.DataFrame:
     user, item, time, device = (a[first:] for a in (shown.user, shown.item, shown.time, shown.device))
     return pd.DataFrame(
         {
             "user": user,
             "item": item,
             "time": _dates(time),
-            "day": time // _DAY - time[0] // _DAY,
+            "day": time // DAY - time[0] // DAY,
             "category": _categories(shop)[item],
             "device": pd.Categorical.from_codes(device, _DEVICES),
             "price": shown.price[first:],
@@ -392,7 +235,7 @@ def _dates(time: npt.NDArray[np.int64]) -> pd.DatetimeIndex:
     return pd.DatetimeIndex((time + _START.as_unit("ns").value).view("datetime64[ns]"))
 
 
-def _categories(shop: _Shop) -> pd.Categorical[str]:
+def _categories(shop: Shop) -> pd.Categorical[str]:
     """The category of each item."""
     names = pd.Index([f"c{number:02d}" for number in range(shop.category.max() + 1)])
     return pd.Categorical.from_codes(shop.category, names)
@@ -414,7 +257,7 @@ def _tasks(delay: Any) -> tuple[Task, ...]:
     )
 
 
-def _entire(chances: dict[str, npt.NDArray[np.float64]]) -> dict[str, npt.NDArray[np.float64]]:
+def _entire(chance: dict[str, npt.NDArray[np.float64]]) -> dict[str, npt.NDArray[np.float64]]:
     """From given the stage before to the entire funnel: each stage times all before it."""
-    products = np.cumprod(np.stack([chances[name] for name in (*_STAGES, "spend")]), axis=0)
-    return dict(zip((*_STAGES, "spend"), products, strict=True))
+    products = np.cumprod(np.stack([chance[name] for name in (*STAGES, "spend")]), axis=0)
+    return dict(zip((*STAGES, "spend"), products, strict=True))
