@@ -34,7 +34,7 @@ TASKS = (
     Task("spend", "regression", given="buy"),
     Task("relevance", "ranking", query=("household", "week")),
 )
-ROLES = {"user": "household", "item": "product_type", "time": "time", "query": ("household", "week")}
+ROLES = {"user": "household", "item": "product_type", "time": "time"}
 _MAX_QUANTITY = 20
 _GRADES = (2.0, 4.0, 8.0)
 _FIRST_VALIDATION, _FIRST_TEST = 42, 45
@@ -88,7 +88,7 @@ def load_complete_journey(
         - ``Y``: frame of float64: ``buy``; ``discount`` (a purchased line had a loyalty-card discount), ``coupon`` (one
           had a coupon), ``quantity`` (pieces, at most 20) and ``spend`` (dollars paid), all 0 where nothing was bought;
           ``relevance`` of the product type: 0 not bought, 1 under $2, 2 under $4, 3 under $8, 4 from $8 on.
-        - ``tasks``: tuple of `Task`; ``roles``: dict of ``user, item, time, query``.
+        - ``tasks``: tuple of `Task`; ``roles``: dict of ``user, item, time``.
         - ``events``: `EventLog` of all 53 weeks, an event per purchase line: ``household, product_type, time``,
           ``event`` ("buy"), ``spend`` (the value), ``quantity, discount, coupon, store, category, department``.
         - ``split``: array of "train" (up to week 41), "validation" (42 – 44), "test" (45 on).
