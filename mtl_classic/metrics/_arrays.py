@@ -102,6 +102,16 @@ def check_probabilities(p: Floats) -> None:
         raise ValueError(f"Expected probabilities in [0, 1], got {p.min():g} to {p.max():g}; are these margins?")
 
 
+def check_codes(codes: Floats, p: Floats) -> None:
+    """Refuse class codes that are no columns of the probabilities."""
+    bad = (codes < -1) | (codes >= p.shape[1]) | (codes != np.floor(codes))
+    if bad.any():
+        raise ValueError(
+            f"Class codes must be integers from 0 to {p.shape[1] - 1} (or -1); {int(bad.sum())} are not, the first is "
+            f"{codes[bad][0]:g}. Labels are turned into codes by their position in the sorted classes."
+        )
+
+
 def mean(values: npt.NDArray[Any], weight: Floats) -> float:
     """Weighted mean, NaN where there is nothing."""
     return float(np.average(values, weights=weight)) if len(values) else float("nan")

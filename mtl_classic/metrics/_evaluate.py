@@ -15,9 +15,9 @@ from mtl_classic._core.targets import Classes, Targets, encode_targets
 from mtl_classic._core.tasks import Task, resolve_tasks
 from mtl_classic._core.validation import as_table, check_sample_weight, find_role
 from mtl_classic.metrics._arrays import Codes, Floats, factorize
-from mtl_classic.metrics._registry import DEFAULT_METRICS, get_metric, select
+from mtl_classic.metrics._registry import DEFAULT_METRICS, get_metric, report_order, select
 from mtl_classic.metrics._scores import find_classes, task_scores
-from mtl_classic.metrics._significance import Comparison, compare_statistics, make_clusters
+from mtl_classic.metrics._significance import Comparison, clusters_of, compare_statistics
 from mtl_classic.metrics._statistics import Clusters
 
 
@@ -225,7 +225,7 @@ def evaluate_scores(
             comparisons += _comparisons(frame, task, asked, rows)
     table = compare_statistics(comparisons, n_replicates=n_replicates, level=level, seed=seed)
     levels = ["task", "metric"] if by is None else [getattr(by, "name", None) or "by", "task", "metric"]
-    table.index = pd.MultiIndex.from_tuples(names, names=levels)
+    table.index = _index(names, levels)
     return table
 
 
@@ -278,18 +278,28 @@ def _slices(by: Any, n: int) -> Iterator[tuple[Any, Codes]]:
         yield np.nan, np.flatnonzero(codes < 0)
 
 
+def _index(names: list[tuple[Any, ...]], levels: list[str]) -> pd.MultiIndex:
+    """An index whose own order is that of the report, so that looking up a part of it is fast and silent."""
+    columns: list[Any] = [pd.Series([name[i] for name in names], dtype=object) for i in range(len(levels))]
+    metrics: Any = pd.Index(report_order(columns.pop()), dtype=object)
+    factors = [pd.factorize(column) for column in columns]
+    values: list[Any] = [*(pd.Index(list(found)) for _, found in factors), metrics]
+    codes: list[Any] = [*(found for found, _ in factors), metrics.get_indexer([name[-1] for name in names])]
+    return pd.MultiIndex(levels=values, codes=codes, names=levels)
+
+
 def _metric_names(task: Task, metrics: Any, tasks: Sequence[Task]) -> list[str]:
     if isinstance(metrics, Mapping) and task.name in metrics:
-        return list(metrics[task.name])
+        return report_order(metrics[task.name])
     if metrics is None or isinstance(metrics, Mapping):
         own = [task.metric] if task.metric is not None else []
-        return list(dict.fromkeys([*DEFAULT_METRICS[task.kind], *own]))
+        return report_order([*DEFAULT_METRICS[task.kind], *own])
     names = [metrics] if isinstance(metrics, str) else list(metrics)
     for name in names:
         kinds = get_metric(name).kinds
         if not any(other.kind in kinds for other in tasks):
             raise ValueError(f"The metric {name!r} judges {', '.join(kinds)} tasks; there is none.")
-    return [name for name in names if task.kind in get_metric(name).kinds]
+    return report_order(name for name in names if task.kind in get_metric(name).kinds)
 
 
 def _group_codes(groups: Any, tasks: Sequence[Task], n: int) -> dict[str, Codes]:
@@ -298,30 +308,27 @@ def _group_codes(groups: Any, tasks: Sequence[Task], n: int) -> dict[str, Codes]
     if lacking:
         raise ValueError(f"The ranking tasks {', '.join(lacking)} need groups=, the query of each row.")
     made: dict[int, Codes] = {}
-    for values in given.values():
+    for name, values in given.items():
         if id(values) not in made:
             made[id(values)] = factorize(values, n, "groups")[0]
+        missing = int((made[id(values)] < 0).sum())
+        if missing and any(task.name == name and task.kind == "ranking" for task in tasks):
+            raise ValueError(f"The query of the ranking task {name!r} is missing in {missing} rows; fill it in.")
     return {name: made[id(values)] for name, values in given.items()}
 
 
 def _clusters(frame: _Frame, users: Any, seed: int) -> dict[str, Clusters]:
     """Users, else queries, else rows; queries too where a ranking's query spans several users."""
     n = len(frame.targets)
-    made: dict[int, Clusters] = {}
-
-    def of(values: Any) -> Clusters:
-        if id(values) not in made:
-            made[id(values)] = make_clusters(values, n, seed)
-        return made[id(values)]
-
-    query = next(iter(frame.groups.values()), None)
-    user_codes = None if users is None else factorize(users, n, "clusters")[0]
-    result = {}
+    query = next(iter(frame.groups.values()), np.arange(n))
+    user = None if users is None else factorize(users, n, "clusters")[0]
+    chosen = {}
     for task in frame.targets.tasks:
         own = frame.groups.get(task.name, query)
-        nested = user_codes is not None and (task.kind != "ranking" or own is None or _nested(own, user_codes))
-        result[task.name] = of(users if nested else own)
-    return result
+        nested = user is not None and (task.kind != "ranking" or _nested(own, user))
+        chosen[task.name] = user if user is not None and nested else own
+    made = {id(codes): clusters_of(codes, seed) for codes in chosen.values()}
+    return {name: made[id(codes)] for name, codes in chosen.items()}
 
 
 def _nested(inner: Codes, outer: Codes) -> bool:

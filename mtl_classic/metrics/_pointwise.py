@@ -8,7 +8,15 @@ import numpy as np
 import pandas as pd
 
 from mtl_classic._core.losses import losses
-from mtl_classic.metrics._arrays import Floats, as_floats, check_binary, check_probabilities, labelled, mean
+from mtl_classic.metrics._arrays import (
+    Floats,
+    as_floats,
+    check_binary,
+    check_codes,
+    check_probabilities,
+    labelled,
+    mean,
+)
 
 
 def log_loss(y: Any, scores: Any, *, classes: Any = None, sample_weight: Any = None) -> float:
@@ -44,7 +52,7 @@ def log_loss(y: Any, scores: Any, *, classes: Any = None, sample_weight: Any = N
     """
     if np.ndim(scores) == 2:
         codes, p, weight = labelled(_codes(y, classes), scores, sample_weight, ndim=2)
-        _check_codes(codes, p)
+        check_codes(codes, p)
         check_probabilities(p)
         return mean(losses("multiclass", codes, p), weight)
     labels, p, weight = labelled(y, scores, sample_weight)
@@ -85,7 +93,7 @@ def brier(y: Any, scores: Any, *, classes: Any = None, sample_weight: Any = None
     """
     if np.ndim(scores) == 2:
         codes, p, weight = labelled(_codes(y, classes), scores, sample_weight, ndim=2)
-        _check_codes(codes, p)
+        check_codes(codes, p)
         check_probabilities(p)
         return mean(multiclass_brier(codes, p), weight)
     labels, p, weight = labelled(y, scores, sample_weight)
@@ -248,12 +256,3 @@ def _codes(y: Any, classes: Any) -> Floats:
     codes: Floats = pd.Index(classes).get_indexer(labels).astype(np.float64)
     codes[labels.isna().to_numpy()] = np.nan
     return codes
-
-
-def _check_codes(codes: Floats, p: Floats) -> None:
-    bad = (codes < -1) | (codes >= p.shape[1]) | (codes != np.floor(codes))
-    if bad.any():
-        raise ValueError(
-            f"Class codes must be integers from 0 to {p.shape[1] - 1} (or -1); {int(bad.sum())} are not, the first is "
-            f"{codes[bad][0]:g}. Pass classes= if these are labels."
-        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from mtl_classic.metrics._arrays import (
     Floats,
     as_floats,
     check_binary,
+    check_codes,
     check_probabilities,
     check_scores,
     check_weight,
@@ -49,6 +50,11 @@ class Judged:
     def curve(self) -> st.Curve:
         """What ROC AUC and average precision share."""
         return st.Curve(self.rows, self.y, self.scores, self.weight)
+
+    @property
+    def called(self) -> Codes:
+        """The class with the largest score."""
+        return self.scores.argmax(axis=1) if self.scores.size else np.zeros(len(self.scores), np.intp)
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,17 @@ def get_metric(name: str) -> Metric:
     return Metric(name, kinds, direction, lambda judged: bind(judged, k))
 
 
+def report_order(names: Iterable[str]) -> list[str]:
+    """Metrics in the order of reports, each once: that of the list in `get_metric`, then by k."""
+    known = list(_METRICS)
+
+    def place(name: str) -> tuple[int, int]:
+        base, _, k = name.partition("@")
+        return (known.index(base) if base in known else len(known), int(k or 0))
+
+    return sorted(dict.fromkeys(names), key=place)
+
+
 def judge(kind: str, y: Any, scores: Any, weight: Any, groups: Any, metric: Metric) -> Judged:
     """Check arrays of one task, and keep the rows that count."""
     if kind not in metric.kinds:
@@ -151,6 +168,8 @@ def select(kind: str, y: Floats, scores: Floats, weight: Floats, groups: Any, ro
     check_scores(judged.scores)
     if kind == "binary":
         check_binary(judged.y)
+    if kind == "multiclass":
+        check_codes(judged.y, judged.scores)
     if kind in ("binary", "multiclass"):
         check_probabilities(judged.scores)
     return judged
@@ -190,7 +209,7 @@ def _confusion(name: str) -> Callable[[Judged, int | None], st.Statistic]:
 
 def _correct(j: Judged) -> Floats:
     if j.kind == "multiclass":
-        return np.asarray(j.scores.argmax(axis=1) == j.y, dtype=np.float64)
+        return np.asarray(j.called == j.y, dtype=np.float64)
     return np.asarray(np.where(j.scores > THRESHOLD, j.y, 1 - j.y))
 
 
@@ -216,7 +235,7 @@ _METRICS: dict[str, _Entry] = {
     "macro_f1": (
         ("multiclass",),
         1,
-        lambda j, k: st.macro_f1_statistic(j.rows, j.y, j.scores.argmax(axis=1), j.weight),
+        lambda j, k: st.macro_f1_statistic(j.rows, j.y, j.called, j.weight),
     ),
     "roc_auc": (("binary",), 1, _curve("roc_auc")),
     "average_precision": (("binary",), 1, _curve("average_precision")),

@@ -59,10 +59,9 @@ def find_classes(Y: Any, scores: Any, tasks: Sequence[Task]) -> Classes:
             classes[task.name] = np.array([0, 1] if task.kind == "binary" else [])
         else:
             classes[task.name] = None
-        start = f"{task.name}="
-        columns = [str(c)[len(start) :] for c in getattr(scores, "columns", ()) if str(c).startswith(start)]
+        columns = _class_columns(scores, task) if isinstance(scores, pd.DataFrame) else {}
         if task.kind == "multiclass" and columns:
-            seen = {str(label): label for label in column.dropna().unique()}
+            seen = {_class_name(label): label for label in column.dropna().unique()}
             classes[task.name] = np.array([seen.get(name, name) for name in columns], dtype=object)
     return classes
 
@@ -70,8 +69,9 @@ def find_classes(Y: Any, scores: Any, tasks: Sequence[Task]) -> Classes:
 def _from_frame(scores: pd.DataFrame, task: Task, classes: Classes, what: str) -> Floats | None:
     names = [task.name]
     if task.kind == "multiclass":
-        known = classes[task.name]
-        names = [f"{task.name}={label}" for label in (known if known is not None else [])]
+        known, columns = classes[task.name], _class_columns(scores, task)
+        labels = [_class_name(label) for label in (known if known is not None else [])]
+        names = [columns.get(label, f"{task.name}={label}") for label in labels]
     missing = [name for name in names if name not in scores.columns]
     if what == "baseline" and len(missing) == len(names):
         return None
@@ -79,6 +79,17 @@ def _from_frame(scores: pd.DataFrame, task: Task, classes: Classes, what: str) -
         have = ", ".join(map(str, scores.columns))
         raise ValueError(f"The {what} lack the columns {', '.join(missing)}; they have {have}.")
     return as_floats(scores[names] if task.kind == "multiclass" else scores[task.name], what)
+
+
+def _class_columns(scores: pd.DataFrame, task: Task) -> dict[str, str]:
+    """The ``task=class`` columns by the name of the class."""
+    start = f"{task.name}="
+    return {_class_name(c[len(start) :]): c for c in scores.columns if isinstance(c, str) and c.startswith(start)}
+
+
+def _class_name(label: Any) -> str:
+    """A class as text; 2 and 2.0, to which a missing label turns it, are the same."""
+    return str(label).removesuffix(".0")
 
 
 def _by_position(values: Floats, task: Task, tasks: Sequence[Task], what: str) -> Floats:

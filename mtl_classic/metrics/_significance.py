@@ -122,14 +122,16 @@ def compare(
 
 def make_clusters(values: Any, n: int, seed: int) -> Clusters:
     """Clusters from their keys (None: every row on its own), at most ``MAX_CLUSTERS``."""
-    if values is None:
-        codes, count = np.arange(n), n
-    else:
-        codes, keys = factorize(values, n, "clusters")
-        alone = codes < 0
-        count = len(keys) + int(alone.sum())
-        codes = codes.copy()
-        codes[alone] = np.arange(len(keys), count)
+    codes = np.arange(n) if values is None else factorize(values, n, "clusters")[0]
+    return clusters_of(codes, seed)
+
+
+def clusters_of(codes: Codes, seed: int) -> Clusters:
+    """Clusters from codes 0, 1, …; rows whose code is -1 are each on their own."""
+    codes, alone = codes.copy(), codes < 0
+    known = int(codes.max(initial=-1)) + 1
+    count = known + int(alone.sum())
+    codes[alone] = np.arange(known, count)
     if count > MAX_CLUSTERS:
         joined = generator(seed, "clusters", count).permutation(count) % MAX_CLUSTERS
         codes, count = joined[codes], MAX_CLUSTERS

@@ -1,0 +1,73 @@
+"""Rates observed and predicted."""
+
+import numpy as np
+import pytest
+
+from mtl_classic import metrics as mc
+
+
+def shown(n=20_000):
+    random = np.random.default_rng(0)
+    p_click, p_buy = random.beta(1, 9, n), random.beta(2, 5, n)
+    click = (random.random(n) < p_click).astype(float)
+    return click, click * (random.random(n) < p_buy), p_click, p_buy
+
+
+def test_true_probabilities_are_calibrated():
+    click, _, p_click, _ = shown()
+    table = mc.ctr(click, p_click)
+    assert list(table.index) == ["all", *range(1, 11)]
+    assert table.loc["all", "ratio"] == pytest.approx(1, abs=0.05)
+    assert (table["n"][1:] == 2000).all()
+    assert table["predicted"][1:].is_monotonic_increasing
+    assert mc.expected_calibration_error(click, p_click) < 0.01
+    assert mc.expected_calibration_error(click, np.minimum(2 * p_click, 1)) > 0.05
+
+
+def test_the_ratio_says_how_much_too_many():
+    click, _, p_click, _ = shown()
+    assert mc.ctr(click, p_click / 2).loc["all", "ratio"] == pytest.approx(0.5, abs=0.03)
+
+
+def test_cvr_counts_clicked_rows_only():
+    click, buy, p_click, p_buy = shown()
+    table = mc.cvr(buy, p_buy, click)
+    assert table.loc["all", "n"] == click.sum()
+    assert table.loc["all", "observed"] == pytest.approx(buy.sum() / click.sum())
+    assert table.loc["all", "ratio"] == pytest.approx(1, abs=0.1)
+    entire = mc.cvr(buy, p_click * p_buy, click, click_scores=p_click)
+    np.testing.assert_allclose(entire, table, rtol=1e-9)
+
+
+def test_ties_stay_in_one_bin():
+    table = mc.calibration_table([0, 1, 0, 1, 1], [0.5] * 5)
+    assert table["n"].tolist() == [5]
+    assert table["observed"].item() == pytest.approx(0.6)
+
+
+def test_weights_and_unlabelled_rows():
+    table = mc.calibration_table([0, 1, np.nan, 1], [0.2, 0.2, 0.2, 0.9], sample_weight=[1, 3, 5, 0], n_bins=2)
+    assert table["n"].tolist() == [2]
+    assert table["weight"].tolist() == [4]
+    assert table["observed"].tolist() == [0.75]
+
+
+def test_nothing_observed_has_no_ratio():
+    assert np.isnan(mc.ctr([0, 0], [0.1, 0.2]).loc["all", "ratio"])
+
+
+def test_amounts_have_a_calibration_too():
+    table = mc.calibration_table([10.0, 30.0], [20.0, 20.0])
+    assert table["ratio"].tolist() == [1.0]
+    with pytest.raises(ValueError, match="margins"):
+        mc.ctr([0, 1], [-2.0, 3.0])
+
+
+def test_lengths_must_agree():
+    with pytest.raises(ValueError, match="2 conversions, 1 scores and 2 clicks"):
+        mc.cvr([0, 1], [0.5], [1, 1])
+
+
+def test_empty():
+    assert mc.calibration_table([], []).empty
+    assert mc.ctr([], []).empty

@@ -1,0 +1,239 @@
+"""The significance test: replicates equal to drawing rows, verdicts as rare as promised where there is nothing."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtl_classic import metrics as mc
+from mtl_classic.metrics import _significance as sig
+from mtl_classic.metrics import _statistics as stats
+from mtl_classic.metrics._registry import get_metric, judge
+from tests._reference import metrics_bootstrap as slow
+
+
+def table_of(kind, seed, n=60):
+    random = np.random.default_rng(seed)
+    scores = random.integers(1, 30, n) / 31
+    y = {
+        "binary": random.random(n) < scores,
+        "count": random.poisson(3 * scores),
+        "regression": scores + random.normal(size=n),
+        "multiclass": random.integers(0, 3, n),
+        "ranking": random.integers(0, 3, n),
+    }[kind].astype(float)
+    if kind == "multiclass":
+        scores = random.dirichlet(np.ones(3), n)
+    clusters = random.integers(0, 12, n)
+    return y, scores, clusters, clusters * 2 + random.integers(0, 2, n)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *[("binary", m) for m in ("loss", "brier", "accuracy", "precision", "recall", "f1", "roc_auc")],
+        *[("binary", m) for m in ("average_precision", "observed", "predicted", "ratio", "grouped_auc")],
+        *[("multiclass", m) for m in ("loss", "accuracy", "macro_f1", "brier")],
+        *[("regression", m) for m in ("loss", "rmse", "mae", "r2")],
+        *[("count", m) for m in ("loss", "mae", "poisson_deviance")],
+        *[("ranking", m) for m in ("loss", "ndcg@3", "map@3", "grouped_auc")],
+    ],
+)
+def test_a_replicate_is_the_metric_of_the_drawn_rows(kind, name):
+    y, scores, clusters, groups = table_of(kind, seed=5)
+    y[3] = np.nan
+    metric = get_metric(name)
+    statistic = metric.bind(judge(kind, y, scores, None, groups, metric))
+    random = np.random.default_rng(1)
+    counts = np.stack([np.bincount(random.integers(0, 12, 12), minlength=12) for _ in range(5)], axis=1)
+    fast = statistic.by_cluster(stats.Clusters(clusters, 12))(counts.astype(float))
+
+    def drawn(y, scores, groups):
+        return metric(kind, y, scores, groups=groups)
+
+    for j in range(5):
+        expected = slow.replicate(drawn, counts[:, j], clusters, y, scores, groups, n_queries=24)
+        assert fast[j] == pytest.approx(expected, rel=1e-10, nan_ok=True)
+    assert np.isfinite(fast).all()
+
+
+def test_calibration_error_replicates_keep_the_bins():
+    y, scores, clusters, _ = table_of("binary", seed=2, n=500)
+    metric = get_metric("calibration_error")
+    statistic = metric.bind(judge("binary", y, scores, None, None, metric))
+    ones = np.ones((12, 1))
+    assert statistic.by_cluster(stats.Clusters(clusters, 12))(ones)[0] == pytest.approx(
+        mc.expected_calibration_error(y, scores)
+    )
+
+
+@pytest.mark.parametrize("area", ["roc_auc", "average_precision"])
+def test_joining_steps_of_a_curve_changes_the_spread_little(area, monkeypatch):
+    random = np.random.default_rng(0)
+    n = 20_000
+    p = random.beta(1, 3, n)
+    y = (random.random(n) < p).astype(float)
+    clusters = sig.make_clusters(random.integers(0, 500, n), n, 0)
+    other = np.clip(p + 0.1 * random.random(n), 0, 1)
+
+    def spread():
+        pair = [stats.CurveStatistic(stats.Curve(np.arange(n), y, s, np.ones(n)), area) for s in (p, other)]
+        a, b = sig.bootstrap(pair, clusters, 200, 0)
+        return np.array([a.std(), b.std(), (a - b).std(), a.mean(), b.mean()])
+
+    joined = spread()
+    monkeypatch.setattr(stats, "MAX_STEPS", 10**9)
+    np.testing.assert_allclose(joined, spread(), rtol=0.02)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_equals_the_twin(p_values):
+    np.testing.assert_allclose(sig.holm(np.array(p_values)), slow.holm(p_values))
+
+
+def test_holm_leaves_missing_p_values_out():
+    np.testing.assert_allclose(sig.holm(np.array([0.01, np.nan, 0.04])), [0.02, np.nan, 0.04])
+
+
+def clustered(random, shift=0.0, n_clusters=150, size=6):
+    """Losses of two models whose difference has a part that all rows of a cluster share."""
+    clusters = np.repeat(np.arange(n_clusters), size)
+    hard = random.gamma(2, 1, n_clusters * size)
+    difference = random.normal(size=n_clusters)[clusters] + random.normal(size=len(hard)) + shift
+    return hard + difference, hard, clusters
+
+
+def test_the_interval_has_the_right_width():
+    own, other, clusters = clustered(np.random.default_rng(0), n_clusters=2000)
+    row = mc.compare({"t": own}, {"t": other}, clusters=clusters).loc["t"]
+    means = (own - other).reshape(2000, 6).mean(axis=1)
+    error = means.std() / np.sqrt(2000)
+    assert row["difference"] == pytest.approx(means.mean())
+    assert row["difference_high"] - row["difference_low"] == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+def test_rows_taken_for_independent_would_be_too_sure():
+    own, other, clusters = clustered(np.random.default_rng(0))
+    width = [
+        np.subtract(*mc.compare({"t": own}, {"t": other}, clusters=c)[["difference_high", "difference_low"]].loc["t"])
+        for c in (clusters, None)
+    ]
+    assert width[0] > 1.5 * width[1]
+
+
+def test_false_alarms_are_as_rare_as_promised():
+    random = np.random.default_rng(0)
+    alarms = 0
+    for seed in range(150):
+        tasks = {f"t{i}": clustered(random) for i in range(4)}
+        table = mc.compare(
+            {k: v[0] for k, v in tasks.items()},
+            {k: v[1] for k, v in tasks.items()},
+            clusters={k: v[2] for k, v in tasks.items()},
+            n_replicates=400,
+            random_state=seed,
+        )
+        alarms += (table["verdict"] != "same").any()
+    assert alarms / 150 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 150)
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(0.6, "worse"), (-0.6, "better"), (0.0, "same")])
+def test_verdicts(shift, verdict):
+    own, other, clusters = clustered(np.random.default_rng(4), shift)
+    if shift == 0:
+        own = other + np.where(np.arange(len(own)) % 2, 0.1, -0.1)
+    row = mc.compare({"t": own}, {"t": other}, clusters=clusters).loc["t"]
+    assert row["verdict"] == verdict
+    assert (row["difference_low"] > 0) == (verdict == "worse")
+
+
+def test_equal_losses_are_the_same():
+    own, _, clusters = clustered(np.random.default_rng(0))
+    row = mc.compare({"t": own}, {"t": own.copy()}, clusters=clusters).loc["t"]
+    assert (row["difference"], row["p_value"], row["verdict"]) == (0, 1, "same")
+
+
+def test_holm_takes_back_what_many_tasks_make_by_chance():
+    random = np.random.default_rng(2)
+    own, other, clusters = clustered(random, 0.25)
+    alone = mc.compare({"t": own}, {"t": other}, clusters=clusters).loc["t"]
+    assert alone["verdict"] == "worse"
+    noise = {f"n{i}": clustered(random) for i in range(60)}
+    many = mc.compare(
+        {"t": own} | {k: v[0] for k, v in noise.items()},
+        {"t": other} | {k: v[1] for k, v in noise.items()},
+        clusters=clusters,
+    )
+    assert many.loc["t", "difference_low"] == alone["difference_low"] > 0
+    assert many.loc["t", "verdict"] == "same"
+
+
+def test_deterministic_and_apart():
+    own, other, clusters = clustered(np.random.default_rng(0))
+    one = mc.compare({"a": own}, {"a": other}, clusters=clusters)
+    two = mc.compare({"b": other, "a": own}, {"b": own, "a": other}, clusters=clusters)
+    columns = ["low", "high", "difference_low", "difference_high"]
+    np.testing.assert_array_equal(one.loc["a", columns], two.loc["a", columns])
+    other_seed = mc.compare({"a": own}, {"a": other}, clusters=clusters, random_state=1)
+    assert (one.loc["a", columns] != other_seed.loc["a", columns]).all()
+
+
+def test_few_clusters_prove_nothing():
+    own, other = np.ones(500) + 0.01 * np.random.default_rng(0).random(500), np.zeros(500)
+    few, enough = (mc.compare({"t": own}, {"t": other}, clusters=np.arange(500) % m).loc["t"] for m in (5, 12))
+    assert few["verdict"] == "same"
+    assert few["difference_low"] > 0
+    assert enough["verdict"] == "worse"
+
+
+def test_many_rows_are_joined_at_random(monkeypatch):
+    own, other, _ = clustered(np.random.default_rng(0), n_clusters=1000, size=1)
+    wide = mc.compare({"t": own}, {"t": other}).loc["t"]
+    monkeypatch.setattr(sig, "MAX_CLUSTERS", 300)
+    joined = mc.compare({"t": own}, {"t": other}).loc["t"]
+    width = [row["difference_high"] - row["difference_low"] for row in (wide, joined)]
+    assert width[0] != width[1]
+    assert width[1] == pytest.approx(width[0], rel=0.15)
+
+
+def test_a_missing_cluster_is_a_row_on_its_own():
+    clusters = sig.make_clusters(np.array(["a", None, "a", None], dtype=object), 4, 0)
+    assert clusters.n == 3
+    assert clusters.codes[0] == clusters.codes[2]
+    assert len(set(clusters.codes)) == 3
+
+
+def test_unlabelled_and_weightless_rows_do_not_count():
+    own, other, clusters = clustered(np.random.default_rng(0), 0.3)
+    keep = np.arange(len(own)) % 3 > 0
+    masked, weight = np.where(keep, own, np.nan), keep.astype(float)
+    expected = mc.compare({"t": own[keep]}, {"t": other[keep]}, clusters=clusters[keep])
+    for table in (
+        mc.compare({"t": masked}, {"t": other}, clusters=clusters),
+        mc.compare({"t": own}, {"t": other}, clusters=clusters, sample_weight=weight),
+        mc.compare({"t": own}, {"t": other}, clusters=clusters, sample_weight={"t": weight}),
+    ):
+        np.testing.assert_allclose(
+            table.drop(columns="verdict").astype(float), expected.drop(columns="verdict").astype(float), rtol=1e-10
+        )
+
+
+def test_a_task_without_labels_has_no_verdict():
+    table = mc.compare({"a": np.full(20, np.nan), "b": np.arange(20.0)}, {"a": np.ones(20), "b": np.arange(20.0)[::-1]})
+    assert table.loc["a"].isna().all()
+    assert table.loc["b", "verdict"] == "same"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: mc.compare({"a": [1.0]}, {"b": [1.0]}), "No baseline losses for the tasks a"),
+        (lambda: mc.compare({"a": [1.0]}, {"a": [1.0, 2.0]}), "shapes .1,. and .2,."),
+        (lambda: mc.compare({"a": [1.0]}, {"a": [1.0]}, n_replicates=10), "at least 100"),
+        (lambda: mc.compare({"a": [1.0]}, {"a": [1.0]}, level=95), "between 0 and 1"),
+        (lambda: mc.compare({"a": [1.0]}, {"a": [1.0]}, clusters=[1, 2]), "clusters have 2 rows"),
+    ],
+)
+def test_wrong_input_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
