@@ -59,7 +59,7 @@ def evaluate(
     sample_weight : array of shape (n,) or (n, n_tasks), default=None
         Non-negative weights.
     n_replicates : int, default=1000
-        Bootstrap replicates.
+        Bootstrap replicates, at least 100; 0 leaves intervals and verdicts out, which is what a search wants.
     level : float, default=0.95
         Of the intervals.
     random_state : int, RandomState or None, default=0
@@ -167,7 +167,7 @@ def evaluate_scores(
     on_conflict : {"raise", "lift", "drop"}, default="raise"
         What to do with a non-zero child of a negative parent.
     n_replicates : int, default=1000
-        Bootstrap replicates.
+        Bootstrap replicates, at least 100; 0 leaves intervals and verdicts out, which is what a search wants.
     level : float, default=0.95
         Of the intervals.
     random_state : int, RandomState or None, default=0

@@ -67,7 +67,7 @@ def compare(
     sample_weight : array of shape (n,) or dict task -> array, default=None
         Non-negative weights.
     n_replicates : int, default=1000
-        Bootstrap replicates.
+        Bootstrap replicates, at least 100; 0 leaves intervals and verdicts out.
     level : float, default=0.95
         Of the interval, and 1 − the error rate of the verdicts over all tasks.
     random_state : int, RandomState or None, default=0
@@ -142,8 +142,8 @@ def compare_statistics(
     comparisons: Sequence[Comparison], *, n_replicates: int = 1000, level: float = 0.95, seed: int = 0
 ) -> pd.DataFrame:
     """Value, interval and, against a baseline, difference, interval and verdict of each comparison, in their order."""
-    if n_replicates < 100:
-        raise ValueError(f"n_replicates must be at least 100 for a 95 % interval, got {n_replicates}.")
+    if n_replicates != 0 and n_replicates < 100:
+        raise ValueError(f"n_replicates must be at least 100, or 0 for values without intervals; got {n_replicates}.")
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level!r}.")
     records: list[dict[str, Any]] = [{} for _ in comparisons]
@@ -174,7 +174,8 @@ def bootstrap(statistics: Sequence[Statistic], clusters: Clusters, n_replicates:
     ndarray of shape (n_statistics, n_replicates)
         NaN where a draw leaves a statistic undefined.
     """
-    prepared = [(i, s.by_cluster(clusters)) for i, s in enumerate(statistics) if len(s.rows)]
+    drawn_from = [(i, s) for i, s in enumerate(statistics) if len(s.rows) and n_replicates]
+    prepared = [(i, s.by_cluster(clusters)) for i, s in drawn_from]
     result = np.full((len(statistics), n_replicates), np.nan)
     random = generator(seed, "bootstrap", clusters.n)
     for start in range(0, n_replicates if prepared else 0, CHUNK):

@@ -229,6 +229,15 @@ def test_deterministic(fitted):
     assert (tables[0]["low"] != tables[2]["low"]).any()
 
 
+def test_without_replicates_there_are_values_only(fitted):
+    model, noisy, X, Y = fitted
+    table = mc.evaluate(model, X, Y, baseline=noisy, n_replicates=0)
+    full = mc.evaluate(model, X, Y, baseline=noisy)
+    columns = ["value", "baseline", "difference"]
+    pd.testing.assert_frame_equal(table[columns], full[columns])
+    assert table.drop(columns=columns).isna().all(axis=None)
+
+
 def test_a_pipeline_and_a_search(fitted):
     model, noisy, X, Y = fitted
     pipe = make_pipeline(FunctionTransformer(), Oracle(TASKS, user="user")).fit(X, Y)
