@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -15,9 +15,11 @@ from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.parallel import n_threads
 from mtl_classic._core.targets import Targets, encode_targets
 from mtl_classic._core.tasks import Task, resolve_tasks
-from mtl_classic._core.validation import align_columns, as_table, find_role, register_columns
+from mtl_classic._core.time import to_time
+from mtl_classic._core.validation import align_columns, find_role, register_columns
 from mtl_classic.events._aggregate import Aggregate
 from mtl_classic.events._auto import choose_for_log, choose_for_rows
+from mtl_classic.events._checks import as_rows, check_names, check_on_log, is_auto
 from mtl_classic.events._keys import Keyed, key_rows
 from mtl_classic.events._log import EventLog
 from mtl_classic.events._own_log import ROW, label_columns, log_of_rows, on_own_log
@@ -122,7 +124,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         y : labels of shape (n,) or (n, n_tasks), optional
         events : EventLog, optional
         """
-        X = _as_rows(X)
+        X = as_rows(X)
         if not len(X):
             raise ValueError("HistoryFeatures was given a frame with 0 rows to fit; at least one is needed.")
         if events is not None and not isinstance(events, EventLog):
@@ -130,16 +132,18 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
                 f"events must be an EventLog, got {type(events).__name__}; wrap the frame: EventLog(frame, …)."
             )
         roles = self._find_roles(X, events)
+        last = to_time(X[roles["time"]], roles["time"]).max()
         register_columns(self, X)
         self.roles_ = roles
         self.own_ = events is None
         if events is not None:
-            self.aggregates_ = self._choose(X, events)
+            self.aggregates_ = self._choose(X, events, last)
             self.log_ = events
         else:
             self._fit_on_rows(X, y)
-        self._check_names()
+        check_names(self.aggregates_, self.feature_names_in_)
         self._asked = self._resolve()
+        check_on_log(self._asked, self.log_, self.lag)
         self._keyed(X.iloc[:1])  # a missing key column is told now, not at night
         return self
 
@@ -150,7 +154,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
     def transform(self, X: Any) -> Any:
         """The frame with float32 columns of history appended; rows keep their order and index."""
         check_is_fitted(self)
-        X = align_columns(self, _as_rows(X))
+        X = align_columns(self, as_rows(X))
         values = self._compute(X)
         names = [aggregate.name for aggregate in self.aggregates_]
         return pd.concat([X, pd.DataFrame(values, columns=names, index=X.index)], axis=1)
@@ -165,7 +169,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if self.own_:
-            X = align_columns(self, _as_rows(events))
+            X = align_columns(self, as_rows(events))
             targets = None if y is None or not self.tasks_ else encode_targets(y, self.tasks_, classes=self.classes_)
             events = log_of_rows(X, targets, time=self.roles_["time"], columns=self._key_columns())
         self.log_ = self.log_.append(events)
@@ -203,10 +207,12 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
             )
         return roles
 
-    def _choose(self, X: pd.DataFrame, events: EventLog) -> tuple[Aggregate, ...]:
-        if not isinstance(self.aggregates, str):
-            return _check_aggregates(self.aggregates)
-        _check_auto(self.aggregates)
+    def _choose(self, X: pd.DataFrame, events: EventLog, last: Any) -> tuple[Aggregate, ...]:
+        if not is_auto(self.aggregates):
+            return tuple(self.aggregates)
+        # not even the choice of columns may look beyond the last row
+        before = events.before(last)
+        events = before if before.n_events not in (0, events.n_events) else events
         taken = {*self.roles_.values(), *events.roles.values()}
         shared = [name for name in events.columns if name not in taken and _has(X.columns, name)]
         user, item = (events.roles[role] if role in self.roles_ else None for role in ("user", "item"))
@@ -222,12 +228,11 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         if any(task.name == ROW for task in self.tasks_):
             raise ValueError(f"a task cannot be called {ROW!r} here: that is the event type of the rows; rename it.")
         self.labels_ = [] if targets is None else [n for task in self.tasks_ for n, _ in label_columns(task, targets)]
-        if isinstance(self.aggregates, str):
-            _check_auto(self.aggregates)
+        if is_auto(self.aggregates):
             roles = self.roles_
             self.aggregates_ = choose_for_rows(X, self.labels_, roles.get("user"), roles.get("item"), roles["time"])
         else:
-            self.aggregates_ = _check_aggregates(self.aggregates)
+            self.aggregates_ = tuple(self.aggregates)
         if not self._key_columns():
             raise RoleError(
                 "there is nothing to key a history by: name user= or item=, or give aggregates; "
@@ -275,37 +280,6 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
                 return role
         return key if key in ("user", "item") and key not in self.feature_names_in_ else None
 
-    def _check_names(self) -> None:
-        names = [aggregate.name for aggregate in self.aggregates_]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise ValueError(f"two aggregates would make the same column: {repeated}; each aggregate once.")
-        taken = sorted(set(names) & set(self.feature_names_in_))
-        if taken:
-            raise ValueError(f"X already has columns of the names that are to be added: {taken}; rename or drop them.")
-
-
-def _as_rows(X: Any) -> pd.DataFrame:
-    table = as_table(X)
-    if not isinstance(table, pd.DataFrame):
-        raise TypeError(f"history is keyed by columns with names, so X must be a frame; got {type(X).__name__}.")
-    unnamed = [name for name in table.columns if not isinstance(name, str)]
-    if unnamed:
-        raise TypeError(f"columns must have texts as names; these do not: {unnamed[:5]}.")
-    return table
-
 
 def _has(columns: Any, name: str) -> bool:
     return name in columns or sum(str(column).endswith(f"__{name}") for column in columns) == 1
-
-
-def _check_auto(aggregates: str) -> None:
-    if aggregates != "auto":
-        raise ValueError(f'aggregates must be "auto" or a list of Aggregate, got {aggregates!r}.')
-
-
-def _check_aggregates(aggregates: Sequence[Any]) -> tuple[Aggregate, ...]:
-    strange = [type(aggregate).__name__ for aggregate in aggregates if not isinstance(aggregate, Aggregate)]
-    if strange or not len(aggregates):
-        raise TypeError(f"aggregates must be a list of Aggregate objects, got {strange or 'an empty list'}.")
-    return tuple(aggregates)

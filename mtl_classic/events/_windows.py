@@ -183,7 +183,7 @@ class _Grouped:
         if window is not None:
             return self.end(stream, self.events.offset(window)), high
         if "start" not in stream.ends:
-            stream.ends["start"] = np.where(self.row_keys >= 0, stream.indptr[:-1][self.row_keys], 0)
+            stream.ends["start"] = np.append(stream.indptr[:-1], 0)[self.row_keys]  # no key, -1, takes the last
         return stream.ends["start"], high
 
     def end(self, stream: _Stream, offset: Any) -> Ints:

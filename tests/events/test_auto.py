@@ -1,0 +1,88 @@
+"""aggregates="auto": how many columns, which windows, which keys."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtl_classic.events import EventLog, HistoryFeatures
+from mtl_classic.events._auto import span_windows
+from tests.events.shop import ROLES, make_events, make_log, make_rows
+
+
+def added(model):
+    return [aggregate.name for aggregate in model.aggregates_]
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_a_typical_log_gives_thirty_to_fifty_columns(typed):
+    log = make_log() if typed else EventLog(make_events(), user="user", item="item", time="time", value="price")
+    rows = make_rows()
+    model = HistoryFeatures().fit(rows, events=log)
+    assert 30 <= len(added(model)) <= 52
+    out = model.transform(rows)
+    assert out.shape == (len(rows), rows.shape[1] + len(added(model)))
+    assert (out[added(model)].nunique() > 1).all()
+
+
+def test_the_rule_by_example():
+    names = added(HistoryFeatures().fit(make_rows(), events=make_log()))
+    for keys in ("user", "item", "user_item"):
+        assert {f"{keys}__count__{w}" for w in (16, 64, 128)} <= set(names)
+        assert {f"{keys}__count__{kind}__128" for kind in ("view", "cart", "buy")} <= set(names)
+        assert {f"{keys}__recency", f"{keys}__recency__buy", f"{keys}__gap"} <= set(names)
+        assert {f"{keys}__rate__cart_per_view", f"{keys}__rate__buy_per_cart"} <= set(names)
+        assert {f"{keys}__decayed__buy__half_life_64", f"{keys}__sum__buy__128", f"{keys}__mean__buy__128"} <= set(
+            names
+        )
+        assert f"{keys}__rate__coupon__buy__128" in names
+    assert {"user_store__count__buy__64", "item_store__recency__buy"} <= set(names)
+
+
+def test_an_attribute_of_the_item_goes_with_the_user_and_the_other_way_round():
+    events, rows = make_events(), make_rows()
+    for frame in (events, rows):
+        frame["category"] = frame["item"].str[-1]
+        frame["age"] = "a" + (frame["user"] % 7).astype(str)
+    without_store = rows.drop(columns="store")
+    names = added(HistoryFeatures().fit(without_store, events=EventLog(events, **ROLES)))
+    keys = {name.split("__")[0] for name in names}
+    assert keys == {"user", "item", "user_item", "user_category", "item_age"}
+
+
+def test_windows_follow_the_span():
+    def windows(days):
+        return span_windows(np.array([0, int(days * 86_400e9)]), True)
+
+    assert windows(365) == ("2w", "8w", "26w")
+    assert windows(30) == ("1D", "3D", "2w")
+    assert windows(1 / 48) == ("1h", "1h", "1h")
+    assert span_windows(np.array([0, 50]), False) == (2, 8, 16)
+    assert span_windows(np.array([0.0, 0.5]), False) == (2**-6, 2**-4, 2**-2)
+    assert span_windows(np.array([3]), False) == (1, 1, 1)
+    assert span_windows(np.array([], dtype=float), False) == (1.0, 1.0, 1.0)
+
+
+def test_the_choice_does_not_look_beyond_the_last_row():
+    events, rows = make_events(), make_rows().query("time < 300")
+    last = rows["time"].max()
+    future = events["time"] >= last
+    changed = events.assign(type=events["type"].mask(future, "return"), time=events["time"].mask(future, 10_000))
+    assert added(HistoryFeatures().fit(rows, events=EventLog(events, **ROLES))) == added(
+        HistoryFeatures().fit(rows, events=EventLog(changed, **ROLES))
+    )
+
+
+def test_a_role_that_the_rows_do_not_have_is_left_out():
+    rows = make_rows()[["user", "time"]]
+    names = added(HistoryFeatures().fit(rows, events=make_log()))
+    assert {name.split("__")[0] for name in names} == {"user"}
+    context = added(HistoryFeatures().fit(make_rows()[["store", "time"]], events=make_log()))
+    assert {name.split("__")[0] for name in context} == {"store"}
+
+
+def test_dates_give_windows_of_days():
+    events, rows = make_events(), make_rows()
+    for frame in (events, rows):
+        frame["time"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(frame["time"], "D")
+    names = added(HistoryFeatures().fit(rows, events=EventLog(events, **ROLES)))
+    assert {"user__count__2w", "user__count__8w", "user__count__26w"} <= set(names)

@@ -1,0 +1,141 @@
+"""HistoryFeatures without a log: the fitted rows are the log, and a label enters once it is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtl_classic import Task
+from mtl_classic._core.exceptions import RoleError, TaskError
+from mtl_classic.events import Aggregate, HistoryFeatures
+
+
+def bookings(n=600, seed=0):
+    rng = np.random.default_rng(seed)
+    rows = pd.DataFrame(
+        {
+            "agent": [f"a{k}" for k in rng.integers(0, 20, n)],
+            "country": [f"c{k}" for k in rng.integers(0, 8, n)],
+            "price": rng.gamma(2.0, 10.0, n),
+            "day": rng.integers(0, 300, n),
+        }
+    )
+    labels = pd.DataFrame({"cancel": rng.integers(0, 2, n).astype(float), "spend": rng.normal(5.0, 2.0, n)})
+    labels.loc[rng.random(n) < 0.3, "cancel"] = np.nan
+    return rows, labels
+
+
+TASKS = [Task("cancel", "binary", delay=20), Task("spend", "regression")]
+
+
+def test_smoothed_means_of_labels_equal_a_loop():
+    rows, labels = bookings()
+    chosen = [
+        Aggregate("agent", "rate", where="cancel"),
+        Aggregate("agent", "rate", where="spend", smoothing=0, window=50),
+    ]
+    out = HistoryFeatures(chosen, time="day", tasks=TASKS, lag=1).fit_transform(rows, labels)
+    for k in range(0, 600, 7):
+        day, agent = rows["day"][k], rows["agent"][k]
+        known = labels["cancel"].notna() & (rows["day"] + 20 < day - 1)
+        mine = labels["cancel"][known & (rows["agent"] == agent)]
+        prior = labels["cancel"][known].mean() if known.any() else np.nan
+        np.testing.assert_allclose(
+            out["agent__rate__cancel"][k], (mine.sum() + 10 * prior) / (len(mine) + 10), rtol=1e-6
+        )
+        recent = (rows["day"] < day - 1) & (rows["day"] >= day - 51) & (rows["agent"] == agent)
+        np.testing.assert_allclose(out["agent__rate__spend__50"][k], labels["spend"][recent].mean(), rtol=1e-5)
+
+
+def test_counts_are_of_rows_and_never_of_the_row_itself():
+    rows, labels = bookings()
+    chosen = [
+        Aggregate("agent", "count"),
+        Aggregate("agent", "mean", value="price"),
+        Aggregate("agent", "count", where="cancel"),
+    ]
+    model = HistoryFeatures(chosen, time="day", tasks=TASKS).fit(rows, labels)
+    out = model.transform(rows)
+    earlier = [
+        ((rows["day"] < d) & (rows["agent"] == a)).sum() for d, a in zip(rows["day"], rows["agent"], strict=True)
+    ]
+    np.testing.assert_array_equal(out["agent__count"], earlier)
+    some = rows[(rows["agent"] == "a3") & (rows["day"] < 200)]
+    asked = pd.DataFrame({"agent": ["a3"], "country": ["c1"], "price": [0.0], "day": [200]})
+    np.testing.assert_allclose(model.transform(asked)["agent__mean__price"], some["price"].mean(), rtol=1e-6)
+    known = labels["cancel"].notna() & (rows["agent"] == "a3") & (rows["day"] + 20 < 200)
+    assert model.transform(asked)["agent__count__cancel"].item() == known.sum()
+
+
+def test_auto_takes_roles_or_the_finest_categories():
+    rows, labels = bookings()
+    model = HistoryFeatures(time="day", tasks=TASKS).fit(rows, labels)
+    names = [aggregate.name for aggregate in model.aggregates_]
+    assert {name.split("__")[0] for name in names} == {"agent", "country"}
+    assert {"agent__rate__cancel", "country__rate__spend", "agent__count__128"} <= set(names)
+    with_roles = HistoryFeatures(user="agent", item="country", time="day", tasks=TASKS).fit(rows, labels)
+    keys = {aggregate.name.split("__")[0] for aggregate in with_roles.aggregates_}
+    assert keys == {"agent", "country", "agent_country"}
+    assert 20 <= len(with_roles.aggregates_) <= 50
+
+
+def test_dates_zones_and_multiclass_labels():
+    rows, _ = bookings()
+    kinds = pd.DataFrame(
+        {"reason": np.where(rows["day"] % 3 == 0, "size", np.where(rows["day"] % 3 == 1, "taste", None))}
+    )
+    start = pd.Timestamp("2024-01-01")
+    chosen = [Aggregate("agent", "rate", where="reason=size"), Aggregate("agent", "recency")]
+    tasks = [Task("reason", "multiclass", delay="7D")]
+    out = []
+    for zone in (None, "Asia/Tokyo"):
+        dated = rows.assign(day=(start + pd.to_timedelta(rows["day"], "D")).dt.tz_localize(zone))
+        out.append(HistoryFeatures(chosen, time="day", tasks=tasks).fit_transform(dated, kinds))
+    pd.testing.assert_frame_equal(out[0].drop(columns="day"), out[1].drop(columns="day"))
+    late = rows["day"] > 200
+    assert out[0]["agent__rate__reason=size"][late].between(0.3, 0.7).all()
+    assert (out[0]["agent__recency"].dropna() >= 1).all()
+
+
+def test_a_child_is_not_known_before_its_parent():
+    rows = pd.DataFrame({"user": 1, "t": [0, 6, 11]})
+    labels = pd.DataFrame({"click": [0.0, 1.0, 1.0], "buy": [0.0, 1.0, 1.0]})
+    tasks = [Task("click", "binary", delay=10), Task("buy", "binary", given="click", delay=5)]
+    out = HistoryFeatures([Aggregate("user", "count", where="buy")], time="t", tasks=tasks).fit_transform(rows, labels)
+    assert out["user__count__buy"].tolist() == [0, 0, 1]
+
+
+def test_observe_adds_rows_and_their_labels():
+    rows, labels = bookings()
+    first = (rows["day"] < 150).to_numpy()
+    model = HistoryFeatures(
+        [Aggregate("agent", "count"), Aggregate("agent", "rate", where="cancel")], time="day", tasks=TASKS
+    )
+    whole = model.fit(rows, labels).transform(rows)
+    model.fit(rows[first], labels[first]).observe(rows[~first], labels[~first])
+    pd.testing.assert_frame_equal(model.transform(rows), whole)
+    assert model.as_of_ == rows["day"][labels["cancel"].notna()].max() + 20
+
+
+def test_without_labels_the_rows_still_have_a_history():
+    rows, _ = bookings()
+    out = HistoryFeatures(time="day").fit_transform(rows)
+    assert out["agent__count__128"].max() > 3
+    assert not any("rate" in name for name in out.columns)
+
+
+def test_what_cannot_be_is_refused():
+    rows, labels = bookings()
+    with pytest.raises(ValueError, match="which label"):
+        HistoryFeatures([Aggregate("agent", "mean")], time="day", tasks=TASKS).fit(rows, labels)
+    with pytest.raises(ValueError, match="'cart'"):
+        HistoryFeatures([Aggregate("agent", "count", where="cart")], time="day", tasks=TASKS).fit(rows, labels)
+    with pytest.raises(RoleError, match="TargetStatistics"):
+        HistoryFeatures().fit(rows, labels)
+    with pytest.raises(RoleError, match="nothing to key"):
+        HistoryFeatures(time="day", tasks=TASKS).fit(rows[["price", "day"]], labels)
+    with pytest.raises(ValueError, match="600 rows and y 5"):
+        HistoryFeatures(time="day", tasks=TASKS).fit(rows, labels.head(5))
+    with pytest.raises(TaskError, match="lacks"):
+        HistoryFeatures(time="day", tasks={"buy": "binary"}).fit(rows, labels)
+    with pytest.raises(ValueError, match="'row'"):
+        HistoryFeatures(time="day").fit(rows, labels[["spend"]].rename(columns={"spend": "row"}))
