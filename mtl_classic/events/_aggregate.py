@@ -67,6 +67,11 @@ class Aggregate:
     ValueError, TypeError
         An unknown statistic, or options that it does not have.
 
+    References
+    ----------
+    The smoothed rate: D. Micci-Barreca, "A preprocessing scheme for high-cardinality categorical attributes", SIGKDD
+    Explorations 3 (2001), doi:10.1145/507533.507538.
+
     Examples
     --------
     >>> Aggregate(("user", "item"), "count", where="buy", window="8w").name

@@ -18,14 +18,13 @@ WEEKS = {"1w": 7 * DAY, "2w": 14 * DAY, "3D": 3 * DAY}
 
 
 def aggregates(short=5, long=120, half_life=30):
+    some = {"coupon": True, "type": ["cart", "view"]}
     chosen = []
     for keys in KEYS:
-        for where in (None, "buy", {"coupon": True, "type": ["cart", "view"]}):
-            for window in (None, short, long):
-                chosen += [
-                    Aggregate(keys, s, where=where, window=window) for s in ("count", "sum", "mean", "recency", "gap")
-                ]
-                chosen += [Aggregate(keys, "decayed", where=where, window=window, half_life=half_life)]
+        for where, window in ((None, None), (None, short), ("buy", long), (some, long)):
+            options = {"where": where, "window": window}
+            chosen += [Aggregate(keys, stat, **options) for stat in ("count", "sum", "mean", "recency", "gap")]
+            chosen += [Aggregate(keys, "decayed", half_life=half_life, **options)]
         chosen += [
             Aggregate(keys, "decayed", value="price", half_life=short, window=long),
             Aggregate(keys, "rate", where="buy"),
@@ -35,7 +34,7 @@ def aggregates(short=5, long=120, half_life=30):
             Aggregate(keys, "rate", value="coupon", window=short, smoothing=0),
             Aggregate(keys, "rate", value="price", window=long),
         ]
-    return chosen  # fmt: skip
+    return chosen
 
 
 def features(rows, log, chosen, dtype=np.float64, **options):
