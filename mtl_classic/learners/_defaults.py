@@ -51,8 +51,8 @@ def tree_defaults(kind: str, y: npt.NDArray[np.float64]) -> TreeDefaults:
         Encoded labels, no NaN.
     """
     support = _support(kind, y)
-    leaves = int(np.clip(2 * np.sqrt(support) / 4, 7, 31))
-    min_events = float(np.clip(support / 50, 3.0, 20.0))
+    leaves = int(np.clip(np.sqrt(support), 7, 31))
+    min_events = float(np.clip(support / 20, 3.0, 20.0))
     min_hessian = min_events if kind in ("binary", "multiclass", "count") else 1e-3
     min_rows = int(np.clip(len(y) / 200, 3, 50)) if kind == "regression" else int(np.clip(len(y) / 200, 3, 20))
     return TreeDefaults(
@@ -61,7 +61,7 @@ def tree_defaults(kind: str, y: npt.NDArray[np.float64]) -> TreeDefaults:
         min_rows=min_rows,
         l2=1.0,
         feature_fraction=0.7,
-        learning_rate=0.06,
+        learning_rate=0.1 if kind == "count" else 0.05,  # Poisson steps are held short by LightGBM already
         n_rounds=int(np.clip(2 * np.sqrt(support), 20, 100)),
     )
 

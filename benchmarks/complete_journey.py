@@ -1,0 +1,330 @@
+"""Complete Journey: five tasks of a grocery chain, ours beside one LightGBM per task, on the same columns and weeks.
+
+Train on weeks 34–41, stop and choose on 42–44, judge on 45–50. A seed changes every model's random numbers and the
+labels that are hidden; the rows stay. Times are CPU seconds of one thread, quoted as ratios within a seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+
+from benchmarks._baselines import fit_one_per_task
+from benchmarks._measure import added_memory, cpu_seconds, spread, write
+from mtl_classic import FunnelModel, MultiTaskModel, PerTaskModel, Task
+from mtl_classic._core.losses import task_loss
+from mtl_classic._core.targets import encode_targets
+from mtl_classic.datasets import load_complete_journey
+from mtl_classic.events import HistoryFeatures
+from mtl_classic.learners import LightGBMLearner
+from mtl_classic.learners._columns import FeatureColumns
+from mtl_classic.metrics import average_precision, compare, losses, ndcg, r2, roc_auc
+from mtl_classic.model_selection import FoldPlan
+
+Scores = dict[str, np.ndarray]
+
+
+@dataclass
+class Table:
+    """The table with its history, cut by weeks, and the encoded matrix that all models read."""
+
+    journey: Any
+    tasks: tuple[Task, ...]
+    ranking: Task
+    roles: dict[str, str]
+    wide: pd.DataFrame
+    fit_rows: np.ndarray
+    test_rows: np.ndarray
+    train: np.ndarray
+    valid: np.ndarray
+    history_seconds: float
+
+    @property
+    def plan(self) -> FoldPlan:
+        return FoldPlan(((self.train, self.valid),), len(self.fit_rows), temporal=True)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run all seeds and write the result."""
+    table = prepare(options.households)
+    features = Features(table)
+    seeds = []
+    for seed in range(options.seeds):
+        seeds.append(run_seed(table, features, seed))
+        print(f"seed {seed}:", {name: round(float(value), 5) for name, value in seeds[-1]["figures"].items()}, flush=True)
+    summary = {name: spread(s["figures"][name] for s in seeds) for name in seeds[0]["figures"]}
+    verdicts = [s["verdicts"] for s in seeds]
+    result = {"seeds": options.seeds, "rows": describe(table), "summary": summary, "verdicts": verdicts}
+    name = "complete_journey" if options.households is None else f"complete_journey_{options.households}"
+    write(options.out, name, result, markdown(table, summary, verdicts, options.seeds))
+
+
+def prepare(households: int | None) -> Table:
+    """Load the table and append its history."""
+    journey = load_complete_journey(n_households=households)
+    roles = dict(journey.roles)
+    seconds, wide = cpu_seconds(lambda: HistoryFeatures(**roles).fit_transform(journey.X, journey.Y, events=journey.events))
+    wide = wide.drop(columns="week")  # a calendar number beyond all that was seen: time says the same, and is no feature
+    split = np.asarray(journey.split)
+    fit_rows = np.flatnonzero(split != "test")
+    of_fit = split[fit_rows]
+    return Table(
+        journey=journey,
+        tasks=tuple(task for task in journey.tasks if task.kind != "ranking"),
+        ranking=Task("relevance", "ranking", query=("household", "time")),
+        roles=roles,
+        wide=wide,
+        fit_rows=fit_rows,
+        test_rows=np.flatnonzero(split == "test"),
+        train=np.flatnonzero(of_fit == "train"),
+        valid=np.flatnonzero(of_fit == "validation"),
+        history_seconds=seconds,
+    )
+
+
+class Features:
+    """The encoded matrices of fit and test rows, with history and without, and the labels."""
+
+    def __init__(self, table: Table) -> None:
+        exclude = ("time", "household")
+        raw = list(table.journey.X.columns)
+        columns = FeatureColumns(exclude, ("product_type",)).fit(table.wide.iloc[table.fit_rows])
+        self.fit = columns.transform(table.wide.iloc[table.fit_rows])
+        self.test = columns.transform(table.wide.iloc[table.test_rows])
+        self.raw_columns = [j for j, name in enumerate(self.fit.names) if name in raw]
+        labels = table.journey.Y
+        self.targets = encode_targets(labels.iloc[table.fit_rows], table.tasks)
+        self.test_targets = encode_targets(labels.iloc[table.test_rows], table.tasks, classes=self.targets.classes)
+
+    def raw(self, features: Any) -> Any:
+        kept = tuple(k for k, j in enumerate(self.raw_columns) if j in features.categorical)
+        return type(features)(np.ascontiguousarray(features.values[:, self.raw_columns]), features.names, kept)
+
+
+def run_seed(table: Table, features: Features, seed: int) -> dict[str, Any]:
+    """All comparisons of one seed."""
+    figures: dict[str, float] = {}
+    X, Y = table.wide.iloc[table.fit_rows], table.journey.Y.iloc[table.fit_rows]
+    X_test = table.wide.iloc[table.test_rows]
+    labels = {task.name: (task.kind, features.targets.view(task.name)) for task in table.tasks}
+
+    def single(tuned: bool, only: tuple[str, ...] = (), matrix: Any = None, refit: bool = False) -> tuple[float, Any]:
+        chosen = {name: label for name, label in labels.items() if not only or name in only}
+        work = lambda: fit_one_per_task(  # noqa: E731
+            matrix or features.fit, chosen, table.train, table.valid, tuned=tuned, refit=refit, seed=seed
+        )
+        return cpu_seconds(work)
+
+    default_time, default = single(tuned=False)
+    tuned_time, tuned = single(tuned=True)
+    _, raw = single(tuned=True, only=("buy",), matrix=features.raw(features.fit))
+    predict_time, tuned_scores = cpu_seconds(lambda: tuned.predict(features.test.values))
+    default_scores = default.predict(features.test.values)
+    raw_scores = raw.predict(features.raw(features.test).values)
+    funnel = FunnelModel(table.tasks, refit=False, random_state=seed, **table.roles)
+    funnel_time, _ = cpu_seconds(lambda: funnel.fit(X, Y, plan=table.plan))
+    funnel_scores = columns_of(funnel.predict_scores(X_test))
+    figures |= quality(features, raw_scores, default_scores, tuned_scores, funnel_scores)
+    figures["fit time: funnel ÷ five LightGBMs (defaults)"] = funnel_time / default_time
+    figures["fit time: funnel ÷ five LightGBMs (tuned)"] = funnel_time / tuned_time
+    figures["predict time: funnel ÷ five LightGBMs"] = cpu_seconds(lambda: funnel.predict_scores(X_test))[0] / predict_time
+    figures |= few_labels(table, features, X, seed)
+    figures |= ranking(table, features, X, X_test, funnel_scores["spend"], seed)
+    figures |= binning(features, labels)
+    tuned_refit_time, tuned_refit = single(tuned=True, refit=True)
+    refit_scores = tuned_refit.predict(features.test.values)
+    verdicts = {}
+    for preset in ("fast", "best"):
+        model = MultiTaskModel(table.tasks, aggregates=None, preset=preset, random_state=seed, **table.roles)
+        seconds, _ = cpu_seconds(lambda: model.fit(X, Y))  # noqa: B023
+        predict, scores = cpu_seconds(lambda: columns_of(model.predict_scores(X_test)))  # noqa: B023
+        figures[f"fit time: {preset} ÷ five LightGBMs (defaults)"] = seconds / default_time
+        figures[f"fit time: {preset} ÷ five LightGBMs (tuned, refitted too)"] = seconds / tuned_refit_time
+        figures[f"predict time: {preset} ÷ five LightGBMs"] = predict / predict_time
+        figures |= {f"{preset}: {name}": value for name, value in changes(features, scores, tuned_scores).items()}
+        verdicts[preset] = {
+            "tuned": judge(table, features, scores, tuned_scores),
+            "tuned, refitted too": judge(table, features, scores, refit_scores),
+            "fallbacks": model.fallbacks_,
+        }
+    figures["history time ÷ five LightGBMs (defaults)"] = table.history_seconds / default_time
+    return {"figures": figures, "verdicts": verdicts}
+
+
+def columns_of(frame: pd.DataFrame) -> Scores:
+    """Scores as arrays by task."""
+    return {str(name): frame[name].to_numpy() for name in frame.columns}
+
+
+def loss_of(features: Features, name: str, scores: Scores) -> float:
+    """Proper loss on the test rows."""
+    task = next(t for t in features.targets.tasks if t.name == name)
+    return task_loss(task.kind, features.test_targets.view(name), scores[name])
+
+
+def changes(features: Features, ours: Scores, theirs: Scores) -> dict[str, float]:
+    """Relative changes of loss in percent, and the difference of R² for spend."""
+    figures = {}
+    for name in ("buy", "discount", "coupon", "quantity"):
+        figures[f"{name} loss change, %"] = 100 * (loss_of(features, name, ours) / loss_of(features, name, theirs) - 1)
+    y = features.test_targets.view("spend")
+    figures["spend R² difference"] = r2(y, ours["spend"]) - r2(y, theirs["spend"])
+    return figures
+
+
+def quality(features: Features, raw: Scores, default: Scores, tuned: Scores, funnel: Scores) -> dict[str, float]:
+    """Accuracy of history, funnel and rarity-aware defaults."""
+    buy, coupon = features.test_targets.view("buy"), features.test_targets.view("coupon")
+    figures = {
+        "buy AUC: raw columns": roc_auc(buy, raw["buy"]),
+        "buy AUC: with history": roc_auc(buy, tuned["buy"]),
+        "buy AUC: gain of history": roc_auc(buy, tuned["buy"]) - roc_auc(buy, raw["buy"]),
+    }
+    figures |= {f"funnel against tuned: {name}": value for name, value in changes(features, funnel, tuned).items()}
+    auc = {key: roc_auc(coupon, scores["coupon"]) for key, scores in {"ours": funnel, "default": default, "tuned": tuned}.items()}
+    ap = {key: average_precision(coupon, scores["coupon"]) for key, scores in {"ours": funnel, "default": default, "tuned": tuned}.items()}
+    figures |= {f"coupon AUC: {key}": value for key, value in auc.items()}
+    figures["coupon AUC: ours − LightGBM defaults"] = auc["ours"] - auc["default"]
+    figures["coupon average precision: ours ÷ LightGBM defaults − 1, %"] = 100 * (ap["ours"] / ap["default"] - 1)
+    for name in ("buy", "discount", "coupon", "quantity", "spend"):
+        figures[f"tuned loss: {name}"] = loss_of(features, name, tuned)
+    return figures
+
+
+def few_labels(table: Table, features: Features, X: pd.DataFrame, seed: int) -> dict[str, float]:
+    """Hide all but 1 % or 10 % of the discount labels; the purchase stays known."""
+    figures = {}
+    for percent in (1, 10):
+        rng = np.random.default_rng(np.random.SeedSequence([seed, percent]))
+        Y = table.journey.Y.iloc[table.fit_rows][["buy", "discount"]].copy()
+        Y.loc[rng.random(len(Y)) >= percent / 100, "discount"] = np.nan
+        alone = PerTaskModel({"discount": "binary"}, random_state=seed, **table.roles).fit(X, Y[["discount"]], plan=table.plan)
+        pair = tuple(task for task in table.tasks if task.name in Y)
+        funnel = FunnelModel(pair, random_state=seed, **table.roles).fit(X, Y, plan=table.plan)
+        X_test = table.wide.iloc[table.test_rows]
+        ours, direct = (loss_of(features, "discount", columns_of(m.predict_scores(X_test))) for m in (funnel, alone))
+        figures[f"discount with {percent} % of its labels: funnel against direct, %"] = 100 * (ours / direct - 1)
+    return figures
+
+
+def ranking(
+    table: Table, features: Features, X: pd.DataFrame, X_test: pd.DataFrame, spend: np.ndarray, seed: int
+) -> dict[str, float]:
+    """Lambdarank within (household, week), alone and averaged with the funnel's mean spend, both as standard scores."""
+    Y = table.journey.Y[["relevance"]]
+    model = PerTaskModel((table.ranking,), refit=False, random_state=seed, **table.roles)
+    model.fit(X, Y.iloc[table.fit_rows], plan=table.plan)
+    score = model.predict_scores(X_test)["relevance"].to_numpy()
+    query = X_test.groupby(["household", "time"], sort=False).ngroup().to_numpy()
+    relevance = Y.iloc[table.test_rows]["relevance"].to_numpy()
+
+    def standard(values: np.ndarray) -> np.ndarray:
+        by = pd.Series(values).groupby(query)
+        return ((values - by.transform("mean")) / by.transform("std").clip(lower=1e-12)).to_numpy()
+
+    alone = ndcg(relevance, score, query, k=10)
+    both = ndcg(relevance, (standard(score) + standard(np.log(np.maximum(spend, 1e-9)))) / 2, query, k=10)
+    return {"NDCG@10: lambdarank": alone, "NDCG@10: averaged with mean spend": both, "NDCG@10: gain": both - alone}
+
+
+def binning(features: Features, labels: dict[str, Any]) -> dict[str, float]:
+    """One binned matrix for five tasks against five of them."""
+
+    def separate() -> list[lgb.Dataset]:
+        made = []
+        for kind, y in labels.values():
+            data = lgb.Dataset(features.fit.values, y, categorical_feature=list(features.fit.categorical), params=params)
+            made.append((kind, data.construct()))
+        return made
+
+    params = {"verbosity": -1, "num_threads": 1, "force_col_wise": True}
+    learner = LightGBMLearner()
+    shared_time, _ = cpu_seconds(lambda: learner.bin(features.fit))
+    separate_time, _ = cpu_seconds(separate)
+    shared_memory, kept = added_memory(lambda: learner.bin(features.fit))
+    del kept
+    separate_memory, kept = added_memory(separate)
+    del kept
+    return {
+        "binning time: shared ÷ separate": shared_time / separate_time,
+        "binning memory: shared ÷ separate": shared_memory / separate_memory,
+    }
+
+
+def judge(table: Table, features: Features, ours: Scores, theirs: Scores) -> dict[str, Any]:
+    """Verdict of each task: the paired bootstrap by household, Holm-corrected."""
+    household = table.wide["household"].to_numpy()[table.test_rows]
+    own, base = ({t.name: losses(t.kind, features.test_targets.view(t.name), s[t.name]) for t in table.tasks} for s in (ours, theirs))
+    frame = compare(own, base, clusters=household)
+    shown = frame[["value", "baseline", "difference", "difference_low", "difference_high", "verdict"]]
+    return {str(name): row.to_dict() for name, row in shown.iterrows()}
+
+
+def describe(table: Table) -> dict[str, Any]:
+    """Sizes and base rates."""
+    Y = table.journey.Y.iloc[table.test_rows]
+    return {
+        "all": len(table.wide),
+        "train": len(table.train),
+        "validation": len(table.valid),
+        "test": len(table.test_rows),
+        "columns": table.wide.shape[1],
+        "test means": {name: float(Y[name].mean()) for name in Y},
+    }
+
+
+TARGETS: dict[str, tuple[str, float]] = {
+    "buy AUC: gain of history": ("≥", 0.030),
+    "funnel against tuned: discount loss change, %": ("≤", -0.25),
+    "funnel against tuned: quantity loss change, %": ("≤", -0.5),
+    "funnel against tuned: coupon loss change, %": ("≤", 0.3),
+    "funnel against tuned: spend R² difference": ("≥", 0.012),
+    "coupon AUC: ours − LightGBM defaults": ("≥", 0.015),
+    "coupon average precision: ours ÷ LightGBM defaults − 1, %": ("≥", 15.0),
+    "discount with 1 % of its labels: funnel against direct, %": ("≤", -3.0),
+    "discount with 10 % of its labels: funnel against direct, %": ("≤", -0.7),
+    "NDCG@10: gain": ("≥", 0.002),
+    "fit time: funnel ÷ five LightGBMs (defaults)": ("≤", 0.45),
+    "fit time: funnel ÷ five LightGBMs (tuned)": ("≤", 0.45),
+    "fit time: fast ÷ five LightGBMs (defaults)": ("≤", 1.0),
+    "predict time: fast ÷ five LightGBMs": ("≤", 1.2),
+    "predict time: funnel ÷ five LightGBMs": ("≤", 1.2),
+    "binning time: shared ÷ separate": ("≤", 0.3),
+    "binning memory: shared ÷ separate": ("≤", 0.5),
+}
+
+
+def markdown(table: Table, summary: dict[str, Any], verdicts: list[Any], seeds: int) -> str:
+    """The result as a page."""
+    sizes = describe(table)
+    lines = [
+        "# Complete Journey",
+        "",
+        f"{sizes['all']:,} rows (household, product type, week); train {sizes['train']:,}, validation {sizes['validation']:,}, "
+        f"test {sizes['test']:,}; {seeds} seeds; one thread. Mean over seeds, with the least and the greatest.",
+        "",
+        "| figure | mean | low | high | aim | holds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, value in summary.items():
+        sign, aim = TARGETS.get(name, ("", float("nan")))
+        holds = "" if not sign else ("yes" if (value["mean"] <= aim if sign == "≤" else value["mean"] >= aim) else "**no**")
+        lines.append(f"| {name} | {value['mean']:.4g} | {value['low']:.4g} | {value['high']:.4g} | {sign} {aim if sign else ''} | {holds} |")
+    lines += ["", "Verdicts by seed (paired bootstrap by household, Holm over tasks) against one tuned LightGBM per task:", ""]
+    lines += ["| preset | baseline | task | change of loss, % | verdicts |", "|---|---|---|---|---|"]
+    for preset in verdicts[0]:
+        for baseline in [b for b in verdicts[0][preset] if b != "fallbacks"]:
+            for task in verdicts[0][preset][baseline]:
+                rows = [v[preset][baseline][task] for v in verdicts]
+                change = np.mean([100 * row["difference"] / row["baseline"] for row in rows])
+                lines.append(f"| {preset} | {baseline} | {task} | {change:+.2f} | {', '.join(row['verdict'] for row in rows)} |")
+    return "\n".join(lines)
+
+
+warnings.filterwarnings("ignore", message=".*categorical_feature.*")
