@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.time import is_datetime, to_time
+from mtl_classic._core.time import to_time
 from mtl_classic._kernels import history as kernels
 from mtl_classic.events._column import as_column
-from mtl_classic.events._log import EventLog, time_dtype
+from mtl_classic.events._log import EventLog, axis_kind, time_dtype
 
 Ints = npt.NDArray[np.int64]
 _LARGEST_CODE = 2**62
@@ -40,10 +40,10 @@ class Keyed:
 def key_rows(log: EventLog, times: pd.Series[Any], keys: Mapping[str, tuple[pd.Series[Any], str]]) -> Keyed:
     """Rows by their times and keys: key name -> (column of the rows, name of the column of the log)."""
     axis = to_time(times, str(times.name))
-    if log.n_events and len(axis) and is_datetime(time_dtype(times)) != log.is_datetime:
-        kinds = ("dates", "numbers") if log.is_datetime else ("numbers", "dates")
+    kind = axis_kind(time_dtype(times))
+    if log.n_events and len(axis) and kind != log.axis_kind:
         raise TypeError(
-            f"the times of the log are {kinds[0]}, those of the rows ({times.name!r}) {kinds[1]}; convert one."
+            f"the times of the log are {log.axis_kind}, those of the rows ({times.name!r}) {kind}; convert one."
         )
     codes = {key: _codes_in_log(log, column, series) for key, (series, column) in keys.items()}
     order = np.argsort(axis, kind="stable").astype(np.int64)

@@ -139,6 +139,11 @@ class EventLog:
         return is_datetime(self._time_dtype)
 
     @property
+    def axis_kind(self) -> str:
+        """What the times are, in words: numbers, dates, or dates with a time zone."""
+        return axis_kind(self._time_dtype)
+
+    @property
     def last_time(self) -> Any:
         """Time of the last event: a Timestamp for datetimes, else a number; None if the log is empty."""
         if not self.n_events:
@@ -203,10 +208,9 @@ class EventLog:
         if not len(table):
             return self
         dtype = time_dtype(table[self._roles["time"]])
-        if is_datetime(dtype) != self.is_datetime:
+        if axis_kind(dtype) != self.axis_kind:
             raise TypeError(
-                f"the times of the log are of type {self._time_dtype}, those appended are of type {dtype}; "
-                "convert them to one kind."
+                f"the times of the log are {self.axis_kind}, those appended {axis_kind(dtype)}; convert them to one."
             )
         whole = pd.concat([self.to_frame(), table[list(self._names)]], ignore_index=True) if self.n_events else table
         return type(self)(whole[list(self._names)], **self._roles)
@@ -270,6 +274,13 @@ def time_dtype(series: pd.Series[Any]) -> Any:
     """The type of a time column; texts are read as datetimes, as `to_time` does."""
     is_text = series.dtype == object or pd.api.types.is_string_dtype(series.dtype)
     return np.dtype("datetime64[ns]") if is_text else series.dtype
+
+
+def axis_kind(dtype: Any) -> str:
+    """What times of a type are, in words; dates with and without a zone do not mix, hours would be lost."""
+    if not is_datetime(dtype):
+        return "numbers"
+    return "dates" if getattr(dtype, "tz", None) is None else "dates with a time zone"
 
 
 def _is_sorted(axis: npt.NDArray[Any]) -> bool:

@@ -37,8 +37,11 @@ def log_of_rows(X: pd.DataFrame, targets: Targets | None, *, time: str, columns:
             for name, label in label_columns(task, targets):
                 parts.append(_events(X, columns, time, known_at, name, label, ~np.isnan(label)))
     frame = pd.concat(parts, ignore_index=True)
-    if is_datetime(time_dtype(X[time])):
-        frame[time] = frame[time].to_numpy().view("datetime64[ns]")
+    dtype = time_dtype(X[time])
+    if is_datetime(dtype):
+        stamps = pd.Series(frame[time].to_numpy().view("datetime64[ns]"))
+        zone = getattr(dtype, "tz", None)
+        frame[time] = stamps if zone is None else stamps.dt.tz_localize("UTC").dt.tz_convert(zone)
     some_key = columns[0]  # a log needs both roles; the history asks for its keys by name
     return EventLog(frame, user=some_key, item=some_key, time=time, event=EVENT, value=VALUE)
 

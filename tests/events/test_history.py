@@ -80,6 +80,19 @@ def test_float_times_and_fractions_on_an_integer_axis_cut_alike():
     pd.testing.assert_frame_equal(whole, expected)
 
 
+def test_zones_must_agree_and_then_only_the_instant_counts():
+    rows, events = make_rows(), make_events()
+    for frame in (rows, events):
+        frame["time"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(frame["time"], "h")
+    chosen = [Aggregate("user", "count"), Aggregate("item", "recency", window="3D")]
+    plain = features(rows, EventLog(events, **ROLES), chosen)
+    zoned = EventLog(events.assign(time=events["time"].dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo")), **ROLES)
+    elsewhere = rows.assign(time=rows["time"].dt.tz_localize("UTC").dt.tz_convert("America/Lima"))
+    pd.testing.assert_frame_equal(features(elsewhere, zoned, chosen), plain)
+    with pytest.raises(TypeError, match="zone"):
+        features(rows, zoned, chosen)
+
+
 def test_the_answer_does_not_depend_on_batch_order_or_threads():
     rows, log, chosen = make_rows(), make_log(), aggregates()
     model = HistoryFeatures(chosen, lag=2).fit(rows, events=log)

@@ -68,7 +68,7 @@ def test_append_takes_logs_ignores_further_columns_and_refuses_missing_ones():
     assert "new" not in log.append(make_events(5).assign(new=1)).columns
     with pytest.raises(ValueError, match=r"missing are \['price'\]"):
         log.append(make_events(5).drop(columns="price"))
-    with pytest.raises(TypeError, match="convert them to one kind"):
+    with pytest.raises(TypeError, match="convert them to one"):
         log.append(make_events(5).assign(time=pd.Timestamp("2024-01-01")))
 
 
@@ -94,6 +94,8 @@ def test_datetimes_with_and_without_zone_and_as_texts():
     assert zoned.last_time == stamps.max().tz_localize("Europe/Berlin")
     assert zoned.append(zoned).time[-1] == zoned.time[-1] == plain.time[-1] - 3_600_000_000_000
     np.testing.assert_array_equal(texts.time, plain.time)
+    with pytest.raises(TypeError, match="zone"):
+        plain.append(zoned)
 
 
 def test_missing_times_are_refused_with_their_number():
