@@ -63,7 +63,7 @@ class MultiTaskEstimator(BaseEstimator):
             raise ValueError(
                 f"Found array with 0 sample(s) (shape={X.shape}) while a minimum of 1 is required: nothing to fit."
             )
-        targets = encode_targets(Y, tasks, on_conflict=getattr(self, "on_conflict", "raise"))
+        targets = encode_targets(Y, tasks, on_conflict=self._conflict_rule())
         if len(targets) != n:
             raise ValueError(
                 f"X has {n} rows, but Y has {len(targets)}; expected the same number (inconsistent numbers of samples)."
@@ -82,6 +82,10 @@ class MultiTaskEstimator(BaseEstimator):
         elif hasattr(self, "classes_"):
             del self.classes_
         return FitInput(X, targets, weights)
+
+    def _conflict_rule(self) -> Any:
+        """What the labels of `score` do where a child contradicts its parent: as at fit."""
+        return getattr(self, "on_conflict", "raise")
 
     def _n_classes(self, task: Task) -> int:
         classes = self.classes_map_[task.name]
@@ -122,8 +126,7 @@ class MultiTaskEstimator(BaseEstimator):
         """
         if not self.form_.is_1d:
             return self.predict_scores(X)
-        scores = self._scores(self._start_predict(X), "entire")[self.tasks_[0].name]
-        return scores
+        return self._scores(self._start_predict(X), "entire")[self.tasks_[0].name]
 
     def predict(self, X: Any) -> Any:
         """Labels of all tasks.
@@ -172,9 +175,7 @@ class MultiTaskEstimator(BaseEstimator):
         sample_weight : array of shape (n,) or (n, n_tasks), default=None
         """
         table = self._start_predict(X)
-        targets = encode_targets(
-            Y, self.tasks_, classes=self.classes_map_, on_conflict=getattr(self, "on_conflict", "raise")
-        )
+        targets = encode_targets(Y, self.tasks_, classes=self.classes_map_, on_conflict=self._conflict_rule())
         weights = check_sample_weight(sample_weight, self.tasks_, len(targets))
         scores = self._scores(table, "entire")
         values = [
@@ -196,7 +197,9 @@ class MultiTaskEstimator(BaseEstimator):
         groups = group_codes(X, task)
         prior = np.broadcast_to(self.priors_[task.name], score.shape)
         loss, reference = (task_loss(task.kind, y, values, weight, groups) for values in (score, prior))
-        return 1.0 - loss / reference if reference > 0 else (1.0 if loss == 0 else float("-inf"))
+        if reference > 0:
+            return 1.0 - loss / reference
+        return float(loss == 0)  # the prior is perfect: as scikit-learn's R² of a constant, finite
 
     def _labels(self, task: Task, score: Floats) -> npt.NDArray[Any]:
         classes = self.classes_map_[task.name]

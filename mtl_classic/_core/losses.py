@@ -57,7 +57,8 @@ def ndcg_losses(y: Floats, score: Floats, groups: npt.NDArray[np.intp]) -> tuple
     y, score, groups = y[known], score[known], groups[known]
     codes, group = np.unique(groups, return_inverse=True)
     gain = np.exp2(y) - 1
-    ideal = np.bincount(group, gain[np.lexsort((-y, group))] * _discounts(np.sort(group)), len(codes))[: len(codes)]
+    best = gain[np.lexsort((-y, group))] * _discounts(np.sort(group))
+    ideal = np.bincount(np.sort(group), best, len(codes)).astype(np.float64)
     order = np.lexsort((-score, group))
     sorted_group, sorted_score = group[order], score[order]
     new_tie = np.r_[True, (sorted_group[1:] != sorted_group[:-1]) | (sorted_score[1:] != sorted_score[:-1])][
@@ -67,7 +68,6 @@ def ndcg_losses(y: Floats, score: Floats, groups: npt.NDArray[np.intp]) -> tuple
     discount = _discounts(sorted_group)
     shared = (np.bincount(tie, discount) / np.bincount(tie))[tie] if len(order) else discount
     dcg = np.bincount(sorted_group, gain[order] * shared, len(codes))
-    ideal = np.zeros(len(codes)) + ideal
     relevant = ideal > 0
     return 1 - dcg[relevant] / ideal[relevant], codes[relevant]
 

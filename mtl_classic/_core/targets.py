@@ -16,13 +16,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtl_classic._core.exceptions import FunnelConflictError, LabelError, TaskError
-from mtl_classic._core.tasks import Task, fitting_order, label_frame
+from mtl_classic._core.tasks import Task, fitting_order, label_frame, resolve_tasks
 
-__all__ = ["Classes", "OutputForm", "Targets", "encode_targets", "parent_status"]
+__all__ = ["Classes", "OutputForm", "Targets", "encode_targets", "parent_status", "spell_out"]
 
 Floats = npt.NDArray[np.float64]
 Classes = dict[str, npt.NDArray[Any] | None]
 OnConflict = Literal["raise", "lift", "drop"]
+
+MAX_RELEVANCE = 60
 
 
 @dataclass(frozen=True)
@@ -118,29 +120,46 @@ def encode_targets(
             raise LabelError(
                 f"Task {task.name!r} has no label in {len(frame)} rows; leave the task out, or check its column."
             )
-    _resolve_conflicts(raw, tasks, known_classes, on_conflict, frame.index)
-    entire, conditional = _views(raw, tasks, known_classes)
-    form = OutputForm(is_frame=isinstance(Y, pd.DataFrame), is_1d=np.ndim(Y) == 1)
+    dropped = _resolve_conflicts(raw, tasks, known_classes, on_conflict, frame.index)
+    entire, conditional = _views(raw, tasks, known_classes, dropped)
+    form = OutputForm(is_frame=_is_frame(Y), is_1d=not _is_frame(Y) and np.asarray(Y).ndim == 1)
     return Targets(tuple(tasks), known_classes, entire, conditional, form)
 
 
+def spell_out(tasks: Any, Y: Any) -> tuple[Task, ...]:
+    """The tasks of ``Y``, with the positive class of the binary ones made explicit.
+
+    So a part of the rows, where one class may be absent or a kind could not be inferred, speaks of the same tasks.
+    """
+    resolved = resolve_tasks(tasks, Y)
+    frame = _match_columns(Y, resolved)
+    explicit = []
+    for j, task in enumerate(resolved):
+        classes = _learn_classes(task, frame.iloc[:, j]) if task.kind == "binary" and task.positive is None else None
+        both = classes is not None and len(classes) == 2
+        explicit.append(replace(task, positive=classes.tolist()[1]) if classes is not None and both else task)
+    return tuple(explicit)
+
+
 def _match_columns(Y: Any, tasks: Sequence[Task]) -> pd.DataFrame:
-    if hasattr(Y, "to_pandas"):
-        Y = Y.to_pandas()
     names = [task.name for task in tasks]
     frame = label_frame(Y)
-    if isinstance(Y, pd.DataFrame):
+    if _is_frame(Y):
         missing = [name for name in names if name not in frame.columns]
         if missing:
             raise TaskError(
-                f"Y lacks the columns of the tasks {', '.join(missing)}; its columns are {', '.join(map(str, frame.columns))}."
+                f"Y lacks the columns of the tasks {', '.join(missing)}; its columns are {', '.join(frame.columns)}."
             )
         frame = frame[names]
     if frame.shape[1] != len(names):
         raise TaskError(
-            f"Y has {frame.shape[1]} columns, but there are {len(names)} tasks ({', '.join(names)}); column names must be unique."
+            f"Y has {frame.shape[1]} columns, but there are {len(names)} tasks ({', '.join(names)}); give one per task."
         )
     return frame
+
+
+def _is_frame(Y: Any) -> bool:
+    return isinstance(Y, pd.DataFrame) or (hasattr(Y, "to_pandas") and hasattr(Y, "columns"))
 
 
 def _learn_classes(task: Task, column: pd.Series) -> npt.NDArray[Any] | None:
@@ -156,7 +175,8 @@ def _learn_classes(task: Task, column: pd.Series) -> npt.NDArray[Any] | None:
     if len(classes) > 2:
         shown = ", ".join(map(repr, classes[:5].tolist()))
         raise LabelError(
-            f"The binary task {task.name!r} has {len(classes)} different labels ({shown} …); expected two. Is it multiclass, count or soft (loss='kl')?"
+            f"The binary task {task.name!r} has {len(classes)} different labels ({shown} …); expected two. "
+            f"Is it multiclass, count or soft (loss='kl')?"
         )
     if len(classes) == 1 and task.positive is None and classes[0] in (0, 1):
         return np.array([False, True]) if classes.dtype == bool else np.array([0, 1], dtype=classes.dtype)
@@ -166,9 +186,14 @@ def _learn_classes(task: Task, column: pd.Series) -> npt.NDArray[Any] | None:
                 raise LabelError(
                     f"positive={task.positive!r} of task {task.name!r} is none of its labels {classes.tolist()}."
                 )
-            return np.array([classes[0], task.positive], dtype=classes.dtype if classes.dtype != bool else object)
+            return _two_classes(classes[0], task.positive)
         return np.array([c for c in classes if c != task.positive] + [task.positive], dtype=classes.dtype)
     return classes
+
+
+def _two_classes(negative: Any, positive: Any) -> npt.NDArray[Any]:
+    kinds = {np.asarray(label).dtype.kind for label in (negative, positive)}
+    return np.array([negative, positive], dtype=None if kinds <= set("iuf") or kinds == {"b"} else object)
 
 
 def _encode(task: Task, column: pd.Series, classes: npt.NDArray[Any] | None) -> Floats:
@@ -191,7 +216,8 @@ def _encode_binary(task: Task, column: pd.Series, classes: npt.NDArray[Any]) -> 
         strange &= ~(column == classes[0]).to_numpy(dtype=bool, na_value=False)
     if strange.any():
         raise LabelError(
-            f"Task {task.name!r} has the label {column[strange].iloc[0]!r} ({int(strange.sum())} rows); at fit its labels were {classes.tolist()}."
+            f"Task {task.name!r} has the label {column[strange].iloc[0]!r} ({int(strange.sum())} rows); "
+            f"at fit its labels were {classes.tolist()}."
         )
     values = positive.astype(np.float64)
     values[missing] = np.nan
@@ -199,11 +225,18 @@ def _encode_binary(task: Task, column: pd.Series, classes: npt.NDArray[Any]) -> 
 
 
 def _numbers(task: Task, column: pd.Series) -> Floats:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
+    if column.dtype.kind in "mM":
+        raise LabelError(
+            f"The {task.kind} task {task.name!r} needs numbers, got {column.dtype}; say in which unit, as days."
+        )
     numbers = pd.to_numeric(column, errors="coerce")
-    bad = numbers.isna() & column.notna()
+    bad = (numbers.isna() & column.notna()).to_numpy(dtype=bool)
     if bad.any():
         raise LabelError(
-            f"The {task.kind} task {task.name!r} needs numbers; {int(bad.sum())} labels are not, the first is {column[bad].iloc[0]!r}."
+            f"The {task.kind} task {task.name!r} needs numbers; {int(bad.sum())} labels are not, "
+            f"the first is {column[bad].iloc[0]!r}. Encode them, or choose another kind."
         )
     values: Floats = numbers.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     infinite = int(np.isinf(values).sum())
@@ -219,38 +252,51 @@ def _check_range(task: Task, values: Floats, column: pd.Series) -> None:
         bad, expected = (values < 0) | (values > 1), "probabilities in [0, 1]"
     elif task.kind in ("count", "ranking"):
         bad, expected = (values < 0) | (values != np.floor(values)) & ~np.isnan(values), "non-negative integers"
+        if task.kind == "ranking" and not bad.any():
+            bad, expected = values > MAX_RELEVANCE, f"grades up to {MAX_RELEVANCE}, because a gain is 2 ** relevance"
     else:
         return
     if bad.any():
         raise LabelError(
-            f"The {task.kind} task {task.name!r} needs {expected}; {int(bad.sum())} labels are not, the first is {values[bad][0]:g} (row {column.index[bad][0]!r})."
+            f"The {task.kind} task {task.name!r} needs {expected}; {int(bad.sum())} labels are not, "
+            f"the first is {values[bad][0]:g} (row {column.index[bad][0]!r})."
         )
 
 
 def _resolve_conflicts(
     raw: Floats, tasks: Sequence[Task], classes: Classes, on_conflict: OnConflict, index: pd.Index
-) -> None:
-    """Find non-zero children of negative parents, leaves first so that a lifted parent lifts its own parent."""
+) -> npt.NDArray[np.bool_]:
+    """Find non-zero children of negative ancestors, leaves first so that a lifted parent lifts its own parent.
+
+    All ancestors are looked at, because those between may be unlabelled. Returns where labels were dropped.
+    """
     position = {task.name: j for j, task in enumerate(tasks)}
+    dropped = np.zeros(raw.shape, dtype=bool)
     for task in reversed(fitting_order(tasks)):
-        if task.parent is None:
-            continue
-        j, parent = position[task.name], position[task.parent]
-        wanted = _parent_code(task, tasks[parent], classes)
-        happened = ~np.isnan(raw[:, j]) if task.kind == "multiclass" else np.nan_to_num(raw[:, j]) != 0
-        conflict = happened & ~np.isnan(raw[:, parent]) & (raw[:, parent] != wanted)
-        if not conflict.any():
-            continue
-        if on_conflict == "lift":
-            raw[conflict, parent] = wanted
-        elif on_conflict == "drop":
-            raw[conflict, j] = np.nan
-        else:
-            rows = ", ".join(repr(label) for label in index[conflict][:5].tolist())
-            raise FunnelConflictError(
-                f"{int(conflict.sum())} rows have {task.name!r} non-zero although its parent {task.parent!r} is negative (first rows: {rows}). "
-                f'Correct the labels, or pass on_conflict="lift" (the parent becomes positive) or on_conflict="drop" (the child becomes unlabelled).'
-            )
+        j, below = position[task.name], task
+        while below.parent is not None:
+            parent = position[below.parent]
+            wanted = _parent_code(below, tasks[parent], classes)
+            conflict = _happened(task, raw[:, j]) & ~np.isnan(raw[:, parent]) & (raw[:, parent] != wanted)
+            if on_conflict == "lift":
+                raw[conflict, parent] = wanted
+            elif on_conflict == "drop":
+                raw[conflict, j] = np.nan
+                dropped[conflict, j] = True
+            elif conflict.any():
+                rows = ", ".join(repr(label) for label in index[conflict][:5].tolist())
+                raise FunnelConflictError(
+                    f"{int(conflict.sum())} rows have {task.name!r} non-zero although {below.parent!r}, on which it "
+                    f"depends, is negative (first rows: {rows}). Correct the labels, or pass "
+                    f'on_conflict="lift" (the parent becomes positive) or "drop" (the child becomes unlabelled).'
+                )
+            below = tasks[parent]
+    return dropped
+
+
+def _happened(task: Task, labels: Floats) -> npt.NDArray[np.bool_]:
+    """Where a child's label says that its parent is positive: any class, any other label that is not 0."""
+    return ~np.isnan(labels) if task.kind == "multiclass" else np.nan_to_num(labels) != 0
 
 
 def _parent_code(task: Task, parent: Task, classes: Classes) -> float:
@@ -258,15 +304,18 @@ def _parent_code(task: Task, parent: Task, classes: Classes) -> float:
     if parent.kind == "binary":
         return 1.0
     known = classes[parent.name]
-    codes = pd.Index(known if known is not None else []).get_indexer([task.parent_class])
-    if codes[0] < 0:
+    labels = [] if known is None else known.tolist()
+    if task.parent_class not in labels:
         raise TaskError(
-            f"Task {task.name!r} is given the class {task.parent_class!r} of {parent.name!r}, whose classes are {list(known if known is not None else [])}."
+            f"Task {task.name!r} is given the class {task.parent_class!r} of {parent.name!r}, "
+            f"whose classes are {labels}; name one of them."
         )
-    return float(codes[0])
+    return float(labels.index(task.parent_class))
 
 
-def _views(raw: Floats, tasks: Sequence[Task], classes: Classes) -> tuple[Floats, Floats]:
+def _views(
+    raw: Floats, tasks: Sequence[Task], classes: Classes, dropped: npt.NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
     entire, conditional = raw.copy(), raw.copy()
     position = {task.name: j for j, task in enumerate(tasks)}
     holds: dict[str, Floats] = {}
@@ -277,13 +326,12 @@ def _views(raw: Floats, tasks: Sequence[Task], classes: Classes) -> tuple[Floats
         code = _parent_code(task, tasks[parent], classes)
         status = parent_status(tasks[parent], entire[:, parent], code, holds.get(task.parent))
         holds[task.name] = status
-        label = raw[:, j]
-        left_out = (status == 0) | (np.isnan(status) & (np.nan_to_num(label) == 0))
+        left_out = (status == 0) | (np.isnan(status) & ~_happened(task, raw[:, j]))
         conditional[left_out, j] = np.nan
         if task.kind in ("multiclass", "ranking"):
             entire[left_out, j] = np.nan
         else:
-            entire[status == 0, j] = 0.0
+            entire[(status == 0) & ~dropped[:, j], j] = 0.0
     return entire, conditional
 
 

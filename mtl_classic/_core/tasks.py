@@ -80,7 +80,8 @@ class Task:
             )
         if self.loss is not None and self.loss not in _LOSSES[self.kind]:
             raise TaskError(
-                f"Task {self.name!r} has loss={self.loss!r}; the kind {self.kind!r} allows {', '.join(_LOSSES[self.kind])}."
+                f"Task {self.name!r} has loss={self.loss!r}; the kind {self.kind!r} allows "
+                f"{', '.join(_LOSSES[self.kind])}."
             )
         if self.positive is not None and self.kind != "binary":
             raise TaskError(f"Task {self.name!r} is {self.kind}; positive= is for binary tasks only.")
@@ -188,7 +189,8 @@ def _check_parent(task: Task, by_name: Mapping[str, Task]) -> None:
         )
     if parent.kind == "multiclass" and not isinstance(task.given, tuple):
         raise TaskError(
-            f"Task {task.name!r} is given the multiclass task {parent.name!r}; say under which class: given=({parent.name!r}, class)."
+            f"Task {task.name!r} is given the multiclass task {parent.name!r}; say under which class: "
+            f"given=({parent.name!r}, class)."
         )
     if parent.kind not in ("binary", "multiclass"):
         raise TaskError(
@@ -236,16 +238,19 @@ def infer_tasks(Y: Any) -> tuple[Task, ...]:
     unclear = [name for name, kind in kinds.items() if kind is None]
     if unclear:
         raise TaskError(
-            f"Cannot tell the kind of the integer labels {', '.join(unclear)}: they could be counts, classes, grades or amounts. "
-            f'Say it: tasks={{"{unclear[0]}": "count"}} (or "multiclass", "regression"; "ranking" needs a Task with query=).'
+            f"Cannot tell the kind of the integer labels {', '.join(unclear)}: they could be counts, classes, grades "
+            f'or amounts. Say it: tasks={{"{unclear[0]}": "count"}} (or "multiclass", "regression"; '
+            f'"ranking" needs a Task with query=).'
         )
     return tuple(Task(name, str(kind)) for name, kind in kinds.items())
 
 
 def label_frame(Y: Any) -> pd.DataFrame:
     """``Y`` as a DataFrame whose columns are named like the tasks; unnamed columns become ``y0, y1 …``."""
+    if hasattr(Y, "to_pandas"):
+        Y = Y.to_pandas()
     if isinstance(Y, pd.DataFrame):
-        return Y
+        return _named_by_text(Y)
     if isinstance(Y, pd.Series):
         return Y.to_frame(name=Y.name if isinstance(Y.name, str) else "y0")
     values = np.asarray(Y)
@@ -256,9 +261,17 @@ def label_frame(Y: Any) -> pd.DataFrame:
     return pd.DataFrame(values, columns=[f"y{j}" for j in range(values.shape[1])])
 
 
+def _named_by_text(frame: pd.DataFrame) -> pd.DataFrame:
+    names = [str(name) for name in frame.columns]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise TaskError(f"The columns of Y must have unique names; repeated: {', '.join(repeated)}.")
+    return frame if names == list(frame.columns) else frame.set_axis(names, axis=1)
+
+
 def _infer_kind(column: pd.Series) -> str | None:
     known = column.dropna()
-    if isinstance(column.dtype, pd.CategoricalDtype) or (known.map(type) == str).any():
+    if isinstance(column.dtype, pd.CategoricalDtype) or any(isinstance(value, str) for value in known):
         return "binary" if known.nunique() == 2 else "multiclass"
     if known.empty:
         raise TaskError(f"Task {column.name!r} has no label at all; leave it out, or give its kind in tasks=.")

@@ -58,18 +58,22 @@ def to_time(values: Any, what: str = "time") -> npt.NDArray[Any]:
     TypeError
         If the values are neither dates nor numbers.
     """
-    series = pd.Series(values).reset_index(drop=True)
+    series = pd.Series(values).reset_index(drop=True).infer_objects()
     if series.dtype == object or pd.api.types.is_string_dtype(series.dtype):
         series = _parse(series, what)
     missing = int(series.isna().sum())
     if missing:
         raise ValueError(
-            f"{missing} of {len(series)} values of {what!r} are missing (NaT or NaN); drop those rows or fill in their time."
+            f"{missing} of {len(series)} values of {what!r} are missing (NaT or NaN); "
+            f"drop those rows or fill in their time."
         )
     if is_datetime(series.dtype):
         if isinstance(series.dtype, pd.DatetimeTZDtype):
             series = series.dt.tz_convert("UTC").dt.tz_localize(None)
-        return np.asarray(series.to_numpy().astype("datetime64[ns]").view(np.int64))
+        try:
+            return series.astype("datetime64[ns]").to_numpy().view(np.int64)
+        except pd.errors.OutOfBoundsDatetime as error:
+            raise ValueError(f"{what!r} holds dates that nanoseconds do not reach (1677 to 2262): {error}") from None
     if pd.api.types.is_bool_dtype(series.dtype) or not pd.api.types.is_numeric_dtype(series.dtype):
         raise TypeError(f"{what!r} must hold dates or numbers, got {series.dtype}.")
     if pd.api.types.is_integer_dtype(series.dtype):

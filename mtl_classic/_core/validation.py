@@ -61,6 +61,9 @@ def _check_frame(frame: pd.DataFrame) -> None:
     if not frame.columns.is_unique:
         repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
         raise ValueError(f"Column names must be unique; repeated: {', '.join(map(str, repeated))}.")
+    complex_numbers = [str(name) for name, column in frame.items() if column.dtype.kind == "c"]
+    if complex_numbers:
+        raise ValueError(f"Complex data not supported: columns {', '.join(complex_numbers)}; give real numbers.")
     infinite = [
         str(name)
         for name, column in frame.items()
@@ -68,7 +71,8 @@ def _check_frame(frame: pd.DataFrame) -> None:
     ]
     if infinite:
         raise ValueError(
-            f"Infinite values (infinity) in the columns {', '.join(infinite)}; expected finite numbers, or NaN for missing."
+            f"Infinite values (infinity) in the columns {', '.join(infinite)}; "
+            f"expected finite numbers, or NaN for missing."
         )
 
 
@@ -94,6 +98,8 @@ def register_columns(estimator: Any, X: Table) -> None:
 def align_columns(estimator: Any, X: Table) -> Table:
     """The columns of the fit, in the order of the fit; further columns are left out.
 
+    An array takes the names of the fit by position.
+
     Raises
     ------
     ValueError
@@ -104,14 +110,16 @@ def align_columns(estimator: Any, X: Table) -> Table:
         missing = [name for name in names if name not in X.columns]
         if missing:
             raise ValueError(
-                f"X lacks columns that {type(estimator).__name__} was fitted with: {', '.join(missing)}; it has {', '.join(map(str, X.columns))}."
+                f"X lacks columns that {type(estimator).__name__} was fitted with: {', '.join(missing)}; "
+                f"it has {', '.join(map(str, X.columns))}."
             )
         return X if list(X.columns) == list(names) else X[list(names)]
     if X.shape[1] != estimator.n_features_in_:
         raise ValueError(
-            f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_} features as input"
+            f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting "
+            f"{estimator.n_features_in_} features as input"
         )
-    return X
+    return X if names is None or sparse.issparse(X) else pd.DataFrame(X, columns=list(names))
 
 
 def find_role(columns: Iterable[Any], role: str | None, what: str) -> str | None:
@@ -152,7 +160,8 @@ def resolve_roles(X: Table, **roles: str | None) -> dict[str, str | None]:
     asked = {what: role for what, role in roles.items() if role is not None}
     if asked and not isinstance(X, pd.DataFrame):
         raise RoleError(
-            f"The roles {', '.join(asked)} are column names, so X must be a frame with named columns, got {type(X).__name__}."
+            f"The roles {', '.join(asked)} are column names, so X must be a frame with named columns, "
+            f"got {type(X).__name__}."
         )
     return {what: find_role(X.columns, role, what) if role is not None else None for what, role in roles.items()}
 
@@ -184,10 +193,15 @@ def check_sample_weight(sample_weight: Any, tasks: Sequence[Task], n: int) -> np
     if sample_weight is None:
         return None
     names = [task.name for task in tasks]
+    if hasattr(sample_weight, "to_pandas"):
+        sample_weight = sample_weight.to_pandas()
     if isinstance(sample_weight, pd.DataFrame):
         missing = [name for name in names if name not in sample_weight.columns]
         if missing:
-            raise ValueError(f"sample_weight lacks the columns of the tasks {', '.join(missing)}.")
+            raise ValueError(
+                f"sample_weight lacks the columns of the tasks {', '.join(missing)}; "
+                f"it has {', '.join(map(str, sample_weight.columns))}."
+            )
         sample_weight = sample_weight[names]
     weights = np.asarray(sample_weight, dtype=np.float64)
     if weights.ndim == 0:
@@ -196,7 +210,8 @@ def check_sample_weight(sample_weight: Any, tasks: Sequence[Task], n: int) -> np
         raise ValueError(f"sample_weight has the shape {weights.shape}; expected ({n},) or ({n}, {len(names)}).")
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError(
-            f"sample_weight must be finite and not negative; {int((~np.isfinite(weights) | (weights < 0)).sum())} weights are not."
+            f"sample_weight must be finite and not negative; "
+            f"{int((~np.isfinite(weights) | (weights < 0)).sum())} weights are not."
         )
     if n and not weights.any():
         raise ValueError("sample_weight is zero everywhere; at least one row needs a positive weight.")
