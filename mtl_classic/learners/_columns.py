@@ -15,6 +15,7 @@ from mtl_classic._core.validation import Table, n_rows
 
 __all__ = ["FeatureColumns", "Features"]
 
+LARGEST = np.float32(1e30)  # sums over rows stay finite
 _DAY = 86_400_000_000_000  # nanoseconds
 
 
@@ -61,6 +62,7 @@ class FeatureColumns:
     ids: Sequence[str] = ()
     max_categories: int = 255
     names_: tuple[str, ...] = field(default=(), init=False)
+    all_names_: tuple[str, ...] | None = field(default=None, init=False)
     categories_: dict[str, pd.Index] = field(default_factory=dict, init=False)
     left_out_: tuple[str, ...] = field(default=(), init=False)
 
@@ -68,6 +70,7 @@ class FeatureColumns:
         """Learn names and categories from the training table."""
         self.categories_, self.left_out_, self.names_ = {}, (), ()
         frame = _object_frame(X)
+        self.all_names_ = None if frame is None else tuple(map(str, frame.columns))
         if frame is None:
             self.names_ = tuple(f"x{j}" for j in range(X.shape[1]))
             return self
@@ -88,11 +91,10 @@ class FeatureColumns:
         return self
 
     def transform(self, X: Table) -> Features:
-        """Encode a table with the columns of the fit."""
-        frame = _object_frame(X)
+        """Encode a table with the columns of the fit, by name, else by position."""
+        frame = self._as_fitted(X)
         if frame is None:
-            values = X.astype(np.float32) if sparse.issparse(X) else np.asarray(X, dtype=np.float32)
-            return Features(values, self.names_, ())
+            return Features(_to_float32(X), self.names_, ())
         values = np.empty((len(frame), max(len(self.names_), 1)), dtype=np.float32)
         if not self.names_:
             values[:] = 0.0  # nothing to learn from: a constant column keeps every learner working
@@ -101,6 +103,20 @@ class FeatureColumns:
             values[:, j] = self._numbers(frame[by_name[name]], self.categories_.get(name))
         categorical = tuple(j for j, name in enumerate(self.names_) if name in self.categories_)
         return Features(values, self.names_ or ("constant",), categorical)
+
+    def _as_fitted(self, X: Table) -> pd.DataFrame | None:
+        """A frame with the names of the fit, or None where the fit saw plain numbers."""
+        if self.all_names_ is None:
+            names, frame = [f"x{j}" for j in range(X.shape[1])], _object_frame(X)
+            if frame is None:
+                return None
+            return frame.set_axis(names, axis=1)
+        if sparse.issparse(X):
+            X = X.toarray()
+        if not isinstance(X, pd.DataFrame):
+            return pd.DataFrame(X, columns=list(self.all_names_))
+        by_name = set(self.names_) <= {str(name) for name in X.columns}
+        return X if by_name or X.shape[1] != len(self.all_names_) else X.set_axis(list(self.all_names_), axis=1)
 
     @staticmethod
     def _numbers(column: pd.Series, categories: pd.Index | None) -> npt.NDArray[np.float32]:
@@ -114,7 +130,18 @@ class FeatureColumns:
             return np.where(np.isnat(days), np.nan, numbers).astype(np.float32)
         if isinstance(column.dtype, pd.DatetimeTZDtype):
             return FeatureColumns._numbers(column.dt.tz_convert("UTC").dt.tz_localize(None), None)
-        return column.to_numpy(dtype=np.float32, na_value=np.nan)
+        return np.asarray(_to_float32(column.to_numpy(dtype=np.float64, na_value=np.nan)))
+
+
+def _to_float32(values: Any) -> Any:
+    """Single precision; numbers beyond its range are held at `LARGEST`, because boosters refuse infinity."""
+    if values.dtype == np.float32:
+        return values
+    with np.errstate(over="ignore"):
+        out = values.astype(np.float32)
+    numbers = out.data if sparse.issparse(out) else out
+    np.clip(numbers, -LARGEST, LARGEST, out=numbers)
+    return out
 
 
 def _object_frame(X: Table) -> pd.DataFrame | None:
@@ -128,20 +155,22 @@ def _object_frame(X: Table) -> pd.DataFrame | None:
 
 def _is_categorical(column: pd.Series) -> bool:
     dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype) or (pd.api.types.is_string_dtype(dtype) and dtype != object):
+    if isinstance(dtype, pd.CategoricalDtype) or isinstance(dtype, pd.StringDtype):
         return True
-    return dtype == object and not _all_numbers(column.dropna())
+    return pd.api.types.is_object_dtype(dtype) and not _all_numbers(column.dropna())
 
 
 def _all_numbers(values: Iterable[Any]) -> bool:
-    return all(isinstance(value, int | float | np.number | bool) for value in values)
+    return all(isinstance(value, int | float | np.number | np.bool_) for value in values)
 
 
 def _categories(column: pd.Series) -> pd.Index:
     """Values in sorted order (by text where they cannot be compared), so that row order changes nothing."""
     if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(column.cat.categories.dtype)
-    values = pd.Index(pd.unique(column.dropna()))
+        codes = np.unique(column.cat.codes)
+        values = column.cat.categories[codes[codes >= 0]]
+    else:
+        values = pd.Index(pd.unique(column.dropna()))
     try:
         return values.sort_values()
     except TypeError:

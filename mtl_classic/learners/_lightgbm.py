@@ -9,6 +9,7 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 
+from mtl_classic._core.targets import MAX_RELEVANCE
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import tree_defaults
 from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit, constant_fit, run_lengths
@@ -58,7 +59,8 @@ class LightGBMLearner(Learner):
     >>> import numpy as np
     >>> from mtl_classic import LightGBMLearner, PerTaskModel
     >>> X = np.random.default_rng(0).normal(size=(200, 3))
-    >>> model = PerTaskModel({"up": "binary"}, learner=LightGBMLearner(num_leaves=7), random_state=0).fit(X, X[:, 0] > 0)
+    >>> learner = LightGBMLearner(num_leaves=7)
+    >>> model = PerTaskModel({"up": "binary"}, learner=learner, random_state=0).fit(X, X[:, 0] > 0)
     >>> bool((model.predict(X) == (X[:, 0] > 0)).mean() > 0.9)
     True
     """
@@ -151,7 +153,7 @@ class LightGBMLearner(Learner):
         if kind == "ranking":
             params |= {
                 "eval_at": [10],
-                "label_gain": [float(2**k - 1) for k in range(int(request.y[request.rows].max()) + 32)],
+                "label_gain": [float(2**k - 1) for k in range(MAX_RELEVANCE + 1)],
             }
         return params | dict(self.params or {})
 
@@ -169,15 +171,22 @@ class BinnedLightGBM:
 
         A label is never changed under a live booster: training ends by cutting the booster loose from its data.
         """
+        _forget(self.dataset)
         whole = len(rows) == self.n_rows
         part = self.dataset if whole else self.dataset.subset(rows, params=self.params).construct()
         part.set_label(request.y[rows].astype(np.float32))
-        part.set_weight(None if request.weight is None else request.weight[rows])
+        if request.weight is not None:
+            part.set_weight(request.weight[rows])
         if request.groups is not None:
             part.set_group(run_lengths(request.groups[rows]))
-        elif whole:
-            part.set_group(None)
         return part
+
+
+def _forget(dataset: lgb.Dataset) -> None:
+    """Drop the weights and queries of the task before: setters given None keep them, and subsets inherit them."""
+    for name in ("weight", "group"):
+        dataset.set_field(name, None)
+        setattr(dataset, name, None)
 
 
 @dataclass

@@ -59,7 +59,10 @@ class FitRequest:
 class TaskFit(Protocol):
     """A fitted task."""
 
-    n_rounds: int | None
+    @property
+    def n_rounds(self) -> int | None:
+        """Rounds of boosting, None where there are none."""
+        ...
 
     def predict(self, features: Features, n_threads: int = 1) -> Floats:
         """Scores of shape (n,), or (n, n_classes) for multiclass."""
@@ -74,6 +77,9 @@ class Learner(BaseEstimator):
     """
 
     early_stops = False
+
+    def check_task(self, task: Task) -> None:
+        """Refuse a task that this learner can't learn, before any work."""
 
     def bin(self, features: Features, *, n_threads: int = 1) -> Any:
         """Prepare the matrix once for all tasks."""
@@ -105,7 +111,8 @@ def constant_fit(request: FitRequest) -> ConstantFit | None:
     value = float(y[0]) if len(y) else 0.0
     shown = value if kind != "binary" else ("positive" if value == 1 else "negative" if value == 0 else value)
     warnings.warn(
-        f"Task {request.task.name!r} has {len(y)} labelled rows, all with the same label ({shown}); a constant is trained.",
+        f"Task {request.task.name!r} has {len(y)} labelled rows, all with the same label ({shown}); "
+        f"a constant is trained.",
         ConstantTaskWarning,
         stacklevel=2,
     )

@@ -34,21 +34,23 @@ def resolve_learners(learner: Any, tasks: Sequence[Task]) -> dict[str, Learner]:
     TaskError
         If a dict leaves a task out or names an unknown one.
     """
-    names = [task.name for task in tasks]
+    resolved = _by_task(learner, [task.name for task in tasks])
+    for task in tasks:
+        resolved[task.name].check_task(task)
+    return resolved
+
+
+def _by_task(learner: Any, names: Sequence[str]) -> dict[str, Learner]:
     if not isinstance(learner, Mapping):
-        one = _resolve(learner)
-        return dict.fromkeys(names, one)
+        return dict.fromkeys(names, _resolve(learner))
     missing, unknown = [n for n in names if n not in learner], [n for n in learner if n not in names]
     if missing or unknown:
         raise TaskError(
             f"learner= must name every task: missing {missing}, unknown {unknown}; the tasks are {', '.join(names)}."
         )
-    made: dict[int | str, Learner] = {}
-    resolved = {}
-    for name in names:
-        key = learner[name] if isinstance(learner[name], str) else id(learner[name])
-        resolved[name] = made.setdefault(key, _resolve(learner[name])) if key not in made else made[key]
-    return resolved
+    keys = {name: learner[name] if isinstance(learner[name], str) else id(learner[name]) for name in names}
+    made = {key: _resolve(learner[name]) for name, key in keys.items()}
+    return {name: made[key] for name, key in keys.items()}
 
 
 def _resolve(learner: Any) -> Learner:
@@ -62,11 +64,13 @@ def _resolve(learner: Any) -> Learner:
         wrapped = sklearn_alias(learner)
         if wrapped is None:
             raise ValueError(
-                f"learner={learner!r} is unknown; expected one of {', '.join(ALIASES)}, a Learner, a scikit-learn estimator, or a dict."
+                f"learner={learner!r} is unknown; expected one of {', '.join(ALIASES)}, a Learner, "
+                f"a scikit-learn estimator, or a dict."
             )
         return wrapped
     if hasattr(learner, "fit") and hasattr(learner, "get_params"):
         return as_sklearn_learner(learner)
     raise TypeError(
-        f"learner must be a name, a Learner, a scikit-learn estimator or a dict task -> learner, got {type(learner).__name__}."
+        f"learner must be a name, a Learner, a scikit-learn estimator or a dict task -> learner, "
+        f"got {type(learner).__name__}."
     )

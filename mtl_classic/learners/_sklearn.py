@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +27,15 @@ from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
+from mtl_classic._core.exceptions import FallbackWarning
+from mtl_classic._core.parallel import thread_limit
+from mtl_classic._core.tasks import Task
 from mtl_classic.learners._columns import Features
-from mtl_classic.learners._protocol import FitRequest, Floats, Learner, TaskFit, constant_fit
+from mtl_classic.learners._protocol import ConstantFit, FitRequest, Floats, Learner, TaskFit, constant_fit
 
-__all__ = ["SklearnLearner", "sklearn_alias"]
+__all__ = ["SklearnLearner", "as_sklearn_learner", "sklearn_alias"]
+
+FORESTS = (RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, ExtraTreesRegressor)
 
 
 class SklearnLearner(Learner):
@@ -65,9 +71,17 @@ class SklearnLearner(Learner):
     def bin(self, features: Features, *, n_threads: int = 1) -> BinnedSklearn:
         """Keep the matrix, and make the scaled one-hot matrix if any of the estimators needs it."""
         given = [e for e in (self.classifier, self.regressor, self.count_regressor) if e is not None]
-        if not given:
-            raise ValueError("SklearnLearner needs a classifier, a regressor, or both.")
         return BinnedSklearn(features, _design(features) if not all(map(_takes_nan, given)) else None)
+
+    def check_task(self, task: Task) -> None:
+        """Refuse a task for which there is no estimator, or a classifier without probabilities."""
+        estimator = self._estimator(task)
+        if task.is_classification and not hasattr(estimator, "predict_proba"):
+            name = type(estimator).__name__
+            raise TypeError(
+                f"Task {task.name!r} needs probabilities, and {name} has no predict_proba; "
+                f"wrap it: CalibratedClassifierCV({name}())."
+            )
 
     def fit_task(self, binned: BinnedSklearn, request: FitRequest) -> TaskFit:
         """Fit a clone on the labelled rows (those for early stopping included: there is none)."""
@@ -75,11 +89,11 @@ class SklearnLearner(Learner):
         if constant is not None:
             return constant
         rows = request.rows if request.valid_rows is None else np.sort(np.r_[request.rows, request.valid_rows])
-        model = clone(self._estimator(request))
+        model = clone(self._estimator(request.task))
         seeds = {name: request.seed for name in model.get_params() if name.split("__")[-1] == "random_state"}
         model.set_params(**seeds)
         design = None if _takes_nan(model) else binned.design
-        matrix = (binned.features.values if design is None else design.matrix)[rows]
+        matrix = _fitting(model, binned.features.values[rows] if design is None else design.matrix[rows])
         y, weight = request.y[rows], None if request.weight is None else request.weight[rows]
         if request.task.is_soft:
             matrix = sparse.vstack([matrix, matrix]).tocsr() if sparse.issparse(matrix) else np.vstack([matrix, matrix])
@@ -88,17 +102,27 @@ class SklearnLearner(Learner):
             matrix, y, weight = matrix[weight > 0], y[weight > 0], weight[weight > 0]
         if request.task.is_classification:
             y = y.astype(np.intp)
-        _fit(model, matrix, y, weight, request.task.name)
+            if _too_few(model, y):
+                return _prior_fit(request, y, weight)
+        with thread_limit(request.n_threads):
+            free = isinstance(model, FORESTS) and model.n_jobs is None
+            if free:
+                model.n_jobs = request.n_threads
+            _fit(model, matrix, y, weight, request.task.name)
+            if free:
+                model.n_jobs = None  # threads would add up the trees of a prediction in any order
         return SklearnFit(model, None if design is None else design.transformer, request.task.kind, request.n_classes)
 
-    def _estimator(self, request: FitRequest) -> Any:
-        kind = request.task.kind
-        if kind == "count" and self.count_regressor is not None:
+    def _estimator(self, task: Task) -> Any:
+        if task.kind == "count" and self.count_regressor is not None:
             return self.count_regressor
-        estimator = self.classifier if request.task.is_classification else self.regressor
+        estimator = self.classifier if task.is_classification else self.regressor
         if estimator is None:
-            needed = "classifier" if request.task.is_classification else "regressor"
-            raise ValueError(f"Task {request.task.name!r} is {kind}; SklearnLearner needs a {needed} for it.")
+            needed = "classifier" if task.is_classification else "regressor"
+            raise ValueError(
+                f"Task {task.name!r} is {task.kind}, and the learner has no {needed} for it; "
+                f"give SklearnLearner(classifier, regressor) both, or a dict task -> learner."
+            )
         return estimator
 
 
@@ -109,10 +133,12 @@ def sklearn_alias(name: str) -> SklearnLearner | None:
             LogisticRegression(max_iter=1000), Ridge(), count_regressor=PoissonRegressor(max_iter=1000)
         )
     if name == "svm":
-        return SklearnLearner(CalibratedClassifierCV(LinearSVC(), cv=3), LinearSVR(max_iter=5000))
+        # the squared loss estimates the mean, and its primal problem converges on labels of any scale
+        regressor = LinearSVR(loss="squared_epsilon_insensitive", dual=False, max_iter=5000)
+        return SklearnLearner(CalibratedClassifierCV(LinearSVC(dual=False, max_iter=5000), cv=3), regressor)
     if name == "forest":
         return SklearnLearner(
-            RandomForestClassifier(200, min_samples_leaf=5, max_samples=0.7),
+            RandomForestClassifier(200, min_samples_leaf=5),
             RandomForestRegressor(200, min_samples_leaf=5, max_features=0.4),
         )
     if name == "extra_trees":
@@ -163,6 +189,7 @@ class SklearnFit:
         if not len(features):
             return np.empty((0, self.n_classes) if self.kind == "multiclass" else 0)
         matrix = features.values if self.transformer is None else self.transformer.transform(features.values)
+        matrix = _readable(self.model, matrix)
         if self.kind not in ("binary", "multiclass"):
             mean = np.asarray(self.model.predict(matrix), dtype=np.float64)
             return np.maximum(mean, 0.0) if self.kind == "count" else mean
@@ -189,6 +216,37 @@ def _takes_nan(estimator: Any) -> bool:
     return bool(get_tags(estimator).input_tags.allow_nan)
 
 
+def _readable(model: Any, matrix: Any) -> Any:
+    return matrix.toarray() if sparse.issparse(matrix) and not get_tags(model).input_tags.sparse else matrix
+
+
+def _fitting(model: Any, matrix: Any) -> Any:
+    """The training matrix as the estimator can read it; a column without any number becomes 0, which bins need."""
+    matrix = _readable(model, matrix)
+    return matrix if sparse.issparse(matrix) else _fill_empty(matrix)
+
+
+def _fill_empty(values: Any) -> Any:
+    empty = np.isnan(values).all(axis=0)
+    return np.where(empty, np.float32(0.0), values) if empty.any() else values
+
+
+def _too_few(model: Any, y: Any) -> bool:
+    """Whether a class is rarer than the folds that the estimator itself makes, as calibration does."""
+    folds = model.get_params(deep=False).get("cv")
+    return isinstance(folds, int) and int(np.unique(y, return_counts=True)[1].min()) < folds
+
+
+def _prior_fit(request: FitRequest, y: Any, weight: Any) -> ConstantFit:
+    warnings.warn(
+        f"Task {request.task.name!r} has a class with fewer rows than the learner's own folds; its prior is predicted.",
+        FallbackWarning,
+        stacklevel=2,
+    )
+    share = np.bincount(y, weight, minlength=max(request.n_classes, 2)) / (len(y) if weight is None else weight.sum())
+    return ConstantFit(share if request.task.kind == "multiclass" else share[1])
+
+
 def _design(features: Features) -> _Design:
     values = features.values
     if sparse.issparse(values):
@@ -205,5 +263,5 @@ def _design(features: Features) -> _Design:
             ("categories", OneHotEncoder(handle_unknown="ignore", dtype=np.float32), list(features.categorical)),
         ]
     )
-    matrix = transformer.fit_transform(values)
+    matrix = transformer.fit_transform(_fill_empty(values))
     return _Design(transformer, matrix.tocsr() if sparse.issparse(matrix) else matrix)

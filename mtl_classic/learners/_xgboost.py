@@ -156,8 +156,11 @@ class BinnedXGBoost:
     max_bin: int
 
     def training(self, rows: Rows, request: FitRequest) -> xgb.QuantileDMatrix:
-        """Labelled rows with the shared cuts; all rows are the matrix itself with a new label."""
-        if len(rows) == len(self.features):
+        """Labelled rows with the shared cuts; all rows are the matrix itself with a new label.
+
+        Never for ranking: queries set on the matrix could not be taken off again for the next task.
+        """
+        if len(rows) == len(self.features) and request.groups is None:
             return _labelled(self.whole, rows, request)
         options = {"max_bin": self.max_bin, "nthread": request.n_threads, "feature_types": self.types}
         part = xgb.QuantileDMatrix(self.features.values[rows], ref=self.whole, enable_categorical=True, **options)
