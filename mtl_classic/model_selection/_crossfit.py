@@ -12,8 +12,10 @@ import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.base import clone
 
+from mtl_classic._core.base import MultiTaskEstimator
 from mtl_classic._core.exceptions import FoldError
 from mtl_classic._core.parallel import split_budget, thread_limit
+from mtl_classic._core.targets import spell_out
 from mtl_classic._core.validation import as_table, n_rows, take_rows
 from mtl_classic.model_selection._folds import FoldPlan, Rows
 
@@ -66,6 +68,8 @@ def cross_fit(
 ) -> CrossFit:
     """Fit a clone on the training rows of each fold and predict the fold's rows.
 
+    Tasks are those of all rows (kinds, positive classes), so that a fold that lacks a class still speaks of both.
+
     No model is ever fitted on all rows: the caller does that. Estimators that stop early split off a part of the rows
     they are given, so the fold they predict is seen by nothing.
 
@@ -92,6 +96,7 @@ def cross_fit(
     if plan.n_rows != n_rows(X):
         raise FoldError(f"The fold plan is for {plan.n_rows} rows, but X has {n_rows(X)}.")
     workers, threads = split_budget(n_jobs, len(plan))
+    estimator = _unfitted(estimator, Y, threads if n_jobs is not None else None)
     job = delayed(_fit_fold)
     fitted = Parallel(n_jobs=workers)(
         job(clone(estimator), X, Y, train, test, method, sample_weight, dict(fit_params or {}), score, threads)
@@ -100,6 +105,19 @@ def cross_fit(
     models = [model for model, _, _ in fitted]
     predictions = _assemble([part for _, part, _ in fitted], plan, X)
     return CrossFit(predictions, plan.fold, models, np.array([value for _, _, value in fitted]))
+
+
+def _unfitted(estimator: Any, Y: Any, threads: int | None) -> Any:
+    """A clone that learns the tasks of all rows in every fold, whichever classes are absent there."""
+    model = clone(estimator)
+    nested = [part for part in model.get_params(deep=True).values() if isinstance(part, MultiTaskEstimator)]
+    for part in [*nested, model]:
+        own = part.get_params(deep=False)
+        if isinstance(part, MultiTaskEstimator) and "tasks" in own:
+            part.set_params(tasks=spell_out(own["tasks"], Y))
+    if threads is not None and "n_jobs" in model.get_params(deep=False):
+        model.set_params(n_jobs=threads)
+    return model
 
 
 def _fit_fold(
@@ -120,11 +138,14 @@ def _fit_fold(
         model.fit(take_rows(X, train), take_rows(_rows_of(Y), train), **fit_params)
         X_test = take_rows(X, test)
         predicted = getattr(model, method)(X_test)
-        value = model.score(X_test, take_rows(_rows_of(Y), test)) if score and hasattr(model, "score") else float("nan")
+        judge = score and hasattr(model, "score")
+        value = model.score(X_test, take_rows(_rows_of(Y), test)) if judge else float("nan")
     return model, predicted, value
 
 
 def _rows_of(values: Any) -> Any:
+    if hasattr(values, "to_pandas"):
+        values = values.to_pandas()
     return values if hasattr(values, "iloc") else np.asarray(values)
 
 

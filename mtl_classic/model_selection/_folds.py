@@ -117,11 +117,7 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
         If there are fewer groups, rows or distinct times than folds, or given folds split a group.
     """
     n = len(Y)
-    codes = (
-        None
-        if groups is None
-        else np.asarray(pd.factorize(_group_key(groups), use_na_sentinel=False)[0], dtype=np.intp)
-    )
+    codes = _group_codes(groups)
     if isinstance(cv, bool) or cv is None:
         raise TypeError(f"cv must be an int, a splitter, Temporal(...) or an array of fold numbers, got {cv!r}.")
     if isinstance(cv, int | np.integer):
@@ -136,17 +132,20 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
                 "Temporal folds need the time of each row; give time=, or name the time column of the estimator."
             )
         return _temporal(cv, n, time, codes)
-    if hasattr(cv, "split"):
+    if hasattr(cv, "split") and not isinstance(cv, str):
         labels = label_frame(Y)
         splits = cv.split(np.zeros((n, 1)), labels.iloc[:, 0].to_numpy() if labels.shape[1] == 1 else None, groups)
         return _checked(splits, n, codes)
     return _from_numbers(_fold_column(cv, n), codes)
 
 
-def _group_key(groups: Any) -> Any:
+def _group_codes(groups: Any) -> Rows | None:
+    if groups is None:
+        return None
+    key = np.asarray(groups)
     if isinstance(groups, pd.DataFrame):
-        return groups.groupby(list(groups.columns), sort=False, dropna=False, observed=True).ngroup()
-    return np.asarray(groups)
+        key = groups.groupby(list(groups.columns), sort=False, dropna=False, observed=True).ngroup().to_numpy()
+    return np.asarray(pd.factorize(key, use_na_sentinel=False)[0], dtype=np.intp)
 
 
 def _fold_column(cv: Any, n: int) -> Rows:
@@ -171,15 +170,20 @@ def _checked(splits: Iterable[tuple[Any, Any]], n: int, codes: Rows | None) -> F
         seen[test] += 1
         if not len(train) or not len(test):
             raise FoldError(f"Fold {k} has {len(train)} training and {len(test)} test rows; both must be positive.")
+        both = len(np.intersect1d(train, test))
+        if both:
+            raise FoldError(f"Fold {k} trains on {both} of the rows that it predicts; training and test must differ.")
         if codes is not None:
             shared = np.intersect1d(codes[train], codes[test])
             if len(shared):
                 raise FoldError(
-                    f"Fold {k} splits {len(shared)} groups (users or queries) between training and test; use whole groups."
+                    f"Fold {k} splits {len(shared)} groups (users or queries) between training and test; "
+                    f"use whole groups."
                 )
     if (seen > 1).any():
         raise FoldError(
-            f"{int((seen > 1).sum())} rows are predicted by more than one fold; every row may be in one test fold at most."
+            f"{int((seen > 1).sum())} rows are predicted by more than one fold; "
+            f"every row may be in one test fold at most."
         )
     return plan
 
@@ -207,20 +211,23 @@ def _deal(n_splits: int, Y: Any, codes: Rows | None, random_state: Any) -> Rows:
 
 
 def _strata(Y: Any) -> Rows:
-    """A code per row: its rarest class over all tasks, and which tasks are unlabelled."""
+    """A code per row: its rarest class over all tasks, then which tasks are unlabelled.
+
+    In this order, because many tasks make many patterns of missing labels, which would tear a rare class apart.
+    """
     frame = label_frame(Y)
     n = len(frame)
     rarest_count = np.full(n, n + 1)
     rarest = np.zeros(n, dtype=np.intp)
     missing = np.zeros(n, dtype=np.intp)
     offset = 1
-    for j, (_, column) in enumerate(frame.items()):
+    for column in (frame.iloc[:, j] for j in range(frame.shape[1])):
         known = column.notna().to_numpy()
         if not known.all():
             missing = missing * 2 % 1_000_003 + ~known
         codes, values = pd.factorize(column)
         if len(values) > 20:
-            zero = np.asarray(column == 0) if column.dtype.kind in "fiu" else np.zeros(n, dtype=bool)
+            zero = (column == 0).to_numpy(dtype=bool, na_value=False)
             codes, values = np.where(known, zero, -1), pd.Index([False, True])
         counts = np.bincount(codes[codes >= 0], minlength=len(values))
         count = np.where(codes >= 0, counts[np.maximum(codes, 0)] if len(counts) else n + 1, n + 1)
@@ -228,7 +235,8 @@ def _strata(Y: Any) -> Rows:
         rarest[better] = offset + codes[better]
         rarest_count[better] = count[better]
         offset += len(values)
-    return np.asarray(pd.factorize(missing * (offset + 1) + rarest, sort=True)[0], dtype=np.intp)
+    patterns = np.unique(missing, return_inverse=True)[1]
+    return np.asarray(pd.factorize(rarest * (patterns.max(initial=0) + 1) + patterns, sort=True)[0], dtype=np.intp)
 
 
 def _temporal(cv: Temporal, n: int, time: Any, codes: Rows | None) -> FoldPlan:
@@ -256,7 +264,8 @@ def _temporal(cv: Temporal, n: int, time: Any, codes: Rows | None) -> FoldPlan:
         train, test = np.flatnonzero(stamps < starts[k] - gap), np.flatnonzero(of_row == k)
         if not len(train):
             raise FoldError(
-                f"The gap {cv.gap!r} leaves no training rows before the block of {len(test)} rows; use fewer splits or a shorter gap."
+                f"The gap {cv.gap!r} leaves no training rows before the block of {len(test)} rows; "
+                f"use fewer splits or a shorter gap."
             )
         splits.append((train, test))
     return FoldPlan(tuple(splits), n, temporal=True)
@@ -289,12 +298,18 @@ def validation_split(
 ) -> tuple[Rows, Rows] | None:
     """Training and validation rows for early stopping: the latest in time, else whole groups, else spread evenly.
 
-    ``gap`` keeps training rows this far before the validation rows, in the unit of the time axis. Returns None where there are too few rows, groups or times to hold any out.
+    ``gap`` keeps training rows this far before the validation rows, in the unit of the time axis; a group that lives on
+    into the validation is validation. Returns None where there are too few rows, groups or times to hold any out.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"validation_fraction must lie between 0 and 1, got {fraction}.")
+    codes = _group_codes(groups)
     if time is not None:
         stamps = to_time(time)
+        if codes is not None:
+            last = np.full(codes.max(initial=-1) + 1, stamps.min(initial=stamps.max()))
+            np.maximum.at(last, codes, stamps)
+            stamps = last[codes]
         distinct, counts = np.unique(stamps, return_counts=True)
         if len(distinct) < 2:
             return None
@@ -303,11 +318,6 @@ def validation_split(
         train = np.flatnonzero(stamps < start - gap)
         return (train, np.flatnonzero(stamps >= start)) if len(train) else None
     parts = max(2, round(1 / fraction))
-    codes = (
-        None
-        if groups is None
-        else np.asarray(pd.factorize(_group_key(groups), use_na_sentinel=False)[0], dtype=np.intp)
-    )
     if (len(Y) if codes is None else codes.max(initial=-1) + 1) < parts:
         return None
     fold = _deal(parts, Y, codes, random_state)
@@ -322,4 +332,9 @@ def longest_delay(tasks: Iterable[Task], time: Any) -> int | float:
 
 
 def time_dtype(time: Any) -> Any:
-    return time.dtype if hasattr(time, "dtype") else pd.Series(time).dtype
+    """The dtype of a time axis as `to_time` reads it: texts are dates."""
+    dtype = (time if hasattr(time, "dtype") else pd.Series(time)).dtype
+    if pd.api.types.is_object_dtype(dtype):
+        dtype = pd.Series(time).infer_objects().dtype
+    is_text = pd.api.types.is_object_dtype(dtype) or pd.api.types.is_string_dtype(dtype)
+    return np.dtype("datetime64[ns]") if is_text else dtype

@@ -7,6 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from mtl_classic._core.base import group_codes
+from mtl_classic._core.exceptions import TaskError
+from mtl_classic._core.targets import encode_targets
+from mtl_classic._core.validation import as_table
+from mtl_classic.metrics import get_metric
+
 __all__ = ["multitask_scorer"]
 
 
@@ -16,8 +22,8 @@ def multitask_scorer(metric: str | None = None, task: str | None = None) -> Call
     Parameters
     ----------
     metric : str, default=None
-        A metric of `evaluate` ("roc_auc", "log_loss", …). None: 1 − loss / loss of the training prior. Losses and errors
-        are negated, so that higher is better.
+        A metric that `get_metric` knows ("roc_auc", "log_loss", …). None: 1 − loss / loss of the training prior. Losses
+        and errors are negated, so that higher is better.
     task : str, default=None
         One task; None averages over the tasks that have the metric.
 
@@ -25,6 +31,23 @@ def multitask_scorer(metric: str | None = None, task: str | None = None) -> Call
     -------
     callable
         Usable as ``scoring=`` in ``GridSearchCV``, ``cross_validate``, ``HalvingGridSearchCV``.
+
+    Raises
+    ------
+    ValueError
+        On an unknown metric, or one that judges none of the tasks.
+    TaskError
+        When called, if the model has no such task.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtl_classic import PerTaskModel, multitask_scorer
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> Y = np.c_[X[:, 0] > 0, X[:, 1] > 0]
+    >>> model = PerTaskModel(random_state=0).fit(X, Y)
+    >>> multitask_scorer("roc_auc", task="y1")(model, X, Y) > 0.9
+    True
     """
     return _Scorer(metric, task)
 
@@ -34,16 +57,51 @@ class _Scorer:
 
     def __init__(self, metric: str | None, task: str | None) -> None:
         self.metric, self.task = metric, task
+        if metric is not None and get_metric(metric).direction == 0:
+            raise ValueError(f"The metric {metric!r} is neither a gain nor a loss; a scorer needs one of them.")
 
     def __call__(self, estimator: Any, X: Any, Y: Any) -> float:
+        model, X = _last_step(getattr(estimator, "best_estimator_", estimator), X)
         if self.metric is None and self.task is None:
-            return float(estimator.score(X, Y))
-        from mtl_classic.metrics import evaluate
+            return float(model.score(X, Y))
+        asked = [task.name for task in model.tasks_ if self._judges(task)]
+        if self.task is not None and self.task not in [task.name for task in model.tasks_]:
+            names = ", ".join(task.name for task in model.tasks_)
+            raise TaskError(f"The scorer is for the task {self.task!r}, which is none of the model's: {names}.")
+        if not asked:
+            raise ValueError(f"The metric {self.metric!r} judges none of the tasks asked for; choose another.")
+        values = _values(model, X, Y, asked, self.metric)
+        return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
 
-        return self._from_table(evaluate(estimator, X, Y))
-
-    def _from_table(self, table: Any) -> float:
-        return float(np.nanmean(table["value"]))
+    def _judges(self, task: Any) -> bool:
+        fits = self.metric is None or task.kind in get_metric(self.metric).kinds
+        return fits and self.task in (None, task.name)
 
     def __repr__(self) -> str:
         return f"multitask_scorer(metric={self.metric!r}, task={self.task!r})"
+
+
+def _last_step(model: Any, X: Any) -> tuple[Any, Any]:
+    """The multi-task estimator at the end of a pipeline, and the table as it reaches it."""
+    if not hasattr(model, "steps"):
+        return model, X
+    return model.steps[-1][1], model[:-1].transform(X) if len(model.steps) > 1 else X
+
+
+def _values(model: Any, X: Any, Y: Any, asked: list[str], metric: str | None) -> np.ndarray:
+    table = as_table(X)
+    targets = encode_targets(Y, model.tasks_, classes=model.classes_map_, on_conflict=model._conflict_rule())
+    scores = model._scores(model._start_predict(X), "entire")
+    values = []
+    for task in model.tasks_:
+        if task.name not in asked:
+            continue
+        y, score, groups = targets.view(task.name), scores[task.name], group_codes(table, task)
+        if metric is None:
+            values.append(model._task_score(task, table, y, score, None))
+            continue
+        found = get_metric(metric)
+        known = ~np.isnan(y).all()
+        value = found(task.kind, y, score, groups=groups) if known else float("nan")
+        values.append(value if found.greater_is_better else -value)
+    return np.asarray(values)
