@@ -21,7 +21,7 @@ from mtl_classic.model_selection import FoldPlan
 __all__ = ["AveragingEnsemble", "average_over_seeds"]
 
 
-class AveragingEnsemble(_BaseComposition, MultiTaskEstimator):  # type: ignore[misc]
+class AveragingEnsemble(_BaseComposition, MultiTaskEstimator):
     r"""The weighted mean of several multi-task models.
 
     Probabilities and means of regression are averaged as they are, :math:`\sum_m w_m f_m(x)`, so that a funnel stays
@@ -97,6 +97,7 @@ class AveragingEnsemble(_BaseComposition, MultiTaskEstimator):  # type: ignore[m
         if not names:
             raise ValueError("AveragingEnsemble needs at least one (name, estimator).")
         self._validate_names(names)
+        _check_members(self.estimators)
         self.weights_ = _check_weights(self.weights, len(names))
         if self.cv not in (None, "prefit"):
             raise ValueError(f'cv must be None or "prefit", got {self.cv!r}.')
@@ -115,14 +116,22 @@ class AveragingEnsemble(_BaseComposition, MultiTaskEstimator):  # type: ignore[m
         first = members[0]
         for member in members[1:]:
             if member.tasks_ != first.tasks_:
-                raise TaskError(
-                    f"Members must have the same tasks: {[t.name for t in first.tasks_]} against {[t.name for t in member.tasks_]}."
-                )
+                own, other = ([task.name for task in m.tasks_] for m in (first, member))
+                raise TaskError(f"Members must have the same tasks, in the same order: {own} against {other}.")
+            for task in first.tasks_:
+                own, other = first.classes_map_[task.name], member.classes_map_[task.name]
+                if own is not None and not np.array_equal(own, other):
+                    raise TaskError(f"Members must have seen the same classes of {task.name!r}: {own} against {other}.")
         for name in ("tasks_", "classes_map_", "roles_", "form_", "priors_", "n_features_in_"):
             setattr(self, name, getattr(first, name))
         for name in ("feature_names_in_", "classes_"):
             if hasattr(first, name):
                 setattr(self, name, getattr(first, name))
+            elif hasattr(self, name):
+                delattr(self, name)
+
+    def _conflict_rule(self) -> Any:
+        return self.estimators_[0]._conflict_rule()
 
     def _moments(self, X: Any) -> dict[str, list[tuple[float, float]]]:
         ranking = [task for task in self.tasks_ if task.kind == "ranking"]
@@ -154,6 +163,15 @@ def average_over_seeds(estimator: Any, n_seeds: int, random_state: Any = None) -
         (f"seed{k}", clone(estimator).set_params(random_state=spawn_seed(root, "seed", k))) for k in range(n_seeds)
     ]
     return AveragingEnsemble(members)
+
+
+def _check_members(estimators: Sequence[tuple[str, Any]]) -> None:
+    for name, member in estimators:
+        if not isinstance(member, MultiTaskEstimator):
+            raise TypeError(
+                f"The member {name!r} is a {type(member).__name__}; expected a multi-task estimator such as "
+                f"PerTaskModel (put a pipeline around the ensemble, not into it)."
+            )
 
 
 def _check_weights(weights: Sequence[float] | None, n: int) -> Any:

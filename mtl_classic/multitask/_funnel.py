@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mtl_classic._core.base import Scores
+from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.tasks import Task, fitting_order
 from mtl_classic._core.validation import Table
 from mtl_classic.learners._protocol import Floats, TaskFit
@@ -52,8 +53,8 @@ class FunnelModel(LearnerStructure):
         ``"average"``: the mean of the two. ``"auto"``: for each child the product, unless another has less loss on the
         validation rows beyond the noise (paired bootstrap by user, else query, else row; Holm over the children).
     hurdle : None, "auto" or list of str, default=None
-        Count or regression tasks without parent that are modelled as P(y ≠ 0) · E[y given y ≠ 0]; ``"auto"``: those of
-        which at least half is zero.
+        Count or regression tasks without parent that are modelled as P(y ≠ 0) · E[y given y ≠ 0]; ``"auto"``: those
+        of which at least half is zero.
     learner : str, Learner, scikit-learn estimator or dict task -> learner, default="lightgbm"
     user, item, time, query : str, default=None
         Columns with a role. Time and query are no features; time also puts the validation rows last.
@@ -84,8 +85,8 @@ class FunnelModel(LearnerStructure):
 
     Notes
     -----
-    Cost: one binning, then a fit per task on the rows of its condition. With ``"average"`` and ``"auto"`` also a fit per
-    child on all rows.
+    Cost: one binning, then a fit per task on the rows of its condition. With ``"average"`` and ``"auto"`` also a fit
+    per child on all rows. ``"auto"`` judges by what early stopping has held out: without it the product stays.
 
     References
     ----------
@@ -170,6 +171,9 @@ class FunnelModel(LearnerStructure):
         """
         self._check_mode()
         bench = self._open(X, Y, sample_weight, plan)
+        unknown = [] if isinstance(self.mode, str) else sorted(set(self.mode) - {task.name for task in self.tasks_})
+        if unknown:
+            raise TaskError(f"mode names {', '.join(unknown)}, none of the tasks; give a mode for children only.")
         hurdles = self._hurdles(bench)
         parts: dict[Key, Component] = {}
         for task in fitting_order(bench.targets.tasks):
@@ -197,7 +201,9 @@ class FunnelModel(LearnerStructure):
         mode = self._mode(task)
         if has_entire_space(task) and mode != "product":
             parts[name, "entire"] = bench.fit(task, bench.targets.view(name, "entire"))
-        if not has_entire_space(task) or mode != "direct":
+        if not has_entire_space(task):  # the same as in a PerTaskModel, to the bit
+            parts[name, "conditional"] = bench.fit(task, bench.targets.view(name, "conditional"))
+        elif mode != "direct":
             parts[name, "conditional"] = bench.fit(task, bench.targets.view(name, "conditional"), "conditional")
         return parts
 
@@ -229,7 +235,8 @@ class FunnelModel(LearnerStructure):
         wrong = sorted(set(self.hurdle) - able)
         if wrong:
             raise ValueError(
-                f"hurdle names {', '.join(wrong)}; only count and regression tasks without parent can have one: {sorted(able)}."
+                f"hurdle names {', '.join(wrong)}; only count and regression tasks without parent can have one: "
+                f"{sorted(able)}."
             )
         return set(self.hurdle)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtl_classic._core.base import FitInput, group_codes
-from mtl_classic._core.exceptions import TaskError
+from mtl_classic._core.exceptions import FoldError, TaskError
 from mtl_classic._core.parallel import n_threads
 from mtl_classic._core.random import spawn_seed
 from mtl_classic._core.targets import Targets
@@ -96,7 +96,7 @@ class Workbench:
             return None
         train, valid = (rows[usable[rows]] for rows in self.split)
         enough = all(_n_events(task, y[rows]) >= MIN_VALIDATION_EVENTS for rows in (train, valid))
-        return (train, valid) if enough else None
+        return (train, valid) if enough and (y[train] != y[train[0]]).any() else None
 
 
 def open_workbench(
@@ -157,7 +157,14 @@ def _split(
 ) -> tuple[Rows, Rows] | None:
     if plan is not None:
         if plan.n_rows != len(given.targets):
-            raise ValueError(f"The fold plan is for {plan.n_rows} rows, but X has {len(given.targets)}.")
+            raise FoldError(f"The fold plan is for {plan.n_rows} rows, but X has {len(given.targets)}.")
+        if queries is not None:
+            shared = len(np.intersect1d(queries[plan.last[0]], queries[plan.last[1]]))
+            if shared:
+                raise FoldError(
+                    f"The last fold of the plan splits {shared} queries between training and validation; "
+                    f"make it with make_folds(…, groups=the query)."
+                )
         return plan.last
     Y = pd.DataFrame(given.targets.entire)
     time = role_values(given.X, model.roles_["time"])
