@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,17 @@ import pandas as pd
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
 
-from mtl_classic._core.base import FitInput, MultiTaskEstimator, Scores, group_codes
-from mtl_classic._core.exceptions import LabelError, RoleError
+from mtl_classic._core.base import FitInput, Floats, MultiTaskEstimator, Scores, group_codes
+from mtl_classic._core.exceptions import RoleError, TaskError
 from mtl_classic._core.random import root_seed, spawn_seed
-from mtl_classic._core.targets import encode_targets
+from mtl_classic._core.targets import decode_targets, encode_targets
 from mtl_classic._core.task_weights import check_task_weights
 from mtl_classic._core.tasks import Task, label_frame
-from mtl_classic._core.time import to_duration, to_time
-from mtl_classic._core.validation import Table, n_rows, role_values
+from mtl_classic._core.validation import Table, role_values
 from mtl_classic.ensemble import AveragingEnsemble, average_over_seeds
 from mtl_classic.events import EventLog, HistoryFeatures
 from mtl_classic.model_selection import FoldPlan, Temporal, cross_fit, make_folds
-from mtl_classic.model_selection._folds import longest_delay, time_dtype
+from mtl_classic.model_selection._maturity import mask_immature, temporal_folds
 from mtl_classic.multitask import FunnelModel, PerTaskModel
 from mtl_classic.multitask._routes import better_routes
 from mtl_classic.preprocessing import TargetStatistics
@@ -55,13 +55,17 @@ class MultiTaskModel(MultiTaskEstimator):
         Appends columns of latent factors after the history. "auto" adds none so far.
     learner : str, Learner, scikit-learn estimator or dict task -> learner, default="lightgbm"
     structure : {"auto", "parallel", "hierarchical"} or an unfitted structure, default="auto"
-        ``"parallel"`` is `PerTaskModel`, ``"hierarchical"`` `FunnelModel`.
+        ``"parallel"`` is `PerTaskModel`, ``"hierarchical"`` `FunnelModel`. Tasks, roles, seed and threads that an
+        unfitted structure leaves at None are those of this model.
     ensemble : {"auto", None}, default="auto"
         None averages no seeds.
     cv : int, splitter, Temporal or array of fold numbers, default=5
-        For whatever is cross-fitted. With a time column an int means blocks of time.
+        For whatever is cross-fitted. With a time column an int means at most that many blocks of time; between
+        training and predicted rows lies a gap of at least the longest delay of a task.
     task_weights : dict name -> weight, default=None
         Weights of the tasks in ``score``.
+    on_conflict : {"raise", "lift", "drop"}, default="raise"
+        What to do with non-zero children of negative parents.
     time_budget : float, default=None
         Seconds after which ``"best"`` starts no further fit.
     n_jobs : int, default=None
@@ -112,6 +116,7 @@ class MultiTaskModel(MultiTaskEstimator):
         ensemble: Any = "auto",
         cv: Any = 5,
         task_weights: Mapping[str, float] | None = None,
+        on_conflict: str = "raise",
         time_budget: float | None = None,
         n_jobs: int | None = None,
         random_state: Any = None,
@@ -129,6 +134,7 @@ class MultiTaskModel(MultiTaskEstimator):
         self.ensemble = ensemble
         self.cv = cv
         self.task_weights = task_weights
+        self.on_conflict = on_conflict
         self.time_budget = time_budget
         self.n_jobs = n_jobs
         self.random_state = random_state
@@ -162,11 +168,14 @@ class MultiTaskModel(MultiTaskEstimator):
         seed = root_seed(self.random_state)
         roles = self._all_roles(given.X, events)
         labels = self._mature(label_frame(Y), given, roles, events)
+        if any(self.n_immature_.values()):  # a class may be gone: learn classes and priors from what is left
+            given = self._start_fit(X, _reduce(labels, self.form_.is_1d, self.form_.is_frame), sample_weight)
+            self.roles_ = roles
         if plan is None and self._needs_plan(roles, events):
             plan = self._plan(given, labels, roles, seed)
         steps, table = self._transform_training(given, labels, roles, events, plan, seed)
         structure = self._structure(given, roles, seed)
-        model = self._fit_model(structure, table, labels, sample_weight, plan, seed, started)
+        model = self._fit_model(structure, table, labels, given.weights, plan, seed, started)
         self.pipeline_ = Pipeline([*steps, ("model", model)])
         return self
 
@@ -189,6 +198,9 @@ class MultiTaskModel(MultiTaskEstimator):
             raise ValueError(
                 f"structure must be auto, {', '.join(STRUCTURES)} or an estimator, got {self.structure!r}."
             )
+        for name, value in {"structure": self.structure, "latent": self.latent}.items():
+            if isinstance(value, type) or not isinstance(value, str | BaseEstimator | None):
+                raise TypeError(f"{name} must be a name or an unfitted estimator, got {value!r}.")
         if self.ensemble not in ("auto", None):
             raise ValueError(f'ensemble must be "auto" or None, got {self.ensemble!r}.')
         if isinstance(self.latent, str) and self.latent != "auto":
@@ -216,23 +228,11 @@ class MultiTaskModel(MultiTaskEstimator):
     ) -> pd.DataFrame:
         """Labels with NaN where their delay was not over when the log, or without one the last row, ended."""
         self.n_immature_ = {}
-        delayed = [task for task in given.targets.tasks if task.delay is not None]
         time = role_values(given.X, roles["time"])
-        if not delayed or time is None:
+        if time is None:
             return labels
-        stamps = to_time(time)
-        end = stamps.max() if events is None else to_time(pd.Series([events.last_time]))[0]
-        labels = labels.copy()
-        for task in delayed:
-            immature = stamps + to_duration(task.delay, time_dtype(time)) > end
-            column = labels.columns[given.targets.position(task.name)] if task.name not in labels else task.name
-            known = labels[column].notna() & immature
-            self.n_immature_[task.name] = int(known.sum())
-            labels[column] = labels[column].where(~immature)
-            if labels[column].isna().all():
-                raise LabelError(
-                    f"No label of {task.name!r} is mature: its delay is {task.delay!r}, and the log (or the rows) ends before."
-                )
+        end = None if events is None else events.last_time
+        labels, self.n_immature_ = mask_immature(labels, given.targets.tasks, time, end)
         return labels
 
     def _needs_plan(self, roles: dict[str, str | None], events: EventLog | None) -> bool:
@@ -246,11 +246,11 @@ class MultiTaskModel(MultiTaskEstimator):
         time = role_values(given.X, roles["time"])
         ranking = [task for task in given.targets.tasks if task.kind == "ranking"]
         groups = group_codes(given.X, ranking[0]) if ranking else None
-        cv = self.cv
-        if time is not None and isinstance(cv, int):
-            gap = longest_delay(given.targets.tasks, time)
-            cv = Temporal(min(cv, len(pd.unique(time)) - 1), _as_duration(gap, time) if gap else None)
-        return make_folds(cv, labels, groups=groups, time=time, random_state=spawn_seed(seed, "folds"))
+        if time is not None and isinstance(self.cv, int | np.integer | Temporal) and time.nunique() > 1:
+            return temporal_folds(self.cv, labels, given.targets.tasks, time, groups=groups)
+        seed = spawn_seed(seed, "folds")
+        time = time if isinstance(self.cv, Temporal) else None
+        return make_folds(self.cv, labels, groups=groups, time=time, random_state=seed)
 
     def _transform_training(
         self,
@@ -265,14 +265,15 @@ class MultiTaskModel(MultiTaskEstimator):
         steps: list[tuple[str, Any]] = []
         table = given.X
         history = self._history(given, roles, events, seed)
-        if history is not None:
-            extra: dict[str, Any] = {"plan": plan} if isinstance(history, TargetStatistics) else {"events": events}
-            table = history.fit_transform(table, _like_targets(labels, given), **extra)
-            steps.append(("history", history))
-        if isinstance(self.latent, BaseEstimator):
-            latent = clone(self.latent)
-            table = latent.fit_transform(table, _like_targets(labels, given))
-            steps.append(("latent", latent))
+        latent = clone(self.latent) if isinstance(self.latent, BaseEstimator) else None
+        own = _like_targets(labels, given) if self.on_conflict == "raise" else decode_targets(given.targets)
+        for name, step in (("history", history), ("latent", latent)):
+            if step is None:
+                continue
+            offered = {"events": events, "plan": plan}
+            known = {key: value for key, value in offered.items() if _takes(step, key) and value is not None}
+            table = step.fit_transform(table, own, **known)
+            steps.append((name, step))
         return steps, table
 
     def _history(self, given: FitInput, roles: dict[str, str | None], events: EventLog | None, seed: int) -> Any:
@@ -283,7 +284,8 @@ class MultiTaskModel(MultiTaskEstimator):
         named = {role: roles[role] for role in ("user", "item", "time")}
         ids = [column for column in (roles["user"], roles["item"]) if column is not None]
         if self._uses_target_statistics(roles, events):
-            return TargetStatistics(columns=ids, tasks=given.targets.tasks, cv=self.cv, random_state=spawn_seed(seed, "means"))
+            means_seed = spawn_seed(seed, "means")
+            return TargetStatistics(columns=ids, tasks=given.targets.tasks, cv=self.cv, random_state=means_seed)
         if roles["time"] is None or (self.aggregates == "auto" and not ids):
             if self.aggregates != "auto":
                 raise RoleError("aggregates were given, but no time column of the rows; name it with time=.")
@@ -291,51 +293,69 @@ class MultiTaskModel(MultiTaskEstimator):
         return HistoryFeatures(self.aggregates, **named, tasks=given.targets.tasks, n_jobs=self.n_jobs)
 
     def _structure(self, given: FitInput, roles: dict[str, str | None], seed: int) -> Any:
+        tasks = given.targets.tasks
+        ours: dict[str, Any] = {
+            **roles,
+            "tasks": tasks,
+            "n_jobs": self.n_jobs,
+            "random_state": spawn_seed(seed, "structure"),
+        }
         if isinstance(self.structure, BaseEstimator):
-            return clone(self.structure)
+            structure = clone(self.structure)
+            own = structure.get_params(deep=False)
+            structure.set_params(**{name: value for name, value in ours.items() if name in own and own[name] is None})
+            return structure
         name = self.structure
         if name == "auto":
-            name = "hierarchical" if any(task.parent for task in given.targets.tasks) else "parallel"
-        return STRUCTURES[name](
-            given.targets.tasks,
-            learner=self.learner,
-            user=roles["user"],
-            item=roles["item"],
-            time=roles["time"],
-            query=roles["query"],
-            n_jobs=self.n_jobs,
-            random_state=spawn_seed(seed, "structure"),
-        )
+            name = "hierarchical" if any(task.parent for task in tasks) else "parallel"
+        return STRUCTURES[name](learner=self.learner, on_conflict=self.on_conflict, **ours)
 
     def _fit_model(
-        self, structure: Any, table: Table, labels: pd.DataFrame, weight: Any, plan: FoldPlan | None, seed: int, started: float
+        self,
+        structure: Any,
+        table: Table,
+        labels: pd.DataFrame,
+        weight: Floats | None,
+        plan: FoldPlan | None,
+        seed: int,
+        started: float,
     ) -> Any:
         """Fit the structure; ``"best"`` chooses routes by cross-fitting first, and averages seeds."""
         self.fallbacks_ = {}
         labels_like = _reduce(labels, self.form_.is_1d, self.form_.is_frame)
         if self.preset == "fast" or plan is None:
-            return structure.fit(table, labels_like, sample_weight=weight, plan=plan)
+            model = structure.fit(table, labels_like, sample_weight=weight, plan=plan)
+            self.fallbacks_ = dict(getattr(model, "fallbacks_", {}))
+            return self._checked(model)
         if isinstance(structure, FunnelModel) and structure.mode == "product" and self._time_left(started):
             self._choose_routes(structure, table, labels, weight, plan)
         if self.ensemble is None:
-            return structure.fit(table, labels_like, sample_weight=weight, plan=plan)
-        return self._average_seeds(structure, table, labels_like, weight, plan, seed, started)
+            return self._checked(structure.fit(table, labels_like, sample_weight=weight, plan=plan))
+        return self._checked(self._average_seeds(structure, table, labels_like, weight, plan, seed, started))
 
-    def _choose_routes(self, structure: FunnelModel, table: Table, labels: Any, weight: Any, plan: FoldPlan) -> None:
+    def _checked(self, model: Any) -> Any:
+        own, its = ([task.name for task in m.tasks_] for m in (self, model))
+        if own != its:
+            raise TaskError(f"The structure has the tasks {its}, the model {own}; leave tasks= of the structure None.")
+        return model
+
+    def _choose_routes(
+        self, structure: FunnelModel, table: Table, labels: Any, weight: Floats | None, plan: FoldPlan
+    ) -> None:
         trial = clone(structure).set_params(mode="average", refit=False)
         fit = cross_fit(
             trial, table, labels, plan, method="route_scores", sample_weight=weight, score=False, n_jobs=self.n_jobs
         )
-        targets = encode_targets(labels, self.tasks_, classes=self.classes_map_)
+        targets = encode_targets(labels, self.tasks_, classes=self.classes_map_, on_conflict=self._conflict_rule())
         user = role_values(table, self.roles_["user"])
-        chosen = better_routes(fit.predictions, targets, None, None if user is None else user.to_numpy())
+        chosen = better_routes(fit.predictions, targets, weight, None if user is None else user.to_numpy())
         structure.set_params(mode={name: route for name, (route, _) in chosen.items()} or "product")
         self.fallbacks_ = {name: why for name, (_, why) in chosen.items()}
 
     def _average_seeds(
         self, structure: Any, table: Table, labels: Any, weight: Any, plan: FoldPlan, seed: int, started: float
     ) -> AveragingEnsemble:
-        members = []
+        members: list[tuple[str, Any]] = []
         for name, member in average_over_seeds(structure, BEST_SEEDS, spawn_seed(seed, "seeds")).estimators:
             if members and not self._time_left(started):
                 break
@@ -366,5 +386,5 @@ def _like_targets(labels: pd.DataFrame, given: FitInput) -> pd.DataFrame:
     return labels[names] if set(names) <= set(labels.columns) else labels.set_axis(names, axis=1)
 
 
-def _as_duration(gap: int | float, time: pd.Series) -> Any:
-    return np.timedelta64(int(gap), "ns") if time_dtype(time).kind == "M" or hasattr(time.dtype, "tz") else gap
+def _takes(step: Any, parameter: str) -> bool:
+    return hasattr(step, "fit_transform") and parameter in signature(step.fit_transform).parameters

@@ -18,7 +18,7 @@ import pandas as pd
 from mtl_classic._core.exceptions import FunnelConflictError, LabelError, TaskError
 from mtl_classic._core.tasks import Task, fitting_order, label_frame, resolve_tasks
 
-__all__ = ["Classes", "OutputForm", "Targets", "encode_targets", "parent_status", "spell_out"]
+__all__ = ["Classes", "OutputForm", "Targets", "decode_targets", "encode_targets", "parent_status", "spell_out"]
 
 Floats = npt.NDArray[np.float64]
 Classes = dict[str, npt.NDArray[Any] | None]
@@ -124,6 +124,23 @@ def encode_targets(
     entire, conditional = _views(raw, tasks, known_classes, dropped)
     form = OutputForm(is_frame=_is_frame(Y), is_1d=not _is_frame(Y) and np.asarray(Y).ndim == 1)
     return Targets(tuple(tasks), known_classes, entire, conditional, form)
+
+
+def decode_targets(targets: Targets) -> pd.DataFrame:
+    """Labels of the entire view as the user writes them: without contradictions between children and parents."""
+    columns: dict[str, Any] = {}
+    for task in targets.tasks:
+        values, classes = targets.view(task.name), targets.classes[task.name]
+        columns[task.name] = values
+        if classes is not None:
+            known = values >= 0
+            lone = (
+                2 - len(classes) if task.kind == "binary" else 0
+            )  # the only class of a binary task is its positive one
+            labels = np.full(len(values), None, dtype=object)
+            labels[known] = classes[values[known].astype(np.intp) - lone]
+            columns[task.name] = pd.Series(labels, dtype=object).infer_objects()
+    return pd.DataFrame(columns)
 
 
 def spell_out(tasks: Any, Y: Any) -> tuple[Task, ...]:

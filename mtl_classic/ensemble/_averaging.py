@@ -159,9 +159,13 @@ class AveragingEnsemble(_BaseComposition, MultiTaskEstimator):
 def average_over_seeds(estimator: Any, n_seeds: int, random_state: Any = None) -> AveragingEnsemble:
     """An unfitted ensemble of clones that differ in ``random_state`` only."""
     root = root_seed(random_state)
-    members = [
-        (f"seed{k}", clone(estimator).set_params(random_state=spawn_seed(root, "seed", k))) for k in range(n_seeds)
-    ]
+    seeds = [name for name in estimator.get_params() if name.split("__")[-1] == "random_state"]
+    if not seeds:
+        raise ValueError(f"{type(estimator).__name__} has no random_state: its seeds would all give the same model.")
+    members = []
+    for k in range(n_seeds):
+        given = {name: spawn_seed(root, "seed", k, *name.split("__")[:-1]) for name in seeds}
+        members.append((f"seed{k}", clone(estimator).set_params(**given)))
     return AveragingEnsemble(members)
 
 

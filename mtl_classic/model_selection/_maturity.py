@@ -1,0 +1,101 @@
+"""Labels that are known only some time after their row: which are mature, and folds that respect the delay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mtl_classic._core.exceptions import FoldError, LabelError
+from mtl_classic._core.tasks import Task, fitting_order
+from mtl_classic._core.time import is_datetime, to_duration, to_time
+from mtl_classic.model_selection._folds import FoldPlan, Temporal, make_folds, time_dtype
+
+__all__ = ["label_delays", "mask_immature", "temporal_folds"]
+
+
+def label_delays(tasks: Iterable[Task], time: Any) -> dict[str, int | float]:
+    """How long after the row's time each label is known, where it is not known at once, in the unit of the time axis.
+
+    A child is known no sooner than its parent.
+    """
+    delays: dict[str, int | float] = {}
+    for task in fitting_order(tasks):
+        own = 0 if task.delay is None else to_duration(task.delay, time_dtype(time))
+        longest = max(own, delays.get(str(task.parent), 0))
+        if longest > 0:
+            delays[task.name] = longest
+    return delays
+
+
+def mask_immature(
+    labels: pd.DataFrame, tasks: tuple[Task, ...], time: Any, end: Any = None
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Labels with NaN where their delay was not over at the ``end``.
+
+    Parameters
+    ----------
+    labels : DataFrame of n rows
+        Columns named like the tasks, or in their order.
+    tasks : tuple of Task
+    time : array of shape (n,)
+        Time of each row.
+    end : time, default=None
+        When observation ended; None is the time of the last row.
+
+    Returns
+    -------
+    labels : DataFrame
+        A copy, if anything changed.
+    n_immature : dict task -> int
+        Labels taken away, for the tasks that have a delay.
+
+    Raises
+    ------
+    LabelError
+        If no label of a task is left.
+    """
+    delays = label_delays(tasks, time)
+    if not delays:
+        return labels, {}
+    stamps = to_time(time)
+    last = stamps.max() if end is None else to_time(pd.Series([end]))[0]
+    by_name = {task.name for task in tasks} <= set(labels.columns)
+    counts = {}
+    masked = labels.copy()
+    for j, task in enumerate(tasks):
+        if task.name not in delays:
+            continue
+        column = task.name if by_name else labels.columns[j]
+        immature = stamps + delays[task.name] > last
+        counts[task.name] = int((labels[column].notna() & immature).sum())
+        masked[column] = labels[column].where(~immature)
+        if masked[column].isna().all():
+            raise LabelError(
+                f"No label of {task.name!r} is mature: the log (without one: the rows) ends before the delay is over "
+                f"for any row; give a log that reaches further, or earlier rows."
+            )
+    return masked, counts
+
+
+def temporal_folds(cv: Any, Y: Any, tasks: Iterable[Task], time: Any, *, groups: Any = None) -> FoldPlan:
+    """Folds in time with a gap of at least the longest delay.
+
+    An int ``cv`` is the most that there may be: a gap that swallows the first block makes the blocks fewer and larger.
+    """
+    gap = max(label_delays(tasks, time).values(), default=0)
+    if isinstance(cv, Temporal):
+        own = 0 if cv.gap is None else to_duration(cv.gap, time_dtype(time))
+        return make_folds(Temporal(cv.n_splits, _duration(max(gap, own), time)), Y, groups=groups, time=time)
+    for n_splits in range(min(int(cv), len(pd.unique(pd.Series(time))) - 1), 1, -1):
+        try:
+            return make_folds(Temporal(n_splits, _duration(gap, time)), Y, groups=groups, time=time)
+        except FoldError:
+            continue
+    return make_folds(Temporal(1, _duration(gap, time)), Y, groups=groups, time=time)
+
+
+def _duration(gap: int | float, time: Any) -> Any:
+    return np.timedelta64(int(gap), "ns") if is_datetime(time_dtype(time)) else gap
