@@ -200,7 +200,7 @@ class FunnelModel(LearnerStructure):
         parts = {}
         mode = self._mode(task)
         if has_entire_space(task) and mode != "product":
-            parts[name, "entire"] = bench.fit(task, bench.targets.view(name, "entire"))
+            parts[name, "entire"] = bench.fit_entire(task)
         if not has_entire_space(task):  # the same as in a PerTaskModel, to the bit
             parts[name, "conditional"] = bench.fit(task, bench.targets.view(name, "conditional"))
         elif mode != "direct":

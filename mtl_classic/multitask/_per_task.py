@@ -122,7 +122,7 @@ class PerTaskModel(LearnerStructure):
         bench = self._open(X, Y, sample_weight, plan)
         self.fits_ = {}
         for task in bench.targets.tasks:
-            self.fits_[task.name] = bench.fit(task, bench.targets.view(task.name)).fit
+            self.fits_[task.name] = bench.fit_entire(task).fit
         return self
 
     def _scores(self, X: Table, space: str) -> Scores:

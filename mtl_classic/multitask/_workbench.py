@@ -57,11 +57,29 @@ class Workbench:
     order: Rows | None
     clusters: Any
 
-    def fit(self, task: Task, y: Floats, purpose: str = "own", *, learner: Learner | None = None) -> Component:
-        """Fit one task on the rows where ``y`` is not NaN and the weight not 0."""
+    def fit_entire(self, task: Task) -> Component:
+        """Fit a task on its entire view.
+
+        A negative parent makes a child's label known to be 0. Where only a share of the children of positive parents is
+        labelled, those zeros weigh that share, or the child would seem rarer than it is.
+        """
+        return self.fit(task, self.targets.view(task.name), scale=_known_share(self.targets, task))
+
+    def fit(
+        self,
+        task: Task,
+        y: Floats,
+        purpose: str = "own",
+        *,
+        learner: Learner | None = None,
+        scale: Floats | None = None,
+    ) -> Component:
+        """Fit one task on the rows where ``y`` is not NaN and the weight not 0; ``scale`` multiplies the weights."""
         learner = learner or self.learners[task.name]
         binned = self._bin(learner)
         weight = None if self.weights is None else self.weights[:, self.targets.position(task.name)]
+        if scale is not None:
+            weight = scale if weight is None else weight * scale
         usable = ~np.isnan(y) & (y >= 0 if task.kind == "multiclass" else True)
         if weight is not None:
             usable &= weight > 0
@@ -143,6 +161,18 @@ def open_workbench(
         order,
         _clusters(X, roles, queries),
     )
+
+
+def _known_share(targets: Targets, task: Task) -> Floats | None:
+    """Weights of a child's entire view: the labelled share for zeros that only the parent tells, 1 for labels."""
+    if task.parent is None or task.kind in ("multiclass", "ranking"):
+        return None
+    told = np.isnan(targets.view(task.name, "conditional")) & (targets.view(task.name) == 0)
+    labelled = int((~np.isnan(targets.view(task.name, "conditional"))).sum())
+    unlabelled = int((np.isnan(targets.view(task.name)) & ~np.isnan(targets.view(task.parent))).sum())
+    if not unlabelled or not labelled:
+        return None
+    return np.where(told, labelled / (labelled + unlabelled), 1.0)
 
 
 def _n_events(task: Task, y: Floats) -> float:

@@ -1,0 +1,104 @@
+"""Tables without a funnel: our presets beside one LightGBM per task, on the same columns, split by time."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks._baselines import fit_one_per_task
+from benchmarks._measure import cpu_seconds, spread, write
+from mtl_classic import MultiTaskModel, Task
+from mtl_classic._core.targets import encode_targets
+from mtl_classic.learners._columns import FeatureColumns
+from mtl_classic.metrics import evaluate_scores
+
+PRESETS = ("fast", "best")
+BASELINES = ("defaults", "tuned")
+
+
+@dataclass
+class PlainTable:
+    """Rows in time order, with labels."""
+
+    name: str
+    title: str
+    X: pd.DataFrame
+    Y: pd.DataFrame
+    tasks: tuple[Task, ...]
+    roles: dict[str, str]
+
+
+def read(options: argparse.Namespace, file: str) -> pd.DataFrame:
+    """A parquet table from ``--data-dir`` or ``MTL_CLASSIC_DATA``."""
+    if options.data_dir is None:
+        raise SystemExit(f"{file} is needed: say where it is with --data-dir or MTL_CLASSIC_DATA.")
+    path = Path(options.data_dir) / file
+    if not path.exists():
+        raise SystemExit(f"There is no {file} in the folder given by --data-dir or MTL_CLASSIC_DATA.")
+    return pd.read_parquet(path)
+
+
+def compare_presets(table: PlainTable, options: argparse.Namespace) -> None:
+    """Fit on the first 80 % of the time, judge on the rest; all seeds."""
+    time = table.X[table.roles["time"]]
+    cut, stop = (time.iloc[int(share * len(time))] for share in (0.8, 0.7))
+    fit_rows, test = np.flatnonzero(time < cut), np.flatnonzero(time >= cut)
+    train, valid = np.flatnonzero(time.iloc[fit_rows] < stop), np.flatnonzero(time.iloc[fit_rows] >= stop)
+    seeds = [_seed(table, fit_rows, test, train, valid, seed) for seed in range(options.seeds)]
+    figures = {name: spread(s["figures"][name] for s in seeds) for name in seeds[0]["figures"]}
+    rows = {"fit": len(fit_rows), "test": len(test)}
+    result = {"seeds": options.seeds, "rows": rows, "summary": figures, "by_seed": seeds}
+    write(options.out, table.name, result, _markdown(table, rows, figures, seeds))
+
+
+def _seed(
+    table: PlainTable, fit_rows: np.ndarray, test: np.ndarray, train: np.ndarray, valid: np.ndarray, seed: int
+) -> dict[str, Any]:
+    X, Y = table.X.iloc[fit_rows], table.Y.iloc[fit_rows]
+    models, times = {}, {}
+    for preset in PRESETS:
+        model = MultiTaskModel(table.tasks, preset=preset, random_state=seed, **table.roles)
+        times[preset], models[preset] = cpu_seconds(lambda: model.fit(X, Y))  # noqa: B023
+    history = models["fast"].pipeline_[:-1]
+    wide, wide_test = (history.transform(part) if len(history) else part for part in (X, table.X.iloc[test]))
+    columns = FeatureColumns(tuple(table.roles.values())[-1:], tuple(table.roles.values())).fit(wide)
+    features, features_test = columns.transform(wide), columns.transform(wide_test)
+    targets = encode_targets(Y, table.tasks)
+    labels = {task.name: (task.kind, targets.view(task.name)) for task in table.tasks}
+    verdicts: dict[str, Any] = {}
+    for baseline in BASELINES:
+        times[baseline], fitted = cpu_seconds(
+            lambda: fit_one_per_task(features, labels, train, valid, tuned=baseline == "tuned", refit=True, seed=seed)  # noqa: B023
+        )
+        scores = pd.DataFrame(fitted.predict(features_test.values))
+        for preset, model in models.items():
+            verdicts[f"{preset} against {baseline}"] = _judge(table, model, test, scores)
+    figures = {f"fit time: {p} ÷ {b}": times[p] / times[b] for p in PRESETS for b in BASELINES}
+    return {"figures": figures, "verdicts": verdicts}
+
+
+def _judge(table: PlainTable, model: MultiTaskModel, test: np.ndarray, baseline: pd.DataFrame) -> dict[str, Any]:
+    frame = evaluate_scores(
+        table.Y.iloc[test], model.predict_scores(table.X.iloc[test]), tasks=table.tasks, baseline=baseline, metrics=["loss"]
+    )
+    columns = ["value", "baseline", "difference", "difference_low", "difference_high", "verdict"]
+    return {str(name): row.to_dict() for (name, _), row in frame[columns].iterrows()}
+
+
+def _markdown(table: PlainTable, rows: dict[str, int], figures: dict[str, Any], seeds: list[dict[str, Any]]) -> str:
+    lines = [f"# {table.title}", ""]
+    lines += [f"{rows['fit']:,} rows to fit, the {rows['test']:,} latest to judge; {len(seeds)} seeds; one thread; baselines are refitted on all fit rows.", ""]
+    lines += ["| figure | mean | low | high |", "|---|---|---|---|"]
+    lines += [f"| {name} | {v['mean']:.3g} | {v['low']:.3g} | {v['high']:.3g} |" for name, v in figures.items()]
+    lines += ["", "| preset, baseline | task | loss | baseline's | change, % | verdict by seed |", "|---|---|---|---|---|---|"]
+    for pair in seeds[0]["verdicts"]:
+        for task in seeds[0]["verdicts"][pair]:
+            each = [s["verdicts"][pair][task] for s in seeds]
+            value, base = (np.mean([row[key] for row in each]) for key in ("value", "baseline"))
+            lines.append(f"| {pair} | {task} | {value:.5g} | {base:.5g} | {100 * (value / base - 1):+.2f} | {', '.join(row['verdict'] for row in each)} |")
+    return "\n".join(lines)
