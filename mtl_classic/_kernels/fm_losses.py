@@ -5,6 +5,7 @@
 | `LOG` | log, soft labels too | log(1 + exp(s)) − y s | 1 / (1 + exp(−s)) − y |
 | `SQUARED` | squared | ½ (s − y)² | s − y |
 | `POISSON` | Poisson, log link | exp(s) − y s | exp(s) − y |
+| `SOFTMAX` | log loss of a class's softmax, in the kernels of several outputs | log Σ exp(s) − Σ y s | softmax(s) − y |
 | `HINGE` | hinge, y in {0, 1} | max(0, 1 − (2y − 1) s) | −(2y − 1) where positive |
 """
 
@@ -16,13 +17,17 @@ from numba.extending import overload
 
 from mtl_classic._kernels.simd import FAST_FLAGS
 
-LOG, SQUARED, POISSON, HINGE = range(4)
+LOG, SQUARED, POISSON, HINGE, SOFTMAX = range(5)
 # exp(30) is 10¹³: beyond any count, and far from overflow in float32.
 LARGEST_EXPONENT = 30
 
 
 def exponential(x):  # type: ignore[no-untyped-def]
-    """Return exp(x); in float32 by a polynomial in registers (relative error near 2e-7), because a call of libm in the middle of a row empties all vector registers."""
+    """Return exp(x).
+
+    In float32 by a polynomial in registers (relative error near 2e-7), because a call of libm in the middle of a row
+    empties all vector registers.
+    """
     raise TypeError("exponential is compiled by numba only")
 
 

@@ -1,7 +1,8 @@
 """How a parameter moves against its gradient: one rule per solver, for vectors of factors and for single weights alike.
 
-A parameter and the state of its solver lie in *slots*, `width` numbers apart in one flat array: slot 0 is the parameter, the others are named below. A solver is a named tuple of
-numbers of the array's type; numba specializes on its class, so the choice costs nothing in the loop.
+A parameter and the state of its solver lie in *slots*, `width` numbers apart in one flat array: slot 0 is the
+parameter, the others are named below. A solver is a named tuple of numbers of the array's type; numba specializes on
+its class, so the choice costs nothing in the loop.
 
 | solver | slot 1 | slot 2 |
 |---|---|---|
@@ -17,7 +18,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import types
 from numba.extending import overload
 
 from mtl_classic._kernels.simd import fill, load, reciprocal_sqrt, soft_threshold, store
@@ -36,7 +36,10 @@ class Adagrad(NamedTuple):
 
 
 class Adam(NamedTuple):
-    """m ← β₁ m + (1 − β₁) g, s ← β₂ s + (1 − β₂) g², v ← v − η √(1 − β₂ᵗ) / (1 − β₁ᵗ) · m / √(s + ε): t counts the rows or batches seen."""
+    """m ← β₁ m + (1 − β₁) g, s ← β₂ s + (1 − β₂) g², v ← v − η √(1 − β₂ᵗ) / (1 − β₁ᵗ) · m / √(s + ε).
+
+    T counts the rows or batches seen.
+    """
 
     rate: Any
     beta1: Any

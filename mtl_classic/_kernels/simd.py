@@ -1,8 +1,9 @@
 """Vectors in registers for numba: a handful of intrinsics on LLVM's vector type.
 
-A `lanes` argument is a tuple of zeros whose *length* says how many numbers a vector holds, in eights: `(0, 0)` means 16. Its value is never read; it is there because numba
-specializes functions on types, and the length of a tuple is a part of its type; the empty tuple means one plain number, so that the same lines serve a vector of factors and
-a linear weight. A vector lives only inside one compiled function: arrays go in, arrays come out.
+A `lanes` argument is a tuple of zeros whose *length* says how many numbers a vector holds, in eights: `(0, 0)` means
+16. Its value is never read; it is there because numba specializes functions on types, and the length of a tuple is a
+part of its type; the empty tuple means one plain number, so that the same lines serve a vector of factors and a
+linear weight. A vector lives only inside one compiled function: arrays go in, arrays come out.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def make_lanes(n: int) -> tuple[int, ...]:
 def pointer(typingctx, array):  # type: ignore[no-untyped-def]
     """Return where a flat, contiguous array's numbers start; None stays None.
 
-    Inner functions take pointers, not arrays: numba counts references to an array at every call, and two counts per array and row cost more than the row.
+    Inner functions take pointers, not arrays: numba counts references to an array at every call, and two counts per
+    array and row cost more than the row.
     """
     if isinstance(array, types.NoneType):
         return array(array), lambda context, builder, signature, args: context.get_dummy_value()
@@ -70,7 +72,11 @@ def line_numbers(typingctx, array):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def load(typingctx, lanes, array, offset):  # type: ignore[no-untyped-def]
-    """Return array[offset : offset + n] as a vector, or the number array[offset] for `lanes` = (). The array is a flat, contiguous one or a `pointer`; the offset is not checked."""
+    """Return array[offset .
+
+    Offset + n] as a vector, or the number array[offset] for `lanes` = (). The array is a flat, contiguous one or a
+    `pointer`; the offset is not checked.
+    """
     kind = _kind(array.dtype, lanes)
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -139,9 +145,9 @@ def total(typingctx, a):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def reciprocal_sqrt(typingctx, a):  # type: ignore[no-untyped-def]
-    """Return 1 / sqrt(a) for a > 0, in float32 with a relative error below 1e-4 (AVX-512's estimate as it is; elsewhere an estimate with a Newton step, or the root).
+    """Return 1 / sqrt(a) for a > 0, in float32 with a relative error below 1e-4.
 
-    A step length needs no more, and the refinement would be a third of a row's arithmetic.
+    That is AVX-512's estimate as it is; elsewhere an estimate with a Newton step, or the true root. A step length needs no more, and the refinement would be a third of a row's arithmetic.
     """
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -178,6 +184,41 @@ def _estimate(builder, value, n: int):  # type: ignore[no-untyped-def]
     function = ir.FunctionType(value.type, [value.type, value.type, mask])
     estimate = cgutils.get_or_insert_function(builder.module, function, f"llvm.x86.avx512.rsqrt14.ps.{32 * n}")
     return builder.call(estimate, [value, value, mask(2**n - 1)])
+
+
+@intrinsic
+def random_mask(typingctx, lanes, array, seed, keep):  # type: ignore[no-untyped-def]
+    """Return a vector of 0 and 1 / keep, the latter with probability `keep`.
+
+    A hash of the seed (int64, its low half counts) and the place, the same whenever it is asked for.
+    """
+    kind = _kind(array.dtype, lanes)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        integers = ir.VectorType(ir.IntType(32), kind.n)
+        low = builder.trunc(args[2], ir.IntType(32))
+        x = builder.add(_splat_int(builder, low, integers), ir.Constant(integers, _lane_salts(kind.n)))
+        for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):
+            x = builder.mul(builder.xor(x, builder.lshr(x, _constant(integers, shift))), _constant(integers, factor))
+        threshold = builder.fptoui(builder.fmul(args[3], args[3].type(2.0**24)), ir.IntType(32))
+        kept = builder.icmp_unsigned(
+            "<", builder.lshr(x, _constant(integers, 8)), _splat_int(builder, threshold, integers)
+        )
+        inverse = context.cast(builder, builder.fdiv(args[3].type(1.0), args[3]), types.float64, array.dtype)
+        return builder.select(kept, _splat(builder, inverse, kind), _constant(_llvm_vector(kind), 0.0))
+
+    return kind(lanes, array, types.int64, types.float64), codegen
+
+
+def _lane_salts(n: int) -> list[int]:
+    return [place * 0x9E3779B9 % 2**32 for place in range(n)]
+
+
+def _splat_int(builder, number, kind):  # type: ignore[no-untyped-def]
+    nothing = ir.Constant(kind, ir.Undefined)
+    return builder.shuffle_vector(
+        builder.insert_element(nothing, number, ir.IntType(32)(0)), nothing, _places([0] * kind.count)
+    )
 
 
 @intrinsic
@@ -253,7 +294,11 @@ def _llvm_vector(vector: Vector) -> ir.VectorType:
 
 
 def _pointer(context, builder, array_type, array, offset, kind):  # type: ignore[no-untyped-def]
-    data = array if isinstance(array_type, types.CPointer) else context.make_array(array_type)(context, builder, array).data
+    data = (
+        array
+        if isinstance(array_type, types.CPointer)
+        else context.make_array(array_type)(context, builder, array).data
+    )
     wanted = ir.IntType(8) if kind is None else context.get_value_type(kind)
     return builder.bitcast(builder.gep(data, [offset]), wanted.as_pointer())
 

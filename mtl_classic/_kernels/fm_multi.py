@@ -1,0 +1,213 @@
+"""Factorization machines with several outputs: the tasks of a joint model, or the classes of a softmax.
+
+Conventions of `fm`, and:
+
+- A column's factors are `n_shared` that all outputs use and, behind them, `n_private` for each output. With P_f the
+  interaction product of factor f, output t's score is
+
+      bias_t + Σ_j w_jt x_j + Σ_{shared f} r_tf P_f + Σ_{f private to t} P_f.
+
+- `mixers` holds the r_t, each with its solver's slots: the learnt interaction weights of a task.
+- Linear weights and biases of the outputs lie side by side, padded to a multiple of 8, so that they are vectors too.
+- Outputs belong to groups, `group_bounds`: one output with a loss of its own, or the classes of a softmax.
+- `weights` (n_rows, n_outputs) is 0 where a label is missing: such a label moves nothing. Penalties of the shared
+  factors count by the mean weight of a row's labelled outputs.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from mtl_classic._kernels.fm import (
+    ENTRIES_AHEAD,
+    FASTMATH,
+    address,
+    at,
+    connections,
+    count_parts,
+    dropped,
+    entry,
+    prefetch_slots,
+    row_forward,
+)
+from mtl_classic._kernels.fm_losses import SOFTMAX, exponential, loss_slope
+from mtl_classic._kernels.fm_steps import n_slots, rate_at, step
+from mtl_classic._kernels.simd import LANE_BLOCK, fill, load, pointer, store, total
+
+OUTPUT_LANES = (0,)
+
+
+@njit(fastmath=FASTMATH, forceinline=True)
+def row_scores(  # type: ignore[no-untyped-def]
+    lanes, sizes, factors, stride, linear, linear_stride, bias, mixers, mixer_stride, values, indices, bounds, first,
+    mixing, n_parts, sums, products, scores, noise, clock,
+):  # fmt: skip
+    """Write the scores of a row's outputs, and on the way the P_f to `products`."""
+    n_shared, n_private, n_outputs = sizes
+    n_factors, width = n_shared + n_outputs * n_private, LANE_BLOCK * len(lanes)
+    start, stop = load((), bounds, first), load((), bounds, first + n_parts)
+    for t in range(0, n_outputs, LANE_BLOCK):
+        score = load(OUTPUT_LANES, bias, t)
+        for p in range(start, stop):
+            weights = load(OUTPUT_LANES, linear, entry(indices, p) * linear_stride + t)
+            score = score + weights * at(values, p, linear)
+        store(scores, t, score)
+    for f in range(0, n_factors, width):
+        product, _ = row_forward(
+            lanes, n_factors, f, factors, stride, linear, 0, values, indices, bounds, first, mixing, n_parts, sums,
+            noise, clock,
+        )  # fmt: skip
+        store(products, f, product)
+    for t in range(n_outputs):
+        score = fill(lanes, factors, 0.0)
+        for f in range(0, n_shared, width):
+            score = score + load(lanes, products, f) * load(lanes, mixers, t * mixer_stride + f)
+        for f in range(n_shared + t * n_private, n_shared + (t + 1) * n_private, width):
+            score = score + load(lanes, products, f)
+        store(scores, t, load((), scores, t) + total(score))
+
+
+@njit(fastmath=FASTMATH, forceinline=True)
+def output_slopes(losses, group_bounds, targets, weights, importance, row, n_outputs, scores, slopes, effects):  # type: ignore[no-untyped-def]
+    """Write each output's derivative and effective weight.
+
+    Return the mean weight of the labelled outputs, 0 if there is none.
+    """
+    summed, labelled = fill((), scores, 0.0), 0
+    for g in range(losses.shape[0]):
+        start, stop = group_bounds[g], group_bounds[g + 1]
+        top, partition = load((), scores, start), fill((), scores, 0.0)
+        if losses[g] == SOFTMAX:
+            for t in range(start, stop):
+                top = max(top, load((), scores, t))
+            for t in range(start, stop):
+                partition += exponential(load((), scores, t) - top)
+        for t in range(start, stop):
+            weight = load((), weights, row * n_outputs + t) * load((), importance, t)
+            slope = fill((), scores, 0.0)
+            if weight != 0:
+                target = load((), targets, row * n_outputs + t)
+                if losses[g] == SOFTMAX:
+                    slope = weight * (exponential(load((), scores, t) - top) / partition - target)
+                else:
+                    slope = weight * loss_slope(losses[g], target, load((), scores, t))
+                summed += weight
+                labelled += 1
+            store(slopes, t, slope)
+            store(effects, t, weight)
+    return summed / fill((), scores, labelled) if labelled else summed
+
+
+@njit(fastmath=FASTMATH, forceinline=True)
+def mixed_slopes(lanes, sizes, mixers, mixer_stride, slopes, mixed):  # type: ignore[no-untyped-def]
+    """Write the derivative of the row's loss by each P_f.
+
+    Σ_t slope_t r_tf for shared factors, slope_t for private ones.
+    """
+    n_shared, n_private, n_outputs = sizes
+    width = LANE_BLOCK * len(lanes)
+    for f in range(0, n_shared, width):
+        slope = fill(lanes, mixed, 0.0)
+        for t in range(n_outputs):
+            slope = slope + load(lanes, mixers, t * mixer_stride + f) * load((), slopes, t)
+        store(mixed, f, slope)
+    for t in range(n_outputs):
+        for f in range(n_shared + t * n_private, n_shared + (t + 1) * n_private, width):
+            store(mixed, f, fill(lanes, mixed, load((), slopes, t)))
+
+
+@njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy")
+def fit_outputs_epoch(  # type: ignore[no-untyped-def]
+    lanes, sizes, solvers, losses, group_bounds, factors, linear, bias, mixers, values, indices, bounds, targets,
+    weights, importance, blocks, block_size, mixing, penalties, sums, work, noise, clock,
+):  # fmt: skip
+    """Visit the rows block by block and take one step per row for all outputs; return the clock.
+
+    `sizes` is (n_shared, n_private, n_outputs); `solvers` and `penalties` as in `fm.fit_epoch`, the third penalty
+    pulls the mixers towards 1; `importance` (n_outputs) multiplies the weights; `work` (5 rows, as long as the longer
+    of the factors and the padded outputs) is scratch.
+    """
+    n_shared, n_private, n_outputs = sizes
+    n_parts, width, n_rows = count_parts(mixing), LANE_BLOCK * len(lanes), targets.shape[0]
+    n_factors, n_padded = n_shared + n_outputs * n_private, (n_outputs + LANE_BLOCK - 1) // LANE_BLOCK * LANE_BLOCK
+    stride, linear_stride = n_slots(solvers[0]) * n_factors, n_slots(solvers[1]) * n_padded
+    mixer_stride = n_slots(solvers[0]) * n_shared
+    products, mixed, scores, slopes, effects = (
+        pointer(work[0]), pointer(work[1]), pointer(work[2]), pointer(work[3]), pointer(work[4]),
+    )  # fmt: skip
+    factors, linear, bias, mixers = pointer(factors), pointer(linear), pointer(bias), pointer(mixers)
+    values, indices, bounds, mixing = pointer(values), pointer(indices), pointer(bounds), pointer(mixing)
+    targets, weights, importance, sums = pointer(targets), pointer(weights), pointer(importance), pointer(sums)
+    factor_penalty, linear_penalty = address(penalties[0]), address(penalties[1])
+    for block in blocks:
+        for row in range(block * block_size, min((block + 1) * block_size, n_rows)):
+            first = row * n_parts
+            start, stop = load((), bounds, first), load((), bounds, first + n_parts)
+            row_scores(
+                lanes, sizes, factors, stride, linear, linear_stride, bias, mixers, mixer_stride, values, indices,
+                bounds, first, mixing, n_parts, sums, products, scores, noise, clock + 1,
+            )  # fmt: skip
+            weight = output_slopes(
+                losses, group_bounds, targets, weights, importance, row, n_outputs, scores, slopes, effects
+            )
+            if weight == 0:
+                continue
+            clock += 1
+            mixed_slopes(lanes, sizes, mixers, mixer_stride, slopes, mixed)
+            factor_rate, linear_rate = rate_at(solvers[0], clock), rate_at(solvers[1], clock)
+            for t in range(0, n_outputs, LANE_BLOCK):
+                slope, effect = load(OUTPUT_LANES, slopes, t), load(OUTPUT_LANES, effects, t)
+                step(solvers[1], linear_rate, OUTPUT_LANES, bias, t, n_padded, slope)
+                for p in range(start, stop):
+                    j = entry(indices, p)
+                    offset = j * linear_stride + t
+                    shrink = effect * at(linear_penalty, j, linear)
+                    gradient = slope * at(values, p, linear) + load(OUTPUT_LANES, linear, offset) * shrink
+                    step(solvers[1], linear_rate, OUTPUT_LANES, linear, offset, n_padded, gradient)
+            for f in range(0, n_factors, width):
+                slope = load(lanes, mixed, f) * dropped(noise, lanes, factors, clock, f)
+                if f >= n_shared:
+                    weight = load((), effects, (f - n_shared) // n_private)
+                for a in range(n_parts):
+                    pull = load(lanes, sums, (n_parts + a) * n_factors + f) * slope
+                    own = slope * at(mixing, a * n_parts + a, factors)
+                    for p in range(load((), bounds, first + a), load((), bounds, first + a + 1)):
+                        j, ahead, x = entry(indices, p), entry(indices, p + ENTRIES_AHEAD), at(values, p, factors)
+                        prefetch_slots(solvers[0], lanes, factors, ahead * stride + f, n_factors)
+                        v, edge = load(lanes, factors, j * stride + f), connections(noise, lanes, factors, clock, f, p)
+                        gradient = (pull - own * edge * v * x) * edge * x + v * (
+                            weight * at(factor_penalty, j, factors)
+                        )
+                        step(solvers[0], factor_rate, lanes, factors, j * stride + f, n_factors, gradient)
+            for t in range(n_outputs):
+                slope, shrink = load((), slopes, t), load((), effects, t) * penalties[2]
+                for f in range(0, n_shared, width):
+                    offset = t * mixer_stride + f
+                    away = load(lanes, mixers, offset) - fill(lanes, mixers, 1.0)
+                    gradient = load(lanes, products, f) * slope + away * shrink
+                    if load((), effects, t) != 0:
+                        step(solvers[0], factor_rate, lanes, mixers, offset, n_shared, gradient)
+    return clock
+
+
+@njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy")
+def predict_outputs(  # type: ignore[no-untyped-def]
+    lanes, sizes, slots, factors, linear, bias, mixers, values, indices, bounds, mixing, sums, work, out
+):
+    """Write the scores of every row's outputs to `out` (n_rows, n_outputs).
+
+    `slots` is how many slots the parameters have.
+    """
+    n_shared, n_private, n_outputs = sizes
+    n_parts, n_rows = count_parts(mixing), out.shape[0]
+    n_factors, n_padded = n_shared + n_outputs * n_private, (n_outputs + LANE_BLOCK - 1) // LANE_BLOCK * LANE_BLOCK
+    products, scores, sums = pointer(work[0]), pointer(work[2]), pointer(sums)
+    factors, linear, bias, mixers = pointer(factors), pointer(linear), pointer(bias), pointer(mixers)
+    values, indices, bounds, mixing = pointer(values), pointer(indices), pointer(bounds), pointer(mixing)
+    for row in range(n_rows):
+        row_scores(
+            lanes, sizes, factors, slots * n_factors, linear, slots * n_padded, bias, mixers, slots * n_shared, values,
+            indices, bounds, row * n_parts, mixing, n_parts, sums, products, scores, None, 0,
+        )  # fmt: skip
+        for t in range(n_outputs):
+            out[row, t] = load((), scores, t)

@@ -1,0 +1,6 @@
+"""Factorization machines and matrix factorization: the latent features that tasks share."""
+
+from mtl_classic.factorization._fm import FactorizationMachineClassifier
+from mtl_classic.factorization._fm_regressor import FactorizationMachineRegressor
+
+__all__ = ["FactorizationMachineClassifier", "FactorizationMachineRegressor"]

@@ -1,0 +1,142 @@
+"""Stochastic descent: rows in shuffled blocks, epochs until the validation rows stop improving."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mtl_classic._core.random import generator
+from mtl_classic.factorization._epochs import make_epoch
+from mtl_classic.factorization._losses import bias_start, class_bias_start, mean_loss
+from mtl_classic.factorization._pairs import sample_pairs
+from mtl_classic.factorization._problem import Parameters, Problem, Rows
+from mtl_classic.factorization._settings import Report, Settings
+
+if TYPE_CHECKING:
+    from mtl_classic.factorization._solvers import StochasticSolver
+
+Array = npt.NDArray[Any]
+# Validation losses of fewer rows are mostly noise: then all rows are trained on, for max_iter epochs.
+FEWEST_VALIDATION_ROWS = 25
+
+
+def descend(solver: StochasticSolver, problem: Problem, parameters: Parameters, settings: Settings) -> Report:
+    """Fit the parameters; with validation rows those of the best epoch are kept."""
+    rng = generator(settings.seed, "descent")
+    training, validation = split_validation(problem, settings, rng)
+    start_parameters(solver, training, parameters, settings)
+    epoch = make_epoch(solver, training, parameters, settings, rng)
+    if validation is None:
+        for _ in range(settings.max_iter):
+            epoch.run()
+        refuse_divergence(parameters, [])
+        return Report(settings.max_iter)
+    judge = Judge(validation, settings.seed)
+    losses, best, kept = [judge(parameters)], 0, parameters.copy()
+    while len(losses) <= settings.max_iter and len(losses) - 1 - best < settings.n_iter_no_change:
+        epoch.run()
+        losses.append(judge(parameters))
+        if losses[-1] < losses[best] - settings.tol:
+            best = len(losses) - 1
+            kept.restore(parameters)
+    refuse_divergence(parameters, losses)
+    parameters.restore(kept)
+    return Report(best, losses[1:])
+
+
+def split_validation(problem: Problem, settings: Settings, rng: np.random.Generator) -> tuple[Problem, Problem | None]:
+    """Return the training rows and the validation rows or None; a query is never split."""
+    if not settings.early_stopping:
+        return problem, None
+    units, unit = (
+        (problem.n_rows, np.arange(problem.n_rows))
+        if problem.query is None
+        else (problem.query.max() + 1, problem.query)
+    )
+    drawn = np.zeros(units, dtype=bool)
+    drawn[rng.permutation(units)[: round(settings.validation_fraction * units)]] = True
+    held = drawn[unit]
+    if held.sum() < FEWEST_VALIDATION_ROWS or not problem.weights[held].any() or not problem.weights[~held].any():
+        return problem, None
+    return problem.take(np.flatnonzero(~held)), problem.take(np.flatnonzero(held))
+
+
+def start_parameters(solver: StochasticSolver, problem: Problem, parameters: Parameters, settings: Settings) -> None:
+    """Draw the factors of columns not seen before, N(0, init_scale), and start their slots.
+
+    Start biases and mixers unless the fit goes on.
+    """
+    factor_rule, linear_rule = solver.rules(solver.rate(settings), parameters.dtype.type)
+    present = np.zeros(parameters.n_columns, dtype=bool)
+    present[problem.X.indices] = True
+    new = np.flatnonzero(present & ~parameters.seen)
+    rng = generator(settings.seed, "factors", parameters.clock)
+    factors = np.zeros((len(new), parameters.n_slots, parameters.width), dtype=parameters.dtype)
+    factors[:, 0, parameters.live] = rng.normal(0, settings.init_scale, (len(new), int(parameters.live.sum())))
+    linear = np.zeros((len(new), parameters.n_slots, parameters.output_width), dtype=parameters.dtype)
+    solver.start(factors, factor_rule)
+    solver.start(linear, linear_rule)
+    parameters.factor_slots[new], parameters.linear_slots[new] = factors, linear
+    parameters.seen[new] = True
+    if not settings.resume:
+        outputs = parameters.n_outputs or 1
+        parameters.bias_slots[0, :outputs] = start_biases(problem)
+        parameters.mixer_slots[:, 0, : parameters.n_factors] = 1
+        solver.start(parameters.bias_slots, linear_rule)
+        solver.start(parameters.mixer_slots, factor_rule)
+
+
+def start_biases(problem: Problem) -> Array:
+    """Return the scores of the labels' means."""
+    if problem.targets.ndim == 1:
+        return np.array([bias_start(problem.loss, problem.targets, problem.weights)])
+    starts, at = [], 0
+    for loss, width in problem.loss:
+        targets, weights = problem.targets[:, at : at + width], problem.weights[:, at : at + width]
+        if loss == "softmax":
+            starts.append(class_bias_start(targets, weights))
+        else:
+            starts.append([bias_start(loss, targets[:, 0], weights[:, 0])])
+        at += width
+    return np.concatenate(starts)
+
+
+class Judge:
+    """The mean loss of the validation rows; the sum over the losses where there are several."""
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        self.problem, self.rows = problem, Rows.read(problem.X, problem.interactions)
+        self.pairs = None
+        if problem.query is not None:
+            self.pairs = sample_pairs(problem.targets, problem.query, generator(seed, "validation pairs"))
+
+    def __call__(self, parameters: Parameters) -> float:
+        """Return the loss; NaN where the parameters are not finite any more."""
+        return float(sum(self.each(parameters)))
+
+    def each(self, parameters: Parameters) -> list[float]:
+        """Return the losses one by one."""
+        problem, scores = self.problem, parameters.scores(self.rows, self.problem.interactions)
+        if self.pairs is not None:
+            first, second = self.pairs.T
+            differences = scores[first] - scores[second]
+            return [mean_loss("log", differences, np.ones(len(first)), problem.weights[first])]
+        if problem.targets.ndim == 1:
+            return [mean_loss(problem.loss, scores, problem.targets, problem.weights)]
+        losses, at = [], 0
+        for loss, width in problem.loss:
+            part = slice(at, at + width) if loss == "softmax" else at
+            losses.append(mean_loss(loss, scores[:, part], problem.targets[:, part], problem.weights[:, part]))
+            at += width
+        return losses
+
+
+def refuse_divergence(parameters: Parameters, losses: list[float]) -> None:
+    """Say so where the numbers have run away."""
+    if not parameters.is_finite() or not np.isfinite(losses).all():
+        raise ValueError(
+            "The fit diverged: its parameters are no longer finite numbers. Scale the columns (scale=True), lower "
+            "learning_rate, or raise the penalties."
+        )

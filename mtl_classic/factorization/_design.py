@@ -1,0 +1,215 @@
+"""From what the user has, a frame, an array or a sparse matrix, to the matrix.
+
+Fields and parts that a factorization machine reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+from sklearn.utils.validation import validate_data
+
+from mtl_classic._core.exceptions import RoleError
+from mtl_classic._core.validation import Table, align_columns, as_table, find_role, register_columns
+from mtl_classic.factorization._problem import Interactions
+from mtl_classic.factorization._scaling import ColumnScaler
+from mtl_classic.preprocessing import FieldEncoder
+
+Array = npt.NDArray[Any]
+Fields = dict[Any, Array]
+
+
+def read_table(estimator: Any, X: Any, *, reset: bool) -> Table:
+    """Return X as a frame, or as a CSR matrix of finite numbers; learn (reset) or check its columns."""
+    frame = X if isinstance(X, pd.DataFrame) else None
+    if (
+        frame is None
+        and not isinstance(X, np.ndarray | list | tuple)
+        and not sparse.issparse(X)
+        and hasattr(X, "columns")
+    ):
+        frame = as_table(X)
+    if frame is not None:
+        frame = as_table(frame)
+        if reset:
+            _refuse_empty(frame)
+            register_columns(estimator, frame)
+            return frame
+        return align_columns(estimator, frame)
+    matrix = validate_data(
+        estimator, X, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32],
+        ensure_min_samples=1 if reset else 0,
+    )  # fmt: skip
+    if sparse.issparse(matrix) and not matrix.has_canonical_format:
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+    matrix = sparse.csr_matrix(matrix)
+    if (matrix.data == 0).any():
+        matrix = matrix.copy()
+        matrix.eliminate_zeros()
+    return matrix
+
+
+class Design:
+    """How tables become rows of numbers, learnt at fit: encoder or scales, fields, parts."""
+
+    def __init__(
+        self, *, categorical: Sequence[str] = (), exclude: Sequence[str] = (), scale: bool = True,
+        fields: Mapping[Any, Any] | None = None, groups: Mapping[Any, Any] | None = None, interactions: Any = "all",
+    ) -> None:  # fmt: skip
+        self.categorical, self.exclude, self.scale = categorical, exclude, scale
+        self.given_fields, self.groups, self.pairs = fields, groups, interactions
+        self.encoder: FieldEncoder | None = None
+        self.scaler: ColumnScaler | None = None
+        self.columns: list[Any] = []
+        self.n_columns = 0
+
+    @property
+    def reads_frames(self) -> bool:
+        """Whether the fit saw a frame."""
+        return self.encoder is not None
+
+    def fit_transform(self, table: Table) -> sparse.csr_matrix:
+        """Learn from a table and encode it."""
+        if isinstance(table, pd.DataFrame):
+            scale = "standard" if self.scale else None
+            self.encoder = FieldEncoder(categorical=self.categorical, exclude=self.exclude, scale=scale)
+            self.columns = list(table.columns)
+            matrix = self.encoder.fit_transform(table)
+        else:
+            matrix = table
+            if self.scale:
+                self.scaler = ColumnScaler().fit(table)
+                matrix = self.scaler.transform(table)
+        self.n_columns = matrix.shape[1]
+        return matrix.astype(np.float32, copy=False)
+
+    def transform(self, table: Table) -> sparse.csr_matrix:
+        """Encode a table of the same columns."""
+        if self.encoder is not None:
+            if not isinstance(table, pd.DataFrame):
+                table = pd.DataFrame(table.toarray(), columns=self.columns)
+            return self.encoder.transform(table)
+        if isinstance(table, pd.DataFrame):
+            table = sparse.csr_matrix(table.to_numpy(dtype=np.float64))
+        return (table if self.scaler is None else self.scaler.transform(table)).astype(np.float32, copy=False)
+
+    def extend(self, table: Table) -> sparse.csr_matrix:
+        """Add what a frame's new values need, and encode; an array keeps its width."""
+        if self.encoder is not None and isinstance(table, pd.DataFrame):
+            self.encoder.partial_fit(table)
+            self.n_columns = self.encoder.n_columns_
+        return self.transform(table)
+
+    def fields(self) -> Fields | None:
+        """Return field → columns of the matrix, or None where nobody said."""
+        if self.encoder is None:
+            if self.given_fields is None:
+                return None
+            return {name: self._positions(name, columns) for name, columns in self.given_fields.items()}
+        own: Fields = dict(self.encoder.fields_)
+        if self.given_fields is None:
+            return own
+        merged, used = {}, set()
+        for name, columns in self.given_fields.items():
+            names = [find_role(own, str(column), "field") for column in _listed(columns)]
+            merged[name] = np.concatenate([own[column] for column in names])
+            used.update(names)
+        return merged | {name: columns for name, columns in own.items() if name not in used}
+
+    def _positions(self, name: Any, columns: Any) -> Array:
+        positions = np.arange(self.n_columns)[columns] if isinstance(columns, slice) else np.atleast_1d(columns)
+        if positions.dtype.kind not in "iu" or len(positions) == 0:
+            raise ValueError(
+                f"fields[{name!r}] must be column numbers, because X is an array or a sparse matrix, got {columns!r}."
+            )
+        if positions.min() < 0 or positions.max() >= self.n_columns:
+            raise ValueError(f"fields[{name!r}] names columns outside X, which has {self.n_columns} columns.")
+        return positions
+
+    def interactions(self) -> Interactions:
+        """Return which columns interact.
+
+        Columns of no group, or of groups that no pair names, have linear weights only.
+        """
+        if isinstance(self.pairs, str):
+            if self.pairs != "all":
+                raise ValueError(f'interactions must be "all" or a list of pairs of groups, got {self.pairs!r}.')
+            return Interactions()
+        groups = self._group_columns()
+        names = list(groups)
+        mixing = np.zeros((len(names) + 1, len(names) + 1), dtype=np.float32)
+        for pair in self.pairs:
+            a, b = _pair(pair, names)
+            mixing[a, b] = mixing[b, a] = 1
+        parts = np.full(self.n_columns, len(names), dtype=np.int32)
+        for a, columns in enumerate(groups.values()):
+            taken = columns[parts[columns] != len(names)]
+            if len(taken):
+                raise ValueError(f"groups overlap: {names[a]!r} and {names[parts[taken[0]]]!r} share columns.")
+            parts[columns] = a
+        if not mixing.any():
+            raise ValueError("interactions names no pair of groups; a list of at least one pair is expected.")
+        return Interactions(parts, mixing)
+
+    def _group_columns(self) -> Fields:
+        fields = self.fields()
+        if fields is None:
+            raise ValueError(
+                "interactions between groups need fields=, a dict field → columns of X, to know which columns belong "
+                "together."
+            )
+        if self.groups is None:
+            return fields
+        return {
+            group: np.concatenate([fields[_field(fields, name)] for name in _listed(members)])
+            for group, members in self.groups.items()
+        }
+
+    def per_column(self, penalty: Any, default: float, name: str) -> float | Array:
+        """Return a penalty as a number, or as one number per column from a dict field → number."""
+        if not isinstance(penalty, Mapping):
+            if not (np.isscalar(penalty) and np.isfinite(penalty) and penalty >= 0):
+                raise ValueError(f"{name} must be a non-negative number or a dict field → number, got {penalty!r}.")
+            return float(penalty)
+        fields = self.fields() or {}
+        values = np.full(self.n_columns, default, dtype=np.float32)
+        for field, value in penalty.items():
+            if not value >= 0:
+                raise ValueError(f"{name}[{field!r}] must not be negative, got {value!r}.")
+            values[fields[_field(fields, field)]] = value
+        return values
+
+
+def _field(fields: Fields, name: Any) -> Any:
+    if name in fields:
+        return name
+    try:
+        return find_role(fields, str(name), "field")
+    except RoleError as error:
+        raise ValueError(
+            f"There is no field {name!r}; the fields are {', '.join(map(str, fields)) or 'unknown: give fields='}."
+        ) from error
+
+
+def _pair(pair: Any, names: list[Any]) -> tuple[int, int]:
+    if isinstance(pair, str) or len(pair) != 2 or any(side not in names for side in pair):
+        raise ValueError(
+            f"interactions holds {pair!r}; expected pairs of the groups {', '.join(map(repr, names))}, such as "
+            f"({names[0]!r}, {names[-1]!r})."
+        )
+    return names.index(pair[0]), names.index(pair[1])
+
+
+def _listed(columns: Any) -> list[Any]:
+    return [columns] if isinstance(columns, str) or not hasattr(columns, "__iter__") else list(columns)
+
+
+def _refuse_empty(frame: pd.DataFrame) -> None:
+    if len(frame) == 0:
+        raise ValueError(f"Found array with 0 sample(s) (shape={frame.shape}) while a minimum of 1 is required.")

@@ -1,0 +1,261 @@
+"""What the factorization machines for one label share: the way from X and y to a solver, and back to scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted
+
+from mtl_classic._core.random import root_seed
+from mtl_classic._core.validation import find_role
+from mtl_classic.factorization._design import Design, read_table
+from mtl_classic.factorization._problem import Parameters, Problem, Rows
+from mtl_classic.factorization._registry import check_solver, resolve_solver
+from mtl_classic.factorization._settings import Settings
+
+Array = npt.NDArray[Any]
+# What fields get that a dict of penalties does not name.
+REG_LINEAR, REG_FACTORS = 1e-4, 0.03
+RANGES = {
+    "n_factors": (1, np.inf), "max_iter": (1, np.inf), "batch_size": (1, np.inf), "dropout": (0, 1 - 1e-9),
+    "drop_connect": (0, 1 - 1e-9), "init_scale": (0, np.inf), "validation_fraction": (1e-9, 1 - 1e-9),
+    "n_iter_no_change": (1, np.inf), "tol": (0, np.inf),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels in the coding of a loss: `targets` (n,) or (n, n_classes), and the loss that they call for."""
+
+    targets: Array
+    loss: str
+
+    @property
+    def n_outputs(self) -> int | None:
+        """Number of outputs; None for the kernels of a single one."""
+        return None if self.targets.ndim == 1 else self.targets.shape[1]
+
+
+class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Fit, scores and factors; subclasses say how labels are coded (`_labels`) and what scores mean."""
+
+    _parameters: Parameters
+    _design: Design
+
+    def fit(self, X: Any, y: Any, *, sample_weight: Any = None, query: Any = None) -> Self:
+        """Fit to rows.
+
+        Parameters
+        ----------
+        X : array or CSR of shape (n, n_features), or frame
+            Frames are encoded by `FieldEncoder`.
+        y : array of shape (n,)
+            Labels; a soft-label classifier also takes (n, n_classes).
+        sample_weight : array of shape (n,), default=None
+            Multiplies a row's loss and penalties; 0 leaves the row out.
+        query : array of shape (n,), default=None
+            Groups for ``loss="bpr"``, in place of the column ``query``.
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        resume = self.warm_start and hasattr(self, "_parameters")
+        table = read_table(self, X, reset=not resume)
+        labels = self._labels(y, table, reset=not resume)
+        if not resume:
+            self._design = self._new_design()
+        matrix = self._design.extend(table) if resume else self._design.fit_transform(table)
+        problem = self._problem(table, matrix, labels, sample_weight, query)
+        self._solve(problem, labels, self._settings(resume=resume), resume)
+        return self
+
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, query: Any, **reset: Any) -> Self:
+        self._check_parameters(partial_fit=True)
+        resume = hasattr(self, "_parameters")
+        table = read_table(self, X, reset=not resume)
+        labels = self._labels(y, table, reset=not resume, **reset)
+        if not resume:
+            self._design = self._new_design()
+        matrix = self._design.extend(table) if resume else self._design.fit_transform(table)
+        problem = self._problem(table, matrix, labels, sample_weight, query)
+        self._solve(problem, labels, self._settings(resume=resume, max_iter=1, early_stopping=False), resume)
+        return self
+
+    def _new_design(self) -> Design:
+        return Design(
+            categorical=self.categorical, exclude=self.exclude, scale=self.scale, fields=self.fields,
+            groups=self.groups, interactions=self.interactions,
+        )  # fmt: skip
+
+    def _labels(self, y: Any, table: Any, *, reset: bool, **kwargs: Any) -> Labels:
+        raise TypeError("subclasses code their labels")
+
+    def _check_parameters(self, partial_fit: bool = False) -> None:
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if not isinstance(value, int | float | np.number) or isinstance(value, bool) or not low <= value <= high:
+                raise ValueError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}.")
+        if self.learning_rate is not None and not self.learning_rate > 0:
+            raise ValueError(
+                f"learning_rate must be positive, or None for the solver's own, got {self.learning_rate!r}."
+            )
+        if self.loss not in self._losses:
+            raise ValueError(f"loss must be one of {', '.join(self._losses)}, got {self.loss!r}.")
+        check_solver(
+            resolve_solver(self.solver),
+            loss=self.loss,
+            interactions="all" if isinstance(self.interactions, str) else "groups",
+            partial_fit=partial_fit or self.warm_start,
+            batches=self.batch_size > 1,
+            dropout=self.dropout > 0 or self.drop_connect > 0,
+        )
+
+    def _settings(self, **changes: Any) -> Settings:
+        names = (
+            "max_iter", "learning_rate", "batch_size", "dropout", "drop_connect", "init_scale", "early_stopping",
+            "validation_fraction", "n_iter_no_change", "tol", "verbose",
+        )  # fmt: skip
+        settings = {name: getattr(self, name) for name in names} | {"seed": root_seed(self.random_state)}
+        return Settings(**(settings | changes))
+
+    def _problem(
+        self, table: Any, matrix: sparse.csr_matrix, labels: Labels, sample_weight: Any, query: Any
+    ) -> Problem:
+        n = matrix.shape[0]
+        weights = _check_sample_weight(sample_weight, matrix, dtype=np.float32, ensure_non_negative=True)
+        targets = labels.targets.astype(np.float32)
+        if not weights.any():
+            raise ValueError("sample_weight is zero everywhere; at least one row needs a positive weight.")
+        if labels.n_outputs is not None:
+            weights = np.repeat(weights[:, None], labels.n_outputs, axis=1)
+        check_consistent_length(matrix, targets)
+        return Problem(
+            matrix, targets, weights,
+            labels.loss if labels.n_outputs is None else ((labels.loss, labels.n_outputs),),
+            self._design.interactions(),
+            self._design.per_column(self.reg_factors, REG_FACTORS, "reg_factors"),
+            self._design.per_column(self.reg_linear, REG_LINEAR, "reg_linear"),
+            self._query_codes(table, n, query) if labels.loss == "bpr" else None,
+            self._design.fields(),
+        )  # fmt: skip
+
+    def _query_codes(self, table: Any, n: int, query: Any) -> Array:
+        if query is None and self.query is not None:
+            if not isinstance(table, pd.DataFrame):
+                raise ValueError("query= names a column, so X must be a frame; or give the groups to fit(query=…).")
+            query = table[find_role(table.columns, self.query, "query")]
+        if query is None:
+            raise ValueError(
+                'loss="bpr" compares rows of one group: give query=, a column of X, or fit(query=…), an array.'
+            )
+        codes = pd.factorize(np.asarray(query))[0]
+        if len(codes) != n:
+            raise ValueError(f"query has {len(codes)} entries, X has {n} rows.")
+        return codes
+
+    def _solve(self, problem: Problem, labels: Labels, settings: Settings, resume: bool) -> None:
+        solver = resolve_solver(self.solver)
+        if resume:
+            self._check_resumes(solver, labels)
+            if self._design.n_columns > self._parameters.n_columns:
+                self._parameters = self._parameters.grow(self._design.n_columns)
+        elif labels.n_outputs is None:
+            self._parameters = Parameters(self._design.n_columns, self.n_factors, solver.n_slots)
+        else:
+            self._parameters = Parameters(
+                self._design.n_columns, 0, solver.n_slots, n_outputs=labels.n_outputs, n_private=self.n_factors
+            )
+        report = solver.solve(problem, self._parameters, settings)
+        self.validation_losses_ = list(report.validation_losses)
+        self.n_iter_, self.best_iter_ = len(self.validation_losses_) or report.n_iter, report.n_iter
+        self.fields_ = problem.fields
+        self._interactions, self._extra = problem.interactions, report.extra
+
+    def _check_resumes(self, solver: Any, labels: Labels) -> None:
+        p = self._parameters
+        factors = p.n_factors if p.n_outputs is None else p.n_private
+        if (factors, p.n_slots, p.n_outputs) != (self.n_factors, solver.n_slots, labels.n_outputs):
+            raise ValueError(
+                "n_factors, solver and the number of classes cannot change between fits that build on each other; fit "
+                "with warm_start=False."
+            )
+
+    def _raw_scores(self, X: Any) -> Array:
+        """Return the scores of rows, float64, (n,) or (n, n_outputs)."""
+        matrix = self._matrix(X)
+        if self._extra is not None and hasattr(self._extra, "mean_score"):
+            return self._extra.mean_score(matrix)
+        return self._parameters.scores(Rows.read(matrix, self._interactions), self._interactions).astype(np.float64)
+
+    def _matrix(self, X: Any) -> sparse.csr_matrix:
+        check_is_fitted(self, "_parameters")
+        return self._design.transform(read_table(self, X, reset=False))
+
+    @property
+    def factors_(self) -> Array:
+        """Factors of the columns, (n_columns, n_factors); (n_columns, n_classes, n_factors) for several classes."""
+        p = self._fitted()
+        if p.n_outputs is None:
+            return p.factor_slots[:, 0, : p.n_factors]
+        return p.factor_slots[:, 0, p.live].reshape(p.n_columns, p.n_outputs, p.n_private)
+
+    @property
+    def coef_(self) -> Array:
+        """Linear weights of the columns, (n_columns,) or (n_classes, n_columns)."""
+        p = self._fitted()
+        return p.linear_slots[:, 0, 0] if p.n_outputs is None else p.linear_slots[:, 0, : p.n_outputs].T
+
+    @property
+    def intercept_(self) -> Any:
+        """Bias, a float or (n_classes,)."""
+        p = self._fitted()
+        return float(p.bias[0]) if p.n_outputs is None else p.bias_slots[0, : p.n_outputs]
+
+    def _fitted(self) -> Parameters:
+        if not hasattr(self, "_parameters"):
+            raise AttributeError(f"{type(self).__name__} is not fitted yet.")
+        return self._parameters
+
+    def transform(self, X: Any) -> Array:
+        """Latent vectors of rows: Σ x v over the columns of each part.
+
+        Parameters
+        ----------
+        X : array, CSR or frame of shape (n, n_features)
+
+        Returns
+        -------
+        ndarray of float32, shape (n, n_parts · n_factors)
+            One part for ``interactions="all"``, else one per group; for several classes, one block per class each.
+        """
+        matrix = self._matrix(X)
+        factors = self._parameters.factor_slots[:, 0, self._parameters.live]
+        parts = self._interactions.parts
+        if parts is None:
+            return np.asarray(matrix @ factors, dtype=np.float32)
+        n_parts = self._interactions.n_parts - 1  # the last holds the columns of no group
+        return np.hstack([matrix @ (factors * (parts == a)[:, None]) for a in range(n_parts)]).astype(np.float32)
+
+    @property
+    def _n_features_out(self) -> int:
+        n_parts = 1 if self._interactions.parts is None else self._interactions.n_parts - 1
+        return n_parts * int(self._parameters.live.sum())
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_parameters")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.required = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags

@@ -1,0 +1,69 @@
+"""Losses of factorization machines: the kernels' ids, the mean over rows, where the bias starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, logsumexp, softmax
+
+from mtl_classic._kernels.fm_losses import HINGE, LARGEST_EXPONENT, LOG, POISSON, SOFTMAX, SQUARED
+
+Floats = npt.NDArray[Any]
+
+# "kl" is log loss against labels between 0 and 1; "bpr" is log loss of the difference between two rows of a query.
+KERNEL_IDS = {
+    "log": LOG,
+    "kl": LOG,
+    "bpr": LOG,
+    "softmax": SOFTMAX,
+    "squared": SQUARED,
+    "poisson": POISSON,
+    "hinge": HINGE,
+}
+
+
+def mean_loss(loss: str, scores: Floats, targets: Floats, weights: Floats) -> float:
+    """Return the weighted mean loss of scores, up to terms that do not depend on them."""
+    s, y = scores.astype(np.float64), targets.astype(np.float64)
+    if loss in ("log", "kl"):
+        each = np.logaddexp(0, s) - y * s
+    elif loss == "squared":
+        each = 0.5 * (s - y) ** 2
+    elif loss == "poisson":
+        each = np.exp(np.minimum(s, LARGEST_EXPONENT)) - y * s
+    elif loss == "softmax":
+        each, weights = logsumexp(s, axis=1) - (y * s).sum(axis=1), weights[:, 0]
+    else:
+        each = np.maximum(0, 1 - (2 * y - 1) * s)
+    return float(np.average(each, weights=weights))
+
+
+def bias_start(loss: str, targets: Floats, weights: Floats) -> float:
+    """Return the score of the targets' mean, where the bias starts.
+
+    So that a rare label costs no epoch to find its rate.
+    """
+    mean = float(np.average(targets, weights=weights)) if weights.any() else 0.0
+    if loss in ("log", "kl"):
+        mean = min(max(mean, 1e-6), 1 - 1e-6)
+        return float(np.log(mean / (1 - mean)))
+    if loss == "poisson":
+        return float(np.log(max(mean, 1e-6)))
+    return mean if loss == "squared" else 0.0
+
+
+def class_bias_start(targets: Floats, weights: Floats) -> Floats:
+    """Return the scores of the classes' shares."""
+    shares = np.average(targets, axis=0, weights=weights[:, 0]) if weights.any() else np.ones(targets.shape[1])
+    return np.log(np.maximum(shares, 1e-6))
+
+
+def to_mean(loss: str, scores: Floats) -> Floats:
+    """Return the label's expectation: a probability for log loss, a rate for Poisson."""
+    if loss in ("log", "kl"):
+        return expit(scores)
+    if loss == "softmax":
+        return softmax(scores, axis=1)
+    return np.exp(np.minimum(scores, LARGEST_EXPONENT)) if loss == "poisson" else scores

@@ -1,0 +1,36 @@
+"""All solvers by name, and the refusal of what one cannot do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mtl_classic.factorization._solvers import Adadelta, Adagrad, Adam, Ftrl, Sgd, Solver
+
+SOLVERS: dict[str, Solver] = {solver.name: solver for solver in (Adagrad(), Sgd(), Adam(), Adadelta(), Ftrl())}
+
+
+def resolve_solver(solver: Any) -> Solver:
+    """Return the solver of a name, or the object itself."""
+    if isinstance(solver, Solver):
+        return solver
+    if not isinstance(solver, str) or solver not in SOLVERS:
+        raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, or a solver object, got {solver!r}.")
+    return SOLVERS[solver]
+
+
+def check_solver(solver: Solver, *, loss: str, interactions: str, **asked: bool) -> None:
+    """Refuse a loss, interactions, or a capability (named in `asked`) that a solver lacks.
+
+    And say which solvers have it.
+    """
+    for what, value, table in (("loss", loss, "losses"), ("interactions", interactions, "interactions")):
+        if value not in getattr(solver.can, table):
+            able = [other.name for other in SOLVERS.values() if value in getattr(other.can, table)]
+            raise ValueError(
+                f"solver={solver.name!r} cannot do {what}={value!r}, only "
+                f"{', '.join(sorted(getattr(solver.can, table)))}; solvers that can: {', '.join(able) or 'none'}."
+            )
+    for what, wanted in asked.items():
+        if wanted and not getattr(solver.can, what):
+            able = [other.name for other in SOLVERS.values() if getattr(other.can, what)]
+            raise ValueError(f"solver={solver.name!r} cannot do {what}; solvers that can: {', '.join(able) or 'none'}.")

@@ -1,0 +1,40 @@
+"""What estimators tell solvers, and what solvers report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The tunables of an estimator that a solver needs, and the fit's seed.
+
+    `resume` goes on from the parameters as they are.
+    """
+
+    max_iter: int = 30
+    learning_rate: float | None = None
+    batch_size: int = 1
+    dropout: float = 0.0
+    drop_connect: float = 0.0
+    init_scale: float = 0.01
+    early_stopping: bool = True
+    validation_fraction: float = 0.1
+    n_iter_no_change: int = 2
+    tol: float = 0.0
+    seed: int = 0
+    resume: bool = False
+    verbose: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a solver says about its run.
+
+    Epochs or sweeps kept, the validation losses, and whatever else an estimator keeps for its predictions.
+    """
+
+    n_iter: int
+    validation_losses: list[float] = field(default_factory=list)
+    extra: Any = None
