@@ -1,0 +1,103 @@
+"""Tasks: what may be asked for, how kinds are guessed, and in which order a funnel is fitted."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from mtl_classic import Task, TaskError, infer_tasks
+from mtl_classic._core.tasks import fitting_order, label_frame, resolve_tasks
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("", "binary"), "non-empty string"),
+        (("buy", "clicks"), "unknown kind 'clicks'; expected one of binary, multiclass"),
+        (("buy", "binary", {"loss": "poisson"}), "allows log_loss, kl"),
+        (("buy", "count", {"positive": 1}), "positive= is for binary tasks only"),
+        (("rank", "ranking"), "needs query="),
+        (("buy", "binary", {"given": "buy"}), "itself as its parent"),
+    ],
+)
+def test_a_task_that_makes_no_sense_is_refused(arguments: tuple, says: str) -> None:
+    *names, options = arguments if isinstance(arguments[-1], dict) else (*arguments, {})
+    with pytest.raises(TaskError, match=says):
+        Task(*names, **options)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([True, False, True], "binary"),
+        ([0, 1, None], "binary"),
+        (["no", "yes", None], "binary"),
+        ([3, 8, 3], "binary"),
+        ([0, 0, 0], "binary"),
+        (["a", "b", "c"], "multiclass"),
+        (pd.Categorical([1, 2, 3]), "multiclass"),
+        ([0.5, 1.0, 2.5], "regression"),
+        (pd.array([True, None, False], dtype="boolean"), "binary"),
+    ],
+)
+def test_kinds_are_inferred(values: object, kind: str) -> None:
+    assert [task.kind for task in infer_tasks(pd.DataFrame({"y": values}))] == [kind]
+
+
+def test_other_integers_are_refused_with_the_choices() -> None:
+    with pytest.raises(
+        TaskError, match=r"integer labels stars, n: they could be counts.*tasks=\{\"stars\": \"count\"\}"
+    ):
+        infer_tasks(pd.DataFrame({"stars": [1, 2, 3], "n": [0, 4, 9], "buy": [0, 1, 0]}))
+
+
+def test_a_task_without_any_label_is_refused_by_name() -> None:
+    with pytest.raises(TaskError, match="'buy' has no label at all; leave it out"):
+        infer_tasks(pd.DataFrame({"buy": [None, np.nan, None]}))
+
+
+def test_labels_become_a_frame_whatever_they_come_in() -> None:
+    assert list(label_frame(np.zeros((3, 2)))) == ["y0", "y1"]
+    assert list(label_frame([0, 1])) == ["y0"]
+    assert list(label_frame(pd.Series([0, 1], name="buy"))) == ["buy"]
+    assert list(label_frame(pl.DataFrame({"buy": [0, 1]}))) == ["buy"]
+    assert list(label_frame(pd.DataFrame({3: [0], 7: [1]}))) == ["3", "7"]
+    with pytest.raises(ValueError, match="1-D or 2-D"):
+        label_frame(np.zeros((2, 2, 2)))
+    with pytest.raises(TaskError, match="unique names; repeated: buy"):
+        label_frame(pd.DataFrame([[0, 1]], columns=["buy", "buy"]))
+
+
+def test_resolving_checks_the_whole() -> None:
+    a, b = Task("a", "binary"), Task("b", "binary", given="a")
+    assert resolve_tasks([a, b], None) == (a, b)
+    assert resolve_tasks({"a": "binary"}, None) == (a,)
+    with pytest.raises(TaskError, match="unique; repeated: a"):
+        resolve_tasks([a, a], None)
+    with pytest.raises(TaskError, match="given 'a', which is none of the tasks: b"):
+        resolve_tasks([b], None)
+    with pytest.raises(TaskError, match="tasks is empty"):
+        resolve_tasks([], None)
+    with pytest.raises(TypeError, match="must hold Task objects or be a dict name -> kind, got str"):
+        resolve_tasks(["a"], None)  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("parent", "given", "says"),
+    [
+        (Task("p", "multiclass"), "p", r"say under which class: given=\('p', class\)"),
+        (Task("p", "regression"), "p", "a parent is binary or multiclass"),
+        (Task("p", "binary"), ("p", 1), "write given='p'"),
+        (Task("p", "binary", loss="kl"), "p", "a parent needs hard labels"),
+    ],
+)
+def test_parents_that_have_no_positive_class_are_refused(parent: Task, given: object, says: str) -> None:
+    with pytest.raises(TaskError, match=says):
+        fitting_order([parent, Task("c", "binary", given=given)])  # type: ignore[arg-type]
+
+
+def test_parents_come_before_children_and_cycles_are_refused() -> None:
+    chain = [Task("c", "count", given="b"), Task("b", "binary", given="a"), Task("z", "binary"), Task("a", "binary")]
+    assert [task.name for task in fitting_order(chain)] == ["z", "a", "b", "c"]
+    with pytest.raises(TaskError, match="form a cycle among: a, b"):
+        fitting_order([Task("a", "binary", given="b"), Task("b", "binary", given="a")])

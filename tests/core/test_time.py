@@ -1,0 +1,84 @@
+"""Times and durations as numbers."""
+
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtl_classic._core.time import is_datetime, to_duration, to_time
+
+DATES = pd.Series(pd.to_datetime(["2024-01-01", "2024-01-02"]))
+DAY = 86_400_000_000_000
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        DATES,
+        DATES.dt.tz_localize("UTC"),
+        DATES.astype("datetime64[s]"),
+        ["2024-01-01", "2024-01-02"],
+        np.array(DATES, dtype=object),
+        DATES.to_numpy(),
+    ],
+)
+def test_dates_become_nanoseconds(values: Any) -> None:
+    stamps = to_time(values)
+    assert stamps.dtype == np.int64
+    assert stamps.tolist() == [DATES.iloc[0].value, DATES.iloc[0].value + DAY]
+
+
+def test_zones_are_converted() -> None:
+    local = DATES.dt.tz_localize("Europe/Berlin")
+    assert (to_time(local) == to_time(DATES) - 3_600_000_000_000).all()
+
+
+def test_numbers_stay_numbers() -> None:
+    assert to_time([1, 2]).dtype == np.int64
+    assert to_time([0.5, 2]).dtype == np.float64
+    assert to_time(pd.Series([1, 2], dtype=object)).tolist() == [1, 2]  # not nanoseconds since 1970 in disguise
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "says"),
+    [
+        (pd.to_datetime(["2024-01-01", None]), ValueError, "1 of 2 values of 'ts' are missing"),
+        ([1.0, np.nan, np.nan], ValueError, "2 of 3 values of 'ts' are missing"),
+        ([1.0, np.inf], ValueError, "1 of 2 values of 'ts' are infinite"),
+        (["soon"], TypeError, "could not read a date"),
+        ([True, False], TypeError, "must hold dates or numbers, got bool"),
+        (pd.Series(pd.to_datetime(["9999-12-31"], format="%Y-%m-%d").as_unit("s")), ValueError, "1677 to 2262"),
+    ],
+)
+def test_times_that_are_refused(values: Any, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        to_time(values, "ts")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("1D", DAY), ("1.5 days", 1.5 * DAY), ("2w", 14 * DAY), ("90min", DAY / 16), (timedelta(hours=24), DAY)],
+)
+def test_durations_on_a_date_axis(value: Any, expected: float) -> None:
+    assert to_duration(value, DATES) == expected
+
+
+def test_durations_on_a_number_axis() -> None:
+    assert to_duration(7, np.dtype(np.int64)) == 7
+    with pytest.raises(TypeError, match="Time is a number here, so a duration is a number"):
+        to_duration("7D", np.dtype(np.int64))
+    with pytest.raises(TypeError, match='a duration is a string like "7D"'):
+        to_duration(7, DATES)
+    with pytest.raises(ValueError, match="must not be negative, got -1"):
+        to_duration(-1, np.dtype(np.float64))
+    with pytest.raises(ValueError, match="Cannot read the duration 'a while'"):
+        to_duration("a while", DATES)
+
+
+def test_what_a_date_is() -> None:
+    assert is_datetime(DATES)
+    assert is_datetime(DATES.dt.tz_localize("UTC"))
+    assert not is_datetime(pd.Series([1]))
+    assert not is_datetime(pd.Series(["a"]))

@@ -1,0 +1,114 @@
+"""The door: tables, roles, weights."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from scipy import sparse
+from sklearn.base import BaseEstimator
+
+from mtl_classic import RoleError, Task, TaskError
+from mtl_classic._core.task_weights import check_task_weights
+from mtl_classic._core.validation import (
+    align_columns,
+    as_table,
+    check_sample_weight,
+    find_role,
+    register_columns,
+    resolve_roles,
+)
+
+TASKS = [Task("a", "binary"), Task("b", "regression")]
+
+
+def test_tables_of_any_sort() -> None:
+    frame = pd.DataFrame({"x": [1.0, np.nan], "shop": ["u", None]})
+    assert as_table(frame) is frame
+    pd.testing.assert_frame_equal(as_table(pl.from_pandas(frame[["x"]])), frame[["x"]])
+    assert as_table([[1, 2], [3, 4]]).tolist() == [[1, 2], [3, 4]]
+    for made in (sparse.coo_array(np.eye(2)), sparse.csc_matrix(np.eye(2)), sparse.csr_array(np.eye(2))):
+        assert isinstance(as_table(made), sparse.csr_matrix)
+
+
+@pytest.mark.parametrize(
+    ("X", "says"),
+    [
+        (pd.DataFrame([[1, 2]], columns=["x", "x"]), "unique; repeated: x"),
+        (
+            pd.DataFrame({"x": [1.0, np.inf], "z": [1, 2]}),
+            "Infinite values .* columns x; expected finite numbers, or NaN",
+        ),
+        (pd.DataFrame({"x": pd.array([1.0, np.inf], dtype="Float64")}), "columns x"),
+        (pd.DataFrame({"x": [1j]}), "Complex data not supported: columns x"),
+        (np.array([[1.0, np.inf]]), "infinity"),
+        (np.zeros(3), "Expected 2D array"),
+        (np.zeros((2, 0)), r"0 feature\(s\)"),
+    ],
+)
+def test_tables_that_are_refused(X: object, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        as_table(X)
+
+
+def test_columns_come_back_in_the_order_of_the_fit() -> None:
+    fitted = BaseEstimator()
+    register_columns(fitted, pd.DataFrame({"x": [1], "z": [2]}))
+    other = pd.DataFrame({"more": [0], "z": [2], "x": [1]})
+    assert list(align_columns(fitted, other)) == ["x", "z"]
+    assert align_columns(fitted, np.array([[1, 2]])).to_dict("list") == {"x": [1], "z": [2]}
+    with pytest.raises(ValueError, match="lacks columns that BaseEstimator was fitted with: z; it has x"):
+        align_columns(fitted, other[["x"]])
+    with pytest.raises(ValueError, match="X has 3 features, but BaseEstimator is expecting 2 features"):
+        align_columns(fitted, np.zeros((1, 3)))
+    register_columns(fitted, np.zeros((1, 3)))
+    assert not hasattr(fitted, "feature_names_in_")
+
+
+def test_roles() -> None:
+    assert find_role(["user", "ids__user"], "user", "user") == "user"
+    assert find_role(["num__price", "ids__user"], "user", "user") == "ids__user"
+    assert find_role(["x"], None, "user") is None
+    with pytest.raises(
+        RoleError, match="user column 'user' is needed, but there is no such column; the columns are x, y"
+    ):
+        find_role(["x", "y"], "user", "user")
+    with pytest.raises(RoleError, match="several columns end in it: a__user, b__user"):
+        find_role(["a__user", "b__user"], "user", "user")
+    with pytest.raises(RoleError, match="The roles user are column names, so X must be a frame .* got ndarray"):
+        resolve_roles(np.zeros((1, 1)), user="user", item=None)
+
+
+def test_weights() -> None:
+    assert check_sample_weight(None, TASKS, 2) is None
+    assert check_sample_weight([1, 2], TASKS, 2).tolist() == [[1, 1], [2, 2]]
+    per_task = pd.DataFrame({"b": [3, 4], "a": [1, 2]})
+    for given in (per_task, pl.from_pandas(per_task), [[1, 3], [2, 4]]):
+        assert check_sample_weight(given, TASKS, 2).tolist() == [[1, 3], [2, 4]]
+
+
+@pytest.mark.parametrize(
+    ("weight", "says"),
+    [
+        ([1, -1], "finite and not negative; 1 weights are not"),
+        ([1, np.nan], "finite and not negative; 1 weights are not"),
+        ([1, 2, 3], r"the shape \(3,\); expected \(2,\) or \(2, 2\)"),
+        (np.ones((2, 3)), r"the shape \(2, 3\)"),
+        ([0, 0], "zero everywhere; at least one row needs a positive weight"),
+        (pd.DataFrame({"a": [1, 1]}), "lacks the columns of the tasks b; it has a"),
+    ],
+)
+def test_weights_that_are_refused(weight: object, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        check_sample_weight(weight, TASKS, 2)
+
+
+def test_task_weights() -> None:
+    assert check_task_weights(None, TASKS).tolist() == [1, 1]
+    assert check_task_weights({"a": 3}, TASKS).tolist() == [1.5, 0.5]
+    with pytest.raises(TaskError, match="unknown tasks: c; the tasks are a, b"):
+        check_task_weights({"c": 1}, TASKS)
+    for wrong in ({"a": -1}, {"a": np.inf}, {"a": 0, "b": 0}):
+        with pytest.raises(TaskError, match="finite, non-negative and not all zero"):
+            check_task_weights(wrong, TASKS)
+    with pytest.raises(TypeError, match="None or a dict name -> weight here, got str"):
+        check_task_weights("cv", TASKS)  # type: ignore[arg-type]
