@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic._core.losses import prior_scores, task_loss
@@ -39,6 +40,14 @@ class FitInput:
     X: Table
     targets: Targets
     weights: Floats | None
+
+
+def _has_classes(model: Any) -> bool:
+    """Whether there are probabilities to predict; before the fit, where no tasks are given, there may be."""
+    tasks = model._known_tasks()
+    if tasks is None or any(task.is_classification for task in tasks):
+        return True
+    raise AttributeError(f"predict_proba needs a classification task; the tasks are {', '.join(t.name for t in tasks)}.")
 
 
 class MultiTaskEstimator(BaseEstimator):
@@ -87,6 +96,12 @@ class MultiTaskEstimator(BaseEstimator):
         """What the labels of `score` do where a child contradicts its parent: as at fit."""
         return getattr(self, "on_conflict", "raise")
 
+    def _known_tasks(self) -> tuple[Task, ...] | None:
+        """The tasks of the fit, else those of the parameter, else None."""
+        given = getattr(self, "tasks", None)
+        fitted: tuple[Task, ...] | None = getattr(self, "tasks_", None)
+        return fitted if fitted is not None or given is None else resolve_tasks(given, None)
+
     def _n_classes(self, task: Task) -> int:
         classes = self.classes_map_[task.name]
         return 0 if classes is None else len(classes)
@@ -124,6 +139,7 @@ class MultiTaskEstimator(BaseEstimator):
 
         A DataFrame like that of `predict_scores`; scikit-learn's single-output form for a model fitted with 1-D Y.
         """
+        check_is_fitted(self)
         if not self.form_.is_1d:
             return self.predict_scores(X)
         return self._scores(self._start_predict(X), "entire")[self.tasks_[0].name]
@@ -148,6 +164,7 @@ class MultiTaskEstimator(BaseEstimator):
             return np.column_stack([column.astype(object) for column in columns.values()])
         return np.column_stack(list(columns.values()))
 
+    @available_if(_has_classes)
     def predict_proba(self, X: Any) -> Any:
         """Class probabilities, in scikit-learn's multi-output form.
 
@@ -156,12 +173,8 @@ class MultiTaskEstimator(BaseEstimator):
         list of ndarray of shape (n, n_classes)
             One array per classification task, in the order of the tasks; the array itself if Y was 1-D.
         """
-        classification = [task for task in self.tasks_ if task.is_classification]
-        if not classification:
-            raise AttributeError(
-                f"predict_proba needs a classification task; the tasks are {', '.join(t.name for t in self.tasks_)}."
-            )
         scores = self._scores(self._start_predict(X), "entire")
+        classification = [task for task in self.tasks_ if task.is_classification]
         probabilities = [self._probabilities(task, scores[task.name]) for task in classification]
         return probabilities[0] if self.form_.is_1d else probabilities
 

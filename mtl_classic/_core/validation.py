@@ -47,7 +47,9 @@ def as_table(X: Any) -> Table:
         _check_frame(X)
         return X
     if sparse.issparse(X):
-        return check_array(X, accept_sparse="csr", ensure_all_finite="allow-nan", ensure_min_samples=0)
+        return sparse.csr_matrix(  # boosters do not read the newer csr_array
+            check_array(X, accept_sparse="csr", ensure_all_finite="allow-nan", ensure_min_samples=0)
+        )
     if not isinstance(X, np.ndarray | list | tuple):
         native = nw.from_native(X, eager_only=True, pass_through=True)
         if isinstance(native, nw.DataFrame):

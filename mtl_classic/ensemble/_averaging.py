@@ -133,6 +133,10 @@ class AveragingEnsemble(_BaseComposition, MultiTaskEstimator):
     def _conflict_rule(self) -> Any:
         return self.estimators_[0]._conflict_rule()
 
+    def _known_tasks(self) -> tuple[Task, ...] | None:
+        known = super()._known_tasks()
+        return known if known is not None or not self.estimators else self.estimators[0][1]._known_tasks()
+
     def _moments(self, X: Any) -> dict[str, list[tuple[float, float]]]:
         ranking = [task for task in self.tasks_ if task.kind == "ranking"]
         moments: dict[str, list[tuple[float, float]]] = {task.name: [] for task in ranking}

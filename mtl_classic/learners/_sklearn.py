@@ -188,7 +188,9 @@ class SklearnFit:
         """Scores on the scale of the task's kind."""
         if not len(features):
             return np.empty((0, self.n_classes) if self.kind == "multiclass" else 0)
-        matrix = features.values if self.transformer is None else self.transformer.transform(features.values)
+        matrix = features.values
+        if self.transformer is not None:
+            matrix = self.transformer.transform(matrix.astype(np.float64))
         matrix = _readable(self.model, matrix)
         if self.kind not in ("binary", "multiclass"):
             mean = np.asarray(self.model.predict(matrix), dtype=np.float64)
@@ -248,10 +250,11 @@ def _prior_fit(request: FitRequest, y: Any, weight: Any) -> ConstantFit:
 
 
 def _design(features: Features) -> _Design:
+    """Double precision: in single, a row and a batch would differ in the digits that linear solvers show."""
     values = features.values
     if sparse.issparse(values):
         transformer = MaxAbsScaler()
-        return _Design(transformer, transformer.fit_transform(values).tocsr())
+        return _Design(transformer, transformer.fit_transform(values.astype(np.float64)).tocsr())
     numeric = [j for j in range(values.shape[1]) if j not in features.categorical]
     transformer = ColumnTransformer(
         [
@@ -260,8 +263,8 @@ def _design(features: Features) -> _Design:
                 make_pipeline(StandardScaler(), SimpleImputer(strategy="constant", fill_value=0.0, add_indicator=True)),
                 numeric,
             ),
-            ("categories", OneHotEncoder(handle_unknown="ignore", dtype=np.float32), list(features.categorical)),
+            ("categories", OneHotEncoder(handle_unknown="ignore"), list(features.categorical)),
         ]
     )
-    matrix = transformer.fit_transform(_fill_empty(values))
+    matrix = transformer.fit_transform(_fill_empty(values).astype(np.float64))
     return _Design(transformer, matrix.tocsr() if sparse.issparse(matrix) else matrix)

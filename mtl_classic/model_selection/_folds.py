@@ -203,7 +203,8 @@ def _deal(n_splits: int, Y: Any, codes: Rows | None, random_state: Any) -> Rows:
         order = np.lexsort((rng.permutation(len(units)), units))
     if len(units) < n_splits:
         raise FoldError(
-            f"{n_splits} folds need at least as many {'rows' if codes is None else 'groups'}, got {len(units)}."
+            f"{n_splits} folds need at least as many {'rows' if codes is None else 'groups'}; "
+            f"got {'n_samples' if codes is None else 'n_groups'}={len(units)}. Use fewer folds."
         )
     fold = np.empty(len(units), dtype=np.intp)
     fold[order] = np.arange(len(units)) % n_splits
