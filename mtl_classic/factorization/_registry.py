@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from mtl_classic.factorization._solvers import Adadelta, Adagrad, Adam, Ftrl, Sgd, Solver
+from mtl_classic.factorization._solvers_fieldwise import Als, Gibbs
 
-SOLVERS: dict[str, Solver] = {solver.name: solver for solver in (Adagrad(), Sgd(), Adam(), Adadelta(), Ftrl())}
+SOLVERS: dict[str, Solver] = {
+    solver.name: solver for solver in (Adagrad(), Sgd(), Adam(), Adadelta(), Ftrl(), Als(), Gibbs())
+}
 
 
 def resolve_solver(solver: Any) -> Solver:

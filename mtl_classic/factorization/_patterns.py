@@ -1,0 +1,189 @@
+"""Blocks of columns whose rows repeat each other: what makes exact field-wise solvers fast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+__all__ = ["Patterns", "find_patterns", "guess_fields"]
+
+Ints = npt.NDArray[np.int64]
+# Fields are put into one block while the patterns' own work stays below this part of a pass over the rows.
+ROOM = 0.25
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """A sparse matrix as blocks of columns, each with the distinct patterns of its rows; see `_kernels.fieldwise`.
+
+    Attributes
+    ----------
+    codes : ndarray of uint32, shape (n_blocks, n)
+        Pattern of every row in every block; the patterns of all blocks are numbered through.
+    columns : ndarray of int64, shape (n_columns,)
+        Columns of the matrix in the order of the blocks, those of a field beside each other.
+    starts : ndarray of int64, shape (n_blocks + 1,)
+        Where each block starts in `columns`.
+    parts : ndarray of int64, shape (n_blocks,)
+    simple : ndarray of bool, shape (n_blocks,)
+        Blocks with one column and the number 1 in every pattern, and no column twice.
+    indptr, patterns, values : the patterns' matrix by column, in the order of `columns`
+    n_patterns : int
+    """
+
+    codes: npt.NDArray[np.uint32]
+    columns: Ints
+    starts: Ints
+    parts: Ints
+    simple: npt.NDArray[np.bool_]
+    indptr: Ints
+    patterns: Ints
+    values: npt.NDArray[np.float64]
+    n_patterns: int
+
+
+@dataclass
+class _Block:
+    codes: Ints  # pattern of each row
+    size: int  # number of patterns
+    entries: int  # non-zeros of the patterns' matrix
+    fields: list[int]
+    part: int
+
+
+def find_patterns(X: sparse.csr_matrix, field_of: Ints, part_of_field: Sequence[int]) -> Patterns:
+    """Cut a matrix into blocks.
+
+    Each field is a block; fields of one part that are properties of one another (age, gender and occupation of the
+    user; the genres of an item) are put together where that makes hardly more patterns than there were.
+
+    Parameters
+    ----------
+    X : csr_matrix of shape (n, n_columns)
+        With sorted indices.
+    field_of : ndarray of int64, shape (n_columns,)
+        Field of each column.
+    part_of_field : sequence of int
+        Part of each field.
+
+    Returns
+    -------
+    Patterns
+
+    Notes
+    -----
+    Cost: a hash look-up per stored entry, and per row and pair of fields that is tried.
+    """
+    fields = [_field_block(X, field_of, k, part_of_field[k]) for k in range(len(part_of_field))]
+    blocks: list[_Block] = []
+    for block in sorted(fields, key=lambda b: (-b.size, b.fields)):
+        _place(block, blocks)
+    return _assemble(X, field_of, blocks)
+
+
+def guess_fields(X: sparse.csr_matrix) -> Ints:
+    """Guess the field of each column: the k-th entries of all rows are a field if they keep to a range of columns.
+
+    That is what one-hot fields beside each other look like. Else, and where each range is a single column (a table of
+    numbers), all columns are one field.
+    """
+    n, n_columns = X.shape
+    width = X.nnz // n if n else 0
+    field_of = np.zeros(n_columns, dtype=np.int64)
+    if width < 2 or not (np.diff(X.indptr) == width).all():
+        return field_of
+    table = X.indices.reshape(n, width)
+    low, high = table.min(axis=0), table.max(axis=0)
+    if (high[:-1] < low[1:]).all() and (high > low).any():
+        field_of += np.searchsorted(low[1:], np.arange(n_columns), side="right")
+    return field_of
+
+
+def _field_block(X: sparse.csr_matrix, field_of: Ints, field: int, part: int) -> _Block:
+    """Number the distinct rows of one field: factorize the first entry, then the pair of that and the second …."""
+    mine = np.flatnonzero(field_of[X.indices] == field)
+    rows = np.searchsorted(X.indptr, mine, side="right") - 1
+    entry, kinds = _pairs(X.indices[mine], X.data[mine])
+    first = np.searchsorted(rows, np.arange(X.shape[0]))
+    count = np.bincount(rows, minlength=X.shape[0])
+    codes, size = np.zeros(X.shape[0], dtype=np.int64), 1
+    for t in range(int(count.max(initial=0))):
+        there = count > t
+        step = np.zeros(X.shape[0], dtype=np.int64)
+        step[there] = 1 + entry[first[there] + t]
+        codes, size = _factorize(codes * (kinds + 1) + step)
+    representative = _first_rows(codes, size)
+    return _Block(codes, size, int(count[representative].sum()), [field], part)
+
+
+def _pairs(indices: Ints, values: npt.NDArray[np.floating]) -> tuple[Ints, int]:
+    """Number the distinct pairs of column and value."""
+    column, n_columns = _factorize(indices)
+    value, _ = _factorize(values)
+    return _factorize(value * max(n_columns, 1) + column)
+
+
+def _factorize(values: npt.NDArray) -> tuple[Ints, int]:
+    codes, distinct = pd.factorize(values)
+    return codes.astype(np.int64, copy=False), len(distinct)
+
+
+def _first_rows(codes: Ints, size: int) -> Ints:
+    """A row of each pattern."""
+    rows = np.empty(size, dtype=np.int64)
+    rows[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    return rows
+
+
+def _place(block: _Block, blocks: list[_Block]) -> None:
+    """Join the block with the first that has room for it, or open a new one."""
+    for other in blocks:
+        if other.part != block.part:
+            continue
+        codes, size = _factorize(other.codes * block.size + block.codes)
+        entries = round(size * (block.entries / block.size + other.entries / other.size))
+        if entries <= other.entries + block.entries + ROOM * len(codes):
+            other.codes, other.size, other.entries = codes, size, entries
+            other.fields += block.fields
+            return
+    blocks.append(block)
+
+
+def _assemble(X: sparse.csr_matrix, field_of: Ints, blocks: list[_Block]) -> Patterns:
+    n_patterns = sum(block.size for block in blocks)
+    codes = np.empty((len(blocks), X.shape[0]), dtype=np.uint32)
+    columns, starts, rows = [], [0], []
+    indptr, patterns, values, simple = [np.zeros(1, dtype=np.int64)], [], [], []
+    offset = entries = 0
+    for k, block in enumerate(blocks):
+        mine = np.flatnonzero(np.isin(field_of, block.fields))
+        mine = mine[np.argsort(field_of[mine], kind="stable")]
+        rows = _first_rows(block.codes, block.size)
+        matrix = X[rows][:, mine].tocsc()
+        matrix.sort_indices()
+        codes[k] = block.codes + offset
+        columns.append(mine)
+        starts.append(starts[-1] + len(mine))
+        indptr.append(matrix.indptr[1:].astype(np.int64) + entries)
+        patterns.append(matrix.indices.astype(np.int64) + offset)
+        values.append(matrix.data.astype(np.float64))
+        per_pattern = np.bincount(matrix.indices, minlength=block.size)
+        simple.append(bool((matrix.data == 1).all() and (per_pattern == 1).all()))
+        offset += block.size
+        entries += matrix.nnz
+    return Patterns(
+        codes,
+        np.concatenate(columns),
+        np.asarray(starts, dtype=np.int64),
+        np.array([block.part for block in blocks], dtype=np.int64),
+        np.array(simple),
+        np.concatenate(indptr),
+        np.concatenate(patterns),
+        np.concatenate(values),
+        n_patterns,
+    )

@@ -1,0 +1,161 @@
+"""Solvers that set one weight after the other, exactly: alternating least squares and Gibbs sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from mtl_classic._core.random import generator
+from mtl_classic.factorization._chain import Chain, Scale
+from mtl_classic.factorization._draws import Draws
+from mtl_classic.factorization._problem import Parameters, Problem
+from mtl_classic.factorization._solvers import Capabilities, Report, Settings, Solver
+
+__all__ = ["Als", "Gibbs"]
+
+Array = npt.NDArray[Any]
+# A penalty of 0 leaves weights undetermined where columns always occur together.
+LEAST_PRECISION = 1e-8
+# Validation losses of fewer rows are mostly noise: then all rows are trained on, for max_iter sweeps.
+FEWEST_VALIDATION_ROWS = 25
+
+
+@dataclass(frozen=True)
+class Als(Solver):
+    """Alternating least squares: each weight and factor in turn goes to the minimum of the penalized squared error.
+
+    The objective is that of the stochastic solvers: Σ s (½ (y − ŷ)² + ½ λ Σ v² of the columns in the row).
+    """
+
+    name: ClassVar[str] = "als"
+    can: ClassVar[Capabilities] = Capabilities(
+        losses=frozenset({"squared"}), partial_fit=False, batches=False, dropout=False
+    )
+
+    def solve(self, problem: Problem, parameters: Parameters, settings: Settings) -> Report:
+        """Sweep `max_iter` times, or until the validation rows stop improving; then the best sweep's are kept."""
+        problem = _weighted_rows(problem)
+        rng = generator(settings.seed, "als")
+        held = _held_out(problem, settings, rng)
+        training = problem if held is None else problem.take(np.flatnonzero(~held))
+        scale = Scale.of(training.targets, training.weights)
+        chain = Chain(training, parameters.n_factors, rng, scale.apply(training.targets))
+        counts = chain.column_weights()
+        columns = chain.blocks.columns
+        chain.prior[1, 0] = np.maximum(_per_column(problem.reg_linear, columns) * counts, LEAST_PRECISION)
+        chain.prior[1, 1:] = np.maximum(_per_column(problem.reg_factors, columns) * counts, LEAST_PRECISION)
+        if held is None:
+            for _ in range(settings.max_iter):
+                chain.run()
+            chain.write(parameters, scale)
+            return Report(settings.max_iter)
+        return _sweep_until_worse(chain, problem.take(np.flatnonzero(held)), scale, parameters, settings)
+
+
+@dataclass(frozen=True)
+class Gibbs(Solver):
+    r"""Gibbs sampling of the Bayesian factorization machine.
+
+    The weights of a field, and its factors one by one, share a normal prior, whose mean and precision are drawn too:
+
+    .. math::
+
+        y \sim N(\hat y, 1/\alpha), \quad v_{jf} \sim N(\mu_{gf}, 1/\lambda_{gf}),
+        \quad \alpha, \lambda \sim \Gamma(½, ½), \quad \mu \sim N(0, 1/\lambda)
+
+    for targets of standard deviation 1: nothing is left to tune. Labels of two classes are the signs of such a target,
+    which is drawn along (probit). Predictions are means over the draws that are kept.
+
+    Parameters
+    ----------
+    burn_in : float, default=0.05
+        Share of the sweeps before the first that is kept.
+    max_draws : int, default=200
+        Most draws to keep, evenly spaced.
+    max_bytes : int, default=2**28
+        Most memory for them.
+    """
+
+    burn_in: float = 0.05
+    max_draws: int = 200
+    max_bytes: int = 2**28
+
+    name: ClassVar[str] = "gibbs"
+    can: ClassVar[Capabilities] = Capabilities(
+        losses=frozenset({"squared", "probit"}),
+        partial_fit=False,
+        batches=False,
+        dropout=False,
+        early_stopping=False,
+        return_std=True,
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.burn_in < 1:
+            raise ValueError(f"burn_in must be at least 0 and less than 1, got {self.burn_in}.")
+        if self.max_draws < 1:
+            raise ValueError(f"max_draws must be at least 1, got {self.max_draws}.")
+
+    def solve(self, problem: Problem, parameters: Parameters, settings: Settings) -> Report:
+        """Run `max_iter` sweeps; the draws are the report's `extra`, the last of them fills the parameters."""
+        problem = _weighted_rows(problem)
+        probit = problem.loss == "probit"
+        scale = Scale() if probit else Scale.of(problem.targets, problem.weights)
+        target = np.zeros(problem.n_rows) if probit else scale.apply(problem.targets)
+        chain = Chain(problem, parameters.n_factors, generator(settings.seed, "gibbs"), target)
+        kept = self._kept(settings.max_iter, parameters)
+        draws = Draws(parameters.n_columns, parameters.n_factors, len(kept), problem.interactions, probit, scale)
+        positive = np.asarray(problem.targets) > 0.5
+        for k in range(settings.max_iter):
+            if probit:
+                chain.draw_target(positive)
+            else:
+                chain.draw_alpha()
+            chain.draw_prior()
+            chain.run(chain.draw_noise())
+            if k in kept:
+                draws.keep(chain)
+        chain.write(parameters, scale)
+        return Report(settings.max_iter, extra=draws)
+
+    def _kept(self, n_sweeps: int, parameters: Parameters) -> set[int]:
+        """Sweeps whose draws are kept, the last among them."""
+        first = min(int(self.burn_in * n_sweeps), n_sweeps - 1)
+        room = self.max_bytes // max(4 * parameters.n_columns * (parameters.n_factors + 1), 1)
+        count = max(1, min(n_sweeps - first, self.max_draws, room))
+        return {round(k) for k in np.linspace(n_sweeps - 1, first, count)}
+
+
+def _weighted_rows(problem: Problem) -> Problem:
+    """Rows of weight 0 are as if they were not there."""
+    return problem if (problem.weights > 0).all() else problem.take(np.flatnonzero(problem.weights > 0))
+
+
+def _per_column(penalty: float | Array, columns: Array) -> float | Array:
+    return penalty if np.ndim(penalty) == 0 else np.asarray(penalty)[columns]
+
+
+def _held_out(problem: Problem, settings: Settings, rng: np.random.Generator) -> npt.NDArray[np.bool_] | None:
+    count = round(settings.validation_fraction * problem.n_rows)
+    if not settings.early_stopping or count < FEWEST_VALIDATION_ROWS:
+        return None
+    held = np.zeros(problem.n_rows, dtype=bool)
+    held[rng.permutation(problem.n_rows)[:count]] = True
+    return held
+
+
+def _sweep_until_worse(
+    chain: Chain, validation: Problem, scale: Scale, parameters: Parameters, settings: Settings
+) -> Report:
+    target, losses, best = scale.apply(validation.targets), [], 0
+    while len(losses) < settings.max_iter and len(losses) - best <= settings.n_iter_no_change:
+        chain.run()
+        errors = target - chain.scores(validation.X, validation)
+        losses.append(float(0.5 * scale.deviation**2 * np.average(errors**2, weights=validation.weights)))
+        if len(losses) == 1 or losses[-1] < losses[best - 1] - settings.tol:
+            best = len(losses)
+            chain.write(parameters, scale)
+    return Report(best, losses)
