@@ -147,7 +147,8 @@ def total(typingctx, a):  # type: ignore[no-untyped-def]
 def reciprocal_sqrt(typingctx, a):  # type: ignore[no-untyped-def]
     """Return 1 / sqrt(a) for a > 0, in float32 with a relative error below 1e-4.
 
-    That is AVX-512's estimate as it is; elsewhere an estimate with a Newton step, or the true root. A step length needs no more, and the refinement would be a third of a row's arithmetic.
+    That is AVX-512's estimate as it is; elsewhere an estimate with a Newton step, or the true root. A step length
+    needs no more, and the refinement would be a third of a row's arithmetic.
     """
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]

@@ -36,7 +36,8 @@ def _has_probabilities(estimator: FactorizationMachineClassifier) -> bool:
 class FactorizationMachineClassifier(ClassifierMixin, BaseFactorizationMachine):
     r"""Linear model and products of latent vectors, for the probability of classes on sparse data.
 
-    .. math:: s(x) = b + \sum_j w_j x_j + \sum_{j < l} \langle v_j, v_l \rangle x_j x_l, \quad P(y = 1) = \frac{1}{1 + e^{-s}}
+    .. math:: s(x) = b + \sum_j w_j x_j + \sum_{j < l} \langle v_j, v_l \rangle x_j x_l, \quad P(y = 1) =
+        \frac{1}{1 + e^{-s}}
 
     with v_j in R^K; or the products between chosen groups of columns only. Several classes have a score each, with
     weights and factors of their own, and share a softmax.
