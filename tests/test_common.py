@@ -28,13 +28,11 @@ ESTIMATORS = [
     FieldEncoder(),
     TargetStatistics([0], tasks=NUMBERS, random_state=0),
 ]
-# Not here: HistoryFeatures has nothing to do without a time column, and the checks know arrays only; learners have no fit.
+# Not here: HistoryFeatures, which needs a time column where the checks know arrays only; learners, which have no fit.
 
 Y_IS_CAPITAL = "passes labels as y=; several labels are called Y here (test_multitask.py checks the same by hand)"
 CROSS_FITTED = "cross-fitted: fit(X, Y).transform(X) is not fit_transform(X, Y)"
-NO_CLASSIFIER_TAG = (
-    "reads the classifier tag, which estimators of mixed kinds do not carry, of whatever has predict_proba"
-)
+NO_CLASSIFIER_TAG = "reads the classifier tag of whatever has predict_proba; estimators of mixed kinds carry none"
 EXPECTED_FAILURES = {
     "structures": {
         "check_n_features_in_after_fitting": Y_IS_CAPITAL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -134,8 +135,10 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
         return _temporal(cv, n, time, codes)
     if hasattr(cv, "split") and not isinstance(cv, str):
         labels = label_frame(Y)
-        splits = cv.split(np.zeros((n, 1)), labels.iloc[:, 0].to_numpy() if labels.shape[1] == 1 else None, groups)
-        return _checked(splits, n, codes)
+        y = labels.iloc[:, 0].to_numpy() if labels.shape[1] == 1 else None
+        with warnings.catch_warnings():  # a splitter may ignore the groups, as long as it leaves them whole
+            warnings.filterwarnings("ignore", "The groups parameter is ignored", UserWarning)
+            return _checked(cv.split(np.zeros((n, 1)), y, groups), n, codes)
     return _from_numbers(_fold_column(cv, n), codes)
 
 

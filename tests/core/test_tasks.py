@@ -45,9 +45,7 @@ def test_kinds_are_inferred(values: object, kind: str) -> None:
 
 
 def test_other_integers_are_refused_with_the_choices() -> None:
-    with pytest.raises(
-        TaskError, match=r"integer labels stars, n: they could be counts.*tasks=\{\"stars\": \"count\"\}"
-    ):
+    with pytest.raises(TaskError, match=r'integer labels stars, n: they could be .*tasks=."stars": "count"'):
         infer_tasks(pd.DataFrame({"stars": [1, 2, 3], "n": [0, 4, 9], "buy": [0, 1, 0]}))
 
 

@@ -36,7 +36,7 @@ def test_tables_of_any_sort() -> None:
         (pd.DataFrame([[1, 2]], columns=["x", "x"]), "unique; repeated: x"),
         (
             pd.DataFrame({"x": [1.0, np.inf], "z": [1, 2]}),
-            "Infinite values .* columns x; expected finite numbers, or NaN",
+            "Infinite .* columns x; expected finite numbers, or NaN",
         ),
         (pd.DataFrame({"x": pd.array([1.0, np.inf], dtype="Float64")}), "columns x"),
         (pd.DataFrame({"x": [1j]}), "Complex data not supported: columns x"),
@@ -68,9 +68,7 @@ def test_roles() -> None:
     assert find_role(["user", "ids__user"], "user", "user") == "user"
     assert find_role(["num__price", "ids__user"], "user", "user") == "ids__user"
     assert find_role(["x"], None, "user") is None
-    with pytest.raises(
-        RoleError, match="user column 'user' is needed, but there is no such column; the columns are x, y"
-    ):
+    with pytest.raises(RoleError, match="user column 'user' is needed, but there is no such column; .* are x, y"):
         find_role(["x", "y"], "user", "user")
     with pytest.raises(RoleError, match="several columns end in it: a__user, b__user"):
         find_role(["a__user", "b__user"], "user", "user")

@@ -1,0 +1,127 @@
+"""The out-of-fold engine: what it covers, what its models have seen, what it works with."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.multioutput import MultiOutputClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from mtl_classic import FoldError, LightGBMLearner, PerTaskModel, Temporal, cross_fit, make_folds
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(120, 3))
+SMALL = LightGBMLearner(max_iter=10)
+
+
+class Recorder(BaseEstimator):
+    """Predicts how many rows it was fitted on, and remembers which."""
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, events: Any = None) -> "Recorder":
+        self.seen_, self.weight_, self.events_ = set(np.asarray(X)[:, 0].tolist()), sample_weight, events
+        return self
+
+    def predict(self, X: Any) -> Any:
+        if self.seen_ & set(np.asarray(X)[:, 0].tolist()):
+            raise AssertionError("a predicted row was seen")
+        return np.full(len(X), float(len(self.seen_)))
+
+
+def test_models_have_not_seen_what_they_predict() -> None:
+    rows = np.arange(20.0)[:, None]
+    weight = np.arange(20.0)
+    plan = make_folds(4, rows[:, 0], random_state=0)
+    given = {"sample_weight": weight, "fit_params": {"events": "log"}}
+    fit = cross_fit(Recorder(), rows, rows[:, 0], plan, method="predict", **given)
+    assert (fit.predictions == 15).all()
+    assert np.isnan(fit.scores).all()
+    for model, (train, _) in zip(fit.models, plan.splits, strict=True):
+        assert model.seen_ == set(train.tolist())
+        assert model.weight_.tolist() == weight[train].tolist()
+        assert model.events_ == "log"
+
+
+def test_rows_that_no_fold_covers_are_nan() -> None:
+    time = np.repeat(np.arange(6), 20)
+    plan = make_folds(Temporal(2), X[:, 0], time=time)
+    fit = cross_fit(LinearRegression(), X, X[:, 0], plan, method="predict")
+    assert np.isnan(fit.predictions).tolist() == (plan.fold == -1).tolist()
+    assert (fit.fold == plan.fold).all()
+    frame = pd.DataFrame(X, index=range(5, 125))
+    fit = cross_fit(PerTaskModel({"up": "binary"}, learner=SMALL, random_state=0), frame, X[:, 0] > 0, plan)
+    assert fit.predictions["up"].isna().tolist() == (plan.fold == -1).tolist()
+    assert fit.predictions.index.equals(frame.index)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_probabilities_of_scikit_learn_estimators(n_jobs: int | None) -> None:
+    y = (X[:, 0] > 0).astype(int)
+    plan = make_folds(3, y, random_state=0)
+    fit = cross_fit(LogisticRegression(), X, y, plan, method="predict_proba", n_jobs=n_jobs)
+    for k, (train, test) in enumerate(plan.splits):
+        own = LogisticRegression().fit(X[train], y[train])
+        np.testing.assert_allclose(fit.predictions[test], own.predict_proba(X[test]))
+        assert fit.scores[k] == own.score(X[test], y[test])
+
+
+def test_lists_become_an_array_per_task() -> None:
+    Y = (X[:, :2] > 0).astype(int)
+    plan = make_folds(2, Y, random_state=0)
+    fit = cross_fit(MultiOutputClassifier(LogisticRegression()), X, Y, plan, method="predict_proba", score=False)
+    assert [p.shape for p in fit.predictions] == [(120, 2), (120, 2)]
+    assert not np.isnan(fit.predictions[1]).any()
+
+
+def test_transformers_and_labels_as_texts() -> None:
+    plan = make_folds(3, X[:, 0], random_state=0)
+    scaled = cross_fit(StandardScaler(), X, X[:, 0], plan, method="transform").predictions
+    assert scaled.shape == X.shape
+    words = np.where(X[:, 0] > 0, "up", "down")
+    predicted = cross_fit(LogisticRegression(), X, words, plan, method="predict").predictions
+    assert set(predicted) == {"up", "down"}
+
+
+def test_a_class_absent_from_a_fold_keeps_its_column() -> None:
+    Y = pd.DataFrame({"kind": np.where(np.arange(120) < 10, "rare", np.where(X[:, 0] > 0, "a", "b"))})
+    plan = make_folds(np.repeat([0, 1, 2], [10, 60, 50]), Y)  # the first fold's model never sees "rare"
+    fit = cross_fit(PerTaskModel({"kind": "multiclass"}, learner=SMALL, random_state=0), X, Y, plan)
+    assert set(fit.predictions) == {"kind=a", "kind=b", "kind=rare"}
+    assert (fit.predictions["kind=rare"].to_numpy()[:10] == 0).all()
+    np.testing.assert_allclose(fit.predictions.sum(axis=1), 1)
+
+
+def test_a_fold_with_negatives_only_predicts_the_negative() -> None:
+    """The lone class "no" must not be taken for the positive one, as it would be from the fold's labels alone."""
+    Y = pd.DataFrame({"buy": np.where((np.arange(120) < 60) & (X[:, 0] > 0), "yes", "no")})
+    plan = make_folds(np.repeat([0, 1], 60), Y)
+    model = make_pipeline(FunctionTransformer(), PerTaskModel(learner=SMALL, random_state=0))
+    for estimator in (PerTaskModel(learner=SMALL, random_state=0), model):
+        method = "predict_scores" if isinstance(estimator, PerTaskModel) else "decision_function"
+        with pytest.warns(match="all with the same label .negative."):
+            fit = cross_fit(estimator, X, Y, plan, method=method)
+        assert (fit.predictions["buy"].to_numpy()[:60] == 0).all()
+    assert estimator[-1].tasks is None  # the estimator itself is not changed
+
+
+def test_kinds_are_inferred_from_all_rows() -> None:
+    Y = pd.DataFrame({"spend": np.where(np.arange(120) < 60, X[:, 0].round(), X[:, 0])})
+    plan = make_folds(np.repeat([0, 1], 60), Y)
+    fit = cross_fit(PerTaskModel(learner=SMALL, random_state=0), X, Y, plan)  # integers alone would be refused
+    assert [model.tasks_[0].kind for model in fit.models] == ["regression"] * 2
+
+
+def test_n_jobs_changes_nothing() -> None:
+    Y = pd.DataFrame({"up": X[:, 0] > 0, "size": np.abs(X[:, 1])})
+    plan = make_folds(3, Y, random_state=0)
+    one, two = (cross_fit(PerTaskModel(learner=SMALL, random_state=0), X, Y, plan, n_jobs=n) for n in (None, 2))
+    pd.testing.assert_frame_equal(one.predictions, two.predictions, check_exact=True)
+    assert one.scores.tolist() == two.scores.tolist()
+
+
+def test_a_plan_for_other_rows_is_refused() -> None:
+    with pytest.raises(FoldError, match="plan is for 10 rows, but X has 120"):
+        cross_fit(LinearRegression(), X, X[:, 0], make_folds(2, np.zeros(10), random_state=0))

@@ -1,0 +1,229 @@
+"""Fold plans: spread evenly, whole groups, blocks of time, and what can't be done."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, ShuffleSplit, StratifiedKFold, TimeSeriesSplit
+
+from mtl_classic import FoldError, LabelError, Task, Temporal, make_folds
+from mtl_classic.model_selection._folds import longest_delay, validation_split
+from mtl_classic.model_selection._maturity import label_delays, mask_immature, temporal_folds
+
+rng = np.random.default_rng(0)
+
+
+def test_every_row_is_predicted_once_by_a_model_that_did_not_see_it() -> None:
+    plan = make_folds(4, np.zeros(21), random_state=0)
+    assert len(plan) == 4
+    assert np.bincount(plan.fold).tolist() == [6, 5, 5, 5]
+    for train, test in plan.splits:
+        assert len(np.intersect1d(train, test)) == 0
+        assert len(train) + len(test) == 21
+    assert plan.last is plan.splits[-1]
+
+
+def test_folds_are_pure() -> None:
+    Y = (rng.random(100) < 0.3).astype(float)
+    assert (make_folds(3, Y, random_state=1).fold == make_folds(3, Y, random_state=1).fold).all()
+    assert (make_folds(3, Y, random_state=1).fold != make_folds(3, Y, random_state=2).fold).any()
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.5])
+def test_rare_positives_of_every_task_are_spread(missing: float) -> None:
+    n = 2000
+    Y = pd.DataFrame({f"common{j}": (rng.random(n) < 0.4).astype(float) for j in range(6)})
+    Y = Y.mask(rng.random(Y.shape) < missing)
+    Y["rare"], Y["count"] = 0.0, rng.poisson(3.0, n)
+    Y.loc[rng.choice(n, 10, replace=False), "rare"] = 1
+    fold = make_folds(5, Y, random_state=0).fold
+    assert np.bincount(fold[Y["rare"] == 1], minlength=5).tolist() == [2, 2, 2, 2, 2]
+
+
+def test_nullable_integers_with_many_values() -> None:
+    Y = pd.DataFrame({"n": pd.array([*range(30), None, None], dtype="Int64")})
+    assert np.bincount(make_folds(4, Y, random_state=0).fold).tolist() == [8, 8, 8, 8]
+
+
+@given(st.lists(st.integers(0, 15), min_size=40, max_size=80))
+def test_groups_are_never_split(groups: list) -> None:
+    n_groups = len(set(groups))
+    if n_groups < 3:
+        with pytest.raises(FoldError, match=f"3 folds need at least as many groups; got n_groups={n_groups}"):
+            make_folds(3, np.zeros(len(groups)), groups=groups, random_state=0)
+        return
+    fold = make_folds(3, np.zeros(len(groups)), groups=groups, random_state=0).fold
+    assert (pd.Series(fold).groupby(groups).nunique() == 1).all()
+
+
+def test_groups_of_several_columns_and_missing_ones() -> None:
+    groups = pd.DataFrame({"user": [1, 1, 1, 2, 2, None], "day": [1, 1, 2, 1, 1, 1]})
+    fold = make_folds(2, np.zeros(6), groups=groups, random_state=0).fold
+    assert fold[0] == fold[1]
+    assert fold[3] == fold[4]
+
+
+times = st.lists(st.integers(0, 12), min_size=8, max_size=60)
+
+
+@given(times, st.integers(1, 4), st.integers(0, 3))
+def test_temporal_folds_train_on_the_past_only(time: list, n_splits: int, gap: int) -> None:
+    stamps = np.array(time)
+    if len(set(time)) <= n_splits:
+        return
+    try:
+        plan = make_folds(Temporal(n_splits, gap), np.zeros(len(time)), time=time)
+    except FoldError:  # of the gap: the first block is too short for it
+        first = make_folds(Temporal(n_splits), np.zeros(len(time)), time=time).splits[0][1]
+        assume(stamps[first].min() - gap > stamps.min())
+        raise
+    assert plan.temporal
+    assert len(plan) == n_splits
+    previous_end = -1
+    for train, test in plan.splits:
+        assert stamps[train].max() < stamps[test].min() - gap
+        assert stamps[test].min() > previous_end  # blocks follow each other, a time is never split
+        previous_end = stamps[test].max()
+        assert (stamps[train] < stamps[test].min() - gap).sum() == (stamps < stamps[test].min() - gap).sum()
+    assert previous_end == stamps.max()
+    assert (stamps[plan.fold == -1] < stamps[plan.splits[0][1]].min()).all()
+
+
+def test_blocks_of_time_hold_about_equally_many_rows() -> None:
+    time = pd.to_datetime("2024-01-01") + pd.to_timedelta(rng.integers(0, 365, 4000), unit="D")
+    plan = make_folds(4, np.zeros(4000), time=time)
+    sizes = [len(test) for _, test in plan.splits]
+    assert min(sizes) > 700
+    assert max(sizes) < 900
+
+
+def test_a_gap_in_days_also_on_texts() -> None:
+    time = pd.date_range("2024-01-01", periods=40, freq="D")
+    dates, texts = (make_folds(Temporal(3, "5D"), np.zeros(40), time=t) for t in (time, time.strftime("%Y-%m-%d")))
+    assert [len(train) for train, _ in dates.splits] == [len(train) for train, _ in texts.splits] == [5, 15, 25]
+
+
+def test_a_query_lies_within_one_time() -> None:
+    with pytest.raises(FoldError, match="1 groups have rows in more than one block of time; a query must lie within"):
+        make_folds(2, np.zeros(6), time=[1, 1, 2, 2, 3, 3], groups=["a", "a", "b", "c", "b", "c"][:1] + list("abcbd"))
+    assert len(make_folds(2, np.zeros(6), time=[1, 1, 2, 2, 3, 3], groups=list("aabbcc"))) == 2
+
+
+def test_given_fold_numbers() -> None:
+    plan = make_folds([0, 2, -1, 2, 0, 5], np.zeros(6))
+    assert plan.fold.tolist() == [0, 1, -1, 1, 0, 2]
+    assert plan.splits[0][0].tolist() == [1, 2, 3, 5]  # rows of no fold still train
+
+
+@pytest.mark.parametrize(
+    "splitter", [KFold(3), StratifiedKFold(3), GroupKFold(3), TimeSeriesSplit(3)], ids=lambda s: type(s).__name__
+)
+def test_splitters_of_scikit_learn(splitter: Any) -> None:
+    y, groups = np.tile([0, 1], 15), np.repeat(np.arange(15), 2)
+    needs_groups = isinstance(splitter, GroupKFold)
+    plan = make_folds(splitter, y, groups=groups if needs_groups else None)
+    expected = list(splitter.split(np.zeros((30, 1)), y, groups if needs_groups else None))
+    for (train, test), (wanted_train, wanted_test) in zip(plan.splits, expected, strict=True):
+        assert (train == wanted_train).all()
+        assert (test == wanted_test).all()
+
+
+@pytest.mark.parametrize(
+    ("cv", "options", "error", "says"),
+    [
+        (1, {}, FoldError, "cv=1: at least two folds"),
+        (None, {}, TypeError, "cv must be an int, a splitter, Temporal"),
+        (True, {}, TypeError, "cv must be an int"),
+        (7, {}, FoldError, "7 folds need at least as many rows; got n_samples=6. Use fewer folds"),
+        (Temporal(2), {}, FoldError, "need the time of each row; give time="),
+        (5, {"time": [1, 1, 2, 2, 3, 3]}, FoldError, "need 6 distinct times, got 3; use fewer splits"),
+        (2, {"time": [1, 2]}, FoldError, "time has 2 values for 6 rows"),
+        (Temporal(2, gap=5), {"time": [1, 1, 2, 2, 3, 3]}, FoldError, "gap 5 leaves no training rows"),
+        ([0, 1, 0, 1, 0], {}, FoldError, r"must be 6 integers, got shape \(5,\)"),
+        ([0.0, 1, 0, 1, 0, 1], {}, FoldError, "must be 6 integers, got .* of float64"),
+        ([0, 0, 0, -1, 0, 0], {}, FoldError, "At least two folds are needed, got 1"),
+        ([0, 1, 0, 1, 0, 1], {"groups": [1, 1, 2, 2, 3, 3]}, FoldError, "splits 3 groups .* use whole groups"),
+        (KFold(3), {"groups": [1, 2, 2, 2, 3, 3]}, FoldError, "splits 1 groups"),
+        (RepeatedKFold(n_splits=2), {}, FoldError, "predicted by more than one fold"),
+        (ShuffleSplit(3, test_size=0.5, random_state=0), {}, FoldError, "predicted by more than one fold"),
+        ("five", {}, FoldError, "must be 6 integers"),
+    ],
+)
+def test_folds_that_are_refused(cv: Any, options: dict, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        make_folds(cv, np.zeros(6), **options)
+
+
+def test_a_splitter_that_trains_on_what_it_predicts_is_refused() -> None:
+    class Cheating:
+        def split(self, X: Any, y: Any = None, groups: Any = None) -> Any:
+            yield np.arange(6), np.arange(3)
+            yield np.arange(3), np.arange(3, 6)
+
+    with pytest.raises(FoldError, match="Fold 0 trains on 3 of the rows that it predicts"):
+        make_folds(Cheating(), np.zeros(6))
+
+
+def test_temporal_needs_a_split() -> None:
+    with pytest.raises(FoldError, match="at least one split, got n_splits=0"):
+        Temporal(0)
+
+
+def test_validation_rows_are_the_latest() -> None:
+    train, valid = validation_split(np.zeros(100), 0.1, time=np.arange(100)[::-1], gap=5) or (None, None)
+    assert sorted(valid) == list(range(11))
+    assert sorted(train) == list(range(16, 100))
+
+
+def test_validation_never_splits_a_query() -> None:
+    groups = np.repeat(np.arange(20), 5)
+    for time in (None, rng.integers(0, 50, 100)):
+        train, valid = validation_split(np.zeros(100), 0.2, groups=groups, time=time, random_state=0) or (None, None)
+        assert len(np.intersect1d(groups[train], groups[valid])) == 0
+        assert len(valid) >= 10
+
+
+def test_where_nothing_can_be_held_out() -> None:
+    assert validation_split(np.zeros(3), 0.1, random_state=0) is None
+    assert validation_split(np.zeros(30), 0.1, time=np.ones(30)) is None
+    assert validation_split(np.zeros(30), 0.1, groups=np.ones(30), random_state=0) is None
+    with pytest.raises(ValueError, match="between 0 and 1, got 1.5"):
+        validation_split(np.zeros(30), 1.5)
+
+
+BUY = Task("buy", "binary", given="view", delay=3)
+FUNNEL = (Task("view", "binary"), BUY, Task("spend", "regression", given="buy"))
+
+
+def test_a_child_is_known_no_sooner_than_its_parent() -> None:
+    assert label_delays(FUNNEL, np.arange(5)) == {"buy": 3, "spend": 3}
+    assert longest_delay(FUNNEL, np.arange(5)) == 3
+    assert longest_delay(FUNNEL, None) == 0
+
+
+def test_immature_labels_are_masked() -> None:
+    Y = pd.DataFrame(1.0, index=range(10), columns=["view", "buy", "spend"])
+    masked, counts = mask_immature(Y, FUNNEL, np.arange(10))
+    assert counts == {"buy": 3, "spend": 3}
+    assert masked["view"].notna().all()
+    assert masked["buy"].isna().tolist() == [False] * 7 + [True] * 3
+    assert Y.notna().all().all()
+    assert mask_immature(Y, FUNNEL, np.arange(10), end=12)[1] == {"buy": 0, "spend": 0}
+    with pytest.raises(LabelError, match="No label of 'buy' is mature.*give a log that reaches further"):
+        mask_immature(Y, FUNNEL, np.arange(10), end=1)
+
+
+def test_gaps_are_as_long_as_the_longest_delay() -> None:
+    time = np.arange(40)
+    for cv in (4, Temporal(4), Temporal(4, gap=1), Temporal(4, gap=6)):
+        plan = temporal_folds(cv, np.zeros(40), FUNNEL, time)
+        gap = 6 if cv == Temporal(4, gap=6) else 3
+        assert len(plan) == 4
+        assert all(time[train].max() == time[test].min() - gap - 1 for train, test in plan.splits)
+    late = (Task("buy", "binary", delay=15),)
+    assert len(temporal_folds(5, np.zeros(40), late, time)) == 1  # fewer, larger blocks
+    with pytest.raises(FoldError, match="leaves no training rows"):
+        temporal_folds(5, np.zeros(40), (Task("buy", "binary", delay=35),), time)

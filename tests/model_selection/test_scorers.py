@@ -1,0 +1,70 @@
+"""Masked scorers."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import mean_absolute_error, roc_auc_score
+from sklearn.model_selection import cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from mtl_classic import LightGBMLearner, PerTaskModel, Task, TaskError, multitask_scorer
+
+rng = np.random.default_rng(0)
+X = pd.DataFrame(rng.normal(size=(300, 3)), columns=list("abc"))
+Y = pd.DataFrame({"up": (X["a"] + rng.normal(size=300) > 0).astype(float), "size": X["b"] + rng.normal(size=300)})
+Y.iloc[::2, 0] = np.nan
+MODEL = PerTaskModel(learner=LightGBMLearner(max_iter=20), random_state=0).fit(X, Y)
+SCORES = MODEL.predict_scores(X)
+KNOWN = Y["up"].notna()
+AUC = roc_auc_score(Y["up"][KNOWN], SCORES["up"][KNOWN])
+MAE = mean_absolute_error(Y["size"], SCORES["size"])
+
+
+def test_scorers_are_metrics_over_the_labelled_rows() -> None:
+    assert multitask_scorer("roc_auc")(MODEL, X, Y) == pytest.approx(AUC)
+    assert multitask_scorer("mae")(MODEL, X, Y) == pytest.approx(-MAE)
+    assert multitask_scorer("mae", task="size")(MODEL, X, Y) == pytest.approx(-MAE)
+    assert multitask_scorer()(MODEL, X, Y) == MODEL.score(X, Y)
+    parts = [multitask_scorer(task=task)(MODEL, X, Y) for task in Y]
+    assert np.mean(parts) == pytest.approx(MODEL.score(X, Y))
+    losses = [multitask_scorer("loss", task=task)(MODEL, X, Y) for task in Y]
+    assert multitask_scorer("loss")(MODEL, X, Y) == pytest.approx(np.mean(losses))
+
+
+def test_scorers_travel_and_reach_the_end_of_a_pipeline() -> None:
+    scorer = pickle.loads(pickle.dumps(multitask_scorer("roc_auc", "up")))
+    pipe = make_pipeline(FunctionTransformer(), MODEL)
+    assert scorer(pipe, X, Y) == pytest.approx(AUC)
+    assert repr(scorer) == "multitask_scorer(metric='roc_auc', task='up')"
+    scores = cross_validate(
+        PerTaskModel(learner=LightGBMLearner(max_iter=20), random_state=0),
+        X,
+        Y,
+        cv=2,
+        scoring={"auc": scorer, "mae": multitask_scorer("mae")},
+        error_score="raise",
+    )
+    assert (scores["test_auc"] > 0.5).all()
+    assert (scores["test_mae"] < 0).all()
+
+
+def test_rankings_are_judged_within_their_query() -> None:
+    frame = X.assign(q=np.repeat(np.arange(30), 10))
+    labels = pd.DataFrame({"rank": rng.integers(0, 3, 300)})
+    model = PerTaskModel([Task("rank", "ranking", query="q")], random_state=0).fit(frame, labels)
+    assert 0.5 < multitask_scorer("ndcg@10")(model, frame, labels) <= 1
+
+
+def test_scorers_that_make_no_sense() -> None:
+    with pytest.raises(ValueError, match="Unknown metric 'auc'; expected one of"):
+        multitask_scorer("auc")
+    with pytest.raises(ValueError, match="neither a gain nor a loss"):
+        multitask_scorer("observed")
+    with pytest.raises(ValueError, match="'ndcg' judges none of the tasks"):
+        multitask_scorer("ndcg")(MODEL, X, Y)
+    with pytest.raises(TaskError, match="the task 'buy', which is none of the model's: up, size"):
+        multitask_scorer("roc_auc", "buy")(MODEL, X, Y)
+    assert np.isnan(multitask_scorer("roc_auc")(MODEL, X, Y.assign(up=np.nan)))
