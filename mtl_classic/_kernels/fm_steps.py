@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.extending import overload
 
-from mtl_classic._kernels.simd import fill, load, reciprocal_sqrt, soft_threshold, store
+from mtl_classic._kernels.simd import fill, load, reciprocal_sqrt, soft_threshold, square_root, store
 
 
 class Sgd(NamedTuple):
@@ -137,7 +137,7 @@ def _adadelta(solver, rate, lanes, array, offset, width, gradient):  # type: ign
 def _ftrl(solver, rate, lanes, array, offset, width, gradient):  # type: ignore[no-untyped-def]
     value, before = load(lanes, array, offset), load(lanes, array, offset + width)
     after = before + gradient * gradient
-    growth = after * reciprocal_sqrt(after) - before * reciprocal_sqrt(before)
+    growth = square_root(after) - square_root(before)
     z = load(lanes, array, offset + 2 * width) + gradient - growth * value * (fill((), array, 1.0) / rate)
     store(array, offset + width, after)
     store(array, offset + 2 * width, z)

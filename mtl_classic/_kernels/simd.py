@@ -155,12 +155,26 @@ def reciprocal_sqrt(typingctx, a):  # type: ignore[no-untyped-def]
         dtype, n = (a.dtype, a.n) if isinstance(a, Vector) else (a, 0)
         if dtype == types.float32 and n in (0, 8, 16, 32) and _has_avx512():
             return _estimate(builder, args[0], n)
-        function = ir.FunctionType(args[0].type, [args[0].type])
-        name = f"llvm.sqrt.{f'v{n}' if n else ''}f{dtype.bitwidth}"
-        root = builder.call(cgutils.get_or_insert_function(builder.module, function, name), args, fastmath=FAST_FLAGS)
-        return builder.fdiv(_constant(root.type, 1.0), root, flags=FAST_FLAGS)
+        return builder.fdiv(_constant(args[0].type, 1.0), _root(builder, args[0], dtype, n), flags=FAST_FLAGS)
 
     return a(a), codegen
+
+
+@intrinsic
+def square_root(typingctx, a):  # type: ignore[no-untyped-def]
+    """Return sqrt(a), rounded correctly."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        dtype, n = (a.dtype, a.n) if isinstance(a, Vector) else (a, 0)
+        return _root(builder, args[0], dtype, n, flags=())
+
+    return a(a), codegen
+
+
+def _root(builder, value, dtype, n, flags=FAST_FLAGS):  # type: ignore[no-untyped-def]
+    function = ir.FunctionType(value.type, [value.type])
+    name = f"llvm.sqrt.{f'v{n}' if n else ''}f{dtype.bitwidth}"
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), [value], fastmath=flags)
 
 
 def _has_avx512() -> bool:

@@ -108,8 +108,8 @@ class BatchEpoch(RowEpoch):
             units = self.rng.permutation(sample_pairs(self.targets, self.query, self.rng))
         p.clock = fit_batches(
             p.lanes, p.loop_factors, self.rules, KERNEL_IDS[self.problem.loss], p.factors, p.linear, p.bias,
-            rows.values, rows.indices, rows.bounds, self.targets, self.weights, units, self.settings.batch_size, self.mixing,
-            self.penalties, self.sums, self.noise, p.clock, self.factor_gradients, self.linear_gradients, self.stamps,
+            rows.values, rows.indices, rows.bounds, self.targets, self.weights, units,
+            self.settings.batch_size, self.mixing, self.penalties, self.sums, self.noise, p.clock, self.factor_gradients, self.linear_gradients, self.stamps,
             self.touched,
         )  # fmt: skip
 

@@ -206,8 +206,8 @@ class FactorizationMachineRegressor(RegressorMixin, BaseFactorizationMachine):
         y = np.asarray(_check_y(column_or_1d(y, warn=True), y_numeric=True, estimator=self), dtype=np.float64)
         if self.loss == "poisson" and ((y < 0).any() or not y.any()):
             raise ValueError(
-                f'loss="poisson" needs counts: no negative labels, some positive; the least is {y.min():g}, the largest '
-                f"{y.max():g}."
+                f'loss="poisson" needs counts: no negative labels, some positive; the least is '
+                f"{y.min():g}, the largest {y.max():g}."
             )
         if reset:
             standardize = self.loss == "squared"

@@ -9,11 +9,11 @@ from scipy.special import expit
 FACTOR_SALT, ENTRY_SALT = 0x9E3779B1, 0x85EBCA77
 
 
-# ---------------------------------------------------------------------------------------------------- scores and losses
+# scores and losses
 
 
 def interaction_products(x: np.ndarray, V: np.ndarray, parts: np.ndarray, mixing: np.ndarray) -> np.ndarray:
-    """P_f = Σ over pairs j < l of columns in parts that interact: x_j x_l v_jf v_lf. By its definition, pair by pair."""
+    """P_f = Σ over pairs j < l of columns in parts that interact: x_j x_l v_jf v_lf, pair by pair."""
     product = np.zeros(V.shape[1])
     columns = np.flatnonzero(x)
     for k, j in enumerate(columns):
@@ -58,7 +58,7 @@ def row_objective(
     return weight * (loss(name, score(x, bias, w, V, parts, mixing), y) + penalty)
 
 
-# --------------------------------------------------------------------------------------------------------------- solvers
+# solvers
 
 
 @dataclass
@@ -101,7 +101,7 @@ class Rule:
 N_SLOTS = {"sgd": 1, "adagrad": 2, "adam": 3, "adadelta": 3, "ftrl": 3}
 
 
-# ----------------------------------------------------------------------------------------------------------------- epochs
+# epochs
 
 
 @dataclass
@@ -173,7 +173,7 @@ def step_row(row: np.ndarray, rule: Rule, gradient: Any, clock: int) -> None:
     row[:] = slots
 
 
-# ------------------------------------------------------------------------------------------------------------------ noise
+# noise
 
 
 def noise_masks(noise: Any, clock: int, n_factors: int, positions: np.ndarray | None) -> tuple[Any, Any]:

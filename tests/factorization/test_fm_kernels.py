@@ -47,7 +47,12 @@ def small_problem(loss: str, interactions: str, n: int = 12, ones: bool = False,
     weights = rng.uniform(0.5, 2.0, n)
     weights[4] = 0
     return Problem(
-        sparse.csr_matrix(X, dtype=np.float32), labels(loss, n, rng), weights, loss, INTERACTIONS[interactions], **settings
+        sparse.csr_matrix(X, dtype=np.float32),
+        labels(loss, n, rng),
+        weights,
+        loss,
+        INTERACTIONS[interactions],
+        **settings,
     )
 
 
@@ -66,7 +71,9 @@ def random_parameters(problem: Problem, solver: str, n_factors: int, dtype=np.fl
 
 def machine_of(p: Parameters) -> twin.Machine:
     return twin.Machine(
-        p.bias.astype(float).copy(), p.linear_slots[:, :, 0].astype(float), p.factor_slots[:, :, : p.n_factors].astype(float)
+        p.bias.astype(float).copy(),
+        p.linear_slots[:, :, 0].astype(float),
+        p.factor_slots[:, :, : p.n_factors].astype(float),
     )
 
 
@@ -126,8 +133,8 @@ def test_epochs_equal_the_twin(solver: str, interactions: str, dtype: type) -> N
     for _ in range(3):
         epoch.run()
         clock = twin.fit_epoch(
-            "log", problem.X.toarray().astype(float), problem.targets, problem.weights, machine, twin_rules(solver, epoch),
-            parts, mixing, problem.reg_factors, 0.1, clock,
+            "log", problem.X.toarray().astype(float), problem.targets, problem.weights, machine,
+            twin_rules(solver, epoch), parts, mixing, problem.reg_factors, 0.1, clock,
         )  # fmt: skip
     assert p.clock == clock == 3 * 11
     assert_same(p, machine, 1e-10 if dtype is np.float64 else 1e-4)
@@ -189,14 +196,13 @@ def test_batches_sum_gradients(solver: str, interactions: str) -> None:
     epoch = BatchEpoch(SOLVERS[solver], problem, p, Settings(learning_rate=0.1, batch_size=5), FixedOrder())
     machine, (parts, mixing) = machine_of(p), twin_interactions(problem)
     epoch.run()
-    X, clock = problem.X.toarray().astype(float), 0
-    for begin in range(0, 12, 5):
+    X = problem.X.toarray().astype(float)
+    for clock, begin in enumerate(range(0, 12, 5), start=1):
         rows = range(begin, min(begin + 5, 12))
         each = [
             twin.gradients("log", X[i], problem.targets[i], problem.weights[i], machine, parts, mixing, 0.2, 0.1)
             for i in rows
         ]
-        clock += 1
         there = np.any([(X[i] != 0) & (problem.weights[i] > 0) for i in rows], axis=0)
         g0, g1, g2 = (sum(g[k] for g in each) for k in range(3))
         twin.apply_step(machine, twin_rules(solver, epoch), g0, g1, g2, there, clock)
@@ -240,8 +246,10 @@ def test_ftrl_without_l1_is_adagrad() -> None:
         rng = np.random.default_rng(5)
         p.factor_slots[:, 0, :8] = rng.normal(size=(8, 8))
         p.linear[:], p.bias[:] = 0, 0
-        for slots, rule in ((p.factor_slots, epoch.rules[0]), (p.linear_slots, epoch.rules[1]), (p.bias_slots, epoch.rules[1])):
-            solver.start(slots, rule)
+        factor_rule, linear_rule = epoch.rules
+        solver.start(p.factor_slots, factor_rule)
+        solver.start(p.linear_slots, linear_rule)
+        solver.start(p.bias_slots, linear_rule)
         epoch.run()
         results.append(np.concatenate([p.factor_slots[:, 0].ravel(), p.linear_slots[:, 0].ravel()]))
     np.testing.assert_allclose(results[1], results[0], rtol=1e-9, atol=1e-12)
