@@ -124,12 +124,12 @@ class FeatureColumns:
             codes = _codes(column, categories).astype(np.float32)
             codes[codes < 0] = np.nan
             return codes
+        if isinstance(column.dtype, pd.DatetimeTZDtype):
+            column = column.dt.tz_convert("UTC").dt.tz_localize(None)
         if column.dtype.kind in "Mm":
             days = column.to_numpy().astype(f"{column.dtype.kind}8[ns]")
             numbers = days.view(np.int64) / _DAY
             return np.where(np.isnat(days), np.nan, numbers).astype(np.float32)
-        if isinstance(column.dtype, pd.DatetimeTZDtype):
-            return FeatureColumns._numbers(column.dt.tz_convert("UTC").dt.tz_localize(None), None)
         return np.asarray(_to_float32(column.to_numpy(dtype=np.float64, na_value=np.nan)))
 
 

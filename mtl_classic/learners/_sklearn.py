@@ -42,7 +42,7 @@ class SklearnLearner(Learner):
     """Any scikit-learn classifier and regressor, for every kind of task.
 
     Binary and multiclass tasks use ``classifier``, regression and ranking ``regressor``, counts ``count_regressor``
-    (or the regressor, clipped at 0). Soft labels enter as both classes, weighted. An estimator that takes NaN reads
+    (or the regressor, held above a hundredth of the mean count, because a mean of 0 would deny every event). Soft labels enter as both classes, weighted. An estimator that takes NaN reads
     codes and numbers as they are; for others numbers are imputed, marked as missing and scaled, and categories one-hot.
 
     Parameters
@@ -111,7 +111,9 @@ class SklearnLearner(Learner):
             _fit(model, matrix, y, weight, request.task.name)
             if free:
                 model.n_jobs = None  # threads would add up the trees of a prediction in any order
-        return SklearnFit(model, None if design is None else design.transformer, request.task.kind, request.n_classes)
+        transformer = None if design is None else design.transformer
+        floor = 0.01 * float(np.mean(y)) if request.task.kind == "count" else -np.inf
+        return SklearnFit(model, transformer, request.task.kind, request.n_classes, floor)
 
     def _estimator(self, task: Task) -> Any:
         if task.kind == "count" and self.count_regressor is not None:
@@ -182,6 +184,7 @@ class SklearnFit:
     transformer: Any
     kind: str
     n_classes: int
+    floor: float
     n_rounds: int | None = None
 
     def predict(self, features: Features, n_threads: int = 1) -> Floats:
@@ -193,8 +196,7 @@ class SklearnFit:
             matrix = self.transformer.transform(matrix.astype(np.float64))
         matrix = _readable(self.model, matrix)
         if self.kind not in ("binary", "multiclass"):
-            mean = np.asarray(self.model.predict(matrix), dtype=np.float64)
-            return np.maximum(mean, 0.0) if self.kind == "count" else mean
+            return np.maximum(np.asarray(self.model.predict(matrix), dtype=np.float64), self.floor)
         probability = np.asarray(self.model.predict_proba(matrix), dtype=np.float64)
         if self.kind == "binary":
             return probability[:, 1]

@@ -1,0 +1,117 @@
+"""From tables of any sort to the matrix that learners read."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from mtl_classic.learners._columns import LARGEST, FeatureColumns
+
+FRAME = pd.DataFrame(
+    {
+        "number": [1.5, np.nan, 3.0],
+        "nullable": pd.array([1, None, 3], dtype="Int64"),
+        "flag": [True, False, True],
+        "maybe": pd.Series([True, None, False], dtype=object),
+        "numbers": pd.Series([1, 2.5, None], dtype=object),
+        "shop": ["b", "a", None],
+        "level": pd.Categorical([2, 1, None], categories=[3, 2, 1]),
+        "when": pd.to_datetime(["1970-01-02", None, "1970-01-03"]),
+        "zone": pd.to_datetime(["1970-01-02", None, "1970-01-03"]).tz_localize("UTC"),
+        "took": pd.to_timedelta(["1D", None, "36h"]),
+        "user": [10, 20, 10],
+    }
+)
+EXPECTED = {
+    "number": [1.5, np.nan, 3],
+    "nullable": [1, np.nan, 3],
+    "flag": [1, 0, 1],
+    "maybe": [1, np.nan, 0],
+    "numbers": [1, 2.5, np.nan],
+    "shop": [1, 0, np.nan],
+    "level": [1, 0, np.nan],
+    "when": [1, np.nan, 2],
+    "zone": [1, np.nan, 2],
+    "took": [1, np.nan, 1.5],
+    "user": [0, 1, 0],
+}
+
+
+def test_every_sort_of_column() -> None:
+    columns = FeatureColumns(ids=["user"]).fit(FRAME)
+    features = columns.transform(FRAME)
+    assert features.values.dtype == np.float32
+    for j, name in enumerate(features.names):
+        np.testing.assert_equal(features.values[:, j], np.float32(EXPECTED[name]), err_msg=name)
+    assert [features.names[j] for j in features.categorical] == ["shop", "level", "user"]
+
+
+def test_columns_by_name_whatever_their_order_and_their_company() -> None:
+    columns = FeatureColumns(ids=["user"]).fit(FRAME)
+    other = FRAME[FRAME.columns[::-1]].assign(more=1)
+    np.testing.assert_equal(columns.transform(other).values, columns.transform(FRAME).values)
+
+
+def test_unseen_categories_are_missing() -> None:
+    columns = FeatureColumns().fit(FRAME[["shop", "level"]])
+    new = pd.DataFrame({"shop": ["c", "b", "a"], "level": pd.Categorical([9, 1, 2])})
+    np.testing.assert_equal(columns.transform(new).values, np.float32([[np.nan, np.nan], [1, 0], [0, 1]]))
+    as_texts = pd.DataFrame({"shop": pd.Categorical(["c", "b", None]), "level": [1, 2, 3]})
+    np.testing.assert_equal(columns.transform(as_texts).values, np.float32([[np.nan, 0], [1, 1], [np.nan, np.nan]]))
+
+
+def test_roles_and_too_many_categories_are_left_out() -> None:
+    frame = pd.DataFrame({"id": [f"u{k}" for k in range(300)], "t": np.arange(300), "x": 1.0})
+    columns = FeatureColumns(exclude=["t"]).fit(frame)
+    assert columns.names_ == ("x",)
+    assert columns.left_out_ == ("id",)
+    assert FeatureColumns(exclude=["t"], max_categories=300).fit(frame).names_ == ("id", "x")
+
+
+def test_a_table_without_features_is_a_constant() -> None:
+    columns = FeatureColumns(exclude=["x"]).fit(FRAME[["number"]].rename(columns={"number": "x"}))
+    features = columns.transform(pd.DataFrame({"x": [1, 2]}))
+    assert features.names == ("constant",)
+    assert features.values.tolist() == [[0], [0]]
+
+
+def test_arrays_and_frames_stand_for_each_other() -> None:
+    numbers = np.array([[1.0, 2.0], [3.0, 4.0]])
+    from_array = FeatureColumns().fit(numbers)
+    from_frame = FeatureColumns().fit(pd.DataFrame(numbers, columns=["a", "b"]))
+    unnamed = FeatureColumns().fit(pd.DataFrame(numbers))
+    for columns in (from_array, from_frame, unnamed):
+        for table in (
+            numbers,
+            numbers.astype(object),
+            pd.DataFrame(numbers),
+            pd.DataFrame(numbers, columns=["x", "y"]),
+            sparse.csr_matrix(numbers),
+        ):
+            values = columns.transform(table).values
+            np.testing.assert_equal(values.toarray() if sparse.issparse(values) else values, numbers)
+
+
+def test_categories_of_a_frame_are_known_in_an_array() -> None:
+    frame = pd.DataFrame({"x": [1.0, 2.0], "shop": ["b", "a"]})
+    columns = FeatureColumns().fit(frame)
+    np.testing.assert_equal(columns.transform(frame.to_numpy()).values, [[1, 1], [2, 0]])
+    objects = FeatureColumns().fit(frame.to_numpy())
+    np.testing.assert_equal(objects.transform(frame.to_numpy()).values, [[1, 1], [2, 0]])
+
+
+@pytest.mark.parametrize("table", [np.array([[1e300, -1e300]]), pd.DataFrame({"a": [1e300], "b": [-1e300]})])
+def test_huge_numbers_are_held_finite(table: object) -> None:
+    assert FeatureColumns().fit(table).transform(table).values.tolist() == [[LARGEST, -LARGEST]]
+
+
+def test_the_table_is_not_changed() -> None:
+    before = FRAME.copy(deep=True)
+    FeatureColumns(ids=["user"]).fit(FRAME).transform(FRAME)
+    pd.testing.assert_frame_equal(FRAME, before)
+
+
+def test_mixed_categories_keep_one_order() -> None:
+    mixed = pd.DataFrame({"c": pd.Series(["b", 1, "a", 1], dtype=object)})
+    shuffled = mixed.iloc[[2, 1, 0, 3]]
+    assert FeatureColumns().fit(mixed).categories_["c"].equals(FeatureColumns().fit(shuffled).categories_["c"])
