@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic._core.losses import prior_scores, task_loss
 from mtl_classic._core.targets import Classes, Targets, encode_targets
-from mtl_classic._core.task_weights import check_task_weights
+from mtl_classic._core.task_weights import check_task_weights, fixed_task_weights
 from mtl_classic._core.tasks import Task, resolve_tasks
 from mtl_classic._core.validation import (
     Table,
@@ -197,7 +197,7 @@ class MultiTaskEstimator(BaseEstimator):
             )
             for j, task in enumerate(self.tasks_)
         ]
-        importance = check_task_weights(getattr(self, "task_weights", None), self.tasks_)
+        importance = check_task_weights(fixed_task_weights(getattr(self, "task_weights", None)), self.tasks_)
         judged = ~np.isnan(values) & (importance > 0)
         return (
             float(np.average(np.asarray(values)[judged], weights=importance[judged])) if judged.any() else float("nan")

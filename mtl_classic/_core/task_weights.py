@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,23 @@ import numpy.typing as npt
 from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.tasks import Task
 
-__all__ = ["check_task_weights"]
+__all__ = ["ADAPTIVE", "GradientWeights", "check_task_weights", "fixed_task_weights", "gradient_weights"]
+
+Floats = npt.NDArray[np.float64]
+
+ADAPTIVE = ("uncertainty", "dynamic")  # weights that follow the losses while a joint model is trained
+TEMPERATURE = 2.0  # of the dynamic weight average: the paper's
+
+
+class GradientWeights(Protocol):
+    """Weights of the tasks' columns in a rows × tasks matrix of gradients, round by round."""
+
+    def update(self, losses: Floats) -> Floats:
+        """Weights of the next round, of shape (n_tasks,) and mean one over the tasks that have a loss.
+
+        ``losses`` are the mean training losses of this round, relative to those of the prior; NaN for none.
+        """
+        ...
 
 
 def check_task_weights(task_weights: Mapping[str, float] | None, tasks: Sequence[Task]) -> npt.NDArray[np.float64]:
@@ -45,3 +61,62 @@ def check_task_weights(task_weights: Mapping[str, float] | None, tasks: Sequence
     if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() == 0:
         raise TaskError(f"task_weights must be finite, non-negative and not all zero, got {given}.")
     return weights * (len(names) / weights.sum())
+
+
+def fixed_task_weights(task_weights: Any) -> Any:
+    """What weighs the tasks in means: a name of weights that follow the losses stands for equal ones there."""
+    return None if isinstance(task_weights, str) and task_weights in ADAPTIVE else task_weights
+
+
+def gradient_weights(task_weights: Mapping[str, float] | str | None, tasks: Sequence[Task]) -> GradientWeights:
+    r"""The weights that a joint loss asks for.
+
+    ``None`` and a dict stay fixed. ``"uncertainty"``: the homoscedastic noise of each task at its best value for the
+    losses so far, :math:`w_t \propto 1 / L_t`, so that tasks that are hard to learn pull less. ``"dynamic"``: the tasks
+    whose loss falls slowest pull most, :math:`w_t \propto \exp(r_t / 2),\ r_t = L_t^{(k)} / L_t^{(k-1)}`.
+
+    Parameters
+    ----------
+    task_weights : None, dict name -> weight, "uncertainty" or "dynamic"
+    tasks : sequence of Task
+
+    References
+    ----------
+    Kendall, Gal, Cipolla, Multi-Task Learning Using Uncertainty to Weigh Losses, CVPR 2018, doi
+    10.1109/CVPR.2018.00781; Liu, Johns, Davison, End-to-End Multi-Task Learning with Attention, CVPR 2019, doi
+    10.1109/CVPR.2019.00197 (dynamic weight average).
+    """
+    if isinstance(task_weights, str):
+        if task_weights not in ADAPTIVE:
+            names = ", ".join(map(repr, ADAPTIVE))
+            raise ValueError(f"task_weights must be None, a dict name -> weight, or {names}; got {task_weights!r}.")
+        return _Uncertainty() if task_weights == "uncertainty" else _DynamicAverage()
+    return _Fixed(check_task_weights(task_weights, tasks))
+
+
+class _Fixed:
+    def __init__(self, weights: Floats) -> None:
+        self.weights = weights
+
+    def update(self, losses: Floats) -> Floats:
+        return self.weights
+
+
+class _Uncertainty:
+    def update(self, losses: Floats) -> Floats:
+        return _to_mean_one(1.0 / np.maximum(losses, 1e-3))
+
+
+class _DynamicAverage:
+    def __init__(self) -> None:
+        self.before: Floats | None = None
+
+    def update(self, losses: Floats) -> Floats:
+        ratio = np.ones(len(losses)) if self.before is None else losses / np.maximum(self.before, 1e-12)
+        self.before = losses.copy()
+        return _to_mean_one(np.exp(ratio / TEMPERATURE))
+
+
+def _to_mean_one(weights: Floats) -> Floats:
+    known = ~np.isnan(weights)
+    return np.where(known, weights / weights[known].mean(), 1.0) if known.any() else np.ones(len(weights))
