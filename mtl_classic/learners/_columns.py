@@ -155,7 +155,7 @@ def _object_frame(X: Table) -> pd.DataFrame | None:
 
 def _is_categorical(column: pd.Series) -> bool:
     dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype) or isinstance(dtype, pd.StringDtype):
+    if isinstance(dtype, pd.CategoricalDtype | pd.StringDtype):
         return True
     return pd.api.types.is_object_dtype(dtype) and not _all_numbers(column.dropna())
 

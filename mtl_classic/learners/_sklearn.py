@@ -41,9 +41,10 @@ FORESTS = (RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, 
 class SklearnLearner(Learner):
     """Any scikit-learn classifier and regressor, for every kind of task.
 
-    Binary and multiclass tasks use ``classifier``, regression and ranking ``regressor``, counts ``count_regressor``
-    (or the regressor, held above a hundredth of the mean count, because a mean of 0 would deny every event). Soft labels enter as both classes, weighted. An estimator that takes NaN reads
-    codes and numbers as they are; for others numbers are imputed, marked as missing and scaled, and categories one-hot.
+    Binary and multiclass tasks use ``classifier``, regression and ranking ``regressor``, counts ``count_regressor`` (or
+    the regressor, held above a hundredth of the mean count, because a mean of 0 would deny every event). Soft labels
+    enter as both classes, weighted. An estimator that takes NaN reads codes and numbers as they are; for others numbers
+    are imputed, marked as missing and scaled, and categories one-hot.
 
     Parameters
     ----------
