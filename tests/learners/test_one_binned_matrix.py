@@ -11,6 +11,7 @@ import xgboost as xgb
 from mtl_classic import FunnelModel, LightGBMLearner, PerTaskModel, Task, XGBoostLearner
 from mtl_classic._core.random import spawn_seed
 from mtl_classic.learners._columns import FeatureColumns
+from mtl_classic.learners._defaults import tree_defaults
 
 N = 600
 rng = np.random.default_rng(0)
@@ -63,8 +64,6 @@ def separately(task: str, rows: np.ndarray | None = None, weight: Any = None, se
 
 
 def rounds(task: str, rows: np.ndarray) -> int:
-    from mtl_classic.learners._defaults import tree_defaults
-
     return tree_defaults(TASKS[list(Y).index(task)].kind, Y[task].to_numpy()[rows]).n_rounds
 
 

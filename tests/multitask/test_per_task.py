@@ -1,0 +1,226 @@
+"""PerTaskModel: options, shapes of what it returns, and bad input."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from mtl_classic import (
+    ConstantTaskWarning,
+    FoldError,
+    LightGBMLearner,
+    PerTaskModel,
+    RoleError,
+    Task,
+    TaskError,
+    make_folds,
+)
+
+N = 400
+rng = np.random.default_rng(0)
+X = pd.DataFrame({"x": rng.normal(size=N), "z": rng.normal(size=N), "day": np.arange(N) // 10, "q": np.arange(N) % 40})
+Y = pd.DataFrame(
+    {
+        "buy": np.where(X["x"] + rng.normal(size=N) > 0, "yes", "no"),
+        "way": np.array(["app", "shop", "web"])[np.clip((X["z"] + 1.5).astype(int), 0, 2)],
+        "spend": X["x"] + rng.normal(size=N),
+        "grade": rng.integers(0, 3, N),
+    }
+)
+TASKS = [
+    Task("buy", "binary"),
+    Task("way", "multiclass"),
+    Task("spend", "regression"),
+    Task("grade", "ranking", query="q"),
+]
+SMALL = LightGBMLearner(max_iter=20)
+
+
+def model(tasks: Any = TASKS, **options: Any) -> PerTaskModel:
+    return PerTaskModel(tasks, **({"learner": SMALL, "random_state": 0} | options))
+
+
+def test_what_predictions_look_like() -> None:
+    index = pd.Index(range(100, 100 + N))
+    fitted = model().fit(X.set_axis(index), Y)
+    labels = fitted.predict(X.set_axis(index))
+    assert list(labels) == list(Y)
+    assert labels.index.equals(index)
+    assert set(labels["buy"]) == {"no", "yes"}
+    assert [p.shape for p in fitted.predict_proba(X)] == [(N, 2), (N, 3)]
+    scores = fitted.predict_scores(X.set_axis(index))
+    assert list(scores) == ["buy", "way=app", "way=shop", "way=web", "spend", "grade"]
+    assert scores.index.equals(index)
+    assert (scores.dtypes == np.float64).all()
+    pd.testing.assert_frame_equal(fitted.decision_function(X.set_axis(index)), scores)
+    array = model([*TASKS[:3]]).fit(X, Y.iloc[:, :3].to_numpy(dtype=object)).predict(X)
+    assert array.dtype == object
+    assert array.shape == (N, 3)
+
+
+def test_one_dimensional_labels_give_the_single_output_form() -> None:
+    fitted = model({"y": "binary"}).fit(X, Y["buy"])
+    assert fitted.predict(X).shape == (N,)
+    assert fitted.predict_proba(X).shape == (N, 2)
+    assert fitted.decision_function(X).shape == (N,)
+    assert fitted.classes_.tolist() == ["no", "yes"]
+    assert fitted.predict_scores(X).shape == (N, 1)
+    fitted.fit(X, Y["spend"].to_numpy() > 0)
+    assert fitted.predict(X).dtype == bool
+    assert not hasattr(model([TASKS[2]]), "predict_proba")
+    with pytest.raises(AttributeError, match="has no attribute 'predict_proba'"):
+        model([TASKS[2]]).fit(X, Y).predict_proba(X)
+
+
+def test_refitting_leaves_nothing_of_the_fit_before() -> None:
+    fitted = model(None).fit(X, Y["buy"])
+    fitted.fit(X.to_numpy(), Y[["buy", "way"]])
+    assert not hasattr(fitted, "classes_")
+    assert not hasattr(fitted, "feature_names_in_")
+    assert list(fitted.fits_) == ["buy", "way"]
+
+
+def test_polars_frames() -> None:
+    Xp, Yp = pl.from_pandas(X[["x", "z"]]), pl.from_pandas(Y[["way", "buy"]])
+    ours, theirs = model(None).fit(X[["x", "z"]], Y[["way", "buy"]]), model(None).fit(Xp, Yp)
+    pd.testing.assert_frame_equal(ours.predict_scores(X), theirs.predict_scores(Xp))
+    assert list(theirs.predict(Xp)) == ["way", "buy"]
+    explicit = model([TASKS[0], TASKS[1]]).fit(Xp, Yp)  # matched by name
+    assert list(explicit.predict(Xp)) == ["buy", "way"]
+
+
+def test_thirty_tasks_half_of_whose_labels_are_missing() -> None:
+    many = pd.DataFrame({f"t{j}": (X["x"] + rng.normal(size=N) > 0.1 * j).astype(float) for j in range(29)})
+    many["rare"] = (X["x"] > 2.2).astype(float)
+    many = many.where(rng.random(many.shape) < 0.5)
+    scores = model(None, learner=LightGBMLearner(max_iter=5)).fit(X, many).predict_scores(X)
+    assert scores.shape == (N, 30)
+    assert scores.notna().all(axis=None)
+
+
+def first_tree(fitted: PerTaskModel) -> str:
+    text = fitted.fits_["spend"].booster.model_to_string()
+    return text[text.index("Tree=0") : text.index("Tree=1")]
+
+
+def test_early_stopping_uses_the_last_fold_of_the_plan() -> None:
+    plan = make_folds(4, Y, random_state=0)
+    train, valid = plan.last
+    kept = model([TASKS[2]], refit=False).fit(X, Y, plan=plan)
+    for rows, same in ((train, False), (valid, True)):
+        changed = Y.assign(spend=Y["spend"].mask(np.isin(np.arange(N), rows), Y["spend"] ** 2))
+        assert (first_tree(model([TASKS[2]], refit=False).fit(X, changed, plan=plan)) == first_tree(kept)) == same
+    refitted = model([TASKS[2]]).fit(X, Y, plan=plan)
+    assert refitted.fits_["spend"].n_rounds == kept.fits_["spend"].n_rounds
+    assert first_tree(refitted) != first_tree(kept)
+    with pytest.raises(FoldError, match="plan is for 10 rows, but X has 400"):
+        model([TASKS[2]]).fit(X, Y, plan=make_folds(2, np.zeros(10), random_state=0))
+
+
+def test_a_query_split_over_the_last_fold_is_refused() -> None:
+    with pytest.raises(FoldError, match=r"splits 40 queries between training and validation; make it with make_folds"):
+        model([TASKS[3]]).fit(X, Y, plan=make_folds(2, Y[["grade"]], random_state=0))
+    plan = make_folds(2, Y[["grade"]], groups=X["q"], random_state=0)
+    assert model([TASKS[3]]).fit(X, Y, plan=plan).predict_scores(X).shape == (N, 1)
+
+
+def test_ranking_does_not_depend_on_how_queries_lie_in_the_table() -> None:
+    fixed = LightGBMLearner(max_iter=20, params={"lambdarank_truncation_level": 100})
+    task = [TASKS[3]]
+    apart = model(task, learner=fixed, early_stopping=False).fit(X, Y)
+    order = np.argsort(X["q"].to_numpy(), kind="stable")
+    together = model(task, learner=fixed, early_stopping=False).fit(X.iloc[order], Y.iloc[order])
+    pd.testing.assert_frame_equal(apart.predict_scores(X), together.predict_scores(X))
+
+
+def test_rankings_with_different_queries_are_refused() -> None:
+    other = Task("other", "ranking", query="day")
+    with pytest.raises(TaskError, match="share their query; got .*Use one model for each"):
+        model([TASKS[3], other]).fit(X, Y.assign(other=Y["grade"]))
+
+
+def test_roles_are_no_features() -> None:
+    fitted = model([TASKS[0]], time="day", query="q", exclude=["z"]).fit(X, Y)
+    assert fitted.columns_.names_ == ("x",)
+    assert model([TASKS[3]]).fit(X, Y).columns_.names_ == ("x", "z", "day")
+    prefixed = X.rename(columns={"day": "remainder__day"})
+    assert "remainder__day" not in model([TASKS[0]], time="day").fit(prefixed, Y).columns_.names_
+
+
+@pytest.mark.parametrize(
+    ("options", "X_", "Y_", "error", "says"),
+    [
+        ({}, X, Y.drop(columns="buy"), TaskError, "lacks the columns of the tasks buy; its columns are way, spend"),
+        ({}, X, Y.iloc[:10], ValueError, "X has 400 rows, but Y has 10"),
+        ({}, X, Y.assign(spend=np.nan), ValueError, "'spend' has no label in 400 rows; leave the task out"),
+        ({}, X, Y.assign(spend="much"), ValueError, "'spend' needs numbers; 400 labels are not, the first is 'much'"),
+        ({}, X, Y.assign(spend=np.inf), ValueError, "400 infinite labels"),
+        ({}, X.assign(x=np.inf), Y, ValueError, "Infinite values .* columns x"),
+        ({}, X.iloc[:0], Y.iloc[:0], ValueError, r"0 sample\(s\)|no label in 0 rows|nothing to fit"),
+        ({}, X.drop(columns="q"), Y, RoleError, "the columns are x, z, day"),
+        ({"user": "id"}, X, Y, RoleError, "user column 'id' is needed, but there is no such column"),
+        ({"exclude": "z"}, X, Y, TypeError, "exclude must be a list of column names, got the string 'z'"),
+        ({"validation_fraction": 2}, X, Y, ValueError, "validation_fraction must lie between 0 and 1, got 2"),
+        ({"random_state": -1}, X, Y, ValueError, "non-negative integer, got -1"),
+        ({"tasks": [Task("buy", "binary"), Task("buy", "count")]}, X, Y, TaskError, "unique; repeated: buy"),
+    ],
+)
+def test_bad_input_at_fit(options: dict, X_: Any, Y_: Any, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        model(**options).fit(X_, Y_)
+
+
+def test_duplicated_column_names() -> None:
+    twice = pd.concat([X, X[["x"]]], axis=1)
+    with pytest.raises(ValueError, match="unique; repeated: x"):
+        model().fit(twice, Y)
+    with pytest.raises(TaskError, match="unique names; repeated: buy"):
+        model().fit(X, pd.concat([Y, Y[["buy"]]], axis=1))
+
+
+def test_bad_input_at_prediction() -> None:
+    fitted = model(time="day").fit(X, Y)
+    with pytest.raises(ValueError, match="lacks columns that PerTaskModel was fitted with: day; it has x, z, q"):
+        fitted.predict(X.drop(columns="day"))
+    with pytest.raises(ValueError, match="space must be .*, got 'all'"):
+        fitted.predict_scores(X, space="all")
+    pd.testing.assert_frame_equal(fitted.predict_scores(X[X.columns[::-1]].assign(more=1)), fitted.predict_scores(X))
+
+
+def test_nothing_and_one_row() -> None:
+    fitted = model().fit(X, Y)
+    assert fitted.predict(X.iloc[:0]).shape == (0, 4)
+    assert fitted.predict_scores(X.iloc[:0]).shape == (0, 6)
+    assert [p.shape for p in fitted.predict_proba(X.iloc[:0])] == [(0, 2), (0, 3)]
+    with pytest.warns(ConstantTaskWarning, match="'buy' has 1 labelled rows, all with the same label"):
+        one = model([TASKS[0]]).fit(X.iloc[:1], pd.DataFrame({"buy": [True]}))
+    assert one.predict(X)["buy"].all()
+
+
+def test_a_task_whose_labels_all_weigh_nothing() -> None:
+    weight = pd.DataFrame({"buy": np.zeros(N), "spend": np.ones(N)})
+    with pytest.warns(ConstantTaskWarning, match="'buy' has 0 labelled rows"):
+        fitted = model([TASKS[0], TASKS[2]]).fit(X, Y, sample_weight=weight)
+    assert (fitted.predict_scores(X)["buy"] == 0).all()
+
+
+def test_a_million_categories() -> None:
+    ids = pd.DataFrame({"id": np.arange(1_000_000).astype(str), "x": rng.normal(size=1_000_000)})
+    fitted = model({"up": "binary"}, learner=LightGBMLearner(max_iter=2), early_stopping=False).fit(ids, ids["x"] > 0)
+    assert fitted.columns_.left_out_ == ("id",)
+    assert fitted.score(ids.iloc[:1000], ids["x"].iloc[:1000] > 0) > 0
+
+
+def test_scores_of_folds_without_labels_do_not_count() -> None:
+    fitted = model([TASKS[0], TASKS[2]]).fit(X, Y)
+    assert fitted.score(X, Y.assign(buy=np.nan)) == model([TASKS[2]]).fit(X, Y).score(X, Y)
+    assert np.isnan(fitted.score(X, Y.assign(buy=np.nan, spend=np.nan)))
+
+
+def test_soft_labels_are_as_good_as_their_expectation() -> None:
+    p = 1 / (1 + np.exp(-2 * X["x"].to_numpy()))
+    soft = PerTaskModel([Task("p", "binary", loss="kl")], random_state=0).fit(X, pd.DataFrame({"p": p}))
+    assert np.abs(soft.predict_scores(X)["p"] - p).mean() < 0.05
+    assert soft.predict(X)["p"].between(0, 1).all()
