@@ -1,28 +1,31 @@
-"""Averages of several multi-task models, each kind in the space that suits it."""
+"""Averages of several multi-task models, each kind in the space that suits it, with weights per task."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import clone
-from sklearn.utils.metaestimators import _BaseComposition
 
-from mtl_classic._core.base import MultiTaskEstimator, Scores
-from mtl_classic._core.exceptions import TaskError
-from mtl_classic._core.losses import EPSILON
-from mtl_classic._core.parallel import n_threads, thread_limit
+from mtl_classic._core.base import FitInput, Scores, group_codes, scores_frame
 from mtl_classic._core.random import root_seed, spawn_seed
-from mtl_classic._core.tasks import Task
-from mtl_classic._core.validation import Table
+from mtl_classic._core.validation import Table, n_rows
+from mtl_classic.ensemble._links import average
+from mtl_classic.ensemble._members import Composition, shared_plan
+from mtl_classic.ensemble._selection import Problem, check_costs, choose_weights, make_problem
+from mtl_classic.ensemble._store import Data, OutOfFold, cross_fit_members, fit_members
 from mtl_classic.model_selection import FoldPlan
+from mtl_classic.multitask._structure import hold_monotone, to_conditional
 
-__all__ = ["AveragingEnsemble", "average_over_seeds"]
+__all__ = ["AveragingEnsemble", "average_over_seeds", "make_problems", "training_moments"]
+
+LEARNT_WEIGHTS = ("greedy", "optimize")
 
 
-class AveragingEnsemble(_BaseComposition, MultiTaskEstimator):
-    r"""The weighted mean of several multi-task models.
+class AveragingEnsemble(Composition):
+    r"""The weighted mean of several multi-task models, with weights of its own for each task.
 
     Probabilities and means of regression are averaged as they are, :math:`\sum_m w_m f_m(x)`, so that a funnel stays
     consistent (child ≤ parent); counts in the logarithm, :math:`\exp \sum_m w_m \log f_m(x)`; ranking scores after
@@ -32,17 +35,53 @@ class AveragingEnsemble(_BaseComposition, MultiTaskEstimator):
     ----------
     estimators : list of (str, multi-task estimator)
         Unfitted; reachable as ``name__param``. With ``cv="prefit"`` fitted ones.
-    weights : None or list of float, default=None
-        One per estimator, non-negative; None is uniform.
-    cv : None or "prefit", default=None
+    weights : None, list of float, "greedy" or "optimize", default=None
+        None is uniform; a list holds one non-negative weight per estimator. ``"greedy"``: members are added with
+        replacement, each time the one that lowers the task's out-of-fold loss most. ``"optimize"``: convex weights of
+        least out-of-fold loss, pulled to uniform (a ranking has no slope: its weights are greedy).
+    cv : int, splitter, Temporal, array of fold numbers, "prefit" or None, default=None
+        Folds for learnt weights; None is 5, in time where the members name a time. ``"prefit"``: the rows given to
+        ``fit`` are rows that the members have not seen, and learnt weights are chosen on them.
+    max_members : int, default=None
+        The most members that all tasks together may use; one used by two tasks counts once.
+    costs : dict name -> float, default=None
+        What a member counts against ``max_members`` (its prediction time, say); 1 where not said.
+    shrinkage : float, default=10.0
+        Strength of the pull of ``"optimize"``, in rows.
+    groups : str, default=None
+        Column whose groups are never split between folds; then folds are not in time.
+    memory : str or joblib.Memory, default=None
+        Where finished fits are kept: a stopped ``fit`` goes on where it was.
     n_jobs : int, default=None
-        Threads; members are fitted one after the other.
+        Threads for (member, fold) pairs and within them; changes time, not results.
+    random_state : int, RandomState or None
+        Deals the folds; the members have seeds of their own.
 
     Attributes
     ----------
     tasks_ : tuple of Task
+    weights_ : DataFrame of shape (n_estimators, n_tasks)
+        Columns sum to 1.
     estimators_ : list of fitted estimators
-    weights_ : ndarray of shape (n_estimators,), sums to 1
+        Those that some task uses.
+    named_estimators_ : dict name -> fitted estimator
+    oof_predictions_ : DataFrame with the columns (member, score)
+        Out-of-fold scores of every member, NaN where no fold covers a row; with learnt weights only.
+    oof_scores_ : DataFrame
+        Those of the ensemble; with learnt weights only.
+    fold_ : ndarray of shape (n,)
+        Fold that predicted each row, -1 where none did.
+    n_uncovered_ : int
+        Rows that no fold predicts, which do not count for the weights.
+
+    Notes
+    -----
+    Cost: a fit of each used member; for learnt weights also of every member on every fold, and at most 40 × members
+    passes over the rows of each task.
+
+    References
+    ----------
+    R. Caruana et al., Ensemble selection from libraries of models, 2004, doi:10.1145/1015330.1015432.
 
     Examples
     --------
@@ -51,7 +90,10 @@ class AveragingEnsemble(_BaseComposition, MultiTaskEstimator):
     >>> X = np.random.default_rng(0).normal(size=(200, 3))
     >>> Y = np.c_[X[:, 0] > 0, X[:, 1] > 0]
     >>> members = [("trees", PerTaskModel(random_state=0)), ("linear", PerTaskModel(learner="linear"))]
-    >>> AveragingEnsemble(members).fit(X, Y).predict_scores(X).shape
+    >>> model = AveragingEnsemble(members, weights="greedy", cv=2, random_state=0).fit(X, Y)
+    >>> model.weights_.loc["linear"].round(1).to_dict()
+    {'y0': 1.0, 'y1': 1.0}
+    >>> model.predict_scores(X).shape
     (200, 2)
     """
 
@@ -59,29 +101,31 @@ class AveragingEnsemble(_BaseComposition, MultiTaskEstimator):
         self,
         estimators: Sequence[tuple[str, Any]],
         *,
-        weights: Sequence[float] | None = None,
-        cv: str | None = None,
+        weights: Sequence[float] | str | None = None,
+        cv: Any = None,
+        max_members: int | None = None,
+        costs: Mapping[str, float] | None = None,
+        shrinkage: float = 10.0,
+        groups: str | None = None,
+        memory: Any = None,
         n_jobs: int | None = None,
+        random_state: Any = None,
     ) -> None:
         self.estimators = estimators
         self.weights = weights
         self.cv = cv
+        self.max_members = max_members
+        self.costs = costs
+        self.shrinkage = shrinkage
+        self.groups = groups
+        self.memory = memory
         self.n_jobs = n_jobs
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters, with those of the members as ``name__param``."""
-        params: dict[str, Any] = self._get_params("estimators", deep=deep)
-        return params
-
-    def set_params(self, **params: Any) -> AveragingEnsemble:
-        """Set parameters, also those of members as ``name__param``."""
-        self._set_params("estimators", **params)
-        return self
+        self.random_state = random_state
 
     def fit(
         self, X: Any, Y: Any, *, sample_weight: Any = None, events: Any = None, plan: FoldPlan | None = None
     ) -> AveragingEnsemble:
-        """Fit every member on all rows (``cv="prefit"``: only check that they agree on the tasks).
+        """Choose the weights, then fit every member that has any on all rows.
 
         Parameters
         ----------
@@ -91,77 +135,125 @@ class AveragingEnsemble(_BaseComposition, MultiTaskEstimator):
         events : EventLog, default=None
             Handed to every member.
         plan : FoldPlan, default=None
-            Handed to every member.
+            Used in place of ``cv``, and handed to every member.
         """
-        names = [name for name, _ in self.estimators]
-        if not names:
-            raise ValueError("AveragingEnsemble needs at least one (name, estimator).")
-        self._validate_names(names)
-        _check_members(self.estimators)
-        self.weights_ = _check_weights(self.weights, len(names))
-        if self.cv not in (None, "prefit"):
-            raise ValueError(f'cv must be None or "prefit", got {self.cv!r}.')
-        self.estimators_ = []
-        for _, member in self.estimators:
-            if self.cv is None:
-                with thread_limit(n_threads(self.n_jobs)):
-                    member = clone(member).fit(X, Y, sample_weight=sample_weight, events=events, plan=plan)
-            self.estimators_.append(member)
-        self._take_over(self.estimators_)
-        self.moments_ = self._moments(X)
+        self._check_members()
+        self._check_settings()
+        given = self._start_fit(X, Y, sample_weight)
+        data = Data(given.X, Y, sample_weight, events)
+        if isinstance(self.cv, str):
+            self._take_over(self._members())
+            self.weights_ = self._held_out_weights(given) if self._learns() else self._given_weights()
+            self._keep_used(dict(self.estimators))
+        else:
+            if self._learns():
+                plan = shared_plan(self, given, Y, self.cv, plan)
+                self.weights_ = self._out_of_fold_weights(given, data, plan)
+            else:
+                self.weights_ = self._given_weights()
+            used = [member for member in self.estimators if self.weights_.loc[member[0]].any()]
+            fitted = fit_members(used, data, plan=plan, memory=self.memory, n_jobs=self.n_jobs)
+            self._keep_used(dict(zip([name for name, _ in used], fitted, strict=True)))
+            self._agree(fitted)
+        self.moments_ = training_moments(self.tasks_, self.estimators_, given.X)
         return self
 
-    def _take_over(self, members: Sequence[Any]) -> None:
-        """The ensemble speaks of the same tasks, columns and classes as its members."""
-        first = members[0]
-        for member in members[1:]:
-            if member.tasks_ != first.tasks_:
-                own, other = ([task.name for task in m.tasks_] for m in (first, member))
-                raise TaskError(f"Members must have the same tasks, in the same order: {own} against {other}.")
-            for task in first.tasks_:
-                own, other = first.classes_map_[task.name], member.classes_map_[task.name]
-                if own is not None and not np.array_equal(own, other):
-                    raise TaskError(f"Members must have seen the same classes of {task.name!r}: {own} against {other}.")
-        for name in ("tasks_", "classes_map_", "roles_", "form_", "priors_", "n_features_in_"):
-            setattr(self, name, getattr(first, name))
-        for name in ("feature_names_in_", "classes_"):
-            if hasattr(first, name):
-                setattr(self, name, getattr(first, name))
-            elif hasattr(self, name):
-                delattr(self, name)
+    def _learns(self) -> bool:
+        return isinstance(self.weights, str)
 
-    def _conflict_rule(self) -> Any:
-        return self.estimators_[0]._conflict_rule()
+    def _check_settings(self) -> None:
+        if isinstance(self.weights, str) and self.weights not in LEARNT_WEIGHTS:
+            raise ValueError(f'weights must be None, a list, "greedy" or "optimize", got {self.weights!r}.')
+        if isinstance(self.cv, str) and self.cv != "prefit":
+            raise ValueError(f'cv must be None, folds or "prefit", got {self.cv!r}.')
+        if self.max_members is not None and not (self._learns() and self.max_members > 0):
+            raise ValueError(
+                f"max_members={self.max_members!r} needs to be positive, and learnt weights to have an effect "
+                f'(weights="greedy" or "optimize"), got weights={self.weights!r}.'
+            )
+        if not self.shrinkage >= 0:
+            raise ValueError(f"shrinkage must not be negative, got {self.shrinkage!r}.")
+        check_costs(self.costs, self._names())
+        if not self._learns():
+            _check_weights(self.weights, len(self.estimators))
 
-    def _known_tasks(self) -> tuple[Task, ...] | None:
-        known = super()._known_tasks()
-        return known if known is not None or not self.estimators else self.estimators[0][1]._known_tasks()
+    def _given_weights(self) -> pd.DataFrame:
+        column = _check_weights(self.weights, len(self.estimators))
+        return self._frame(np.tile(column[:, None], len(self.tasks_)))
 
-    def _moments(self, X: Any) -> dict[str, list[tuple[float, float]]]:
-        ranking = [task for task in self.tasks_ if task.kind == "ranking"]
-        moments: dict[str, list[tuple[float, float]]] = {task.name: [] for task in ranking}
-        for member in self.estimators_ if ranking else ():
-            scores = member._scores(member._start_predict(X), "entire")
-            for task in ranking:
-                values = scores[task.name]
-                moments[task.name].append((float(values.mean()), float(values.std()) or 1.0))
-        return moments
+    def _frame(self, weights: Any) -> pd.DataFrame:
+        columns = pd.Index([task.name for task in self.tasks_], name="task")
+        return pd.DataFrame(weights, index=pd.Index(self._names(), name="member"), columns=columns)
+
+    def _choose(self, problems: list[Problem]) -> pd.DataFrame:
+        costs = check_costs(self.costs, self._names())
+        return self._frame(
+            choose_weights(
+                problems, str(self.weights), max_members=self.max_members, costs=costs, shrinkage=self.shrinkage
+            )
+        )
+
+    def _held_out_weights(self, given: FitInput) -> pd.DataFrame:
+        scores = [member._scores(member._start_predict(given.X), "entire") for member in self._members()]
+        return self._choose(make_problems(given, [[s[task.name] for s in scores] for task in self.tasks_]))
+
+    def _out_of_fold_weights(self, given: FitInput, data: Data, plan: FoldPlan) -> pd.DataFrame:
+        store = cross_fit_members(
+            self.estimators,
+            data,
+            plan,
+            self.tasks_,
+            self.classes_map_,
+            memory=self.memory,
+            n_jobs=self.n_jobs,
+        )
+        weights = self._choose(make_problems(given, [store.of_task(task.name) for task in self.tasks_]))
+        index = given.X.index if isinstance(given.X, pd.DataFrame) else pd.RangeIndex(n_rows(given.X))
+        self.oof_predictions_, self.fold_ = store.frame(index), store.fold
+        self.n_uncovered_ = int((store.fold < 0).sum())
+        scores = averaged(store, weights)
+        self.oof_scores_ = scores_frame(scores, self.tasks_, self.classes_map_, index)
+        self.temporal_ = store.temporal
+        return weights
+
+    def _keep_used(self, fitted: Mapping[str, Any]) -> None:
+        self.named_estimators_ = {name: m for name, m in fitted.items() if self.weights_.loc[name].any()}
+        self.estimators_ = list(self.named_estimators_.values())
 
     def _scores(self, X: Table, space: str) -> Scores:
+        alike = bool((self.weights_.nunique(axis=1) <= 1).all())
+        if space == "conditional" and not alike:
+            return to_conditional(self.tasks_, self.classes_map_, self._scores(X, "entire"))
         members = [member._scores(member._start_predict(X), space) for member in self.estimators_]
-        return {task.name: self._average(task, [scores[task.name] for scores in members]) for task in self.tasks_}
-
-    def _average(self, task: Task, scores: list[Any]) -> Any:
-        if task.kind == "count":
-            scores = [np.log(np.maximum(values, EPSILON)) for values in scores]
-        elif task.kind == "ranking":
-            scores = [(v - mean) / spread for v, (mean, spread) in zip(scores, self.moments_[task.name], strict=True)]
-        mean = sum(w * values for w, values in zip(self.weights_, scores, strict=True))
-        return np.exp(mean) if task.kind == "count" else mean
+        weights = self.weights_.loc[list(self.named_estimators_)]
+        scores = {
+            task.name: average(
+                task, [s[task.name] for s in members], weights[task.name].to_numpy(), self.moments_.get(task.name)
+            )
+            for task in self.tasks_
+        }
+        return hold_monotone(self.tasks_, self.classes_map_, scores) if space == "entire" else scores
 
 
 def average_over_seeds(estimator: Any, n_seeds: int, random_state: Any = None) -> AveragingEnsemble:
-    """An unfitted ensemble of clones that differ in ``random_state`` only."""
+    """An unfitted ensemble of clones that differ in ``random_state`` only.
+
+    Parameters
+    ----------
+    estimator : multi-task estimator
+    n_seeds : int
+    random_state : int, RandomState or None
+
+    Returns
+    -------
+    AveragingEnsemble
+
+    Examples
+    --------
+    >>> from mtl_classic import PerTaskModel, average_over_seeds
+    >>> [name for name, _ in average_over_seeds(PerTaskModel(), 2, random_state=0).estimators]
+    ['seed0', 'seed1']
+    """
     root = root_seed(random_state)
     seeds = [name for name in estimator.get_params() if name.split("__")[-1] == "random_state"]
     if not seeds:
@@ -173,16 +265,42 @@ def average_over_seeds(estimator: Any, n_seeds: int, random_state: Any = None) -
     return AveragingEnsemble(members)
 
 
-def _check_members(estimators: Sequence[tuple[str, Any]]) -> None:
-    for name, member in estimators:
-        if not isinstance(member, MultiTaskEstimator):
-            raise TypeError(
-                f"The member {name!r} is a {type(member).__name__}; expected a multi-task estimator such as "
-                f"PerTaskModel (put a pipeline around the ensemble, not into it)."
-            )
+def make_problems(given: FitInput, scores: Sequence[Sequence[Any]]) -> list[Problem]:
+    """For each task its labelled rows with the members' scores."""
+    problems = []
+    for j, (task, members) in enumerate(zip(given.targets.tasks, scores, strict=True)):
+        weight = None if given.weights is None else given.weights[:, j]
+        y = given.targets.view(task.name)
+        problems.append(make_problem(task, y, members, weight, group_codes(given.X, task)))
+    return problems
 
 
-def _check_weights(weights: Sequence[float] | None, n: int) -> Any:
+def training_moments(tasks: Sequence[Any], members: Sequence[Any], X: Any) -> dict[str, list[tuple[float, float]]]:
+    """Mean and spread of each member's ranking scores, by which they are standardized."""
+    ranking = [task for task in tasks if task.kind == "ranking"]
+    moments: dict[str, list[tuple[float, float]]] = {task.name: [] for task in ranking}
+    for member in members if ranking else ():
+        scores = member._scores(member._start_predict(X), "entire")
+        for task in ranking:
+            values = scores[task.name]
+            moments[task.name].append((float(values.mean()), float(values.std()) or 1.0))
+    return moments
+
+
+def averaged(store: OutOfFold, weights: pd.DataFrame) -> Scores:
+    """Out-of-fold scores of the weighted average; NaN where no fold covers a row."""
+    scores: Scores = {}
+    for task in store.tasks:
+        parts = store.of_task(task.name)
+        used = np.flatnonzero(weights[task.name].to_numpy())
+        moments = None
+        if task.kind == "ranking":
+            moments = [(float(np.nanmean(parts[m])), float(np.nanstd(parts[m])) or 1.0) for m in used]
+        scores[task.name] = average(task, [parts[m] for m in used], weights[task.name].to_numpy()[used], moments)
+    return hold_monotone(store.tasks, store.classes, scores)
+
+
+def _check_weights(weights: Any, n: int) -> Any:
     values = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
     if values.shape != (n,) or not np.isfinite(values).all() or (values < 0).any() or values.sum() == 0:
         raise ValueError(

@@ -1,0 +1,162 @@
+"""What ensembles share: the tasks, roles and columns of their members, and one fold plan for all levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.utils.metaestimators import _BaseComposition
+
+from mtl_classic._core.base import FitInput, MultiTaskEstimator, group_codes
+from mtl_classic._core.exceptions import FoldError, TaskError
+from mtl_classic._core.random import root_seed, spawn_seed
+from mtl_classic._core.tasks import Task, resolve_tasks
+from mtl_classic._core.validation import n_rows, resolve_roles, role_values
+from mtl_classic.model_selection import FoldPlan, Temporal, make_folds
+from mtl_classic.model_selection._maturity import temporal_folds
+
+__all__ = ["Composition", "OverMembers", "shared_plan"]
+
+DEFAULT_FOLDS = 5
+LEARNT = ("tasks_", "classes_map_", "roles_", "form_", "priors_", "n_features_in_")
+
+
+class OverMembers(MultiTaskEstimator):
+    """Base of models of models: tasks and roles are those of the members, so they are said once."""
+
+    groups: str | None
+
+    def _members(self) -> list[Any]:
+        return [self.estimator]
+
+    def _first(self, name: str) -> Any:
+        """The first member's answer that is not None."""
+        return next((value for m in self._members() if (value := getattr(m, name, None)) is not None), None)
+
+    @property
+    def tasks(self) -> Any:
+        """Tasks as the members were given them; None infers them from Y."""
+        return self._first("tasks")
+
+    @property
+    def user(self) -> str | None:
+        """The user column of the members."""
+        return self._first("user")
+
+    @property
+    def item(self) -> str | None:
+        """The item column of the members."""
+        return self._first("item")
+
+    @property
+    def time(self) -> str | None:
+        """The time column of the members."""
+        return self._first("time")
+
+    @property
+    def query(self) -> str | None:
+        """The query column of the members."""
+        return self._first("query")
+
+    def _conflict_rule(self) -> Any:
+        return self._members()[0]._conflict_rule()
+
+    def _known_tasks(self) -> tuple[Task, ...] | None:
+        known = super()._known_tasks()
+        members = self._members()
+        return known if known is not None or not members else members[0]._known_tasks()
+
+    def _check_members(self) -> None:
+        """Refuse what is no multi-task estimator, and members that were given different tasks."""
+        given: list[Any] = []
+        for member in self._members():
+            if not isinstance(member, MultiTaskEstimator):
+                raise TypeError(
+                    f"{member!r} is no multi-task estimator such as PerTaskModel; an ensemble is made of those "
+                    f"(put a pipeline around the ensemble, not into it)."
+                )
+            if (tasks := getattr(member, "tasks", None)) is not None:
+                given.append(resolve_tasks(tasks, None))
+        for tasks in given[1:]:
+            _same_tasks(given[0], tasks)
+
+    def _agree(self, members: Sequence[Any]) -> None:
+        """Refuse fitted members that speak of other tasks or classes than the ensemble."""
+        for member in members:
+            _same_tasks(self.tasks_, member.tasks_)
+            for task in self.tasks_:
+                own, other = self.classes_map_[task.name], member.classes_map_[task.name]
+                if own is not None and not np.array_equal(own, other):
+                    raise TaskError(f"Members must have seen the same classes of {task.name!r}: {own} against {other}.")
+
+    def _take_over(self, members: Sequence[Any]) -> None:
+        """The ensemble of fitted members speaks of the same tasks, columns and classes as they do."""
+        for name in LEARNT:
+            setattr(self, name, getattr(members[0], name))
+        for name in ("feature_names_in_", "classes_"):
+            if hasattr(members[0], name):
+                setattr(self, name, getattr(members[0], name))
+            elif hasattr(self, name):
+                delattr(self, name)
+        self._agree(members)
+
+    def _users(self, X: Any) -> Any:
+        """Who the rows belong to, for the noise of differences: users, else every row on its own."""
+        values = role_values(X, self.roles_["user"])
+        return None if values is None else values.to_numpy()
+
+
+class Composition(_BaseComposition, OverMembers):
+    """Base of the ensembles of named members."""
+
+    estimators: Sequence[tuple[str, Any]]
+
+    def _members(self) -> list[Any]:
+        return [member for _, member in self.estimators]
+
+    def _names(self) -> list[str]:
+        return [name for name, _ in self.estimators]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters, with those of the members as ``name__param``."""
+        params: dict[str, Any] = self._get_params("estimators", deep=deep)
+        return params
+
+    def set_params(self, **params: Any) -> Any:
+        """Set parameters, also those of members as ``name__param``."""
+        self._set_params("estimators", **params)
+        return self
+
+    def _check_members(self) -> None:
+        if not self.estimators:
+            raise ValueError(f"{type(self).__name__} needs at least one (name, estimator).")
+        self._validate_names(self._names())
+        super()._check_members()
+
+
+def _same_tasks(own: Sequence[Task], other: Sequence[Task]) -> None:
+    if [(t.name, t.kind, t.given) for t in own] != [(t.name, t.kind, t.given) for t in other]:
+        names = [[f"{task.name} ({task.kind})" for task in tasks] for tasks in (own, other)]
+        raise TaskError(f"Members must have the same tasks, in the same order: {names[0]} against {names[1]}.")
+
+
+def shared_plan(model: OverMembers, given: FitInput, Y: Any, cv: Any, plan: FoldPlan | None) -> FoldPlan:
+    """The plan that was passed, else folds in time where there is a time, else of whole groups and queries."""
+    X, tasks = given.X, given.targets.tasks
+    if plan is not None:
+        if plan.n_rows != n_rows(X):
+            raise FoldError(f"The fold plan is for {plan.n_rows} rows, but X has {n_rows(X)}.")
+        return plan
+    cv = DEFAULT_FOLDS if cv is None else cv
+    ranking = [task for task in tasks if task.kind == "ranking"]
+    queries = group_codes(X, ranking[0]) if ranking else None
+    column = resolve_roles(X, groups=model.groups)["groups"] if model.groups is not None else None
+    if column is not None:
+        seed = spawn_seed(root_seed(getattr(model, "random_state", None)), "folds")
+        return make_folds(cv, Y, groups=role_values(X, column).to_numpy(), random_state=seed)  # type: ignore[union-attr]
+    time = role_values(X, model.roles_["time"])
+    if time is not None and isinstance(cv, int | np.integer | Temporal) and time.nunique() > 1:
+        return temporal_folds(cv, Y, tasks, time, groups=queries)
+    seed = spawn_seed(root_seed(getattr(model, "random_state", None)), "folds")
+    return make_folds(cv, Y, groups=queries, time=time if isinstance(cv, Temporal) else None, random_state=seed)

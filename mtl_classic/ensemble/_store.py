@@ -1,0 +1,238 @@
+"""The one out-of-fold store: members are cross-fitted once, and everything that is learnt from them reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from sklearn.utils.validation import check_memory
+
+from mtl_classic._core.base import Scores
+from mtl_classic._core.parallel import split_budget, thread_limit
+from mtl_classic._core.random import generator
+from mtl_classic._core.targets import Classes
+from mtl_classic._core.tasks import Task
+from mtl_classic.model_selection import FoldPlan, cross_fit
+from mtl_classic.model_selection._folds import Rows
+
+__all__ = ["Data", "OutOfFold", "cross_fit_members", "fit_bag", "fit_members", "meta_splits", "read_scores"]
+
+META_FOLDS = 5
+Member = tuple[str, Any]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What every fit of one ensemble reads, and its fingerprint.
+
+    Attributes
+    ----------
+    X, Y : table and labels of n rows
+    sample_weight : array or None
+    events : EventLog or None
+    key : str
+        Changes with any of the above; "" where nothing is kept in a cache.
+    """
+
+    X: Any
+    Y: Any
+    sample_weight: Any = None
+    events: Any = None
+    key: str = ""
+
+    def keyed(self, memory: Any) -> Data:
+        """The same, with its fingerprint where a cache needs one: hashing the table once serves all fits."""
+        if memory is None:
+            return self
+        return replace(self, key=joblib.hash((self.X, self.Y, self.sample_weight, self.events)))
+
+    @property
+    def fit_params(self) -> dict[str, Any]:
+        """What is passed to every fit unchanged."""
+        return {} if self.events is None else {"events": self.events}
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Out-of-fold scores of all members on all tasks.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The members.
+    tasks : tuple of Task
+    classes : dict task -> classes
+    fold : ndarray of shape (n,)
+        Fold that predicted each row, -1 where none did.
+    temporal : bool
+        Whether later folds are later in time.
+    scores : dict member -> dict task -> ndarray of shape (n,) or (n, n_classes)
+        NaN where no fold covers a row.
+    models : dict member -> list of the fitted estimator of each fold; empty where they were not kept
+    """
+
+    names: tuple[str, ...]
+    tasks: tuple[Task, ...]
+    classes: Classes
+    fold: Rows
+    temporal: bool
+    scores: dict[str, Scores]
+    models: dict[str, list[Any]]
+
+    @property
+    def covered(self) -> Rows:
+        """Rows that some fold predicts."""
+        return np.flatnonzero(self.fold >= 0)
+
+    def of_task(self, name: str) -> list[Any]:
+        """Scores of one task, member by member."""
+        return [self.scores[member][name] for member in self.names]
+
+    def frame(self, index: pd.Index | None = None) -> pd.DataFrame:
+        """All scores as a frame with the columns (member, score)."""
+        columns = {
+            (member, label): values
+            for member in self.names
+            for task in self.tasks
+            for label, values in _columns(task, self.classes, self.scores[member][task.name])
+        }
+        frame = pd.DataFrame(columns, index=index)
+        frame.columns = pd.MultiIndex.from_tuples(list(columns), names=["member", "score"])
+        return frame
+
+
+def cross_fit_members(
+    members: Sequence[Member],
+    data: Data,
+    plan: FoldPlan,
+    tasks: tuple[Task, ...],
+    classes: Classes,
+    *,
+    keep_models: bool = False,
+    memory: Any = None,
+    n_jobs: int | None = None,
+) -> OutOfFold:
+    """Fit every member on every fold of the plan, in parallel over (member, fold), each pair kept in ``memory``.
+
+    The numbers depend neither on ``n_jobs`` nor on where a stopped run left off: each pair is a fit of its own.
+    """
+    data = data.keyed(memory)
+    pairs = [(member, split) for _, member in members for split in plan.splits]
+    workers, threads = split_budget(n_jobs, len(pairs))
+    fit = check_memory(memory).cache(_fit_fold, ignore=["member", "data", "split", "n_rows", "threads"])
+    fitted = Parallel(n_jobs=workers)(
+        delayed(fit)(
+            _key(memory, data, member, split), member, data, split, plan.n_rows, None if n_jobs is None else threads
+        )
+        for member, split in pairs
+    )
+    k = len(plan)
+    scores, models = {}, {}
+    for i, (name, _) in enumerate(members):
+        parts = fitted[i * k : (i + 1) * k]
+        scores[name] = _assemble([part for _, part in parts], plan, tasks, classes)
+        models[name] = [model for model, _ in parts] if keep_models else []
+    return OutOfFold(tuple(name for name, _ in members), tasks, classes, plan.fold, plan.temporal, scores, models)
+
+
+def fit_members(
+    members: Iterable[Member], data: Data, *, plan: FoldPlan | None, memory: Any = None, n_jobs: int | None = None
+) -> list[Any]:
+    """Fit members on all rows, in parallel, each kept in ``memory``."""
+    members, data = list(members), data.keyed(memory)
+    workers, threads = split_budget(n_jobs, max(len(members), 1))
+    fit = check_memory(memory).cache(_fit_all, ignore=["member", "data", "plan", "threads"])
+    splits = None if plan is None else plan.splits
+    return Parallel(n_jobs=workers)(
+        delayed(fit)(_key(memory, data, member, splits), member, data, plan, None if n_jobs is None else threads)
+        for _, member in members
+    )
+
+
+def fit_bag(member: Any, data: Data, split: tuple[Rows, Rows], n_rows: int, threads: int | None) -> tuple[Any, Any]:
+    """Fit one bag, and predict the rows that are not in it."""
+    return _fit_fold("", member, data, split, n_rows, threads)
+
+
+def read_scores(frame: pd.DataFrame, tasks: Sequence[Task], classes: Classes) -> Scores:
+    """Scores per task from the columns of ``predict_scores``; classes without a column have probability 0."""
+    scores: Scores = {}
+    for task in tasks:
+        if task.kind != "multiclass":
+            scores[task.name] = frame[task.name].to_numpy(dtype=np.float64)
+            continue
+        labels = classes[task.name]
+        names = [f"{task.name}={label}" for label in (labels if labels is not None else [])]
+        scores[task.name] = frame.reindex(columns=names, fill_value=0.0).to_numpy(dtype=np.float64)
+    return scores
+
+
+def meta_splits(fold: Rows, temporal: bool) -> list[tuple[Rows, Rows]]:
+    """Splits of the covered rows for what is learnt from out-of-fold scores, to judge it on rows that it has not seen.
+
+    Later folds from earlier ones in time, else each fold from the others; a single fold is dealt out at random.
+    """
+    numbers = np.unique(fold[fold >= 0])
+    if len(numbers) < 2:
+        rows = np.flatnonzero(fold >= 0)
+        part = np.full(len(fold), -1)
+        part[rows] = generator(0, "meta", len(rows)).permutation(len(rows)) % META_FOLDS
+        return [(np.flatnonzero((part >= 0) & (part != k)), np.flatnonzero(part == k)) for k in range(META_FOLDS)]
+    if temporal:
+        return [(np.flatnonzero((fold >= 0) & (fold < k)), np.flatnonzero(fold == k)) for k in numbers[1:]]
+    return [(np.flatnonzero((fold >= 0) & (fold != k)), np.flatnonzero(fold == k)) for k in numbers]
+
+
+def _key(memory: Any, data: Data, member: Any, rows: Any) -> str:
+    """What a cached fit depends on; the number of threads changes no result and is left out."""
+    if memory is None:
+        return ""
+    member = clone(member)
+    jobs = {name: None for name in member.get_params() if name.split("__")[-1] == "n_jobs"}
+    return str(joblib.hash((data.key, type(member).__qualname__, member.set_params(**jobs), rows)))
+
+
+def _fit_fold(
+    key: str, member: Any, data: Data, split: tuple[Rows, Rows], n_rows: int, threads: int | None
+) -> tuple[Any, pd.DataFrame]:
+    fit = cross_fit(
+        member,
+        data.X,
+        data.Y,
+        FoldPlan((split,), n_rows),
+        sample_weight=data.sample_weight,
+        fit_params=data.fit_params,
+        score=False,
+        n_jobs=threads,
+    )
+    return fit.models[0], fit.predictions.iloc[split[1]]
+
+
+def _fit_all(key: str, member: Any, data: Data, plan: FoldPlan | None, threads: int | None) -> Any:
+    model = clone(member)
+    if threads is not None and "n_jobs" in model.get_params(deep=False):
+        model.set_params(n_jobs=threads)
+    with thread_limit(threads or 1):
+        return model.fit(data.X, data.Y, sample_weight=data.sample_weight, events=data.events, plan=plan)
+
+
+def _assemble(parts: list[pd.DataFrame], plan: FoldPlan, tasks: Sequence[Task], classes: Classes) -> Scores:
+    scores: Scores = {}
+    for (_, test), part in zip(plan.splits, parts, strict=True):
+        for name, values in read_scores(part, tasks, classes).items():
+            if name not in scores:
+                scores[name] = np.full((plan.n_rows, *values.shape[1:]), np.nan)
+            scores[name][test] = values
+    return scores
+
+
+def _columns(task: Task, classes: Mapping[str, Any], values: Any) -> list[tuple[str, Any]]:
+    if task.kind != "multiclass":
+        return [(task.name, values)]
+    return [(f"{task.name}={label}", values[:, k]) for k, label in enumerate(classes[task.name])]
