@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from mtl_classic.model_selection import multitask_scorer as multitask_scorer
     from mtl_classic.multitask import FunnelModel as FunnelModel
     from mtl_classic.multitask import PerTaskModel as PerTaskModel
+    from mtl_classic.persistence import ModelFileError as ModelFileError
+    from mtl_classic.persistence import load_model as load_model
+    from mtl_classic.persistence import save_model as save_model
     from mtl_classic.preprocessing import FieldEncoder as FieldEncoder
     from mtl_classic.preprocessing import TargetStatistics as TargetStatistics
 
@@ -64,6 +67,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "mtl_classic.model": ("MultiTaskModel",),
     "mtl_classic.model_selection": ("CrossFit", "FoldPlan", "Temporal", "cross_fit", "make_folds", "multitask_scorer"),
     "mtl_classic.multitask": ("FunnelModel", "PerTaskModel"),
+    "mtl_classic.persistence": ("ModelFileError", "load_model", "save_model"),
     "mtl_classic.preprocessing": ("FieldEncoder", "TargetStatistics"),
 }
 _HOME = {name: part for part, names in _PARTS.items() for name in names}
@@ -84,6 +88,7 @@ __all__ = [
     "LabelError",
     "Learner",
     "LightGBMLearner",
+    "ModelFileError",
     "MultiTaskModel",
     "PerTaskModel",
     "RoleError",
@@ -100,9 +105,11 @@ __all__ = [
     "infer_tasks",
     "label_from_events",
     "load_complete_journey",
+    "load_model",
     "make_folds",
     "make_funnel",
     "multitask_scorer",
+    "save_model",
 ]
 
 

@@ -1,0 +1,188 @@
+"""A zip of named members, written atomically and read with suspicion."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mtl_classic.persistence._errors import ModelFileError
+
+__all__ = ["FORMAT", "MANIFEST", "read_archive", "write_archive"]
+
+FORMAT = "mtl_classic model"
+MANIFEST = "manifest.json"
+_STORED_ABOVE = 100  # what compresses better is stored as it is, so that no honest member is refused
+_MAX_RATIO = 200
+_SMALL = 2**20  # bytes that are read whatever the ratio
+_MAX_MANIFEST = 2**26
+_MAX_MEMBERS = 1_000_000
+_BROKEN = (
+    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError,
+    UnicodeError, OverflowError, IndexError, KeyError, ValueError,
+)  # fmt: skip
+
+
+def write_archive(path: Path, manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> None:
+    """Write a zip beside `path`, bring it to the disk, then put it in place; equal members give equal bytes."""
+    described = {name: {"sha256": sha256(data).hexdigest(), "bytes": len(data)} for name, data in members.items()}
+    text = json.dumps({**manifest, "members": described}, indent=1, ensure_ascii=True, allow_nan=False)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            _write_zip(file, {MANIFEST: text.encode(), **members})
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _write_zip(file: BinaryIO, members: Mapping[str, bytes]) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for name, data in members.items():
+            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_STORED if _compresses_too_well(data) else zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, data)
+
+
+def _compresses_too_well(data: bytes) -> bool:
+    return len(data) > _SMALL and len(data) > _STORED_ABOVE * len(zlib.compress(data, 6))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the new name to the disk too, where the system knows how."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_archive(path: Path, known_format: int) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The manifest and the members, all checked against it.
+
+    Raises
+    ------
+    ModelFileError
+        With the reason: no zip, no model, a later format, a member too many, too few, too large or altered.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = _check_listing(archive, path)
+            manifest = _read_manifest(archive, infos)
+            _check_format(manifest, known_format)
+            described = manifest["members"]
+            _check_names(set(infos) - {MANIFEST}, set(described))
+            members = {name: _read_member(archive, infos[name], described[name]) for name in described}
+    except ModelFileError:
+        raise
+    except _BROKEN as error:
+        raise ModelFileError(
+            f"{path.name} is no model file, or truncated or damaged ({type(error).__name__}: {error}). "
+            f"Copy it again, or save the model again."
+        ) from None
+    return manifest, members
+
+
+def _check_listing(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
+    infos = archive.infolist()
+    size = path.stat().st_size
+    if len(infos) > _MAX_MEMBERS:
+        raise ModelFileError(f"The file has {len(infos)} members; at most {_MAX_MEMBERS} are read.")
+    for info in infos:
+        if _climbs(info.filename):
+            raise ModelFileError(f"The member {info.filename!r} has a name that leads out of the file.")
+        if info.file_size > max(_SMALL, _MAX_RATIO * info.compress_size) or info.compress_size > size:
+            raise ModelFileError(
+                f"The member {info.filename!r} says that it unpacks {info.compress_size} bytes to {info.file_size}; "
+                f"more than {_MAX_RATIO}-fold is refused."
+            )
+    total = sum(info.file_size for info in infos)
+    if total > _SMALL * 16 + _MAX_RATIO * size:
+        raise ModelFileError(f"The file of {size} bytes says that it unpacks to {total}, more than {_MAX_RATIO}-fold.")
+    by_name = {info.filename: info for info in infos}
+    if len(by_name) < len(infos):
+        raise ModelFileError("The file has several members of the same name.")
+    return by_name
+
+
+def _climbs(name: str) -> bool:
+    """Whether a name is anything but plain folders and a file below here."""
+    parts = name.split("/")
+    return "\\" in name or ":" in name or any(part in ("", ".", "..") for part in parts)
+
+
+def _read_manifest(archive: zipfile.ZipFile, infos: Mapping[str, zipfile.ZipInfo]) -> dict[str, Any]:
+    if MANIFEST not in infos:
+        raise ModelFileError(f"The file has no {MANIFEST}, so it is no model that save_model wrote.")
+    if infos[MANIFEST].file_size > _MAX_MANIFEST:
+        raise ModelFileError(f"The {MANIFEST} says that it has {infos[MANIFEST].file_size} bytes; that is too many.")
+    manifest = parse_json(_read_exactly(archive, infos[MANIFEST]))
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ModelFileError(f"The {MANIFEST} is not that of a model that save_model wrote.")
+    return manifest
+
+
+def parse_json(data: bytes) -> Any:
+    """Strict JSON: no NaN, no bottomless nesting."""
+    try:
+        return json.loads(data, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ModelFileError("A part of the file is nested too deeply.") from None
+
+
+def _refuse_constant(text: str) -> None:
+    raise ModelFileError(f"The file has the number {text}, which is no JSON.")
+
+
+def _check_format(manifest: Mapping[str, Any], known: int) -> None:
+    version = manifest.get("format_version")
+    if type(version) is not int or version < 1:
+        raise ModelFileError(f"The {MANIFEST} has the format version {version!r}, which is none.")
+    if version > known:
+        made_by = manifest.get("versions")
+        by = f" (by {made_by.get('mtl_classic')!r:.20})" if isinstance(made_by, dict) else ""
+        raise ModelFileError(
+            f"The file was written in the format {version} by a later version of mtl_classic{by}; this one reads up to "
+            f"{known}. Update mtl_classic."
+        )
+    if not isinstance(manifest.get("members"), dict):
+        raise ModelFileError(f"The {MANIFEST} does not say which members there are.")
+
+
+def _check_names(there: set[str], expected: set[str]) -> None:
+    if missing := sorted(expected - there):
+        raise ModelFileError(f"Members are missing: {', '.join(missing[:5])}.")
+    if extra := sorted(there - expected):
+        raise ModelFileError(f"There are members that the {MANIFEST} does not name: {', '.join(extra[:5])}.")
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, described: Any) -> bytes:
+    if not isinstance(described, dict) or described.get("bytes") != info.file_size:
+        raise ModelFileError(f"The member {info.filename!r} has not the size that the {MANIFEST} says.")
+    data = _read_exactly(archive, info)
+    if sha256(data).hexdigest() != described.get("sha256"):
+        raise ModelFileError(f"The member {info.filename!r} has been altered: its checksum is wrong.")
+    return data
+
+
+def _read_exactly(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """The bytes that are declared; never more are unpacked."""
+    with archive.open(info) as file:
+        data = file.read(info.file_size)
+        if len(data) != info.file_size or file.read(1):
+            raise ModelFileError(f"The member {info.filename!r} has not the size that it says.")
+    return data

@@ -1,0 +1,271 @@
+"""From JSON and arrays to an object: one loop over the nodes, each made of those before it."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from mtl_classic.persistence._encode import BIT_GENERATORS, SCALAR_TYPES, SMALL_ARRAYS, SPARSE, Node
+from mtl_classic.persistence._errors import ModelFileError
+from mtl_classic.persistence._members import array_from_bytes, array_of, dtype_from_json
+from mtl_classic.persistence._states import from_state
+
+__all__ = ["Decoder"]
+
+_UNITS = ("s", "ms", "us", "ns")
+_FLOATS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
+_MASKED = (
+    *(f"{kind}{bits}" for kind in ("Int", "UInt") for bits in (8, 16, 32, 64)), "Float32", "Float64", "boolean",
+)  # fmt: skip
+
+
+class Decoder:
+    """Makes values of nodes and members.
+
+    Parameters
+    ----------
+    members : mapping of name to bytes
+    """
+
+    def __init__(self, members: Mapping[str, bytes]) -> None:
+        self._members = members
+        self._made: list[Any] = []
+        self._unused = set(members)
+
+    def run(self, nodes: list[Node], root: Any) -> Any:
+        """The value of the root, after all nodes are made."""
+        if not isinstance(nodes, list):
+            raise ModelFileError("The nodes of the file are no list.")
+        for node in nodes:
+            kind = node["t"]
+            if kind not in _READERS:
+                raise ModelFileError(f"The file holds a value of the kind {kind!r}, which is not known.")
+            self._made.append(_READERS[kind](self, node))
+        if self._unused:
+            raise ModelFileError(f"The file has members that nothing refers to: {', '.join(sorted(self._unused))}.")
+        return self.value(root)
+
+    def value(self, value: Any) -> Any:
+        """The value of a JSON scalar or a reference."""
+        if isinstance(value, dict):
+            (position,) = value.values()
+            if list(value) != ["@"] or type(position) is not int or not 0 <= position < len(self._made):
+                raise ModelFileError(f"The file refers to a value that is not there: {value!r}.")
+            return self._made[position]
+        if isinstance(value, list):
+            raise ModelFileError("The file has a list where a value is expected.")
+        return value
+
+    def items(self, values: Any) -> list[Any]:
+        """Values of a list."""
+        if not isinstance(values, list):
+            raise ModelFileError(f"The file has {values!r:.40} where a list is expected.")
+        return [self.value(item) for item in values]
+
+    def member(self, name: Any) -> bytes:
+        """The bytes of a member."""
+        if name not in self._members:
+            raise ModelFileError(f"The member {name!r} is missing.")
+        self._unused.discard(name)
+        return self._members[name]
+
+
+def _dict(decoder: Decoder, node: Node) -> dict[Any, Any]:
+    return {decoder.value(key): decoder.value(item) for key, item in node["v"]}
+
+
+def _text(decoder: Decoder, node: Node) -> str:
+    return decoder.member(node["m"]).decode("utf-8", "surrogatepass")
+
+
+def _float(decoder: Decoder, node: Node) -> float:
+    return _FLOATS[node["v"]]
+
+
+def _array(decoder: Decoder, node: Node) -> Any:
+    return _frozen(array_from_bytes(decoder.member(node["m"])), node)
+
+
+def _small(decoder: Decoder, node: Node) -> Any:
+    dtype, start = dtype_from_json(node["d"]), int(node["at"])
+    stop = start + math.prod(node["shape"]) * dtype.itemsize
+    if start < 0:
+        raise ModelFileError(f"An array starts at {start}.")
+    raw = decoder.member(SMALL_ARRAYS)[start:stop] if stop > start else b""
+    return _frozen(array_of(raw, dtype, node["shape"], bool(node.get("fortran"))), node)
+
+
+def _objects(decoder: Decoder, node: Node) -> Any:
+    items = decoder.items(node["v"])
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    return _frozen(array.reshape([int(length) for length in node["shape"]]), node)
+
+
+def _frozen(array: Any, node: Node) -> Any:
+    if node.get("frozen"):
+        array.flags.writeable = False
+    return array
+
+
+def _numpy_scalar(decoder: Decoder, node: Node) -> Any:
+    return array_of(base64.b64decode(node["v"], validate=True), dtype_from_json(node["d"]), (1,), False)[0]
+
+
+def _sparse(decoder: Decoder, node: Node) -> Any:
+    if node["c"] not in SPARSE:
+        raise ModelFileError(f"The file holds a sparse matrix of the kind {node['c']!r}.")
+    matrix = getattr(sparse, node["c"])(tuple(decoder.items(node["v"])), shape=tuple(map(int, node["shape"])))
+    matrix.check_format(full_check=True)
+    return matrix
+
+
+def _dtype(decoder: Decoder, node: Node) -> np.dtype[Any]:
+    return np.dtype(object) if node["v"] == "O" else dtype_from_json(node["v"])
+
+
+def _type(decoder: Decoder, node: Node) -> type:
+    return SCALAR_TYPES[node["v"]]
+
+
+def _random_state(decoder: Decoder, node: Node) -> np.random.RandomState:
+    state = np.random.RandomState()
+    state.set_state(decoder.value(node["v"]))
+    return state
+
+
+def _generator(decoder: Decoder, node: Node) -> np.random.Generator:
+    state = decoder.value(node["v"])
+    if state["bit_generator"] not in BIT_GENERATORS:
+        raise ModelFileError(f"The file draws from {state['bit_generator']!r}, which is not known.")
+    bits = getattr(np.random, state["bit_generator"])()
+    bits.state = state
+    return np.random.Generator(bits)
+
+
+def _timestamp(decoder: Decoder, node: Node) -> pd.Timestamp:
+    stamp = pd.Timestamp(np.datetime64(int(node["v"]), _unit(node)))
+    return stamp if node["zone"] is None else stamp.tz_localize("UTC").tz_convert(_zone(node))
+
+
+def _timedelta(decoder: Decoder, node: Node) -> pd.Timedelta:
+    return pd.Timedelta(np.timedelta64(int(node["v"]), _unit(node)))
+
+
+def _unit(node: Node) -> Any:
+    if node["unit"] not in _UNITS:
+        raise ModelFileError(f"The file counts time in {node['unit']!r}.")
+    return node["unit"]
+
+
+def _zone(node: Node) -> str:
+    """The name of a zone; names are looked up in a folder, so they may not climb out of it."""
+    zone = node["zone"]
+    if not isinstance(zone, str) or len(zone) > 64 or ".." in zone or zone.startswith(("/", "\\", "dateutil")):
+        raise ModelFileError(f"The file has the time zone {zone!r}.")
+    return zone
+
+
+def _missing(decoder: Decoder, node: Node) -> Any:
+    return {"NA": pd.NA, "NaT": pd.NaT}[node["v"]]
+
+
+def _categorical(decoder: Decoder, node: Node) -> pd.CategoricalDtype:
+    return pd.CategoricalDtype(decoder.value(node["v"]), ordered=bool(node["ordered"]))
+
+
+def _zoned(decoder: Decoder, node: Node) -> pd.DatetimeTZDtype:
+    return pd.DatetimeTZDtype(_unit(node), _zone(node))
+
+
+def _string(decoder: Decoder, node: Node) -> pd.StringDtype:
+    missing: Any = {"NA": pd.NA, "nan": np.nan}[node["missing"]]
+    storage: Any = {"python": "python", "pyarrow": "pyarrow"}[node["storage"]]
+    return pd.StringDtype(storage, na_value=missing)
+
+
+def _masked(decoder: Decoder, node: Node) -> Any:
+    if node["v"] not in _MASKED:
+        raise ModelFileError(f"The file holds a column of the dtype {node['v']!r:.40}.")
+    return pd.api.types.pandas_dtype(node["v"])
+
+
+def _range_index(decoder: Decoder, node: Node) -> pd.RangeIndex:
+    start, stop, step = decoder.items(node["v"])
+    return pd.RangeIndex(start, stop, step, name=decoder.value(node["name"]))
+
+
+def _index(decoder: Decoder, node: Node) -> pd.Index[Any]:
+    return pd.Index(_column(decoder, node["v"]), name=decoder.value(node["name"]), copy=False)
+
+
+def _column(decoder: Decoder, parts: Any) -> Any:
+    """What `_encode._column` took apart."""
+    dtype, values = decoder.items(parts)
+    if isinstance(dtype, pd.CategoricalDtype):
+        return pd.Categorical.from_codes(values, dtype=dtype)
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return pd.DatetimeIndex(values).tz_localize("UTC").tz_convert(dtype.tz)
+    return pd.Index(values, dtype=dtype) if isinstance(dtype, np.dtype) else pd.array(values, dtype=dtype)
+
+
+def _series(decoder: Decoder, node: Node) -> pd.Series[Any]:
+    index, name = decoder.value(node["index"]), decoder.value(node["name"])
+    return pd.Series(_column(decoder, node["v"]), index=index, name=name)
+
+
+def _frame(decoder: Decoder, node: Node) -> pd.DataFrame:
+    index = decoder.value(node["index"])
+    columns = [pd.Series(_column(decoder, parts), index=index) for parts in node["v"]]
+    frame = pd.concat(columns, axis=1) if columns else pd.DataFrame(index=index)
+    return frame.set_axis(decoder.value(node["columns"]), axis=1)
+
+
+def _object(decoder: Decoder, node: Node) -> Any:
+    return from_state(node["c"], {key: decoder.value(item) for key, item in node["s"].items()})
+
+
+_READERS: dict[str, Callable[[Decoder, Node], Any]] = {
+    "list": lambda decoder, node: decoder.items(node["v"]),
+    "tuple": lambda decoder, node: tuple(decoder.items(node["v"])),
+    "set": lambda decoder, node: set(decoder.items(node["v"])),
+    "frozenset": lambda decoder, node: frozenset(decoder.items(node["v"])),
+    "dict": _dict,
+    "text": _text,
+    "bytes": lambda decoder, node: decoder.member(node["m"]),
+    "float": _float,
+    "complex": lambda decoder, node: complex(*decoder.items(node["v"])),
+    "slice": lambda decoder, node: slice(*decoder.items(node["v"])),
+    "range": lambda decoder, node: range(*decoder.items(node["v"])),
+    "array": _array,
+    "small": _small,
+    "objects": _objects,
+    "scalar": _numpy_scalar,
+    "sparse": _sparse,
+    "dtype": _dtype,
+    "type": _type,
+    "random_state": _random_state,
+    "generator": _generator,
+    "timestamp": _timestamp,
+    "timedelta": _timedelta,
+    "duration": lambda decoder, node: dt.timedelta(*decoder.items(node["v"])),
+    "datetime": lambda decoder, node: dt.datetime.fromisoformat(node["v"]),
+    "date": lambda decoder, node: dt.date.fromisoformat(node["v"]),
+    "missing": _missing,
+    "categorical": _categorical,
+    "zoned": _zoned,
+    "string": _string,
+    "masked": _masked,
+    "range_index": _range_index,
+    "index": _index,
+    "series": _series,
+    "frame": _frame,
+    "object": _object,
+}

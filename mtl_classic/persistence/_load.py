@@ -1,0 +1,86 @@
+"""load_model: the model of a file that save_model wrote."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from mtl_classic import __version__
+from mtl_classic.persistence._archive import parse_json, read_archive
+from mtl_classic.persistence._decode import Decoder
+from mtl_classic.persistence._errors import ModelFileError
+from mtl_classic.persistence._save import FORMAT_VERSION, GRAPH
+
+__all__ = ["load_model"]
+
+
+def load_model(path: str | Path) -> Any:
+    """Load a model that `save_model` wrote; nothing in the file is run.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    estimator
+        As it was saved. If it had an event log and the file holds none, its log is empty, and a warning says so:
+        call ``observe(log)`` before predicting, with the whole log.
+
+    Raises
+    ------
+    ModelFileError
+        A ValueError that says why a file is refused: truncated, altered (a checksum of SHA-256 over every member),
+        members missing, added or of suspicious names or sizes, a class that is not on the list, a later format.
+
+    Notes
+    -----
+    Cost: unpacking, one checksum of every byte, the boosters' own parsing.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> from pathlib import Path
+    >>> from mtl_classic import PerTaskModel, load_model, save_model
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> path = Path(tempfile.mkdtemp()) / "model.zip"
+    >>> save_model(PerTaskModel({"height": "regression"}, random_state=0).fit(X, X[:, 0]), path)
+    >>> load_model(path).predict(X).shape
+    (200,)
+    >>> _ = path.write_bytes(path.read_bytes()[:-100])
+    >>> load_model(path)
+    Traceback (most recent call last):
+        ...
+    mtl_classic.persistence._errors.ModelFileError: model.zip is no model file, or truncated or damaged ...
+    """
+    manifest, members = read_archive(Path(path), FORMAT_VERSION)
+    _check_version(manifest)
+    if GRAPH not in members:
+        raise ModelFileError(f"The file has no {GRAPH}.")
+    graph = parse_json(members.pop(GRAPH))
+    try:
+        model = Decoder(members).run(graph["nodes"], graph["root"])
+    except ModelFileError:
+        raise
+    except Exception as error:  # whatever a part makes of values that it never wrote
+        raise ModelFileError(
+            f"A part of the file is not as save_model writes it ({type(error).__name__}: {error})."
+        ) from None
+    emptied = [log for log in manifest.get("logs", []) if not log["kept"] and log["n_events"]]
+    if emptied:
+        warnings.warn(
+            f"The file holds no events: history counts nothing until observe(log) tells of the whole log: it had "
+            f"{emptied[0]['n_events']} events up to {emptied[0]['last_time']}; include_events=True keeps it.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return model
+
+
+def _check_version(manifest: dict[str, Any]) -> None:
+    """A file of a later minor version may hold attributes that this one does not know."""
+    made_by = manifest.get("versions", {}).get("mtl_classic", __version__)
+    own, its = (str(text).split(".")[:2] for text in (__version__, made_by))
+    if all(part.isdigit() for part in (*own, *its)) and [int(part) for part in its] > [int(part) for part in own]:
+        raise ModelFileError(f"The file was written by mtl_classic {made_by}, and this is {__version__}. Update it.")
