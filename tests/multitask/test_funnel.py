@@ -1,0 +1,184 @@
+"""FunnelModel: the product holds exactly, in chains and trees, for every kind and mode."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtl_classic import (
+    ConstantTaskWarning,
+    FunnelConflictError,
+    FunnelModel,
+    LightGBMLearner,
+    PerTaskModel,
+    Task,
+    TaskError,
+)
+from mtl_classic.multitask._funnel import MODES
+
+N = 1500
+rng = np.random.default_rng(0)
+X = pd.DataFrame(
+    {"x": rng.normal(size=N), "z": rng.normal(size=N), "user": rng.integers(0, 200, N), "q": np.arange(N) % 75}
+)
+VIEW = (X["x"] + rng.normal(size=N) > 0).astype(float)
+BUY = VIEW * (X["z"] + rng.normal(size=N) > 0.3)
+Y = pd.DataFrame(
+    {
+        "view": VIEW,
+        "buy": BUY,
+        "items": BUY * rng.poisson(np.exp(0.4 * X["x"])),
+        "spend": BUY * np.exp(0.5 * X["z"] + 0.3 * rng.normal(size=N)),
+    }
+)
+TASKS = [
+    Task("view", "binary"),
+    Task("buy", "binary", given="view"),
+    Task("items", "count", given="buy"),
+    Task("spend", "regression", given="buy"),
+]
+SMALL = LightGBMLearner(max_iter=30)
+
+
+def model(tasks: Any = TASKS, **options: Any) -> FunnelModel:
+    return FunnelModel(tasks, **({"learner": SMALL, "random_state": 0, "exclude": ["user", "q"]} | options))
+
+
+def test_the_product_holds_exactly() -> None:
+    fitted = model().fit(X, Y)
+    entire, given = fitted.predict_scores(X), fitted.predict_scores(X, space="conditional")
+    assert fitted.routes_ == {"view": "root", "buy": "product", "items": "product", "spend": "product"}
+    pd.testing.assert_series_equal(entire["view"], given["view"])
+    for child, parent in {"buy": "view", "items": "buy", "spend": "buy"}.items():
+        np.testing.assert_allclose(entire[child], entire[parent] * given[child], rtol=1e-12)
+    assert given["spend"].min() > 0.2  # of buyers
+    np.testing.assert_allclose(entire.mean(), Y.mean(), rtol=0.15)
+
+
+def test_the_direct_mode_is_a_model_per_task() -> None:
+    direct = model(mode="direct").fit(X, Y)
+    per_task = PerTaskModel(TASKS, learner=SMALL, random_state=0, exclude=["user", "q"]).fit(X, Y)
+    for space in ("entire", "conditional"):
+        pd.testing.assert_frame_equal(
+            direct.predict_scores(X, space=space), per_task.predict_scores(X, space=space), check_exact=True
+        )
+    assert direct.score(X, Y) == per_task.score(X, Y)
+
+
+def test_the_average_mode_is_the_mean_of_both() -> None:
+    fitted = model(mode="average").fit(X, Y)
+    routes = fitted.route_scores(X)
+    assert set(routes) == {
+        f"{child}@{way}" for child in ("buy", "items", "spend") for way in ("product", "direct", "average")
+    }
+    scores = fitted.predict_scores(X)
+    for child in ("buy", "items", "spend"):
+        np.testing.assert_allclose(scores[child], routes[f"{child}@average"], rtol=1e-12)
+    mean = (routes["items@product"] + routes["items@direct"]) / 2
+    np.testing.assert_allclose(routes["items@average"], mean, rtol=1e-12)
+
+
+def test_a_mode_for_each_child() -> None:
+    fitted = model(mode={"items": "direct", "spend": "average"}).fit(X, Y)
+    assert fitted.routes_ == {"view": "root", "buy": "product", "items": "direct", "spend": "average"}
+    assert ("items", "conditional") not in fitted.fits_
+    with pytest.raises(TaskError, match="mode names bye, none of the tasks"):
+        model(mode={"bye": "direct"}).fit(X, Y)
+    with pytest.raises(ValueError, match="mode must be one of product, direct, average, auto, got 'best'"):
+        model(mode="best").fit(X, Y)
+    with pytest.raises(ValueError, match="mode must be one of product, direct, average, got 'auto'"):
+        model(mode={"buy": "auto"}).fit(X, Y)
+
+
+def test_auto_takes_a_child_off_a_product_that_is_worse_beyond_the_noise() -> None:
+    """The parent is mostly unlabelled, so among the children of known parents nearly all are positive."""
+    hidden = Y.assign(view=Y["view"].where(rng.random(N) < 0.15))
+    harmed = model(TASKS[:2], mode="auto", user="user", validation_fraction=0.3).fit(X, hidden)
+    assert harmed.routes_["buy"] in ("direct", "average")
+    assert "of the product (95 % interval" in harmed.fallbacks_["buy"]
+    assert harmed.score(X, Y) > model(TASKS[:2], mode="product").fit(X, hidden).score(X, Y)
+    fine = model(mode="auto", user="user").fit(X, Y)
+    assert fine.fallbacks_ == {}
+    assert set(fine.routes_.values()) == {"root", "product"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_children_of_a_class_and_multiclass_children(mode: str) -> None:
+    reason = np.where(VIEW == 0, None, np.where(X["z"] > 0, "size", "colour"))
+    labels = pd.DataFrame(
+        {
+            "view": VIEW,
+            "reason": reason,
+            "fee": np.where(reason == "size", np.exp(X["x"]), 0.0),
+            "again": (reason == "size") * (rng.random(N) < 0.5) * 1.0,
+        }
+    )
+    tasks = [
+        Task("view", "binary"),
+        Task("reason", "multiclass", given="view"),
+        Task("fee", "regression", given=("reason", "size")),
+        Task("again", "binary", given=("reason", "size")),
+    ]
+    fitted = model(tasks, mode=mode).fit(X, labels)
+    scores, given = fitted.predict_scores(X), fitted.predict_scores(X, space="conditional")
+    np.testing.assert_allclose(scores[["reason=colour", "reason=size"]].sum(axis=1), 1)  # conditional everywhere
+    assert fitted.routes_["reason"] == "root"
+    chance = scores["view"] * scores["reason=size"]
+    assert (scores["again"] <= chance + 1e-12).all()
+    if mode == "product":
+        np.testing.assert_allclose(scores["fee"], chance * given["fee"], rtol=1e-12)
+    assert fitted.score(X, labels) > 0.2
+
+
+def test_a_ranking_child_is_conditional_everywhere() -> None:
+    tasks = [Task("view", "binary"), Task("grade", "ranking", given="view", query="q")]
+    labels = pd.DataFrame({"view": VIEW, "grade": VIEW * rng.integers(0, 3, N)})
+    fitted = model(tasks).fit(X, labels)
+    pd.testing.assert_frame_equal(fitted.predict_scores(X), fitted.predict_scores(X, space="conditional"))
+
+
+def test_a_hurdle() -> None:
+    labels = Y[["items", "spend"]]
+    tasks = {"items": "count", "spend": "regression"}
+    plain = model(tasks).fit(X, labels)
+    hurdle = model(tasks, hurdle="auto").fit(X, labels)
+    assert plain.routes_ == {"items": "root", "spend": "root"}
+    assert hurdle.routes_ == {"items": "hurdle", "spend": "hurdle"}
+    assert set(hurdle.fits_) == {(task, part) for task in tasks for part in ("happens", "amount")}
+    np.testing.assert_allclose(hurdle.predict_scores(X).mean(), labels.mean(), rtol=0.15)
+    assert model(tasks, hurdle=["spend"]).fit(X, labels).routes_ == {"items": "root", "spend": "hurdle"}
+    assert model({"spend": "regression"}, hurdle="auto").fit(X, labels + 1).routes_ == {"spend": "root"}
+    with pytest.raises(ValueError, match="hurdle names buy; only count and regression tasks without parent"):
+        model(hurdle=["buy"]).fit(X, Y)
+    with pytest.raises(ValueError, match="hurdle must be None, \"auto\" or a list of tasks, got 'all'"):
+        model(hurdle="all").fit(X, Y)
+
+
+def test_conditional_learners_see_only_rows_whose_parent_is_positive() -> None:
+    """Labels that a negative parent implies may be anything from 0 to unknown: the fit is the same to the bit."""
+    unknown = Y.copy()
+    unknown.loc[VIEW == 0, "buy"] = np.nan
+    unknown.loc[BUY == 0, ["items", "spend"]] = np.nan
+    one, two = model().fit(X, Y), model().fit(X, unknown)
+    pd.testing.assert_frame_equal(one.predict_scores(X), two.predict_scores(X), check_exact=True)
+
+
+def test_conflicts() -> None:
+    odd = Y.copy()
+    odd.loc[odd.index[VIEW == 0][:3], "buy"] = 1
+    with pytest.raises(FunnelConflictError, match="3 rows have 'buy' non-zero although 'view'"):
+        model().fit(X, odd)
+    lifted = model(on_conflict="lift").fit(X, odd)
+    dropped = model(on_conflict="drop").fit(X, odd)
+    assert not lifted.predict_scores(X).equals(dropped.predict_scores(X))
+    assert np.isfinite(lifted.score(X, odd))
+
+
+def test_a_child_that_never_happens() -> None:
+    with pytest.warns(ConstantTaskWarning, match=r"'buy' has \d+ labelled rows, all with the same label \(negative\)"):
+        fitted = model(TASKS[:2]).fit(X, Y.assign(buy=0.0))
+    assert (fitted.predict_scores(X)["buy"] == 0).all()
+    with pytest.warns(ConstantTaskWarning):
+        rare = model(TASKS).fit(X, Y.assign(items=0.0, spend=0.0))
+    assert (rare.predict_scores(X)[["items", "spend"]] == 0).all(axis=None)
