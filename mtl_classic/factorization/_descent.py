@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,20 +12,25 @@ from mtl_classic.factorization._epochs import make_epoch
 from mtl_classic.factorization._losses import bias_start, class_bias_start, mean_loss
 from mtl_classic.factorization._pairs import sample_pairs
 from mtl_classic.factorization._problem import Parameters, Problem, Rows
-from mtl_classic.factorization._settings import Report, Settings
-
-if TYPE_CHECKING:
-    from mtl_classic.factorization._solvers import StochasticSolver
+from mtl_classic.factorization._settings import Report, Settings, StepRules
 
 Array = npt.NDArray[Any]
 # Validation losses of fewer rows are mostly noise: then all rows are trained on, for max_iter epochs.
 FEWEST_VALIDATION_ROWS = 25
 
 
-def descend(solver: StochasticSolver, problem: Problem, parameters: Parameters, settings: Settings) -> Report:
+def descend(solver: StepRules, problem: Problem, parameters: Parameters, settings: Settings) -> Report:
     """Fit the parameters; with validation rows those of the best epoch are kept."""
     rng = generator(settings.seed, "descent")
-    training, validation = split_validation(problem, settings, rng)
+    training, validation, _ = split_validation(problem, settings, rng)
+    return descend_validated(solver, training, validation, parameters, settings, rng)
+
+
+def descend_validated(
+    solver: StepRules, training: Problem, validation: Problem | None, parameters: Parameters, settings: Settings,
+    rng: np.random.Generator,
+) -> Report:  # fmt: skip
+    """Fit the parameters on some rows and stop by others, if there are any."""
     start_parameters(solver, training, parameters, settings)
     epoch = make_epoch(solver, training, parameters, settings, rng)
     if validation is None:
@@ -46,10 +51,13 @@ def descend(solver: StochasticSolver, problem: Problem, parameters: Parameters, 
     return Report(best, losses[1:])
 
 
-def split_validation(problem: Problem, settings: Settings, rng: np.random.Generator) -> tuple[Problem, Problem | None]:
-    """Return the training rows and the validation rows or None; a query is never split."""
+def split_validation(
+    problem: Problem, settings: Settings, rng: np.random.Generator
+) -> tuple[Problem, Problem | None, Array]:
+    """Return the training rows, the validation rows or None, and the numbers of these; a query is never split."""
+    nobody = np.zeros(0, dtype=np.intp)
     if not settings.early_stopping:
-        return problem, None
+        return problem, None, nobody
     units, unit = (
         (problem.n_rows, np.arange(problem.n_rows))
         if problem.query is None
@@ -59,11 +67,12 @@ def split_validation(problem: Problem, settings: Settings, rng: np.random.Genera
     drawn[rng.permutation(units)[: round(settings.validation_fraction * units)]] = True
     held = drawn[unit]
     if held.sum() < FEWEST_VALIDATION_ROWS or not problem.weights[held].any() or not problem.weights[~held].any():
-        return problem, None
-    return problem.take(np.flatnonzero(~held)), problem.take(np.flatnonzero(held))
+        return problem, None, nobody
+    rows = np.flatnonzero(held)
+    return problem.take(np.flatnonzero(~held)), problem.take(rows), rows
 
 
-def start_parameters(solver: StochasticSolver, problem: Problem, parameters: Parameters, settings: Settings) -> None:
+def start_parameters(solver: StepRules, problem: Problem, parameters: Parameters, settings: Settings) -> None:
     """Draw the factors of columns not seen before, N(0, init_scale), and start their slots.
 
     Start biases and mixers unless the fit goes on.
@@ -92,7 +101,8 @@ def start_biases(problem: Problem) -> Array:
     """Return the scores of the labels' means."""
     if problem.targets.ndim == 1:
         return np.array([bias_start(problem.loss, problem.targets, problem.weights)])
-    starts, at = [], 0
+    starts: list[Any] = []
+    at = 0
     for loss, width in problem.loss:
         targets, weights = problem.targets[:, at : at + width], problem.weights[:, at : at + width]
         if loss == "softmax":

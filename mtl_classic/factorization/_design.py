@@ -174,7 +174,7 @@ class Design:
     def per_column(self, penalty: Any, default: float, name: str) -> float | Array:
         """Return a penalty as a number, or as one number per column from a dict field → number."""
         if not isinstance(penalty, Mapping):
-            if not (np.isscalar(penalty) and np.isfinite(penalty) and penalty >= 0):
+            if not isinstance(penalty, int | float | np.number) or not 0 <= float(penalty) < np.inf:
                 raise ValueError(f"{name} must be a non-negative number or a dict field → number, got {penalty!r}.")
             return float(penalty)
         fields = self.fields() or {}

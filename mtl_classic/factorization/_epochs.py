@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,7 @@ from mtl_classic._kernels.fm_multi import fit_outputs_epoch
 from mtl_classic.factorization._losses import KERNEL_IDS
 from mtl_classic.factorization._pairs import sample_pairs
 from mtl_classic.factorization._problem import Parameters, Problem, Rows
-from mtl_classic.factorization._settings import Settings
-
-if TYPE_CHECKING:
-    from mtl_classic.factorization._solvers import StochasticSolver
+from mtl_classic.factorization._settings import Settings, StepRules
 
 Array = npt.NDArray[Any]
 # Rows lie in memory in the order of one permutation, and blocks of them are permuted anew in every epoch: as good as
@@ -35,7 +32,7 @@ class Epoch(Protocol):
 
 
 def make_epoch(
-    solver: StochasticSolver, problem: Problem, parameters: Parameters, settings: Settings, rng: np.random.Generator
+    solver: StepRules, problem: Problem, parameters: Parameters, settings: Settings, rng: np.random.Generator
 ) -> Epoch:
     """Return the pass that the problem calls for."""
     if problem.targets.ndim == 2:
@@ -49,7 +46,7 @@ class RowEpoch:
     """A step per row."""
 
     def __init__(
-        self, solver: StochasticSolver, problem: Problem, parameters: Parameters, settings: Settings,
+        self, solver: StepRules, problem: Problem, parameters: Parameters, settings: Settings,
         rng: np.random.Generator,
     ) -> None:  # fmt: skip
         self.problem, self.parameters, self.settings, self.rng = problem, parameters, settings, rng
@@ -89,7 +86,7 @@ class BatchEpoch(RowEpoch):
     """A step per batch of rows, or of pairs of rows of a query."""
 
     def __init__(
-        self, solver: StochasticSolver, problem: Problem, parameters: Parameters, settings: Settings,
+        self, solver: StepRules, problem: Problem, parameters: Parameters, settings: Settings,
         rng: np.random.Generator,
     ) -> None:  # fmt: skip
         super().__init__(solver, problem, parameters, settings, rng)
@@ -109,8 +106,8 @@ class BatchEpoch(RowEpoch):
         p.clock = fit_batches(
             p.lanes, p.loop_factors, self.rules, KERNEL_IDS[self.problem.loss], p.factors, p.linear, p.bias,
             rows.values, rows.indices, rows.bounds, self.targets, self.weights, units,
-            self.settings.batch_size, self.mixing, self.penalties, self.sums, self.noise, p.clock, self.factor_gradients, self.linear_gradients, self.stamps,
-            self.touched,
+            self.settings.batch_size, self.mixing, self.penalties, self.sums, self.noise, p.clock,
+            self.factor_gradients, self.linear_gradients, self.stamps, self.touched,
         )  # fmt: skip
 
 
@@ -118,7 +115,7 @@ class OutputsEpoch(RowEpoch):
     """A step per row for all outputs; `importance` multiplies their weights and may change between epochs."""
 
     def __init__(
-        self, solver: StochasticSolver, problem: Problem, parameters: Parameters, settings: Settings,
+        self, solver: StepRules, problem: Problem, parameters: Parameters, settings: Settings,
         rng: np.random.Generator,
     ) -> None:  # fmt: skip
         super().__init__(solver, problem, parameters, settings, rng)

@@ -131,7 +131,7 @@ class FactorizationMachineClassifier(ClassifierMixin, BaseFactorizationMachine):
     Examples
     --------
     >>> import numpy as np, pandas as pd
-    >>> from mtl_classic import FactorizationMachineClassifier
+    >>> from mtl_classic.factorization import FactorizationMachineClassifier
     >>> rng = np.random.default_rng(0)
     >>> X = pd.DataFrame({"user": rng.integers(0, 30, 5000), "item": rng.integers(0, 20, 5000)})
     >>> likes = (X["user"] % 2) == (X["item"] % 2)          # taste: no user and no item is better than others
@@ -222,7 +222,7 @@ class FactorizationMachineClassifier(ClassifierMixin, BaseFactorizationMachine):
         """
         return self._partial_fit(X, y, sample_weight, query, classes=classes)
 
-    def _labels(self, y: Any, table: Any, *, reset: bool, classes: Any = None) -> Labels:
+    def _labels(self, y: Any, *, reset: bool, classes: Any = None) -> Labels:
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         if self.loss == "kl":

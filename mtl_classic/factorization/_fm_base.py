@@ -26,7 +26,7 @@ REG_LINEAR, REG_FACTORS = 1e-4, 0.03
 RANGES = {
     "n_factors": (1, np.inf), "max_iter": (1, np.inf), "batch_size": (1, np.inf), "dropout": (0, 1 - 1e-9),
     "drop_connect": (0, 1 - 1e-9), "init_scale": (0, np.inf), "validation_fraction": (1e-9, 1 - 1e-9),
-    "n_iter_no_change": (1, np.inf), "tol": (0, np.inf),
+    "n_iter_no_change": (1, np.inf), "tol": (0, np.inf), "n_private": (0, np.inf),
 }  # fmt: skip
 
 
@@ -41,6 +41,17 @@ class Labels:
     def n_outputs(self) -> int | None:
         """Number of outputs; None for the kernels of a single one."""
         return None if self.targets.ndim == 1 else self.targets.shape[1]
+
+
+def check_ranges(estimator: Any) -> None:
+    """Refuse tunables out of range."""
+    for name, (low, high) in RANGES.items():
+        value = getattr(estimator, name, low)
+        if not isinstance(value, int | float | np.number) or isinstance(value, bool) or not low <= value <= high:
+            raise ValueError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}.")
+    rate = estimator.learning_rate
+    if rate is not None and not rate > 0:
+        raise ValueError(f"learning_rate must be positive, or None for the solver's own, got {rate!r}.")
 
 
 class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -70,7 +81,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self._check_parameters()
         resume = self.warm_start and hasattr(self, "_parameters")
         table = read_table(self, X, reset=not resume)
-        labels = self._labels(y, table, reset=not resume)
+        labels = self._labels(y, reset=not resume)
         if not resume:
             self._design = self._new_design()
         matrix = self._design.extend(table) if resume else self._design.fit_transform(table)
@@ -78,11 +89,11 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self._solve(problem, labels, self._settings(resume=resume), resume)
         return self
 
-    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, query: Any, **reset: Any) -> Self:
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, query: Any, classes: Any = None) -> Self:
         self._check_parameters(partial_fit=True)
         resume = hasattr(self, "_parameters")
         table = read_table(self, X, reset=not resume)
-        labels = self._labels(y, table, reset=not resume, **reset)
+        labels = self._labels(y, reset=not resume, classes=classes)
         if not resume:
             self._design = self._new_design()
         matrix = self._design.extend(table) if resume else self._design.fit_transform(table)
@@ -96,18 +107,11 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             groups=self.groups, interactions=self.interactions,
         )  # fmt: skip
 
-    def _labels(self, y: Any, table: Any, *, reset: bool, **kwargs: Any) -> Labels:
+    def _labels(self, y: Any, *, reset: bool, classes: Any = None) -> Labels:
         raise TypeError("subclasses code their labels")
 
     def _check_parameters(self, partial_fit: bool = False) -> None:
-        for name, (low, high) in RANGES.items():
-            value = getattr(self, name)
-            if not isinstance(value, int | float | np.number) or isinstance(value, bool) or not low <= value <= high:
-                raise ValueError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}.")
-        if self.learning_rate is not None and not self.learning_rate > 0:
-            raise ValueError(
-                f"learning_rate must be positive, or None for the solver's own, got {self.learning_rate!r}."
-            )
+        check_ranges(self)
         if self.loss not in self._losses:
             raise ValueError(f"loss must be one of {', '.join(self._losses)}, got {self.loss!r}.")
         check_solver(

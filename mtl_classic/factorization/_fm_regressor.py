@@ -116,7 +116,7 @@ class FactorizationMachineRegressor(RegressorMixin, BaseFactorizationMachine):
     Examples
     --------
     >>> import numpy as np, pandas as pd
-    >>> from mtl_classic import FactorizationMachineRegressor
+    >>> from mtl_classic.factorization import FactorizationMachineRegressor
     >>> rng = np.random.default_rng(0)
     >>> X = pd.DataFrame({"user": rng.integers(0, 30, 5000), "item": rng.integers(0, 20, 5000)})
     >>> y = 3 + rng.normal(size=30)[X["user"]] + rng.normal(size=20)[X["item"]] + 0.1 * rng.normal(size=5000)
@@ -200,7 +200,7 @@ class FactorizationMachineRegressor(RegressorMixin, BaseFactorizationMachine):
         """
         return self._partial_fit(X, y, sample_weight, query)
 
-    def _labels(self, y: Any, table: Any, *, reset: bool) -> Labels:
+    def _labels(self, y: Any, *, reset: bool, classes: Any = None) -> Labels:
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         y = np.asarray(_check_y(column_or_1d(y, warn=True), y_numeric=True, estimator=self), dtype=np.float64)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logsumexp, softmax
+from scipy.special import expit, logsumexp, softmax, xlogy
 
 from mtl_classic._kernels.fm_losses import HINGE, LARGEST_EXPONENT, LOG, POISSON, SOFTMAX, SQUARED
 
@@ -25,14 +25,16 @@ KERNEL_IDS = {
 
 
 def mean_loss(loss: str, scores: Floats, targets: Floats, weights: Floats) -> float:
-    """Return the weighted mean loss of scores, up to terms that do not depend on them."""
+    """Return the mean of log loss, half squared error, half Poisson deviance; NaN where there is no weight."""
+    if not weights.any():
+        return float("nan")
     s, y = scores.astype(np.float64), targets.astype(np.float64)
     if loss in ("log", "kl"):
         each = np.logaddexp(0, s) - y * s
     elif loss == "squared":
         each = 0.5 * (s - y) ** 2
     elif loss == "poisson":
-        each = np.exp(np.minimum(s, LARGEST_EXPONENT)) - y * s
+        each = np.exp(np.minimum(s, LARGEST_EXPONENT)) - y * s + xlogy(y, y) - y
     elif loss == "softmax":
         each, weights = logsumexp(s, axis=1) - (y * s).sum(axis=1), weights[:, 0]
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,19 @@ class Settings:
     seed: int = 0
     resume: bool = False
     verbose: int = 0
+
+
+class StepRules(Protocol):
+    """What descent needs of a stochastic solver: its rate, its rule per kind of parameter, how new slots start."""
+
+    def rate(self, settings: Settings) -> float:
+        """Return the learning rate."""
+
+    def rules(self, rate: float, dtype: Any) -> tuple[Any, Any]:
+        """Return the rules of factors and of linear weights, as the kernels take them."""
+
+    def start(self, slots: Any, rule: Any) -> None:
+        """Fill the slots behind new parameters."""
 
 
 @dataclass(frozen=True)
