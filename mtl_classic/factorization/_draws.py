@@ -50,6 +50,7 @@ class Draws:
         self.noise_variance = np.zeros(n_draws)
         self.unseen = np.zeros(0, dtype=np.int64)
         self.unseen_factors, self.unseen_linear = self.factors[:0].copy(), self.linear[:0].copy()
+        self.unseen_precision = np.zeros((0, n_draws, 1 + n_factors), dtype=np.float32)
 
     def keep(self, chain: Chain) -> None:
         """Copy the state of a chain."""
@@ -58,6 +59,8 @@ class Draws:
             self.unseen = columns[~chain.filled]
             self.unseen_factors = np.zeros((len(self.unseen), *self.factors.shape[1:]), dtype=np.float32)
             self.unseen_linear = np.zeros((len(self.unseen), self.linear.shape[1]), dtype=np.float32)
+            shape = (len(self.unseen), self.linear.shape[1], 1 + self.factors.shape[2])
+            self.unseen_precision = np.zeros(shape, dtype=np.float32)
         self.factors[columns, d], self.linear[columns, d] = chain.factors.T, chain.linear
         self.bias[d], self.noise_variance[d] = chain.bias, self.scale.deviation**2 / chain.alpha
         if len(self.unseen):
@@ -67,6 +70,7 @@ class Draws:
                 chain.prior[0, 1:, empty],
                 chain.prior[0, 0, empty],
             )
+            self.unseen_precision[:, d] = chain.prior[1][:, empty].T
         self.n_draws += 1
 
     def mean(self, X: sparse.csr_matrix) -> Floats:

@@ -1,0 +1,505 @@
+"""Matrix factorization of users × items: latent features from who took what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from mtl_classic._core.exceptions import LabelError, RoleError
+from mtl_classic._core.parallel import n_threads
+from mtl_classic._core.random import root_seed, spawn_seed
+from mtl_classic._core.targets import encode_targets
+from mtl_classic._core.tasks import Task, resolve_tasks
+from mtl_classic._core.validation import align_columns, as_table, check_sample_weight, find_role, register_columns
+from mtl_classic.events import EventLog
+from mtl_classic.factorization._explicit import fit_explicit
+from mtl_classic.factorization._feedback import Feedback, Ids, feedback_from_events, feedback_from_rows
+from mtl_classic.factorization._implicit import fit_implicit, with_mean
+from mtl_classic.factorization._latent_features import LatentFeatures
+from mtl_classic.factorization._members import choose_task
+from mtl_classic.factorization._out_of_fold import log_for_full_fit
+from mtl_classic.model_selection import FoldPlan
+
+__all__ = ["MatrixFactorization"]
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+# Sweeps or epochs, learning rate, penalty: where the parameters say None.
+DEFAULTS: dict[str, tuple[int, float, float]] = {
+    "als": (15, 0.0, 0.01),
+    "bpr": (100, 0.05, 0.01),
+    "logistic": (30, 1.0, 0.6),
+    "explicit": (100, 0.0, 0.0),
+}
+OUTPUTS = ("scores", "vectors", "both")
+
+
+class MatrixFactorization(TransformerMixin, BaseEstimator):
+    r"""Append the latent score of each row's user and item, and the lengths of their vectors.
+
+    A user u and an item i have vectors :math:`p_u, q_i \in R^K`, and the score of a pair is
+
+    .. math:: s_{ui} = \langle p_u, q_i \rangle + b_u + c_i
+
+    with biases where the model has them. ``"als"`` [1]_ fits 1 to the pairs that happened, with confidence 1 + α ·
+    weight, and 0 to all others. ``"bpr"`` [2]_ ranks pairs that happened above others of the same user, ``"logistic"``
+    [3]_ gives log-odds; the package `implicit` does the work. ``"explicit"`` predicts ratings: the factorization
+    machine of two fields, by Gibbs sampling [4]_.
+
+    Pairs come from the event log if there is one, else from the rows where a task is positive (for ``"explicit"``: from
+    its labels). `fit_transform` never gives a row columns that its own label or a later event went into: with a log
+    each block of rows in time has a model of the events before the block, without one each fold a model of the others.
+
+    Parameters
+    ----------
+    model : {"als", "bpr", "logistic", "explicit"}, default="als"
+    n_factors : int, default=32
+        Length K of the vectors.
+    user, item, time : str, default=None
+        Columns of X; None: the names that the log's columns have. Time is needed with a log, and makes folds temporal
+        without one.
+    task : str, default=None
+        The task whose positive rows count; None is the most frequent binary task, for ``"explicit"`` the first
+        regression (or count) task. Not read with a log.
+    tasks : list of Task, dict of name to kind, or None, default=None
+        None infers them from Y.
+    event : type or list of types, default=None
+        Events of the log that count; None is all. For ``"explicit"`` the rating is the log's value.
+    weight : str, dict of event type to weight, or None, default=None
+        Column with the weight of a pair, or a weight per type of event; repeated pairs add up.
+    output : {"scores", "vectors", "both"}, default="scores"
+        Scores are ``score``, ``user_norm`` and ``item_norm``. Vectors are for linear models; trees do better with
+        scores.
+    max_iter : int or None, default=None
+        None is 15 (ALS), 100 (BPR), 30 (logistic), 100 (sweeps of Gibbs sampling).
+    learning_rate : float or None, default=None
+        None is 0.05 (BPR), 1 (logistic).
+    reg_factors : float or None, default=None
+        Penalty; None is 0.01 (ALS, BPR), 0.6 (logistic). Gibbs sampling finds its own.
+    alpha : float, default=1.0
+        Confidence per weight, ALS only.
+    cv : int, splitter, Temporal or array of fold numbers, default=5
+        Folds of `fit_transform`; with a log, the number of blocks of time after the first.
+    n_jobs : int, default=None
+        Threads of ALS. BPR and logistic run on one, for results that can be repeated.
+    random_state : int, RandomState or None, default=None
+
+    Attributes
+    ----------
+    users_, items_ : Index
+        Ids in the order of the vectors.
+    user_factors_, item_factors_ : ndarray of float32, shapes (n_users, K) and (n_items, K)
+    task_ : str or None
+    roles_ : dict of role to column
+
+    Raises
+    ------
+    RoleError
+        Without columns for user and item; with a log, for time.
+    LabelError
+        If nothing is positive.
+
+    Notes
+    -----
+    Users and items that were not seen have the mean vector of the others, and length 0: never NaN. Rows that no fold
+    covers (before the first event of the log, in the first block of temporal folds) have NaN in `fit_transform`.
+    ALS costs pairs × K + (users + items) × K² per sweep.
+
+    References
+    ----------
+    .. [1] Y. Hu, Y. Koren, C. Volinsky (2008). Collaborative filtering for implicit feedback datasets. ICDM.
+       https://doi.org/10.1109/ICDM.2008.22
+    .. [2] S. Rendle, C. Freudenthaler, Z. Gantner, L. Schmidt-Thieme (2009). BPR: Bayesian personalized ranking from
+       implicit feedback. UAI. https://doi.org/10.48550/arXiv.1205.2618
+    .. [3] C. Johnson (2014). Logistic matrix factorization for implicit feedback data. NIPS workshop on distributed
+       machine learning and matrix computations.
+    .. [4] C. Freudenthaler, L. Schmidt-Thieme, S. Rendle (2011). Bayesian factorization machines. NIPS workshop on
+    sparse
+       representation and low-rank approximation.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from mtl_classic import EventLog
+    >>> from mtl_classic.factorization import MatrixFactorization
+    >>> events = pd.DataFrame({"user": list("aabbccddd"), "item": list("xyxyzwzwz"), "week": range(9)})
+    >>> log = EventLog(events, user="user", item="item", time="week")
+    >>> rows = pd.DataFrame({"user": ["a", "a", "d", "new"], "item": ["y", "z", "w", "x"], "week": 9})
+    >>> model = MatrixFactorization(n_factors=2, random_state=0).fit(rows, events=log)
+    >>> score = model.transform(rows)["als__score"]
+    >>> bool(score[0] > score[1]), bool(score[2] > score[1]), bool(score.notna().all())
+    (True, True, True)
+    """
+
+    def __init__(
+        self,
+        model: str = "als",
+        *,
+        n_factors: int = 32,
+        user: str | None = None,
+        item: str | None = None,
+        time: str | None = None,
+        task: str | None = None,
+        tasks: Iterable[Task] | Mapping[str, str] | None = None,
+        event: Any = None,
+        weight: str | Mapping[Any, float] | None = None,
+        output: str = "scores",
+        max_iter: int | None = None,
+        learning_rate: float | None = None,
+        reg_factors: float | None = None,
+        alpha: float = 1.0,
+        cv: Any = 5,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.model = model
+        self.n_factors = n_factors
+        self.user = user
+        self.item = item
+        self.time = time
+        self.task = task
+        self.tasks = tasks
+        self.event = event
+        self.weight = weight
+        self.output = output
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.reg_factors = reg_factors
+        self.alpha = alpha
+        self.cv = cv
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Any,
+        Y: Any = None,
+        *,
+        sample_weight: Any = None,
+        events: EventLog | None = None,
+        plan: FoldPlan | None = None,
+    ) -> Self:
+        """Learn vectors from all events before the last row, or from all positive rows.
+
+        Parameters
+        ----------
+        X : frame of shape (n, n_features)
+        Y : labels of shape (n,) or (n, n_tasks), default=None
+            NaN means unlabelled. Not read with a log.
+        sample_weight : array of shape (n,) or (n, n_tasks), default=None
+        events : EventLog, default=None
+        plan : FoldPlan, default=None
+            Matters in `fit_transform` only.
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        X = self._start(X, events)
+        if events is not None:
+            self.task_ = None
+            time = self.time or events.roles["time"]
+            if self.time is not None or time in X.columns:
+                events = log_for_full_fit(events, X[str(find_role(X.columns, time, "time"))])
+            return self._fit_pairs(self._from_events(events))
+        if Y is None:
+            raise ValueError("MatrixFactorization learns from events=, or from labels; both are None.")
+        tasks = resolve_tasks(self.tasks, Y)
+        targets = encode_targets(Y, tasks)
+        self.task_ = choose_task(self, targets) if self.task is None else self.task
+        weights = check_sample_weight(sample_weight, tasks, len(targets))
+        weight = None if weights is None else weights[:, targets.position(str(self.task_))]
+        return self._fit_labels(X, targets.view(str(self.task_)), weight, self.task_)
+
+    def fit_transform(
+        self,
+        X: Any,
+        Y: Any = None,
+        *,
+        sample_weight: Any = None,
+        events: EventLog | None = None,
+        plan: FoldPlan | None = None,
+    ) -> Any:
+        """Learn from all, and append columns from models that did not see a row's own label or a later event.
+
+        Parameters
+        ----------
+        X : frame of shape (n, n_features)
+        Y : labels of shape (n,) or (n, n_tasks), default=None
+        sample_weight : array of shape (n,) or (n, n_tasks), default=None
+        events : EventLog, default=None
+        plan : FoldPlan, default=None
+            The folds, in place of those of ``cv``.
+
+        Returns
+        -------
+        DataFrame of shape (n, n_features + n_columns)
+        """
+        self._check_parameters()
+        features = LatentFeatures(
+            [(self.model, self)], output=self.output, cv=self.cv, tasks=self.tasks, time=self.time, n_jobs=self.n_jobs,
+            random_state=self.random_state,
+        )  # fmt: skip
+        table = features.fit_transform(X, Y, sample_weight=sample_weight, events=events, plan=plan)
+        fitted, parameters = vars(features.models_[self.model]), self.get_params(deep=False)
+        self.__dict__.update({name: value for name, value in fitted.items() if name not in parameters})
+        return table
+
+    def transform(self, X: Any) -> pd.DataFrame:
+        """Append the columns of the full fit.
+
+        Parameters
+        ----------
+        X : frame of shape (n, n_features)
+
+        Returns
+        -------
+        DataFrame of shape (n, n_features + n_columns)
+            Called ``als__score``, ``als__user_norm``, ``als__item_norm`` (after the model), and ``als__user_0`` …,
+            ``als__item_0`` … for vectors; float32.
+        """
+        check_is_fitted(self)
+        X = align_columns(self, _as_rows(X))
+        return pd.concat([X, self._columns(X)], axis=1)
+
+    def observe(self, events: Any) -> Self:
+        """Fold in new events: users, known and new, move; items and everything else stay.
+
+        Parameters
+        ----------
+        events : EventLog, or frame with the columns of the log of the fit
+            Only the new ones. Items that the fit did not see are left out.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        log = events if isinstance(events, EventLog) else EventLog(events, **self._log_roles())
+        pairs = self._from_events(log)
+        item = self._items.codes(pairs.item)
+        user = self._users.learn(pairs.user)
+        known = item >= 0
+        self._factors.fold_in(len(self._users), user[known], item[known], pairs.value[known], pairs.weight[known])
+        return self
+
+    def similar_items(self, items: Any, n: int = 10) -> pd.DataFrame:
+        """Nearest items by the cosine of their vectors.
+
+        Parameters
+        ----------
+        items : list of ids
+        n : int, default=10
+
+        Returns
+        -------
+        DataFrame with the columns ``item``, ``similar``, ``cosine``
+            The best first; ids that the fit did not see have no rows.
+        """
+        check_is_fitted(self)
+        return _nearest(self._items, self.item_factors_, items, n, "item")
+
+    def similar_users(self, users: Any, n: int = 10) -> pd.DataFrame:
+        """Nearest users by the cosine of their vectors.
+
+        Parameters
+        ----------
+        users : list of ids
+        n : int, default=10
+
+        Returns
+        -------
+        DataFrame with the columns ``user``, ``similar``, ``cosine``
+        """
+        check_is_fitted(self)
+        return _nearest(self._users, self.user_factors_, users, n, "user")
+
+    def get_feature_names_out(self, input_features: Any = None) -> Array:
+        """Names of the columns of X and of those appended.
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        ndarray of str
+        """
+        check_is_fitted(self)
+        scores = [f"{self.model}__{name}" for name in ("score", "user_norm", "item_norm")]
+        vectors = [f"{self.model}__{side}_{k}" for side in ("user", "item") for k in range(self.n_factors)]
+        added = {"scores": scores, "vectors": vectors, "both": scores + vectors}[self.output]
+        return np.asarray([*self.feature_names_in_, *added], dtype=object)
+
+    @property
+    def users_(self) -> pd.Index:
+        """Ids of the users."""
+        return self._users.values
+
+    @property
+    def items_(self) -> pd.Index:
+        """Ids of the items."""
+        return self._items.values
+
+    @property
+    def user_factors_(self) -> Array:
+        """Vectors of the users, (n_users, n_factors)."""
+        return self._factors.users
+
+    @property
+    def item_factors_(self) -> Array:
+        """Vectors of the items, (n_items, n_factors)."""
+        return self._factors.items
+
+    def _check_parameters(self) -> None:
+        if self.model not in DEFAULTS:
+            raise ValueError(f"model must be one of {', '.join(DEFAULTS)}, got {self.model!r}.")
+        if self.output not in OUTPUTS:
+            raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, got {self.output!r}.")
+        if not isinstance(self.n_factors, int | np.integer) or self.n_factors < 1:
+            raise ValueError(f"n_factors must be a positive integer, got {self.n_factors!r}.")
+        if self.max_iter is not None and self.max_iter < 1:
+            raise ValueError(f"max_iter must be at least 1, or None, got {self.max_iter!r}.")
+        if not self.alpha > 0:
+            raise ValueError(f"alpha must be positive, got {self.alpha!r}.")
+
+    def _learns_numbers(self) -> bool:
+        return self.model == "explicit"
+
+    def _start(self, X: Any, events: EventLog | None) -> pd.DataFrame:
+        X = _as_rows(X)
+        if not len(X):
+            raise ValueError("Found array with 0 sample(s): MatrixFactorization needs at least one row to fit.")
+        if events is not None and not isinstance(events, EventLog):
+            raise TypeError(f"events must be an EventLog, got {type(events).__name__}; wrap it: EventLog(frame, …).")
+        register_columns(self, X)
+        self._event_roles = {} if events is None else dict(events.roles)
+        self.roles_ = {}
+        for role in ("user", "item"):
+            name = getattr(self, role) or self._event_roles.get(role)
+            if name is None:
+                raise RoleError(
+                    f"The {role} column is needed: name it with {role}=; the columns are {list(X.columns)}."
+                )
+            self.roles_[role] = str(find_role(X.columns, name, role))
+        return X
+
+    def _fit_labels(self, X: Any, y: Floats, sample_weight: Floats | None, task: str | None) -> Self:
+        """Fit to the labels of one task, as encoded."""
+        X = self._start(X, None)
+        self.task_ = task
+        weight = None
+        if self.weight is not None:
+            if not isinstance(self.weight, str):
+                raise ValueError("Without a log weight= is the name of a column; weights per event type need events=.")
+            weight = str(find_role(X.columns, self.weight, "weight"))
+        user, item = self.roles_["user"], self.roles_["item"]
+        return self._fit_pairs(
+            feedback_from_rows(
+                X, user, item, y, weight=weight, sample_weight=sample_weight, ratings=self._learns_numbers()
+            )
+        )
+
+    def _from_events(self, log: EventLog) -> Feedback:
+        return feedback_from_events(log, event=self.event, weight=self.weight, ratings=self._learns_numbers())
+
+    def _fit_pairs(self, pairs: Feedback) -> Self:
+        if not len(pairs.value):
+            what = "labels" if self._learns_numbers() else "positive rows or events"
+            raise LabelError(f"There are no {what} of known users and items to factorize.")
+        self._users, self._items = Ids(), Ids()
+        users, items = self._users.learn(pairs.user), self._items.learn(pairs.item)
+        shape = len(self._users), len(self._items)
+        max_iter, learning_rate, regularization = DEFAULTS[self.model]
+        max_iter = max_iter if self.max_iter is None else self.max_iter
+        seed = spawn_seed(root_seed(self.random_state), "matrix", self.model)
+        self._factors: Any
+        if self.model == "explicit":
+            self._factors = fit_explicit(
+                users, items, pairs.value, pairs.weight, shape, n_factors=self.n_factors, max_iter=max_iter, seed=seed
+            )
+            return self
+        self._factors = fit_implicit(
+            self.model,
+            users,
+            items,
+            pairs.weight,
+            shape,
+            n_factors=self.n_factors,
+            max_iter=max_iter,
+            learning_rate=learning_rate if self.learning_rate is None else self.learning_rate,
+            regularization=regularization if self.reg_factors is None else self.reg_factors,
+            alpha=self.alpha,
+            n_jobs=n_threads(self.n_jobs),
+            seed=seed,
+        )
+        return self
+
+    def _columns(self, X: pd.DataFrame) -> pd.DataFrame:
+        parts = [] if self.output == "vectors" else [self._score_columns(X)]
+        if self.output != "scores":
+            for side, values in self._vectors(X).items():
+                names = [f"{side}_{k}" for k in range(values.shape[1])]
+                parts.append(pd.DataFrame(values, columns=names, index=X.index))
+        return pd.concat(parts, axis=1).astype(np.float32).add_prefix(f"{self.model}__")
+
+    def _score_columns(self, X: pd.DataFrame) -> pd.DataFrame:
+        user, item = self._codes(X)
+        lengths = [np.append(np.linalg.norm(v, axis=1), 0.0) for v in (self.user_factors_, self.item_factors_)]
+        columns = {
+            "score": self._factors.score(user, item),
+            "user_norm": lengths[0][user],
+            "item_norm": lengths[1][item],
+        }
+        return pd.DataFrame(columns, index=X.index)
+
+    def _vectors(self, X: pd.DataFrame) -> dict[str, Array]:
+        user, item = self._codes(X)
+        return {"user": with_mean(self.user_factors_)[user], "item": with_mean(self.item_factors_)[item]}
+
+    def _basis(self) -> tuple[pd.Index, Array]:
+        keys = [("user", value) for value in self.users_] + [("item", value) for value in self.items_]
+        return pd.Index(keys, tupleize_cols=False), np.vstack([self.user_factors_, self.item_factors_])
+
+    def _codes(self, X: pd.DataFrame) -> tuple[Array, Array]:
+        return self._users.codes(X[self.roles_["user"]]), self._items.codes(X[self.roles_["item"]])
+
+    def _log_roles(self) -> dict[str, str]:
+        if not self._event_roles:
+            raise TypeError("The fit had no log, so that the roles of a frame are not known; give an EventLog.")
+        return self._event_roles
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_factors")
+
+
+def _as_rows(X: Any) -> pd.DataFrame:
+    table = as_table(X)
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(f"MatrixFactorization reads columns by name, so X must be a frame; got {type(X).__name__}.")
+    return table
+
+
+def _nearest(ids: Ids, vectors: Array, asked: Any, n: int, what: str) -> pd.DataFrame:
+    units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    asked = pd.Series(list(asked))
+    codes = ids.codes(asked)
+    asked, codes = asked[codes >= 0], codes[codes >= 0]
+    cosines = units[codes] @ units.T
+    cosines[np.arange(len(codes)), codes] = -np.inf
+    count = min(n, len(vectors) - 1)
+    best = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
+    return pd.DataFrame(
+        {
+            what: np.repeat(asked.to_numpy(), count),
+            "similar": ids.values[best.ravel()],
+            "cosine": np.take_along_axis(cosines, best, axis=1).ravel(),
+        }
+    )

@@ -1,0 +1,176 @@
+"""Latent models behind one interface: fitted on rows or events, they give columns, and a basis of their vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+from sklearn.base import BaseEstimator, clone, is_classifier
+
+from mtl_classic._core.exceptions import TaskError
+from mtl_classic._core.targets import Classes, Targets, encode_targets
+from mtl_classic._core.tasks import Task
+from mtl_classic._core.validation import check_sample_weight, take_rows
+
+__all__ = ["LatentMember", "choose_task"]
+
+Array = npt.NDArray[Any]
+Basis = tuple[pd.Index, Array]  # keys, and vectors of shape (len(keys), n_factors)
+# What each kind of model learns from if nobody says: kinds of tasks, the best first.
+FOR_CLASSES = ("binary", "multiclass")
+FOR_NUMBERS = ("regression", "count", "ranking", "binary")
+
+
+class LatentMember(BaseEstimator):
+    """A model, the task that it learns, and the columns that are wanted of it.
+
+    Parameters
+    ----------
+    name : str
+        Columns are called ``name__…``.
+    model : estimator
+        A `MatrixFactorization`, a factorization machine, any classifier or regressor, or a multi-task estimator.
+    task : str or None
+        None is all tasks, for multi-task estimators.
+    tasks : sequence of Task
+    classes : dict of task to ndarray
+        The labels of the classes in all rows, whatever those of a fold are.
+    output : {"scores", "vectors", "both"}
+    """
+
+    def __init__(
+        self, name: str, model: Any, task: str | None, tasks: Sequence[Task], classes: Classes | None, output: str
+    ) -> None:
+        self.name = name
+        self.model = model
+        self.task = task
+        self.tasks = tasks
+        self.classes = classes
+        self.output = output
+
+    def fit(self, X: Any, Y: Any = None, *, sample_weight: Any = None, events: Any = None) -> Self:
+        """Fit on the rows that have a label of the task, or on the events."""
+        self.model_ = clone(self.model)
+        if events is not None:
+            self.model_.fit(X, events=events)
+            return self
+        if self.task is None:
+            self.model_.fit(X, Y, sample_weight=sample_weight)
+            return self
+        targets = encode_targets(Y, self.tasks, classes=self.classes)
+        y = targets.view(self.task)
+        known = np.flatnonzero(~np.isnan(y) & (y != -1))
+        if not len(known):
+            raise TaskError(
+                f"The latent model {self.name!r} has no labelled row of the task {self.task!r} to learn from."
+            )
+        weights = check_sample_weight(sample_weight, self.tasks, len(y))
+        weight = None if weights is None else weights[known, targets.position(self.task)]
+        arguments = {} if weight is None else {"sample_weight": weight}
+        X, y = take_rows(X, known), y[known]
+        if hasattr(self.model_, "_fit_labels"):
+            self.model_._fit_labels(X, y, weight, self.task)
+        else:
+            self.model_.fit(X, self._labels(targets, y), **arguments)
+        return self
+
+    def columns(self, X: Any) -> pd.DataFrame:
+        """The columns for rows, float32; vectors in the model's own basis."""
+        parts = []
+        if self.output != "vectors":
+            parts.append(self._scores(X))
+        if self.output != "scores":
+            parts += [_frame(values, f"{self.name}__{side}", X) for side, values in self._vectors(X).items()]
+        return pd.concat(parts, axis=1)
+
+    def basis(self) -> Basis:
+        """Vectors by key, to compare bases of different fits."""
+        if hasattr(self.model_, "_basis"):
+            return self.model_._basis()
+        machine = self.model_
+        names = machine._design.encoder
+        keys = pd.RangeIndex(len(machine.factors_)) if names is None else pd.Index(names.get_feature_names_out())
+        seen = machine._parameters.seen
+        return keys[seen], np.asarray(machine.factors_)[seen]
+
+    def vector_columns(self, columns: pd.Index) -> list[list[str]]:
+        """Names of the columns that hold one vector each."""
+        stems: dict[str, list[str]] = {}
+        for column in columns:
+            stem, _, number = column.rpartition("_")
+            if number.isdigit() and stem in (f"{self.name}__{side}" for side in ("user", "item", "vector")):
+                stems.setdefault(stem, []).append(column)
+        n_factors = self.basis()[1].shape[1]
+        return [names[k : k + n_factors] for names in stems.values() for k in range(0, len(names), n_factors)]
+
+    def has_vectors(self) -> bool:
+        """Whether the model has vectors in one basis."""
+        return hasattr(self.model, "_basis") or hasattr(type(self.model), "factors_")
+
+    def _labels(self, targets: Targets, y: Array) -> Array:
+        classes = targets.classes[str(self.task)]
+        return y if classes is None or not is_classifier(self.model) else classes[y.astype(np.intp)]
+
+    def _scores(self, X: Any) -> pd.DataFrame:
+        model, index = self.model_, X.index if hasattr(X, "index") else None
+        if hasattr(model, "_score_columns"):
+            frame = model._score_columns(X)
+        elif self.task is None:
+            frame = model.predict_scores(X)
+        else:
+            frame = _single_scores(model, X)
+        values = frame.to_numpy(dtype=np.float32)
+        return pd.DataFrame(values, columns=[f"{self.name}__{c}" for c in frame.columns], index=index)
+
+    def _vectors(self, X: Any) -> Mapping[str, Array]:
+        if hasattr(self.model_, "_vectors"):
+            return self.model_._vectors(X)
+        return {"vector": np.asarray(self.model_.transform(X))}
+
+
+def choose_task(model: Any, targets: Targets) -> str | None:
+    """The task that a model learns: the most frequent binary one for classifiers, a regression for regressors.
+
+    Raises
+    ------
+    TaskError
+        If no task is of a kind that the model can learn.
+    """
+    if hasattr(model, "predict_scores"):
+        return None
+    for_numbers = model._learns_numbers() if hasattr(model, "_learns_numbers") else not is_classifier(model)
+    kinds = FOR_NUMBERS if for_numbers else FOR_CLASSES if is_classifier(model) else ("binary",)
+    for kind in kinds:
+        fitting = [task.name for task in targets.tasks if task.kind == kind]
+        if kind == "binary" and fitting:
+            return max(fitting, key=lambda name: float(np.nansum(targets.view(name))))
+        if fitting:
+            return fitting[0]
+    raise TaskError(
+        f"{type(model).__name__} learns from {' or '.join(kinds)} tasks; the tasks are "
+        f"{', '.join(f'{task.name} ({task.kind})' for task in targets.tasks)}."
+    )
+
+
+def _single_scores(model: Any, X: Any) -> pd.DataFrame:
+    """Log-odds or margins of classifiers, a column per class for several; predictions of regressors."""
+    if not is_classifier(model):
+        return pd.DataFrame({"score": np.asarray(model.predict(X))})
+    if hasattr(model, "decision_function"):
+        values = np.asarray(model.decision_function(X))
+    else:
+        values = np.asarray(model.predict_proba(X))
+        values = values[:, -1] if values.shape[1] <= 2 else values
+    if values.ndim == 1:
+        return pd.DataFrame({"score": values})
+    return pd.DataFrame(values, columns=[f"score={label}" for label in model.classes_])
+
+
+def _frame(values: Any, stem: str, X: Any) -> pd.DataFrame:
+    dense = values.toarray() if sparse.issparse(values) else np.asarray(values)
+    names = [f"{stem}_{k}" for k in range(dense.shape[1])]
+    return pd.DataFrame(dense.astype(np.float32), columns=names, index=X.index if hasattr(X, "index") else None)

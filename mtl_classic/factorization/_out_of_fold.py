@@ -1,0 +1,97 @@
+"""Latent columns of training rows that did not see the rows: by folds, or by time where an event log is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import clone
+
+from mtl_classic._core.time import is_datetime, to_time
+from mtl_classic._core.validation import n_rows, take_rows
+from mtl_classic.events import EventLog
+from mtl_classic.factorization._members import Basis, LatentMember
+from mtl_classic.model_selection import FoldPlan, Temporal, cross_fit, make_folds
+
+__all__ = ["columns_before_blocks", "columns_by_folds", "log_for_full_fit", "rotation"]
+
+Array = npt.NDArray[Any]
+
+
+def columns_by_folds(
+    member: LatentMember, full: LatentMember, X: Any, Y: Any, plan: FoldPlan, sample_weight: Any, n_jobs: int | None
+) -> pd.DataFrame:
+    """Columns of each row from the model of its fold, in the basis of the full fit; NaN where no fold covers a row."""
+    crossed = cross_fit(member, X, Y, plan, method="columns", sample_weight=sample_weight, score=False, n_jobs=n_jobs)
+    columns = crossed.predictions.astype(np.float32)
+    for k, fitted in enumerate(crossed.models):
+        _rotate(columns, np.flatnonzero(crossed.fold == k), fitted, full)
+    return columns
+
+
+def columns_before_blocks(
+    member: LatentMember, full: LatentMember, X: pd.DataFrame, time: pd.Series, events: EventLog, plan: FoldPlan | None,
+    n_blocks: int,
+) -> pd.DataFrame:  # fmt: skip
+    """Columns of each block of rows from the events before its first row; NaN where there are none."""
+    stamps = _on_axis_of(events, time)
+    template = full.columns(X.iloc[:1])
+    columns = pd.DataFrame(
+        np.full((len(X), template.shape[1]), np.nan, dtype=np.float32), columns=template.columns, index=X.index
+    )
+    for rows in blocks_of_time(time, plan, n_blocks):
+        past = events.before(stamps[rows].min())
+        if not past.n_events:
+            continue
+        fitted = clone(member).fit(take_rows(X, rows), events=past)
+        columns.iloc[rows] = fitted.columns(take_rows(X, rows)).to_numpy()
+        _rotate(columns, rows, fitted, full)
+    return columns
+
+
+def log_for_full_fit(events: EventLog, time: pd.Series) -> EventLog:
+    """The events before the last fitted row: later ones are nothing that a fit on these rows may know."""
+    return events.before(_on_axis_of(events, time).max())
+
+
+def blocks_of_time(time: pd.Series, plan: FoldPlan | None, n_blocks: int) -> list[Array]:
+    """Rows of each block, the earliest first: those of a temporal plan, else about ``n_blocks`` + 1 of equal size."""
+    if plan is None or not plan.temporal:
+        n_splits = min(n_blocks, int(time.nunique()) - 1)
+        if n_splits < 1:
+            return [np.arange(len(time))]
+        plan = make_folds(Temporal(n_splits), np.zeros(len(time)), time=time)
+    return [rows for k in range(-1, len(plan)) if len(rows := np.flatnonzero(plan.fold == k))]
+
+
+def rotation(basis: Basis, onto: Basis) -> Array:
+    r"""Orthogonal R that minimizes ‖A R − B‖ over the keys of both, (n_factors, n_factors): orthogonal Procrustes.
+
+    R = U Vᵀ, where Aᵀ B = U S Vᵀ.
+    """
+    position = onto[0].get_indexer(basis[0])
+    common = position >= 0
+    left, _, right = np.linalg.svd(basis[1][common].T.astype(np.float64) @ onto[1][position[common]])
+    return np.asarray(left @ right)
+
+
+def _rotate(columns: pd.DataFrame, rows: Array, fitted: LatentMember, full: LatentMember) -> None:
+    if fitted.output == "scores":
+        return
+    turn = rotation(fitted.basis(), full.basis())
+    for names in full.vector_columns(columns.columns):
+        where = columns.columns.get_indexer(pd.Index(names))
+        columns.iloc[rows, where] = (columns.iloc[rows, where].to_numpy() @ turn).astype(np.float32)
+
+
+def _on_axis_of(events: EventLog, time: pd.Series) -> Array:
+    if is_datetime(time.dtype) != events.is_datetime and not (time.dtype == object or time.dtype.kind not in "iuf"):
+        raise TypeError(
+            f"The rows' time {time.name!r} is of type {time.dtype}, the log's is "
+            f"{'a datetime' if events.is_datetime else 'a number'}; convert one to the other."
+        )
+    if n_rows(time.to_frame()) == 0:
+        raise ValueError("Found array with 0 sample(s): at least one row is needed.")
+    return to_time(time, str(time.name))

@@ -1,0 +1,282 @@
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+from mtl_classic._core.exceptions import RoleError, TaskError
+from mtl_classic._core.tasks import Task
+from mtl_classic.events import EventLog
+from mtl_classic.factorization import (
+    FactorizationMachineClassifier,
+    FactorizationMachineRegressor,
+    LatentFeatures,
+    MatrixFactorization,
+)
+from mtl_classic.factorization._members import LatentMember
+from mtl_classic.factorization._out_of_fold import rotation
+from mtl_classic.model_selection import Temporal, make_folds
+from mtl_classic.multitask import PerTaskModel
+
+TASKS = [Task("buy", "binary"), Task("kind", "multiclass"), Task("rating", "regression")]
+IDS = ["user", "item"]
+
+
+def world(n: int = 8000, seed: int = 0, n_users: int = 150) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    P, Q = rng.normal(size=(n_users, 3)), rng.normal(size=(100, 3))
+    X = pd.DataFrame(
+        {"user": rng.integers(0, n_users, n), "item": rng.integers(0, 100, n), "day": rng.integers(0, 60, n)}
+    )
+    affinity = (P[X["user"]] * Q[X["item"]]).sum(axis=1)
+    buy = (rng.random(n) < expit(2 * affinity - 1)).astype(float)
+    kind = np.where(affinity > 1, "x", np.where(affinity < -1, "y", "z"))
+    Y = pd.DataFrame({"buy": buy, "kind": kind, "rating": affinity + rng.normal(size=n)})
+    return X, Y, affinity
+
+
+def als(**arguments) -> tuple[str, MatrixFactorization]:
+    return "als", MatrixFactorization(user="user", item="item", n_factors=4, random_state=0, **arguments)
+
+
+def machine(kind: str = "classifier", **arguments):
+    common = {"categorical": IDS, "exclude": ["day"], "n_factors": 8, "init_scale": 0.1, "random_state": 0, **arguments}
+    if kind == "classifier":
+        return "fm", FactorizationMachineClassifier(**common)
+    return "gibbs", FactorizationMachineRegressor(solver="gibbs", max_iter=30, **common)
+
+
+def test_scores_of_every_kind_of_model() -> None:
+    X, Y, affinity = world()
+    models = [
+        als(),
+        machine(),
+        ("kinds", machine()[1]),
+        machine("regressor"),
+        ("linear", make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression())),
+        ("all", PerTaskModel(TASKS, learner="linear")),
+    ]
+    features = LatentFeatures(models, tasks=TASKS, task={"kinds": "kind"}, cv=3, random_state=0)
+    out = features.fit_transform(X, Y)
+    assert list(out.columns) == list(features.get_feature_names_out())
+    assert features.latent_features_ == [
+        "als__score", "als__user_norm", "als__item_norm", "fm__score",
+        "kinds__score=x", "kinds__score=y", "kinds__score=z", "gibbs__score", "linear__score",
+        "all__buy", "all__kind=x", "all__kind=y", "all__kind=z", "all__rating",
+    ]  # fmt: skip
+    assert out.notna().all().all()
+    wanted = affinity > 1
+    floors = {"als__score": 0.7, "fm__score": 0.65, "kinds__score=x": 0.6, "gibbs__score": 0.85}
+    for name, floor in floors.items():
+        assert roc_auc_score(wanted, out[name]) > floor, name
+    assert roc_auc_score(affinity < -1, out["kinds__score=y"]) > 0.6
+    served = features.transform(X)
+    assert list(served.columns) == list(out.columns)
+    np.testing.assert_allclose(served["fm__score"], features.models_["fm"].decision_function(X), rtol=1e-5)
+    np.testing.assert_allclose(served["gibbs__score"], features.models_["gibbs"].predict(X), rtol=1e-5)
+
+
+def test_columns_are_those_of_a_fit_on_the_other_folds() -> None:
+    X, Y, _ = world(2000)
+    plan = make_folds(3, np.zeros(len(X)), random_state=0)
+    features = LatentFeatures([machine(), als()], tasks=TASKS)
+    out = features.fit_transform(X, Y, plan=plan)
+    train, test = plan.splits[1]
+    by_hand = machine()[1].fit(X.iloc[train], Y["buy"].iloc[train])
+    np.testing.assert_allclose(out["fm__score"].iloc[test], by_hand.decision_function(X.iloc[test]), rtol=1e-5)
+    mf = als(tasks=TASKS)[1].fit(X.iloc[train], Y.iloc[train])
+    np.testing.assert_allclose(out["als__score"].iloc[test], mf.transform(X.iloc[test])["als__score"], rtol=1e-5)
+    for row in (3, 1999):
+        flipped = Y.copy()
+        flipped.loc[row, "buy"] = 1 - Y.loc[row, "buy"]
+        other = LatentFeatures([machine(), als()], tasks=TASKS).fit_transform(X, flipped, plan=plan)
+        same = plan.fold == plan.fold[row]
+        np.testing.assert_array_equal(out[same], other[same])
+        assert not np.array_equal(out[~same], other[~same])
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_a_noise_label_stays_noise(repeated: bool) -> None:
+    rng = np.random.default_rng(2)
+    n = 20_000
+    X = pd.DataFrame({"user": rng.integers(0, 2000, n), "item": rng.integers(0, 200, n)})
+    noise = rng.integers(0, 2, n)
+    groups = None
+    if repeated:  # one label per user: folds must not split users
+        noise, groups = rng.integers(0, 2, 2000)[X["user"]], X["user"]
+    plan = make_folds(4, noise, groups=groups, random_state=0)
+    models = [als(), ("fm", FactorizationMachineClassifier(categorical=IDS, n_factors=8, random_state=0))]
+    features = LatentFeatures(models)
+    out = features.fit_transform(X, pd.DataFrame({"buy": noise}), plan=plan)
+    for name in ("fm__score", "als__score"):
+        aucs = [roc_auc_score(noise[plan.fold == k], out[name][plan.fold == k]) for k in range(4)]
+        assert np.mean(aucs) == pytest.approx(0.5, abs=0.02), name
+    # A learner on top of the columns finds nothing either, while in-sample columns would have told it the label.
+    leaky = features.transform(X)
+    half = rng.random(n) < 0.5
+    for table, bound in ((out, 0.53), (leaky, None)):
+        columns = table[["fm__score", "als__score", "als__user_norm"]]
+        model = HistGradientBoostingClassifier(max_iter=30, random_state=0).fit(columns[half], noise[half])
+        auc = roc_auc_score(noise[~half], model.predict_proba(columns[~half])[:, 1])
+        assert auc < bound if bound else auc > 0.55
+
+
+def test_unlabelled_rows_are_left_out_and_predicted() -> None:
+    X, Y, affinity = world()
+    Y = Y.mask(np.random.default_rng(0).random(Y.shape) < 0.5)
+    out = LatentFeatures([machine(), als()], tasks=TASKS, random_state=0).fit_transform(X, Y)
+    assert out.notna().all().all()
+    assert roc_auc_score(affinity > 1, out["als__score"]) > 0.65
+
+
+@pytest.mark.parametrize("model", ["als", "fm", "groups"])
+def test_vectors_of_the_folds_are_in_one_basis(model: str) -> None:
+    X, Y, _ = world(12_000)
+    if model == "als":
+        member = als()
+    elif model == "fm":
+        member = machine()
+    else:
+        member = machine(interactions=[("user", "item")])
+    features = LatentFeatures([member], output="both", cv=3, tasks=TASKS, random_state=0)
+    out, served = features.fit_transform(X, Y), features.transform(X)
+    assert list(out.columns) == list(served.columns)
+    vectors = [c for c in out.columns if c[-1].isdigit()]
+    width = {"als": 8, "fm": 8, "groups": 16}[model]
+    assert len(vectors) == width
+    a, b = out[vectors].to_numpy(), served[vectors].to_numpy()
+    cosine = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    assert np.median(cosine) > 0.75
+    if model != "als":  # what a fit with another start gives, unturned
+        raw = clone(member[1]).set_params(random_state=1).fit(X, Y["buy"]).transform(X)
+        wrong = (raw * b).sum(axis=1) / np.linalg.norm(raw, axis=1) / np.linalg.norm(b, axis=1)
+        assert np.median(wrong) < np.median(cosine) - 0.2
+
+
+def test_rotation_is_orthogonal_procrustes() -> None:
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.normal(size=(4, 4)))[0]
+    A = rng.normal(size=(30, 4))
+    keys = pd.Index([f"u{k}" for k in range(30)])
+    R = rotation((keys[5:], A[5:]), (keys[:25], (A @ turn)[:25]))
+    np.testing.assert_allclose(R, turn, atol=1e-10)
+    nothing = rotation((keys[:5], A[:5]), (keys[10:], A[10:]))
+    np.testing.assert_allclose(nothing @ nothing.T, np.eye(4), atol=1e-12)
+
+
+def test_time_makes_temporal_folds_and_a_log_makes_blocks() -> None:
+    X, Y, _ = world()
+    out = LatentFeatures([machine()], tasks=TASKS, time="day", cv=4).fit_transform(X, Y)
+    first = out["fm__score"].isna()
+    assert X["day"][first].max() < X["day"][~first].min()
+    assert first.mean() == pytest.approx(0.2, abs=0.03)
+    log = EventLog(X.assign(type="buy")[Y["buy"] == 1], user="user", item="item", time="day", event="type")
+    plan = make_folds(Temporal(3), Y, time=X["day"])
+    features = LatentFeatures([als(), machine()], tasks=TASKS, time="day", output="both")
+    both = features.fit_transform(X, Y, events=log, plan=plan)
+    assert (both["als__score"].isna() == (plan.fold == -1)).all()
+    assert both["fm__score"].notna().equals(both["als__score"].notna())
+    block = plan.splits[1][1]
+    by_hand = als()[1].fit(X.iloc[block], events=log.before(X["day"].iloc[block].min()))
+    expected = by_hand.transform(X.iloc[block])["als__score"]
+    np.testing.assert_allclose(both["als__score"].iloc[block], expected, rtol=1e-5)
+    served = features.transform(X)
+    full = als()[1].fit(X, events=log)
+    np.testing.assert_allclose(served["als__score"], full.transform(X)["als__score"], rtol=1e-5)
+
+
+def test_changing_the_future_changes_nothing() -> None:
+    X, Y, _ = world(4000)
+    start = pd.Timestamp("2024-01-01")
+    X = X.assign(day=start + pd.to_timedelta(X["day"], unit="D"))
+    events = X[Y["buy"] == 1]
+    log = EventLog(events, user="user", item="item", time="day")
+    out = LatentFeatures([als()], output="scores", cv=4).fit_transform(X, events=log)
+    for cut in (20, 41):
+        moment = start + pd.Timedelta(cut, "D")
+        changed = events.assign(item=events["item"].where(events["day"] < moment, 7))
+        other = LatentFeatures([als()], output="scores", cv=4).fit_transform(
+            X, events=EventLog(changed, user="user", item="item", time="day")
+        )
+        pd.testing.assert_frame_equal(out[X["day"] <= moment], other[X["day"] <= moment])
+
+
+def test_observe_reaches_the_models_of_the_log() -> None:
+    X, Y, _ = world(3000)
+    log = EventLog(X[Y["buy"] == 1], user="user", item="item", time="day")
+    features = LatentFeatures([als(), machine()], tasks=TASKS).fit(X, Y, events=log)
+    new = pd.DataFrame({"user": [9999], "item": [3], "day": [60]})
+    before = features.transform(new)
+    features.observe(pd.DataFrame({"user": [9999] * 3, "item": [3, 4, 5], "day": [60] * 3}))
+    after = features.transform(new)
+    assert before["als__user_norm"][0] == 0 < after["als__user_norm"][0]
+    assert before["fm__score"][0] == after["fm__score"][0]
+
+
+def test_conventions() -> None:
+    X, Y, _ = world(1500)
+    X.index = X.index + 10
+    Y.index = X.index
+    features = LatentFeatures([als(), machine()], tasks=TASKS, random_state=0)
+    out = features.fit_transform(X, Y)
+    assert out.index.equals(X.index)
+    pd.testing.assert_frame_equal(out, clone(features).fit_transform(X, Y))
+    pd.testing.assert_frame_equal(out, clone(features).set_params(n_jobs=2).fit_transform(X, Y))
+    served = features.transform(X)
+    pd.testing.assert_frame_equal(served, pickle.loads(pickle.dumps(features)).transform(X))
+    one = pd.concat([features.transform(X.iloc[[i]]) for i in range(25)])
+    pd.testing.assert_frame_equal(one, served[:25], rtol=1e-5)
+    assert features.get_params()["als__n_factors"] == 4
+    changed = clone(features).set_params(als__n_factors=2, fm__max_iter=3)
+    assert changed.models[0][1].n_factors == 2
+    assert changed.fit(X, Y).models_["fm"].max_iter == 3
+    unseen = features.transform(pd.DataFrame({"user": [10**6], "item": [10**6], "day": [1]}))
+    assert unseen.notna().all().all()
+    numbers = np.random.default_rng(0).normal(size=(300, 3))
+    arrays = LatentFeatures([("linear", LogisticRegression())]).fit(numbers, numbers[:, 0] > 0)
+    assert arrays.transform(numbers).shape == (300, 4)
+
+
+def test_classes_that_a_fold_lacks() -> None:
+    X, Y, _ = world(600)
+    rare = Y.assign(kind=np.where(np.arange(600) == 5, "once", Y["kind"]))
+    out = LatentFeatures([machine()], tasks=TASKS, task="kind", random_state=0).fit_transform(X, rare)
+    assert out["fm__score=once"].isna().sum() == 0
+    assert list(out.columns[3:]) == ["fm__score=once", "fm__score=x", "fm__score=y", "fm__score=z"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"output": "factors"}, ValueError, "output"),
+        ({"models": [als(), als()]}, ValueError, "distinct names"),
+        ({"models": []}, ValueError, "distinct names"),
+        ({"models": [("linear", LogisticRegression())], "output": "vectors"}, ValueError, "no vectors"),
+        ({"task": {"bpr": "buy"}}, ValueError, "there are not"),
+        ({"task": "click"}, ValueError, "click"),
+        ({"tasks": [Task("rating", "regression")]}, TaskError, "learns from"),
+        ({"time": "hour"}, RoleError, "hour"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: dict, error: type, message: str) -> None:
+    X, Y, _ = world(100)
+    features = LatentFeatures(**({"models": [als()], "tasks": TASKS} | arguments))
+    with pytest.raises(error, match=message):
+        features.fit_transform(X, Y)
+
+
+def test_labels_are_needed_without_a_log() -> None:
+    X, _, _ = world(100)
+    with pytest.raises(ValueError, match=r"learn from labels"):
+        LatentFeatures([als()]).fit(X)
+    log = EventLog(X, user="user", item="item", time="day")
+    with pytest.raises(RoleError, match="time"):
+        LatentFeatures([als()]).fit(X.drop(columns="day"), events=log)
+    assert LatentMember("als", als()[1], "buy", TASKS, None, "scores").has_vectors()

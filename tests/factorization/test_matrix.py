@@ -1,0 +1,316 @@
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from scipy.special import expit
+from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from threadpoolctl import threadpool_limits
+
+from mtl_classic._core.exceptions import LabelError, RoleError
+from mtl_classic._core.tasks import Task
+from mtl_classic.events import EventLog
+from mtl_classic.factorization import MatrixFactorization
+from mtl_classic.model_selection import make_folds
+
+MODELS = ("als", "bpr", "logistic", "explicit")
+
+
+def world(n: int = 15_000, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
+    """Rows of 200 users × 120 items whose taste has 3 dimensions, in 100 days; the true affinity."""
+    rng = np.random.default_rng(seed)
+    P, Q = rng.normal(size=(200, 3)), rng.normal(size=(120, 3))
+    X = pd.DataFrame({"user": rng.integers(0, 200, n), "item": rng.integers(0, 120, n), "day": rng.integers(0, 100, n)})
+    affinity = (P[X["user"]] * Q[X["item"]]).sum(axis=1)
+    buy = (rng.random(n) < expit(2 * affinity - 2)).astype(float)
+    Y = pd.DataFrame({"buy": buy, "rating": np.round(3 + affinity + 0.5 * rng.normal(size=n), 3)})
+    return X, Y, affinity
+
+
+TASKS = [Task("buy", "binary"), Task("rating", "regression")]
+
+
+def log_of(X: pd.DataFrame, Y: pd.DataFrame) -> EventLog:
+    """An event per positive row, on the row's day, with the rating as value."""
+    events = X.assign(type="buy", stars=Y["rating"])[Y["buy"] == 1]
+    return EventLog(events, user="user", item="item", time="day", event="type", value="stars")
+
+
+def make(model: str, **arguments) -> MatrixFactorization:
+    defaults = {"user": "user", "item": "item", "n_factors": 4, "tasks": TASKS, "random_state": 0}
+    if model == "explicit":
+        defaults["max_iter"] = 40
+    return MatrixFactorization(model, **(defaults | arguments))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_planted_tastes_are_recovered(model: str) -> None:
+    X, Y, affinity = world()
+    train = np.arange(12_000)
+    test = np.setdiff1d(np.arange(len(X)), train)
+    fitted = make(model).fit(X.iloc[train], Y.iloc[train])
+    assert fitted.task_ == ("rating" if model == "explicit" else "buy")
+    score = fitted.transform(X.iloc[test])[f"{model}__score"]
+    floor = {"als": 0.8, "bpr": 0.8, "logistic": 0.75, "explicit": 0.95}[model]
+    assert roc_auc_score(affinity[test] > 1, score) > floor
+    if model == "explicit":
+        assert np.sqrt(np.mean((score - 3 - affinity[test]) ** 2)) < 0.35
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_columns_names_and_form(model: str) -> None:
+    X, Y, _ = world(2000)
+    X.index = X.index + 500
+    before = X.copy()
+    fitted = make(model, output="both").fit(X, Y.set_axis(X.index))
+    out = fitted.transform(X)
+    assert list(out.columns) == list(fitted.get_feature_names_out())
+    assert list(out.columns[3:6]) == [f"{model}__score", f"{model}__user_norm", f"{model}__item_norm"]
+    assert out.shape == (2000, 3 + 3 + 8)
+    assert out.index.equals(X.index)
+    pd.testing.assert_frame_equal(X, before)
+    assert (out.iloc[:, 3:].dtypes == np.float32).all()
+    user = out.filter(regex="__user_[0-9]").to_numpy()
+    seen = X["user"].isin(fitted.users_)
+    np.testing.assert_allclose(np.linalg.norm(user, axis=1)[seen], out[f"{model}__user_norm"][seen], rtol=1e-5)
+    assert (out[f"{model}__user_norm"][~seen] == 0).all()
+    if model == "als":
+        item = out.filter(regex="__item_[0-9]").to_numpy()
+        np.testing.assert_allclose((user * item).sum(axis=1), out["als__score"], rtol=1e-4, atol=1e-5)
+    scores = clone(fitted).set_params(output="scores").fit(X, Y).transform(X)
+    pd.testing.assert_frame_equal(scores, out[scores.columns])
+    assert clone(fitted).set_params(output="vectors").fit(X, Y).transform(X).shape == (2000, 11)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_what_was_never_seen_has_the_mean_vector(model: str) -> None:
+    X, Y, _ = world(3000)
+    fitted = make(model).fit(X, Y)
+    new = pd.DataFrame({"user": [0, 9999, 0, 9999, None], "item": [5, 5, 9999, 9999, None], "day": 0})
+    out = fitted.transform(new)
+    assert np.isfinite(out.iloc[:, 3:].to_numpy()).all()
+    assert out[f"{model}__user_norm"].tolist()[1::2] == [0, 0]
+    assert out[f"{model}__item_norm"].tolist()[2:] == [0, 0, 0]
+    everyone = pd.DataFrame({"user": fitted.users_, "item": 5, "day": 0})
+    mean = fitted.transform(everyone)[f"{model}__score"].mean()
+    assert out[f"{model}__score"][1] == pytest.approx(mean, abs=0.2 if model == "explicit" else 1e-3)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_fit_transform_does_not_see_the_rows_own_label(model: str) -> None:
+    X, Y, _ = world(2500)
+    columns = make(model).fit_transform(X, Y)
+    for row in (0, 77):
+        flipped = Y.copy()
+        flipped.loc[row] = [1 - Y.loc[row, "buy"], 6 - Y.loc[row, "rating"]]
+        plan = make_folds(4, np.zeros(len(X)), random_state=0)
+        a = make(model).fit_transform(X, Y, plan=plan)
+        b = make(model).fit_transform(X, flipped, plan=plan)
+        np.testing.assert_array_equal(a.iloc[row], b.iloc[row])
+        same = plan.fold == plan.fold[row]
+        np.testing.assert_array_equal(a[same], b[same])
+        assert not np.array_equal(a[~same], b[~same])
+    assert columns.notna().all().all()
+
+
+@pytest.mark.parametrize("model", ["als", "bpr", "explicit"])
+def test_a_noise_label_stays_noise(model: str) -> None:
+    rng = np.random.default_rng(1)
+    n = 20_000
+    X = pd.DataFrame({"user": rng.integers(0, 400, n), "item": rng.integers(0, 200, n)})
+    noise = rng.integers(0, 2, n).astype(float)
+    Y = pd.DataFrame({"buy": noise, "rating": noise + 0.01 * rng.normal(size=n)})
+    plan = make_folds(4, Y, random_state=0)
+    score = make(model).fit_transform(X, Y, plan=plan)[f"{model}__score"].to_numpy()
+    aucs = [roc_auc_score(noise[plan.fold == k], score[plan.fold == k]) for k in range(4)]
+    assert np.mean(aucs) == pytest.approx(0.5, abs=0.02)
+    in_sample = make(model).fit(X, Y).transform(X)[f"{model}__score"]
+    assert roc_auc_score(noise, in_sample) > 0.55  # what fit_transform must never give
+
+
+@pytest.mark.parametrize("model", ["als", "explicit"])
+def test_with_a_log_only_the_past_counts(model: str) -> None:
+    X, Y, affinity = world()
+    log = log_of(X, Y)
+    fitted = make(model, user=None, item=None)
+    columns = fitted.fit_transform(X, events=log)
+    score = columns[f"{model}__score"]
+    first = X["day"] < X["day"][score.notna()].min()
+    assert 0.1 < first.mean() < 0.25  # nothing was known before the first block
+    assert score[~first].notna().all()
+    late = X["day"] > 70
+    assert roc_auc_score(affinity[late] > 1, score[late]) > 0.7
+    day = 60
+    changed = log.to_frame()
+    later = changed["day"] >= day
+    rng = np.random.default_rng(0)
+    changed.loc[later, "item"] = rng.permutation(changed.loc[later, "item"])
+    changed.loc[later, "stars"] = rng.normal(size=later.sum())
+    other = make(model, user=None, item=None)
+    past = other.fit_transform(X, events=EventLog(changed, **log.roles))
+    pd.testing.assert_frame_equal(columns[X["day"] <= day], past[X["day"] <= day])
+    assert not np.allclose(score[late], past[f"{model}__score"][late])
+    # The full fit stops before the last row.
+    ahead = log.append(changed.assign(day=99 + rng.integers(0, 50, len(changed))))
+    again = make(model, user=None, item=None).fit(X, events=ahead)
+    pd.testing.assert_frame_equal(again.transform(X), fitted.transform(X))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_new_users_are_folded_in(model: str) -> None:
+    X, Y, affinity = world(20_000)
+    X, Y = X.assign(user="u" + X["user"].astype(str)), Y
+    newcomer = X["user"].str.endswith("7")
+    shown = pd.Series(np.random.default_rng(0).random(len(X)) < 0.5)
+    log = log_of(X[~newcomer], Y[~newcomer])
+    fitted = make(model, user=None, item=None).fit(X.drop(columns="day"), events=log)
+    test = X[newcomer & ~shown].drop(columns="day")
+    truth = affinity[newcomer & ~shown] > 1
+    cold = fitted.transform(test)
+    known = X[~newcomer].drop(columns="day")
+    before = fitted.transform(known)
+    fitted.observe(log_of(X[newcomer & shown], Y[newcomer & shown]).to_frame())
+    pd.testing.assert_frame_equal(before, fitted.transform(known))
+    warm = fitted.transform(test)
+    assert (warm[f"{model}__user_norm"] > 0).mean() > 0.95
+    assert np.isfinite(warm[f"{model}__score"]).all()
+    gain = roc_auc_score(truth, warm[f"{model}__score"]) - roc_auc_score(truth, cold[f"{model}__score"])
+    assert gain > {"als": 0.08, "bpr": 0.03, "logistic": 0.03, "explicit": 0.1}[model]
+    strange = pd.DataFrame({"user": ["zz"], "item": [10**6], "day": [1], "type": ["buy"], "stars": [3.0]})
+    fitted.observe(strange)
+    alone = fitted.transform(pd.DataFrame({"user": ["zz"], "item": [3]}))
+    assert np.isfinite(alone.iloc[:, 2:].to_numpy()).all()
+
+
+def test_als_fold_in_of_known_pairs_changes_nothing() -> None:
+    X, Y, _ = world(4000)
+    log = log_of(X, Y)
+    fitted = make("als", user=None, item=None).fit(X.drop(columns="day"), events=log)
+    before = fitted.user_factors_.copy()
+    fitted.observe(log.before(0))
+    np.testing.assert_array_equal(fitted.user_factors_, before)
+    fitted.observe(log)
+    assert not np.allclose(fitted.user_factors_, before)
+    doubled = make("als", user=None, item=None, weight={"buy": 2.0}).fit(X.drop(columns="day"), events=log)
+    assert np.corrcoef(fitted.transform(X)["als__score"], doubled.transform(X)["als__score"])[0, 1] > 0.85
+
+
+def test_types_and_weights_of_events() -> None:
+    X, Y, _ = world(4000)
+    frame = log_of(X, Y).to_frame()
+    noise = frame.assign(type="view", item=np.random.default_rng(0).permutation(frame["item"]), amount=5.0)
+    log = EventLog(
+        pd.concat([frame.assign(amount=2.0), noise]), user="user", item="item", time="day", event="type", value="stars"
+    )
+    plain = make("als", weight="amount").fit(X, events=EventLog(frame.assign(amount=2.0), **log.roles))
+    for arguments in ({"event": "buy", "weight": "amount"}, {"weight": {"buy": 2.0}}, {"event": ["buy"], "alpha": 2.0}):
+        other = make("als", **arguments).fit(X, events=log)
+        pd.testing.assert_frame_equal(plain.transform(X), other.transform(X), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="no events of the types"):
+        make("als", event="click").fit(X, events=log)
+
+
+def test_rows_weights_and_missing_labels() -> None:
+    X, Y, _ = world(3000)
+    X = X.assign(w=np.where(np.arange(3000) < 1500, 0.0, 1.0))
+    half = Y.copy()
+    half.loc[:1499] = np.nan
+    by_label = make("als").fit(X, half).transform(X)
+    by_weight = make("als", weight="w").fit(X, Y).transform(X)
+    by_sample = make("als").fit(X, Y, sample_weight=X["w"]).transform(X)
+    pd.testing.assert_frame_equal(by_label, by_weight)
+    pd.testing.assert_frame_equal(by_label, by_sample)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_seeds_threads_batches_and_pickles(model: str) -> None:
+    X, Y, _ = world(2000)
+    fitted = make(model).fit(X, Y)
+    out = fitted.transform(X)
+    pd.testing.assert_frame_equal(out, make(model, n_jobs=2).fit(X, Y).transform(X))
+    pd.testing.assert_frame_equal(out, pickle.loads(pickle.dumps(fitted)).transform(X))
+    one = pd.concat([fitted.transform(X.iloc[[i]]) for i in range(40)])
+    pd.testing.assert_frame_equal(one, out.iloc[:40], rtol=1e-5)
+    shuffled = fitted.transform(X.iloc[::-1]).iloc[::-1]
+    pd.testing.assert_frame_equal(shuffled, out, rtol=1e-5)
+    assert not np.allclose(out.iloc[:, 3], make(model, random_state=1).fit(X, Y).transform(X).iloc[:, 3])
+    copy = clone(fitted)
+    assert copy.get_params() == fitted.get_params()
+    assert not hasattr(copy, "_factors")
+
+
+@pytest.mark.parametrize("model", ["als", "bpr", "logistic"])
+def test_no_warnings_whatever_the_threads_of_blas(model: str) -> None:
+    import implicit.utils
+
+    X, Y, _ = world(500)
+    with threadpool_limits(2), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        implicit.utils._checked_blas_config = False
+        make(model).fit(X, Y).transform(X)
+
+
+def test_neighbours() -> None:
+    n = 4000
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"user": rng.integers(0, 60, n), "item": rng.integers(0, 40, n)})
+    buy = pd.DataFrame({"buy": (X["user"] % 2 == X["item"] % 2).astype(float)})
+    fitted = MatrixFactorization(user="user", item="item", n_factors=4, random_state=0).fit(X, buy)
+    near = fitted.similar_items([3, 4, 999], n=5)
+    assert near["item"].tolist() == [3] * 5 + [4] * 5
+    assert (near["similar"] % 2 == near["item"] % 2).all()
+    assert (near["cosine"].diff()[1:5] <= 0).all()
+    assert (fitted.similar_users([7])["similar"] % 2 == 1).all()
+
+
+def test_in_a_pipeline_and_from_polars() -> None:
+    X, Y, _ = world(2000)
+    step = make("als")
+    pipe = make_pipeline(step, "passthrough")
+    trained = pipe.fit_transform(X, Y)
+    pd.testing.assert_frame_equal(trained, make("als").fit_transform(X, Y))
+    pd.testing.assert_frame_equal(pipe.transform(X), make("als").fit(X, Y).transform(X))
+    other = make("als").fit(pl.from_pandas(X), Y)
+    np.testing.assert_allclose(other.transform(pl.from_pandas(X)), pipe.transform(X), rtol=1e-5)
+    prefixed = X.rename(columns={"user": "ids__user"})
+    np.testing.assert_allclose(make("als").fit(prefixed, Y).transform(prefixed), pipe.transform(X), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"model": "svd"}, ValueError, "model must be one of"),
+        ({"n_factors": 0}, ValueError, "n_factors"),
+        ({"output": "norms"}, ValueError, "output"),
+        ({"max_iter": 0}, ValueError, "max_iter"),
+        ({"alpha": 0}, ValueError, "alpha"),
+        ({"user": None}, RoleError, "user column is needed"),
+        ({"user": "customer"}, RoleError, "customer"),
+        ({"weight": {"buy": 1.0}}, ValueError, "need events"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: dict, error: type, message: str) -> None:
+    X, Y, _ = world(100)
+    model = MatrixFactorization(**({"user": "user", "item": "item", "tasks": TASKS} | arguments))
+    with pytest.raises(error, match=message):
+        model.fit(X, Y)
+
+
+def test_wrong_data_are_refused() -> None:
+    X, Y, _ = world(100)
+    with pytest.raises(LabelError, match="no positive"):
+        make("als").fit(X, Y.assign(buy=0.0))
+    with pytest.raises(TypeError, match="must be a frame"):
+        make("als").fit(X.to_numpy(), Y)
+    with pytest.raises(ValueError, match="0 sample"):
+        make("als").fit(X[:0], Y[:0])
+    with pytest.raises(ValueError, match="events="):
+        make("als").fit(X)
+    with pytest.raises(TypeError, match="EventLog"):
+        make("als").fit(X, events=X)
+    with pytest.raises(TypeError, match="give an EventLog"):
+        make("als").fit(X, Y).observe(X)
