@@ -18,13 +18,13 @@ DEFAULTS: dict[str, Any] = {}
 TUNED: dict[str, Any] = {
     "learning_rate": 0.05,
     "num_leaves": 31,
-    "min_sum_hessian_in_leaf": 20.0,
+    "min_sum_hessian_in_leaf": 50.0,
     "lambda_l2": 1.0,
-    "feature_fraction": 0.7,
+    "feature_fraction": 0.5,
 }
 TUNED_BY_KIND: dict[str, dict[str, Any]] = {
     "regression": {"min_sum_hessian_in_leaf": 1e-3, "min_data_in_leaf": 50},
-    "rare": {"lambda_l2": 10.0},
+    "rare": {"min_sum_hessian_in_leaf": 20.0, "lambda_l2": 10.0, "feature_fraction": 0.7},
 }
 RARE = 0.01
 
@@ -84,7 +84,9 @@ def fit_one_per_task(
     return OneLightGBM(boosters)
 
 
-def _fit(features: Any, y: np.ndarray, rows: np.ndarray, stop: np.ndarray | None, params: dict[str, Any], rounds: int) -> Any:
+def _fit(
+    features: Any, y: np.ndarray, rows: np.ndarray, stop: np.ndarray | None, params: dict[str, Any], rounds: int
+) -> Any:
     categorical = list(features.categorical)
     data = lgb.Dataset(features.values[rows], y[rows], categorical_feature=categorical, params=params)
     if stop is None:

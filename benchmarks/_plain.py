@@ -84,7 +84,11 @@ def _seed(
 
 def _judge(table: PlainTable, model: MultiTaskModel, test: np.ndarray, baseline: pd.DataFrame) -> dict[str, Any]:
     frame = evaluate_scores(
-        table.Y.iloc[test], model.predict_scores(table.X.iloc[test]), tasks=table.tasks, baseline=baseline, metrics=["loss"]
+        table.Y.iloc[test],
+        model.predict_scores(table.X.iloc[test]),
+        tasks=table.tasks,
+        baseline=baseline,
+        metrics=["loss"],
     )
     columns = ["value", "baseline", "difference", "difference_low", "difference_high", "verdict"]
     return {str(name): row.to_dict() for (name, _), row in frame[columns].iterrows()}
@@ -92,13 +96,22 @@ def _judge(table: PlainTable, model: MultiTaskModel, test: np.ndarray, baseline:
 
 def _markdown(table: PlainTable, rows: dict[str, int], figures: dict[str, Any], seeds: list[dict[str, Any]]) -> str:
     lines = [f"# {table.title}", ""]
-    lines += [f"{rows['fit']:,} rows to fit, the {rows['test']:,} latest to judge; {len(seeds)} seeds; one thread; baselines are refitted on all fit rows.", ""]
+    lines += [
+        f"{rows['fit']:,} rows to fit, the {rows['test']:,} latest to judge; {len(seeds)} seeds; one thread; baselines are refitted on all fit rows.",
+        "",
+    ]
     lines += ["| figure | mean | low | high |", "|---|---|---|---|"]
     lines += [f"| {name} | {v['mean']:.3g} | {v['low']:.3g} | {v['high']:.3g} |" for name, v in figures.items()]
-    lines += ["", "| preset, baseline | task | loss | baseline's | change, % | verdict by seed |", "|---|---|---|---|---|---|"]
+    lines += [
+        "",
+        "| preset, baseline | task | loss | baseline's | change, % | verdict by seed |",
+        "|---|---|---|---|---|---|",
+    ]
     for pair in seeds[0]["verdicts"]:
         for task in seeds[0]["verdicts"][pair]:
             each = [s["verdicts"][pair][task] for s in seeds]
             value, base = (np.mean([row[key] for row in each]) for key in ("value", "baseline"))
-            lines.append(f"| {pair} | {task} | {value:.5g} | {base:.5g} | {100 * (value / base - 1):+.2f} | {', '.join(row['verdict'] for row in each)} |")
+            lines.append(
+                f"| {pair} | {task} | {value:.5g} | {base:.5g} | {100 * (value / base - 1):+.2f} | {', '.join(row['verdict'] for row in each)} |"
+            )
     return "\n".join(lines)

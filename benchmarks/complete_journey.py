@@ -57,7 +57,9 @@ def run(options: argparse.Namespace) -> None:
     seeds = []
     for seed in range(options.seeds):
         seeds.append(run_seed(table, features, seed))
-        print(f"seed {seed}:", {name: round(float(value), 5) for name, value in seeds[-1]["figures"].items()}, flush=True)
+        print(
+            f"seed {seed}:", {name: round(float(value), 5) for name, value in seeds[-1]["figures"].items()}, flush=True
+        )
     summary = {name: spread(s["figures"][name] for s in seeds) for name in seeds[0]["figures"]}
     verdicts = [s["verdicts"] for s in seeds]
     result = {"seeds": options.seeds, "rows": describe(table), "summary": summary, "verdicts": verdicts}
@@ -69,8 +71,12 @@ def prepare(households: int | None) -> Table:
     """Load the table and append its history."""
     journey = load_complete_journey(n_households=households)
     roles = dict(journey.roles)
-    seconds, wide = cpu_seconds(lambda: HistoryFeatures(**roles).fit_transform(journey.X, journey.Y, events=journey.events))
-    wide = wide.drop(columns="week")  # a calendar number beyond all that was seen: time says the same, and is no feature
+    seconds, wide = cpu_seconds(
+        lambda: HistoryFeatures(**roles).fit_transform(journey.X, journey.Y, events=journey.events)
+    )
+    wide = wide.drop(
+        columns="week"
+    )  # a calendar number beyond all that was seen: time says the same, and is no feature
     split = np.asarray(journey.split)
     fit_rows = np.flatnonzero(split != "test")
     of_fit = split[fit_rows]
@@ -131,9 +137,19 @@ def run_seed(table: Table, features: Features, seed: int) -> dict[str, Any]:
     funnel_time, _ = cpu_seconds(lambda: funnel.fit(X, Y, plan=table.plan))
     funnel_scores = columns_of(funnel.predict_scores(X_test))
     figures |= quality(features, raw_scores, default_scores, tuned_scores, funnel_scores)
+    average = FunnelModel(table.tasks, mode="average", refit=False, random_state=seed, **table.roles).fit(
+        X, Y, plan=table.plan
+    )
+    average_scores = columns_of(average.predict_scores(X_test))
+    figures |= {
+        f"funnel, averaged with direct, against tuned: {n}": v
+        for n, v in changes(features, average_scores, tuned_scores).items()
+    }
     figures["fit time: funnel ÷ five LightGBMs (defaults)"] = funnel_time / default_time
     figures["fit time: funnel ÷ five LightGBMs (tuned)"] = funnel_time / tuned_time
-    figures["predict time: funnel ÷ five LightGBMs"] = cpu_seconds(lambda: funnel.predict_scores(X_test))[0] / predict_time
+    figures["predict time: funnel ÷ five LightGBMs"] = (
+        cpu_seconds(lambda: funnel.predict_scores(X_test))[0] / predict_time
+    )
     figures |= few_labels(table, features, X, seed)
     figures |= ranking(table, features, X, X_test, funnel_scores["spend"], seed)
     figures |= binning(features, labels)
@@ -187,8 +203,14 @@ def quality(features: Features, raw: Scores, default: Scores, tuned: Scores, fun
         "buy AUC: gain of history": roc_auc(buy, tuned["buy"]) - roc_auc(buy, raw["buy"]),
     }
     figures |= {f"funnel against tuned: {name}": value for name, value in changes(features, funnel, tuned).items()}
-    auc = {key: roc_auc(coupon, scores["coupon"]) for key, scores in {"ours": funnel, "default": default, "tuned": tuned}.items()}
-    ap = {key: average_precision(coupon, scores["coupon"]) for key, scores in {"ours": funnel, "default": default, "tuned": tuned}.items()}
+    auc = {
+        key: roc_auc(coupon, scores["coupon"])
+        for key, scores in {"ours": funnel, "default": default, "tuned": tuned}.items()
+    }
+    ap = {
+        key: average_precision(coupon, scores["coupon"])
+        for key, scores in {"ours": funnel, "default": default, "tuned": tuned}.items()
+    }
     figures |= {f"coupon AUC: {key}": value for key, value in auc.items()}
     figures["coupon AUC: ours − LightGBM defaults"] = auc["ours"] - auc["default"]
     figures["coupon average precision: ours ÷ LightGBM defaults − 1, %"] = 100 * (ap["ours"] / ap["default"] - 1)
@@ -204,7 +226,9 @@ def few_labels(table: Table, features: Features, X: pd.DataFrame, seed: int) -> 
         rng = np.random.default_rng(np.random.SeedSequence([seed, percent]))
         Y = table.journey.Y.iloc[table.fit_rows][["buy", "discount"]].copy()
         Y.loc[rng.random(len(Y)) >= percent / 100, "discount"] = np.nan
-        alone = PerTaskModel({"discount": "binary"}, random_state=seed, **table.roles).fit(X, Y[["discount"]], plan=table.plan)
+        alone = PerTaskModel({"discount": "binary"}, random_state=seed, **table.roles).fit(
+            X, Y[["discount"]], plan=table.plan
+        )
         pair = tuple(task for task in table.tasks if task.name in Y)
         funnel = FunnelModel(pair, random_state=seed, **table.roles).fit(X, Y, plan=table.plan)
         X_test = table.wide.iloc[table.test_rows]
@@ -239,7 +263,9 @@ def binning(features: Features, labels: dict[str, Any]) -> dict[str, float]:
     def separate() -> list[lgb.Dataset]:
         made = []
         for kind, y in labels.values():
-            data = lgb.Dataset(features.fit.values, y, categorical_feature=list(features.fit.categorical), params=params)
+            data = lgb.Dataset(
+                features.fit.values, y, categorical_feature=list(features.fit.categorical), params=params
+            )
             made.append((kind, data.construct()))
         return made
 
@@ -260,7 +286,10 @@ def binning(features: Features, labels: dict[str, Any]) -> dict[str, float]:
 def judge(table: Table, features: Features, ours: Scores, theirs: Scores) -> dict[str, Any]:
     """Verdict of each task: the paired bootstrap by household, Holm-corrected."""
     household = table.wide["household"].to_numpy()[table.test_rows]
-    own, base = ({t.name: losses(t.kind, features.test_targets.view(t.name), s[t.name]) for t in table.tasks} for s in (ours, theirs))
+    own, base = (
+        {t.name: losses(t.kind, features.test_targets.view(t.name), s[t.name]) for t in table.tasks}
+        for s in (ours, theirs)
+    )
     frame = compare(own, base, clusters=household)
     shown = frame[["value", "baseline", "difference", "difference_low", "difference_high", "verdict"]]
     return {str(name): row.to_dict() for name, row in shown.iterrows()}
@@ -314,16 +343,26 @@ def markdown(table: Table, summary: dict[str, Any], verdicts: list[Any], seeds: 
     ]
     for name, value in summary.items():
         sign, aim = TARGETS.get(name, ("", float("nan")))
-        holds = "" if not sign else ("yes" if (value["mean"] <= aim if sign == "≤" else value["mean"] >= aim) else "**no**")
-        lines.append(f"| {name} | {value['mean']:.4g} | {value['low']:.4g} | {value['high']:.4g} | {sign} {aim if sign else ''} | {holds} |")
-    lines += ["", "Verdicts by seed (paired bootstrap by household, Holm over tasks) against one tuned LightGBM per task:", ""]
+        holds = (
+            "" if not sign else ("yes" if (value["mean"] <= aim if sign == "≤" else value["mean"] >= aim) else "**no**")
+        )
+        lines.append(
+            f"| {name} | {value['mean']:.4g} | {value['low']:.4g} | {value['high']:.4g} | {sign} {aim if sign else ''} | {holds} |"
+        )
+    lines += [
+        "",
+        "Verdicts by seed (paired bootstrap by household, Holm over tasks) against one tuned LightGBM per task:",
+        "",
+    ]
     lines += ["| preset | baseline | task | change of loss, % | verdicts |", "|---|---|---|---|---|"]
     for preset in verdicts[0]:
         for baseline in [b for b in verdicts[0][preset] if b != "fallbacks"]:
             for task in verdicts[0][preset][baseline]:
                 rows = [v[preset][baseline][task] for v in verdicts]
                 change = np.mean([100 * row["difference"] / row["baseline"] for row in rows])
-                lines.append(f"| {preset} | {baseline} | {task} | {change:+.2f} | {', '.join(row['verdict'] for row in rows)} |")
+                lines.append(
+                    f"| {preset} | {baseline} | {task} | {change:+.2f} | {', '.join(row['verdict'] for row in rows)} |"
+                )
     return "\n".join(lines)
 
 

@@ -73,7 +73,14 @@ def run(options: argparse.Namespace) -> None:
         "largest relative difference": spread(errors),
         "peak GiB above the frames, 10⁷ events × 10⁶ rows × 12 aggregates": spread([peak.mebibytes / 1024]),
     }
-    lines = ["# HistoryFeatures against pandas", "", f"{options.seeds} seeds; one thread.", "", "| figure | mean | low | high |", "|---|---|---|---|"]
+    lines = [
+        "# HistoryFeatures against pandas",
+        "",
+        f"{options.seeds} seeds; one thread.",
+        "",
+        "| figure | mean | low | high |",
+        "|---|---|---|---|",
+    ]
     lines += [f"| {name} | {v['mean']:.3g} | {v['low']:.3g} | {v['high']:.3g} |" for name, v in summary.items()]
     write(options.out, "history", {"seeds": options.seeds, "summary": summary}, "\n".join(lines))
 

@@ -32,6 +32,7 @@ __all__ = ["MultiTaskModel"]
 PRESETS = ("fast", "best")
 STRUCTURES = {"parallel": PerTaskModel, "hierarchical": FunnelModel}
 BEST_SEEDS = 3
+ROUTE_FOLDS = 2  # folds, the last of the plan, that judge the routes of a funnel: in time the nearest to use
 
 
 class MultiTaskModel(MultiTaskEstimator):
@@ -282,15 +283,16 @@ class MultiTaskModel(MultiTaskEstimator):
         if isinstance(self.aggregates, BaseEstimator):
             return clone(self.aggregates)
         named = {role: roles[role] for role in ("user", "item", "time")}
+        tasks = sorted(given.targets.tasks, key=lambda task: task.name)  # their order changes no column
         ids = [column for column in (roles["user"], roles["item"]) if column is not None]
         if self._uses_target_statistics(roles, events):
             means_seed = spawn_seed(seed, "means")
-            return TargetStatistics(columns=ids, tasks=given.targets.tasks, cv=self.cv, random_state=means_seed)
+            return TargetStatistics(columns=ids, tasks=tasks, cv=self.cv, random_state=means_seed)
         if roles["time"] is None or (self.aggregates == "auto" and not ids):
             if self.aggregates != "auto":
                 raise RoleError("aggregates were given, but no time column of the rows; name it with time=.")
             return None
-        return HistoryFeatures(self.aggregates, **named, tasks=given.targets.tasks, n_jobs=self.n_jobs)
+        return HistoryFeatures(self.aggregates, **named, tasks=tasks, n_jobs=self.n_jobs)
 
     def _structure(self, given: FitInput, roles: dict[str, str | None], seed: int) -> Any:
         tasks = given.targets.tasks
@@ -343,8 +345,9 @@ class MultiTaskModel(MultiTaskEstimator):
         self, structure: FunnelModel, table: Table, labels: Any, weight: Floats | None, plan: FoldPlan
     ) -> None:
         trial = clone(structure).set_params(mode="average", refit=False)
+        latest = FoldPlan(plan.splits[-ROUTE_FOLDS:], plan.n_rows, plan.temporal)
         fit = cross_fit(
-            trial, table, labels, plan, method="route_scores", sample_weight=weight, score=False, n_jobs=self.n_jobs
+            trial, table, labels, latest, method="route_scores", sample_weight=weight, score=False, n_jobs=self.n_jobs
         )
         targets = encode_targets(labels, self.tasks_, classes=self.classes_map_, on_conflict=self._conflict_rule())
         user = role_values(table, self.roles_["user"])

@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 __all__ = ["TreeDefaults", "tree_defaults"]
 
+PLENTY = 20_000  # rows of the rarer class from which on trees gain more from differing than from the best column
+
 
 @dataclass(frozen=True)
 class TreeDefaults:
@@ -51,16 +53,13 @@ def tree_defaults(kind: str, y: npt.NDArray[np.float64]) -> TreeDefaults:
         Encoded labels, no NaN.
     """
     support = _support(kind, y)
-    leaves = int(np.clip(np.sqrt(support), 7, 31))
-    min_events = float(np.clip(support / 20, 3.0, 20.0))
-    min_hessian = min_events if kind in ("binary", "multiclass", "count") else 1e-3
-    min_rows = int(np.clip(len(y) / 200, 3, 50)) if kind == "regression" else int(np.clip(len(y) / 200, 3, 20))
+    events_in_leaf = float(np.clip(support / 20, 3.0, 50.0))
     return TreeDefaults(
-        num_leaves=leaves,
-        min_hessian=min_hessian,
-        min_rows=min_rows,
+        num_leaves=int(np.clip(np.sqrt(support), 7, 15 if kind == "count" else 31)),
+        min_hessian=events_in_leaf if kind in ("binary", "multiclass", "count") else 1e-3,
+        min_rows=int(np.clip(len(y) / 200, 3, 50 if kind in ("regression", "count") else 20)),
         l2=1.0,
-        feature_fraction=0.7,
+        feature_fraction=0.5 if support > PLENTY else 0.7,
         learning_rate=0.1 if kind == "count" else 0.05,  # Poisson steps are held short by LightGBM already
         n_rounds=int(np.clip(2 * np.sqrt(support), 20, 100)),
     )
