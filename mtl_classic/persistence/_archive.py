@@ -26,7 +26,7 @@ _MAX_MANIFEST = 2**26
 _MAX_MEMBERS = 1_000_000
 _BROKEN = (
     zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError,
-    UnicodeError, OverflowError, IndexError, KeyError, ValueError,
+    OSError, UnicodeError, OverflowError, IndexError, KeyError, ValueError, MemoryError,
 )  # fmt: skip
 
 
@@ -79,8 +79,9 @@ def read_archive(path: Path, known_format: int) -> tuple[dict[str, Any], dict[st
     ModelFileError
         With the reason: no zip, no model, a later format, a member too many, too few, too large or altered.
     """
+    file = open(path, "rb")  # noqa: SIM115 - a file that is not there is told as such, what is wrong in it below
     try:
-        with zipfile.ZipFile(path) as archive:
+        with file, zipfile.ZipFile(file) as archive:
             infos = _check_listing(archive, path)
             manifest = _read_manifest(archive, infos)
             _check_format(manifest, known_format)

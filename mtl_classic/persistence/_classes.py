@@ -26,7 +26,13 @@ _HOMES = {
     "mtl_classic.learners._lightgbm": "LightGBMFit",
     "mtl_classic.learners._xgboost": "XGBoostFit",
     "mtl_classic.learners._sklearn": "SklearnFit",
-    "mtl_classic.factorization": "FactorizationMachineClassifier FactorizationMachineRegressor",
+    "mtl_classic.factorization": (
+        "FactorizationMachineClassifier FactorizationMachineRegressor LatentFeatures MatrixFactorization Segments"
+    ),
+    "mtl_classic.factorization._explicit": "ExplicitFactors",
+    "mtl_classic.factorization._feedback": "Ids",
+    "mtl_classic.factorization._implicit": "ImplicitFactors",
+    "mtl_classic.factorization._members": "LatentMember",
     "mtl_classic.factorization._problem": "Interactions Parameters",
     "mtl_classic.factorization._design": "Design",
     "mtl_classic.factorization._scaling": "ColumnScaler",
@@ -48,9 +54,11 @@ _HOMES = {
     "sklearn.compose": "ColumnTransformer TransformedTargetRegressor make_column_selector",
     "sklearn.impute": "MissingIndicator SimpleImputer",
     "sklearn.preprocessing": (
-        "Binarizer KBinsDiscretizer LabelBinarizer LabelEncoder MaxAbsScaler MinMaxScaler Normalizer OneHotEncoder "
-        "OrdinalEncoder PolynomialFeatures PowerTransformer QuantileTransformer RobustScaler StandardScaler"
+        "Binarizer FunctionTransformer KBinsDiscretizer LabelBinarizer LabelEncoder MaxAbsScaler MinMaxScaler "
+        "Normalizer OneHotEncoder OrdinalEncoder PolynomialFeatures PowerTransformer QuantileTransformer RobustScaler "
+        "StandardScaler"
     ),
+    "sklearn.cluster": "KMeans MiniBatchKMeans",
     "sklearn.decomposition": "NMF PCA TruncatedSVD",
     "sklearn.linear_model": (
         "BayesianRidge ElasticNet GammaRegressor HuberRegressor Lasso LinearRegression LogisticRegression "

@@ -1,0 +1,234 @@
+"""Values travel unchanged, types included; what cannot travel is refused with the place where it is."""
+
+import datetime as dt
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import sparse
+
+from mtl_classic import EventLog, Task
+from mtl_classic.persistence import ModelFileError
+from mtl_classic.persistence._decode import Decoder
+from mtl_classic.persistence._encode import Encoder
+
+
+def travel(value: Any) -> Any:
+    encoder = Encoder(keep_events=True)
+    root = encoder.value(value, "value")
+    graph = json.loads(json.dumps({"nodes": encoder.nodes, "root": root}, allow_nan=False))
+    return Decoder(encoder.finish()).run(graph["nodes"], graph["root"])
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Equal in type, shape, order of memory and every bit."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, np.ndarray):
+        flags = ("c_contiguous", "writeable") if one.flags.c_contiguous else ("f_contiguous", "writeable")
+        alike = one.dtype == other.dtype and one.shape == other.shape
+        alike = alike and all(getattr(one.flags, flag) == getattr(other.flags, flag) for flag in flags)
+        if one.dtype == object:
+            return alike and all(equal(a, b) for a, b in zip(one.ravel(), other.ravel(), strict=True))
+        return alike and one.tobytes() == other.tobytes()
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(equal(a, b) for a, b in zip(one, other, strict=True))
+    if isinstance(one, dict):
+        return equal(list(one), list(other)) and equal(list(one.values()), list(other.values()))
+    if isinstance(one, float | np.generic) and not isinstance(one, np.str_ | np.bytes_):
+        return np.asarray(one).tobytes() == np.asarray(other).tobytes()
+    if isinstance(one, pd.Index | pd.Series | pd.DataFrame):
+        tester = {pd.Series: pd.testing.assert_series_equal, pd.DataFrame: pd.testing.assert_frame_equal}
+        tester.get(type(one), pd.testing.assert_index_equal)(one, other)  # type: ignore[operator]
+        return True
+    return one is other or one == other
+
+
+plain = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.complex_numbers(),
+    st.text(),
+    st.binary(max_size=30),
+    st.dates(),
+    st.timedeltas(),
+    st.datetimes(),
+    st.slices(10),
+    hnp.from_dtype(np.dtype("float32")),
+    hnp.from_dtype(np.dtype("int16")),
+    hnp.from_dtype(np.dtype("M8[ns]")),
+    hnp.arrays(
+        st.sampled_from(["f8", "f4", "i8", "u1", "?", "U3", "M8[us]", "c16", ">i4"]),
+        hnp.array_shapes(min_dims=0, max_dims=3, min_side=0),
+    ),
+)
+hashable = st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.tuples(st.text(), st.integers()))
+values = st.recursive(
+    plain,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.tuples(inner, inner), st.dictionaries(hashable, inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(values)
+def test_values_travel_unchanged(value: Any) -> None:
+    assert equal(travel(value), value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        float("nan"), float("-inf"), -0.0, 10**400, "x" * 5000, "\ud800", b"\x00" * 9, {1, 2, "a"},
+        frozenset({("a", 1)}), range(3, 9, 2), slice(None, 4), np.float64, object, np.dtype("<f4"), np.dtype(object),
+        np.str_("é"), pd.NA, pd.NaT,
+        pd.Timestamp("2024-02-29 12:00:00.123456789"), pd.Timestamp("2024-07-01", tz="Europe/Paris"),
+        pd.Timestamp("1970-01-01", tz="UTC").as_unit("s"), pd.Timedelta("3D"),
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.arange(100_000),
+        np.array(["a", None, 3, 2.5, np.nan], dtype=object),
+        np.array([["a", 1], [None, pd.Timestamp("2024-01-01")]], dtype=object), np.array(7.5),
+        np.zeros(3, dtype=[("a", "<i8"), ("b", "u1")]), Task("buy", "binary", given="click", delay="7D"),
+        pd.RangeIndex(2, 9, 3, name="r"), pd.Index([1, 5], name=("a", 1)), pd.Index(["b", None, "a"]),
+        pd.Index([1.5, np.nan]), pd.Index(["a", 1, None], dtype=object),
+        pd.DatetimeIndex(["2024-01-01", None], tz="Asia/Tokyo"),
+        pd.to_timedelta(["1D", None]), pd.CategoricalIndex(["x", "y", None], ordered=True), pd.Index([True, False]),
+        pd.Index([1, None], dtype="Int64"), pd.CategoricalDtype(["b", "a"]), pd.DatetimeTZDtype("us", "UTC"),
+        pd.StringDtype("python"), pd.Float32Dtype(), pd.BooleanDtype(),
+        pd.Series([1.5, 2.5], index=["x", "y"], name="s"), pd.Series(["a", None]), pd.Series([1, None], dtype="Int8"),
+        pd.DataFrame({"a": [1, 2], "b": ["x", None], "c": pd.Categorical(["u", "v"])}, index=[5, 6]), pd.DataFrame(),
+    ],
+    ids=lambda value: f"{type(value).__name__}-{value!s:.20}",
+)  # fmt: skip
+def test_one_of_each(value: Any) -> None:
+    assert equal(travel([value])[0], value)
+
+
+def test_read_only_arrays_stay_read_only() -> None:
+    array = np.arange(3)
+    array.flags.writeable = False
+    assert equal(travel(array), array)
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, sparse.csc_array])
+def test_sparse_matrices(kind: Any) -> None:
+    matrix = kind(np.eye(3)[[0, 2]])
+    came = travel(matrix)
+    assert type(came) is type(matrix)
+    assert (came.toarray() == matrix.toarray()).all()
+
+
+def test_generators_go_on_where_they_were() -> None:
+    for state in (np.random.RandomState(3), np.random.default_rng(3), np.random.Generator(np.random.MT19937(3))):
+        state.normal(size=3)
+        came = travel(state)
+        assert (came.normal(size=5) == state.normal(size=5)).all()
+
+
+def test_an_event_log() -> None:
+    frame = pd.DataFrame(
+        {"u": ["b", "a", None], "i": [1, 2, 1], "t": pd.date_range("2024-01-01", periods=3, tz="Asia/Tokyo")}
+    )
+    log = EventLog(frame, user="u", item="i", time="t")
+    came = travel(log)
+    assert came.hash == log.hash
+    pd.testing.assert_frame_equal(came.to_frame(), log.to_frame())
+
+
+def test_shared_objects_are_one_object() -> None:
+    inner = [1.5]
+    one, other = travel((inner, {"again": inner}))
+    assert one is other["again"]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({"a": [lambda: 0]}, r"value\['a'\]\[0\] is a builtins.function"),
+        ([open], "not saved"),
+        ([np.random], "not saved"),
+        ([int], None),
+        ([dict], "is the type dict"),
+        ([type("Own", (), {})()], "not saved"),
+        ([type("Sub", (Task,), {})("a", "binary")], "not saved"),
+        ([np.matrix([[1]])], "only numpy.ndarray"),
+        ([sparse.coo_matrix(np.eye(2))], "of sparse matrices"),
+        ([pd.MultiIndex.from_tuples([(1, 2)])], "MultiIndex"),
+        ([pd.interval_range(0, 3)], "IntervalIndex"),
+        ([dt.datetime(2024, 1, 1, tzinfo=dt.UTC)], "with a zone"),
+    ],
+)
+def test_what_cannot_travel_is_refused(value: Any, told: str | None) -> None:
+    if told is None:
+        assert travel(value) == value
+        return
+    with pytest.raises(TypeError, match=told):
+        travel(value)
+
+
+def test_circles_and_depths_are_refused() -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    with pytest.raises(TypeError, match="holds itself"):
+        travel(circle)
+    deep: list[Any] = []
+    for _ in range(500):
+        deep = [deep]
+    with pytest.raises(TypeError, match="levels deep"):
+        travel(deep)
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [{"t": "list", "v": [{"@": 0}]}],
+        [{"t": "list", "v": [{"@": -1}]}],
+        [{"t": "list", "v": [{"@": True}]}],
+        [{"t": "list", "v": [[1]]}],
+        [{"t": "unheard of"}],
+        [{"t": "object", "c": "os.system", "s": {}}],
+        [{"t": "object", "c": "sklearn.Unknown", "s": {}}],
+        [{"t": "object", "c": ["mtl_classic.Task"], "s": {}}],
+        [{"t": "object", "c": "mtl_classic.PerTaskModel", "s": {"predict": 1}}],
+        [{"t": "object", "c": "mtl_classic.PerTaskModel", "s": {"__class__": 1}}],
+        [{"t": "array", "m": "arrays/9.npy"}],
+        [{"t": "small", "d": "O", "shape": [1], "at": 0}],
+        [{"t": "small", "d": "<f8", "shape": [-1], "at": 0}],
+        [{"t": "small", "d": "<f8", "shape": [10**18], "at": 0}],
+        [{"t": "zoned", "unit": "ns", "zone": "../../etc/passwd"}],
+        [{"t": "type", "v": "builtins.eval"}],
+        [{"t": "generator", "v": "PCG64"}],
+    ],
+)
+def test_hostile_nodes_are_refused(nodes: list[Any]) -> None:
+    with pytest.raises((ModelFileError, KeyError, TypeError, ValueError)):
+        Decoder({}).run(nodes, {"@": 0})
+
+
+def test_a_tree_that_would_lead_outside_its_arrays_is_refused() -> None:
+    from sklearn.tree import DecisionTreeRegressor
+
+    tree = DecisionTreeRegressor(max_depth=2, random_state=0).fit(np.arange(8.0)[:, None], np.arange(8.0)).tree_
+    for field, wrong in (("left_child", 99), ("right_child", 0), ("feature", 5), ("feature", -7)):
+        encoder = Encoder(keep_events=True)
+        root = encoder.value(tree, "tree")
+        members = encoder.finish()
+        decoder = Decoder(members)
+        nodes = json.loads(json.dumps(encoder.nodes))
+        (position,) = (k for k, node in enumerate(nodes) if node["t"] == "small" and isinstance(node["d"], list))
+        dtype = tree.__getstate__()["nodes"].dtype
+        small = bytearray(members["arrays/small.bin"])
+        start = nodes[position]["at"]
+        records = np.frombuffer(small, dtype, tree.node_count, start).copy()
+        records[field][0] = wrong
+        small[start : start + records.nbytes] = records.tobytes()
+        decoder._members = {**members, "arrays/small.bin": bytes(small)}
+        with pytest.raises(ModelFileError):
+            decoder.run(nodes, root)
