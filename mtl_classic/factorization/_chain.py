@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,36 +10,16 @@ from scipy import sparse
 from scipy.special import log_ndtr, ndtri_exp
 
 from mtl_classic._kernels.fieldwise import WEIGHT, sweep
-from mtl_classic.factorization._draws import scores_of_draws
+from mtl_classic.factorization._draws import Scale, scores_of_draws
 from mtl_classic.factorization._patterns import find_patterns, guess_fields
 from mtl_classic.factorization._problem import Parameters, Problem
 
-__all__ = ["Chain", "Scale"]
+__all__ = ["Chain"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 INIT_SCALE = 0.1  # of the factors, where targets have a standard deviation of 1
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Targets as (y − mean) / deviation."""
-
-    mean: float = 0.0
-    deviation: float = 1.0
-
-    @classmethod
-    def of(cls, targets: Array, weights: Array) -> Scale:
-        """Mean and standard deviation of the targets; the latter 1 where they are constant."""
-        y, w = np.asarray(targets, dtype=np.float64), np.asarray(weights, dtype=np.float64)
-        mean = float(np.average(y, weights=w))
-        deviation = float(np.sqrt(np.average((y - mean) ** 2, weights=w)))
-        return cls(mean, deviation if deviation > 0 else 1.0)
-
-    def apply(self, targets: Array) -> Floats:
-        """Scaled targets."""
-        return (np.asarray(targets, dtype=np.float64) - self.mean) / self.deviation
 
 
 class Chain:
@@ -109,7 +88,7 @@ class Chain:
         """Σ of the weights of the rows that contain each column."""
         by_entry = self.table[self.blocks.patterns, WEIGHT]
         column = np.repeat(np.arange(len(self.linear)), np.diff(self.blocks.indptr))
-        return np.bincount(column, by_entry, len(self.linear))
+        return np.asarray(np.bincount(column, by_entry, len(self.linear)), dtype=np.float64)
 
     def run(self, noise: Floats | None = None) -> None:
         """One sweep over bias, weights and factors; without noise each goes to its minimum."""
@@ -141,7 +120,7 @@ class Chain:
 
     def draw_noise(self) -> Floats:
         """Standard normal numbers for a sweep."""
-        return self.rng.standard_normal(self.no_noise.shape)
+        return np.asarray(self.rng.standard_normal(self.no_noise.shape))
 
     def draw_alpha(self) -> None:
         """Draw the precision of the targets: Γ(½ (1 + n), ½ (1 + Σ s e²))."""

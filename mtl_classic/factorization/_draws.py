@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +13,31 @@ from scipy.special import ndtr
 from mtl_classic._kernels.fieldwise import score_draws
 from mtl_classic.factorization._problem import Interactions
 
-if TYPE_CHECKING:
-    from mtl_classic.factorization._chain import Chain, Scale
-
-__all__ = ["Draws", "scores_of_draws"]
+__all__ = ["Draws", "Scale", "scores_of_draws"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 SCORE_BYTES = 2**24  # room for the scores of some rows under all draws
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Targets as (y − mean) / deviation."""
+
+    mean: float = 0.0
+    deviation: float = 1.0
+
+    @classmethod
+    def of(cls, targets: Array, weights: Array) -> Scale:
+        """Mean and standard deviation of the targets; the latter 1 where they are constant."""
+        y, w = np.asarray(targets, dtype=np.float64), np.asarray(weights, dtype=np.float64)
+        mean = float(np.average(y, weights=w))
+        deviation = float(np.sqrt(np.average((y - mean) ** 2, weights=w)))
+        return cls(mean, deviation if deviation > 0 else 1.0)
+
+    def apply(self, targets: Array) -> Floats:
+        """Scaled targets."""
+        return (np.asarray(targets, dtype=np.float64) - self.mean) / self.deviation
 
 
 class Draws:
@@ -52,8 +70,8 @@ class Draws:
         self.unseen_factors, self.unseen_linear = self.factors[:0].copy(), self.linear[:0].copy()
         self.unseen_precision = np.zeros((0, n_draws, 1 + n_factors), dtype=np.float32)
 
-    def keep(self, chain: Chain) -> None:
-        """Copy the state of a chain."""
+    def keep(self, chain: Any) -> None:
+        """Copy the state of a `Chain`."""
         columns, d = chain.blocks.columns, self.n_draws
         if d == 0:
             self.unseen = columns[~chain.filled]

@@ -155,35 +155,31 @@ def _place(block: _Block, blocks: list[_Block]) -> None:
 
 
 def _assemble(X: sparse.csr_matrix, field_of: Ints, blocks: list[_Block]) -> Patterns:
-    n_patterns = sum(block.size for block in blocks)
     codes = np.empty((len(blocks), X.shape[0]), dtype=np.uint32)
-    columns, starts, rows = [], [0], []
-    indptr, patterns, values, simple = [np.zeros(1, dtype=np.int64)], [], [], []
-    offset = entries = 0
+    columns: list[Ints] = []
+    matrices: list[sparse.csc_matrix] = []
+    offset = 0
     for k, block in enumerate(blocks):
         mine = np.flatnonzero(np.isin(field_of, block.fields))
-        mine = mine[np.argsort(field_of[mine], kind="stable")]
-        rows = _first_rows(block.codes, block.size)
-        matrix = X[rows][:, mine].tocsc()
-        matrix.sort_indices()
+        columns.append(mine[np.argsort(field_of[mine], kind="stable")])
+        matrices.append(X[_first_rows(block.codes, block.size)][:, columns[k]].tocsc())
         codes[k] = block.codes + offset
-        columns.append(mine)
-        starts.append(starts[-1] + len(mine))
-        indptr.append(matrix.indptr[1:].astype(np.int64) + entries)
-        patterns.append(matrix.indices.astype(np.int64) + offset)
-        values.append(matrix.data.astype(np.float64))
-        per_pattern = np.bincount(matrix.indices, minlength=block.size)
-        simple.append(bool((matrix.data == 1).all() and (per_pattern == 1).all()))
         offset += block.size
-        entries += matrix.nnz
+    together = sparse.block_diag(matrices, format="csc")
+    together.sort_indices()
     return Patterns(
-        codes,
-        np.concatenate(columns),
-        np.asarray(starts, dtype=np.int64),
-        np.array([block.part for block in blocks], dtype=np.int64),
-        np.array(simple),
-        np.concatenate(indptr),
-        np.concatenate(patterns),
-        np.concatenate(values),
-        n_patterns,
+        codes=codes,
+        columns=np.concatenate(columns),
+        starts=np.cumsum([0, *map(len, columns)]),
+        parts=np.array([block.part for block in blocks]),
+        simple=np.array([_is_simple(matrix) for matrix in matrices]),
+        indptr=together.indptr.astype(np.int64),
+        patterns=together.indices.astype(np.int64),
+        values=together.data.astype(np.float64),
+        n_patterns=offset,
     )
+
+
+def _is_simple(matrix: sparse.csc_matrix) -> bool:
+    """Whether each pattern is a single 1."""
+    return bool((matrix.data == 1).all() and (np.bincount(matrix.indices, minlength=matrix.shape[0]) == 1).all())

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mtl_classic._core.random import generator
-from mtl_classic.factorization._chain import Chain, Scale
-from mtl_classic.factorization._draws import Draws
+from mtl_classic.factorization._chain import Chain
+from mtl_classic.factorization._draws import Draws, Scale
 from mtl_classic.factorization._problem import Parameters, Problem
 from mtl_classic.factorization._solvers import Capabilities, Report, Settings, Solver
 
@@ -150,7 +150,8 @@ def _held_out(problem: Problem, settings: Settings, rng: np.random.Generator) ->
 def _sweep_until_worse(
     chain: Chain, validation: Problem, scale: Scale, parameters: Parameters, settings: Settings
 ) -> Report:
-    target, losses, best = scale.apply(validation.targets), [], 0
+    target, best = scale.apply(validation.targets), 0
+    losses: list[float] = []
     while len(losses) < settings.max_iter and len(losses) - best <= settings.n_iter_no_change:
         chain.run()
         errors = target - chain.scores(validation.X, validation)

@@ -7,7 +7,8 @@ from scipy.special import ndtr
 from sklearn.metrics import roc_auc_score
 
 from mtl_classic._core.random import generator
-from mtl_classic.factorization._chain import Chain, Scale
+from mtl_classic.factorization._chain import Chain
+from mtl_classic.factorization._draws import Scale
 from mtl_classic.factorization._patterns import find_patterns, guess_fields
 from mtl_classic.factorization._problem import Interactions, Parameters, Problem, Rows
 from mtl_classic.factorization._settings import Settings
