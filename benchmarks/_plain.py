@@ -97,7 +97,8 @@ def _judge(table: PlainTable, model: MultiTaskModel, test: np.ndarray, baseline:
 def _markdown(table: PlainTable, rows: dict[str, int], figures: dict[str, Any], seeds: list[dict[str, Any]]) -> str:
     lines = [f"# {table.title}", ""]
     lines += [
-        f"{rows['fit']:,} rows to fit, the {rows['test']:,} latest to judge; {len(seeds)} seeds; one thread; baselines are refitted on all fit rows.",
+        f"{rows['fit']:,} rows to fit, the {rows['test']:,} latest to judge; {len(seeds)} seeds; one thread; "
+        "baselines are refitted on all fit rows.",
         "",
     ]
     lines += ["| figure | mean | low | high |", "|---|---|---|---|"]
@@ -111,7 +112,6 @@ def _markdown(table: PlainTable, rows: dict[str, int], figures: dict[str, Any], 
         for task in seeds[0]["verdicts"][pair]:
             each = [s["verdicts"][pair][task] for s in seeds]
             value, base = (np.mean([row[key] for row in each]) for key in ("value", "baseline"))
-            lines.append(
-                f"| {pair} | {task} | {value:.5g} | {base:.5g} | {100 * (value / base - 1):+.2f} | {', '.join(row['verdict'] for row in each)} |"
-            )
+            change, verdicts = 100 * (value / base - 1), ", ".join(row["verdict"] for row in each)
+            lines.append(f"| {pair} | {task} | {value:.5g} | {base:.5g} | {change:+.2f} | {verdicts} |")
     return "\n".join(lines)

@@ -47,6 +47,7 @@ class Table:
 
     @property
     def plan(self) -> FoldPlan:
+        """The one split: training and validation weeks."""
         return FoldPlan(((self.train, self.valid),), len(self.fit_rows), temporal=True)
 
 
@@ -109,6 +110,7 @@ class Features:
         self.test_targets = encode_targets(labels.iloc[table.test_rows], table.tasks, classes=self.targets.classes)
 
     def raw(self, features: Any) -> Any:
+        """The same matrix without its columns of history."""
         kept = tuple(k for k, j in enumerate(self.raw_columns) if j in features.categorical)
         return type(features)(np.ascontiguousarray(features.values[:, self.raw_columns]), features.names, kept)
 
@@ -335,20 +337,18 @@ def markdown(table: Table, summary: dict[str, Any], verdicts: list[Any], seeds: 
     lines = [
         "# Complete Journey",
         "",
-        f"{sizes['all']:,} rows (household, product type, week); train {sizes['train']:,}, validation {sizes['validation']:,}, "
-        f"test {sizes['test']:,}; {seeds} seeds; one thread. Mean over seeds, with the least and the greatest.",
+        f"{sizes['all']:,} rows (household, product type, week); train {sizes['train']:,}, validation "
+        f"{sizes['validation']:,}, test {sizes['test']:,}; {seeds} seeds; one thread. Mean over seeds, with the least and "
+        "the greatest.",
         "",
         "| figure | mean | low | high | aim | holds |",
         "|---|---|---|---|---|---|",
     ]
     for name, value in summary.items():
         sign, aim = TARGETS.get(name, ("", float("nan")))
-        holds = (
-            "" if not sign else ("yes" if (value["mean"] <= aim if sign == "≤" else value["mean"] >= aim) else "**no**")
-        )
-        lines.append(
-            f"| {name} | {value['mean']:.4g} | {value['low']:.4g} | {value['high']:.4g} | {sign} {aim if sign else ''} | {holds} |"
-        )
+        reached = value["mean"] <= aim if sign == "≤" else value["mean"] >= aim
+        aimed = f"{sign} {aim} | {'yes' if reached else '**no**'}" if sign else " | "
+        lines.append(f"| {name} | {value['mean']:.4g} | {value['low']:.4g} | {value['high']:.4g} | {aimed} |")
     lines += [
         "",
         "Verdicts by seed (paired bootstrap by household, Holm over tasks) against one tuned LightGBM per task:",
