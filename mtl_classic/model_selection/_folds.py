@@ -217,9 +217,11 @@ def _deal(n_splits: int, Y: Any, codes: Rows | None, random_state: Any) -> Rows:
 def _strata(Y: Any) -> Rows:
     """A code per row: its rarest class over all tasks, then which tasks are unlabelled.
 
-    In this order, because many tasks make many patterns of missing labels, which would tear a rare class apart.
+    In this order, because many tasks make many patterns of missing labels, which would tear a rare class apart. Tasks
+    are looked at by name, so that their order changes no fold.
     """
     frame = label_frame(Y)
+    frame = frame[sorted(frame.columns)]
     n = len(frame)
     rarest_count = np.full(n, n + 1)
     rarest = np.zeros(n, dtype=np.intp)

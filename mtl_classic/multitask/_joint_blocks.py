@@ -1,0 +1,133 @@
+"""From the targets of a workbench to the blocks of a joint objective: views, weights, constants, ancestors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from mtl_classic._core.tasks import Task
+from mtl_classic.learners._protocol import ConstantFit, FitRequest, Floats, Rows, constant_fit
+from mtl_classic.multitask._joint_objective import Block, make_block
+from mtl_classic.multitask._workbench import MIN_VALIDATION_EVENTS, Workbench, _known_share, _n_events
+
+__all__ = ["JointBlocks"]
+
+
+class JointBlocks:
+    """What each task learns, on any rows.
+
+    Parameters
+    ----------
+    bench : Workbench
+    routes : dict task -> "root", "direct" or "product"
+        Whether a task learns its label in the entire space or where its parent is positive.
+    through_product : bool
+        Whether binary children learn by the gradient through the product.
+
+    Attributes
+    ----------
+    tasks : list of Task
+        Those that have something to learn.
+    constants : dict task -> ConstantFit
+        The others.
+    labelled : ndarray of bool, shape (n,)
+        Rows with a label of any of the tasks.
+    """
+
+    def __init__(self, bench: Workbench, routes: Mapping[str, str], *, through_product: bool) -> None:
+        self.bench, self.routes = bench, routes
+        self.constants: dict[str, ConstantFit] = {}
+        self.tasks: list[Task] = []
+        self.labels: dict[str, tuple[Floats, Floats]] = {}
+        self.labelled = np.zeros(len(bench.targets), dtype=bool)
+        for task in bench.targets.tasks:
+            y, weight = self._view(task)
+            constant = constant_fit(FitRequest(task, y, np.flatnonzero(weight > 0), n_classes=self._n_classes(task)))
+            if constant is not None:
+                self.constants[task.name] = constant
+                continue
+            self.tasks.append(task)
+            self.labels[task.name] = y, weight
+            self.labelled |= weight > 0
+        self.paths = self._paths() if through_product else {}
+        for k in self.paths:
+            self.labelled |= self._weighted(self.tasks[k], bench.targets.view(self.tasks[k].name))[1] > 0
+
+    def on(self, rows: Rows) -> tuple[Block, ...]:
+        """The blocks of some rows, each with the prior of these rows."""
+        groups = None if self.bench.groups is None else self.bench.groups[rows]
+        blocks: list[Block] = []
+        for k, task in enumerate(self.tasks):
+            y, weight = (values[rows] for values in self.labels[task.name])
+            if not (weight > 0).any():
+                y, weight = (values[self._known(task)] for values in self.labels[task.name])
+                prior = make_block(task, self._start(blocks), y, weight, self._n_classes(task))
+                y, weight = np.zeros((2, len(rows)))
+                block = replace(prior, y=y, weight=weight, groups=groups if task.kind == "ranking" else None)
+            else:
+                ranked = groups if task.kind == "ranking" else None
+                block = make_block(task, self._start(blocks), y, weight, self._n_classes(task), ranked)
+            if k in self.paths:
+                entire = self._weighted(task, self.bench.targets.view(task.name))
+                block = replace(block, entire=(np.nan_to_num(entire[0][rows]), entire[1][rows]))
+            blocks.append(block)
+        return tuple(blocks)
+
+    def moved(self, blocks: tuple[Block, ...], rows: Rows) -> tuple[Block, ...]:
+        """The same blocks, priors included, with the labels of other rows."""
+        groups = None if self.bench.groups is None else self.bench.groups[rows]
+        out = []
+        for block in blocks:
+            y, weight = (values[rows] for values in self.labels[block.task.name])
+            ranked = groups if block.task.kind == "ranking" else None
+            out.append(replace(block, y=np.nan_to_num(y), weight=weight, groups=ranked, entire=None))
+        return tuple(out)
+
+    def trusted(self, train: Rows, valid: Rows) -> list[bool]:
+        """Whether each task has labels enough to tell its best round."""
+        sure = []
+        for task in self.tasks:
+            y, weight = self.labels[task.name]
+            parts = (y[rows][weight[rows] > 0] for rows in (train, valid))
+            sure.append(all(_n_events(task, part) >= MIN_VALIDATION_EVENTS for part in parts))
+        return sure
+
+    def _view(self, task: Task) -> tuple[Floats, Floats]:
+        """Labels and weights (0 where unlabelled) of what the task learns."""
+        if self.routes[task.name] == "product":
+            return self._weighted(task, self.bench.targets.view(task.name, "conditional"))
+        y, weight = self._weighted(task, self.bench.targets.view(task.name))
+        share = _known_share(self.bench.targets, task)
+        return y, weight if share is None else weight * share
+
+    def _weighted(self, task: Task, y: Floats) -> tuple[Floats, Floats]:
+        known = ~np.isnan(y) & (y >= 0 if task.kind == "multiclass" else True)
+        weights = self.bench.weights
+        weight = 1.0 if weights is None else weights[:, self.bench.targets.position(task.name)]
+        return y, np.where(known, weight, 0.0)
+
+    def _known(self, task: Task) -> Rows:
+        return np.flatnonzero(self.labels[task.name][1] > 0)
+
+    def _n_classes(self, task: Task) -> int:
+        classes = self.bench.targets.classes[task.name]
+        return 0 if classes is None else len(classes)
+
+    def _start(self, blocks: list[Block]) -> int:
+        return blocks[-1].start + blocks[-1].width if blocks else 0
+
+    def _paths(self) -> dict[int, list[int]]:
+        """Binary children whose ancestors are binary and learnt: their block -> their own and the ancestors' blocks."""
+        place = {task.name: k for k, task in enumerate(self.tasks)}
+        paths = {}
+        for k, task in enumerate(self.tasks):
+            path, step = [k], task
+            while step.parent in place and step.kind == "binary":
+                path.append(place[str(step.parent)])
+                step = self.tasks[path[-1]]
+            whole = step.parent is None and all(self.tasks[j].kind == "binary" for j in path)
+            if whole and len(path) > 1:
+                paths[k] = path
+        return paths

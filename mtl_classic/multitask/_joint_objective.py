@@ -1,0 +1,229 @@
+"""One objective for all tasks: a rows × outputs matrix of gradients, zero where a label is missing.
+
+Conventions: a task has a *block* of adjacent outputs (one, or one per class). Margins are raw scores; boosters start at
+0, and each block adds the margin of its prior. Gradients g and hessians h are those of the kind's proper loss, on a scale
+where g² is about h while nothing is learnt (numbers divided by their spread, counts by their dispersion), so that the
+gain Σ g² / Σ h of a split speaks the same language for every task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, softmax
+
+from mtl_classic._core.losses import EPSILON, task_loss
+from mtl_classic._core.task_weights import GradientWeights
+from mtl_classic._core.tasks import Task
+from mtl_classic.learners._protocol import Floats
+
+__all__ = ["Block", "JointObjective", "make_block"]
+
+Singles = npt.NDArray[np.float32]
+Groups = npt.NDArray[np.intp]
+
+MAX_DELTA = 0.7  # XGBoost's own guard of Poisson steps: the hessian is taken this far ahead
+
+
+@dataclass(frozen=True)
+class Block:
+    """The outputs of one task, and its labels.
+
+    Attributes
+    ----------
+    task : Task
+    start, width : int
+        Its outputs.
+    y : ndarray of shape (n,)
+        Labels, 0 where there is none.
+    weight : ndarray of shape (n,)
+        0 where there is no label.
+    base : ndarray of shape (width,)
+        Margins of the prior.
+    center, spread : float
+        A number's label is center + spread × margin.
+    dispersion : float
+        By how much g² exceeds h at the prior.
+    groups : ndarray of shape (n,) or None
+        Queries of a ranking task.
+    entire : (labels, weights) or None
+        Of a funnel child in the entire space, where ``y`` is conditional.
+    """
+
+    task: Task
+    start: int
+    width: int
+    y: Floats
+    weight: Floats
+    base: Floats
+    center: float = 0.0
+    spread: float = 1.0
+    dispersion: float = 1.0
+    groups: Groups | None = None
+    entire: tuple[Floats, Floats] | None = None
+
+    @property
+    def columns(self) -> slice:
+        """The block's outputs in the matrix."""
+        return slice(self.start, self.start + self.width)
+
+    def scores(self, margins: Floats) -> Floats:
+        """From raw outputs (n, n_outputs), less the prior's margins, to scores on the scale of the kind."""
+        raw = margins[:, self.columns] + self.base
+        if self.task.kind == "multiclass":
+            return np.asarray(softmax(raw, axis=1))
+        if self.task.kind == "binary":
+            return np.asarray(expit(raw[:, 0]))
+        if self.task.kind == "count":
+            return np.asarray(np.exp(np.minimum(raw[:, 0], 50.0)))
+        return np.asarray(self.center + self.spread * raw[:, 0])
+
+    def derivatives(self, margins: Floats) -> tuple[Floats, Floats]:
+        """Gradient and hessian of the weighted loss, of shape (n, width)."""
+        raw = margins[:, self.columns] + self.base
+        g, h = _DERIVATIVES[self.task.kind](self, raw)
+        weight = (self.weight / self.dispersion)[:, None]
+        return g * weight, h * weight
+
+    def loss(self, margins: Floats) -> float:
+        """Weighted mean of the proper loss over the labelled rows; NaN without any."""
+        y = np.where(self.weight > 0, self.y, np.nan)
+        return task_loss(self.task.kind, y, self.scores(margins), self.weight, self.groups)
+
+
+def make_block(
+    task: Task, start: int, y: Floats, weight: Floats | None, n_classes: int = 0, groups: Groups | None = None
+) -> Block:
+    """The block of a task from its encoded labels (NaN, and -1 for classes, are unlabelled)."""
+    known = ~np.isnan(y) & (y >= 0 if task.kind == "multiclass" else True)
+    w = known.astype(np.float64) if weight is None else np.where(known, weight, 0.0)
+    labels = np.where(known, y, 0.0)
+    mean = float(np.average(labels, weights=w))
+    if task.kind == "multiclass":
+        share = np.bincount(labels.astype(np.intp), w, minlength=n_classes) / w.sum()
+        return Block(task, start, n_classes, labels, w, np.log(np.maximum(share, EPSILON)))
+    if task.kind == "binary":
+        p = float(np.clip(mean, EPSILON, 1 - EPSILON))
+        return Block(task, start, 1, labels, w, np.array([np.log(p / (1 - p))]))
+    variance = float(np.average((labels - mean) ** 2, weights=w))
+    if task.kind == "count":
+        dispersion = max(variance / max(mean, EPSILON), 1.0)
+        return Block(task, start, 1, labels, w, np.array([np.log(max(mean, EPSILON))]), dispersion=dispersion)
+    if task.kind == "regression":
+        return Block(task, start, 1, labels, w, np.zeros(1), center=mean, spread=float(np.sqrt(variance)) or 1.0)
+    return Block(task, start, 1, labels, w, np.zeros(1), groups=groups)
+
+
+def _binary(block: Block, raw: Floats) -> tuple[Floats, Floats]:
+    p = expit(raw)
+    return p - block.y[:, None], np.maximum(p * (1 - p), 1e-16)
+
+
+def _multiclass(block: Block, raw: Floats) -> tuple[Floats, Floats]:
+    p = softmax(raw, axis=1)
+    g = p.copy()
+    g[np.arange(len(p)), block.y.astype(np.intp)] -= 1.0
+    return g, np.maximum(2 * p * (1 - p), 1e-16)
+
+
+def _regression(block: Block, raw: Floats) -> tuple[Floats, Floats]:
+    return raw - ((block.y - block.center) / block.spread)[:, None], np.ones_like(raw)
+
+
+def _count(block: Block, raw: Floats) -> tuple[Floats, Floats]:
+    mean = np.exp(np.minimum(raw, 50.0))
+    return mean - block.y[:, None], mean * np.exp(MAX_DELTA)
+
+
+def _ranking(block: Block, raw: Floats) -> tuple[Floats, Floats]:
+    """Listwise: cross-entropy of the softmax of a query's scores against its shares of gain 2^y − 1."""
+    if block.groups is None:
+        raise ValueError(f"The ranking task {block.task.name!r} needs the query of each row.")
+    known = block.weight > 0
+    score = np.where(known, raw[:, 0], -np.inf)
+    top = np.full(block.groups.max(initial=-1) + 1, -np.inf)
+    np.maximum.at(top, block.groups, score)
+    lifted = np.where(known, np.exp(score - np.where(np.isfinite(top), top, 0.0)[block.groups]), 0.0)
+    p = lifted / np.maximum(np.bincount(block.groups, lifted), 1e-300)[block.groups]
+    gain = np.where(known, 2.0**block.y - 1.0, 0.0)
+    total = np.bincount(block.groups, gain)[block.groups]
+    share = np.where(total > 0, gain / np.maximum(total, 1e-300), p)
+    return (p - share)[:, None], np.maximum(np.where(total > 0, p * (1 - p), 0.0), 1e-16)[:, None]
+
+
+_DERIVATIVES = {
+    "binary": _binary,
+    "multiclass": _multiclass,
+    "regression": _regression,
+    "count": _count,
+    "ranking": _ranking,
+}
+
+
+class JointObjective:
+    r"""Gradients of all blocks, weighed task by task.
+
+    With ``through_product`` the binary children of a funnel are learnt in the entire space: of
+    :math:`P = \prod_b \sigma(m_b)` over a child and its ancestors, the log-loss has
+
+    .. math:: \frac{\partial L}{\partial m_b} = r\,(1 - p_b), \qquad r = -y + (1 - y) \frac{P}{1 - P},
+
+    and the expected hessian is :math:`(1 - p_b)^2 P / (1 - P)`.
+
+    Parameters
+    ----------
+    blocks : sequence of Block
+    weights : GradientWeights
+    through_product : dict position -> list of positions
+        The block of a child (with its labels of the entire space) -> its own and its ancestors' blocks, whose margins
+        it moves.
+    """
+
+    def __init__(
+        self, blocks: Sequence[Block], weights: GradientWeights, through_product: dict[int, list[int]] | None = None
+    ) -> None:
+        alone = len(blocks) == 1  # then there is nobody to agree on a scale with: the gradients are the library's own
+        self.blocks = tuple(replace(block, dispersion=1.0) if alone else block for block in blocks)
+        self.weights = weights
+        self.through_product = through_product or {}
+        self.prior_losses = np.array([block.loss(np.zeros((len(block.y), self.n_outputs))) for block in self.blocks])
+
+    @property
+    def n_outputs(self) -> int:
+        """Columns of the matrix of margins."""
+        return sum(block.width for block in self.blocks)
+
+    def losses(self, margins: Floats) -> Floats:
+        """Mean loss of each task relative to that of its prior."""
+        losses = np.array([block.loss(margins) for block in self.blocks])
+        return losses / np.where(self.prior_losses > 0, self.prior_losses, 1.0)
+
+    def gradients(self, margins: Floats) -> tuple[Singles, Singles]:
+        """Gradients and hessians of one round, of shape (n, n_outputs)."""
+        losses = self.losses(margins) if self.weights.follows_losses else self.prior_losses
+        share = self.weights.update(losses)
+        g, h = np.zeros((2, len(margins), self.n_outputs))
+        for k, block in enumerate(self.blocks):
+            if k in self.through_product:
+                self._entire_space(k, margins, share[k], g, h)
+                continue
+            own = block.derivatives(margins)
+            g[:, block.columns] += share[k] * own[0]
+            h[:, block.columns] += share[k] * own[1]
+        return g.astype(np.float32), h.astype(np.float32)
+
+    def _entire_space(self, child: int, margins: Floats, share: float, g: Floats, h: Floats) -> None:
+        path = self.through_product[child]
+        p = np.column_stack([self.blocks[k].scores(margins) for k in path])
+        product = p.prod(axis=1)
+        odds = product / np.maximum(1 - product, EPSILON)
+        block = self.blocks[child]
+        y, weight = block.entire or (block.y, block.weight)
+        r = (-y + (1 - y) * odds) * weight * share
+        for j, k in enumerate(path):
+            start = self.blocks[k].start
+            g[:, start] += r * (1 - p[:, j])
+            h[:, start] += share * weight * np.maximum((1 - p[:, j]) ** 2 * odds, 1e-16)

@@ -1,0 +1,236 @@
+"""Boosted trees whose leaves hold a value for every output: XGBoost with the joint objective."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xgboost as xgb
+
+from mtl_classic._core.task_weights import gradient_weights
+from mtl_classic._core.tasks import Task
+from mtl_classic.learners._defaults import TreeDefaults, tree_defaults
+from mtl_classic.learners._protocol import Floats, Rows
+from mtl_classic.multitask._joint_blocks import JointBlocks
+from mtl_classic.multitask._joint_objective import Block, JointObjective
+from mtl_classic.multitask._workbench import Workbench
+
+__all__ = ["BoosterSettings", "Stops", "VectorTrees", "boost", "boost_with_stops", "rounds_by_validation"]
+
+
+@dataclass(frozen=True)
+class BoosterSettings:
+    """What the user asked for; None follows the labels."""
+
+    max_leaves: int | None
+    learning_rate: float | None
+    max_iter: int
+    n_iter_no_change: int
+    min_child_weight: float | None
+    reg_lambda: float | None
+    colsample_bytree: float | None
+    max_bin: int
+    params: Mapping[str, Any] | None
+
+    def resolve(self, blocks: Sequence[Block], seed: int, threads: int) -> dict[str, Any]:
+        """Parameters of XGBoost: leaves as many as the best labelled task bears, the rest at its usual values.
+
+        A leaf needs the hessian of one task only; the others' values there are held by ``reg_lambda``.
+        """
+        auto = [_auto(block) for block in blocks]
+        needed = [
+            max(a.min_hessian, a.min_rows if block.task.kind == "regression" else 0.0)
+            for a, block in zip(auto, blocks, strict=True)
+        ]
+        given = {
+            "max_leaves": self.max_leaves if self.max_leaves is not None else max(a.num_leaves for a in auto),
+            "learning_rate": self.learning_rate if self.learning_rate is not None else 0.05,
+            "min_child_weight": self.min_child_weight if self.min_child_weight is not None else max(needed),
+            "lambda": self.reg_lambda if self.reg_lambda is not None else 1.0,
+            "colsample_bytree": self.colsample_bytree if self.colsample_bytree is not None else 0.7,
+        }
+        if not given["lambda"] > 0:
+            raise ValueError(
+                f"reg_lambda must be positive, got {self.reg_lambda}: "
+                f"a leaf may hold no label of a task, whose value would be 0 / 0."
+            )
+        fixed: dict[str, Any] = {
+            "tree_method": "hist",
+            "multi_strategy": "multi_output_tree",
+            "grow_policy": "lossguide",
+            "max_depth": 0,
+            "max_bin": self.max_bin,
+            "base_score": 0.0,
+            "disable_default_eval_metric": True,
+            "seed": seed,
+            "nthread": threads,
+            "verbosity": 0,
+        }
+        return fixed | given | dict(self.params or {})
+
+
+@dataclass
+class VectorTrees:
+    """A trained booster, and the round at which each task is read."""
+
+    booster: xgb.Booster
+    blocks: tuple[Block, ...]
+    rounds: dict[str, int]
+
+    def predict(self, matrix: Any, n_threads: int = 1) -> dict[str, Floats]:
+        """Scores of each task, on the scale of its kind, each at its own round."""
+        n = matrix.shape[0]
+        margins: dict[int, Floats] = {}
+        self.booster.set_param({"nthread": n_threads})
+        for count in set(self.rounds.values()):
+            if n and count:
+                raw = self.booster.inplace_predict(matrix, iteration_range=(0, count), predict_type="margin")
+                margins[count] = np.asarray(raw, dtype=np.float64).reshape(n, -1)
+            else:
+                margins[count] = np.zeros((n, sum(block.width for block in self.blocks)))
+        return {block.task.name: block.scores(margins[self.rounds[block.task.name]]) for block in self.blocks}
+
+
+class Stops(xgb.callback.TrainingCallback):
+    """Losses of every task on the validation rows, round by round; training ends when no task gets better."""
+
+    def __init__(self, blocks: Sequence[Block], patience: int) -> None:
+        self.blocks, self.patience = blocks, patience
+        self.history: list[Floats] = []
+
+    def metric(self, predt: Any, data: Any) -> tuple[str, float]:
+        """Keep the losses; under the name of a metric, because here XGBoost hands out the margins."""
+        margins = np.asarray(predt, dtype=np.float64).reshape(len(self.blocks[0].y), -1)
+        self.history.append(np.array([block.loss(margins) for block in self.blocks]))
+        return "loss", float(np.nansum(self.history[-1]))
+
+    def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        """Whether every task has had its best round long ago."""
+        losses = np.array(self.history)
+        best = np.argmin(np.where(np.isnan(losses), np.inf, losses), axis=0)
+        return bool((epoch - best >= self.patience).all())
+
+
+def boost_with_stops(
+    matrix: Any,
+    joint: JointBlocks,
+    bench: Workbench,
+    settings: BoosterSettings,
+    task_weights: Any,
+    seed: int,
+) -> tuple[VectorTrees, VectorTrees | None]:
+    """Boost all tasks, read each at its best round on the validation rows, and train again on all rows.
+
+    Returns
+    -------
+    trees : VectorTrees
+    held_out : VectorTrees or None
+        Those that have not seen the validation rows, where there are any.
+    """
+    everything = np.flatnonzero(joint.labelled)
+    trusted: list[bool] = []
+    if bench.split is not None:
+        train, valid = (rows[joint.labelled[rows]] for rows in bench.split)
+        trusted = joint.trusted(train, valid)
+    if not any(trusted):
+        blocks = joint.on(everything)
+        rounds = min(settings.max_iter, max(_auto(block).n_rounds for block in blocks))
+        booster = _boost(matrix, everything, joint, blocks, settings, task_weights, seed, rounds, bench.threads)
+        return VectorTrees(booster, _bare(blocks), {task.name: rounds for task in joint.tasks}), None
+    blocks = joint.on(train)
+    stops = Stops(joint.moved(blocks, valid), settings.n_iter_no_change)
+    validation = xgb.DMatrix(matrix[valid], nthread=bench.threads)
+    booster = _boost(
+        matrix,
+        train,
+        joint,
+        blocks,
+        settings,
+        task_weights,
+        seed,
+        settings.max_iter,
+        bench.threads,
+        (validation, stops),
+    )
+    rounds_of = rounds_by_validation(stops.history, joint.tasks, trusted)
+    held_out = VectorTrees(booster, _bare(blocks), rounds_of)
+    if not bench.refit:
+        return held_out, held_out
+    blocks = joint.on(everything)
+    longest = max(rounds_of.values())
+    booster = _boost(matrix, everything, joint, blocks, settings, task_weights, seed, longest, bench.threads)
+    return VectorTrees(booster, _bare(blocks), rounds_of), held_out
+
+
+def _boost(
+    matrix: Any,
+    rows: Rows,
+    joint: JointBlocks,
+    blocks: tuple[Block, ...],
+    settings: BoosterSettings,
+    task_weights: Any,
+    seed: int,
+    n_rounds: int,
+    threads: int,
+    validation: tuple[xgb.DMatrix, Stops] | None = None,
+) -> xgb.Booster:
+    objective = JointObjective(blocks, gradient_weights(task_weights, joint.tasks), joint.paths)
+    part = matrix if len(rows) == matrix.shape[0] else matrix[rows]
+    zeros = np.zeros((len(rows), objective.n_outputs), dtype=np.float32)  # labels and masks live in the objective
+    data = xgb.QuantileDMatrix(part, zeros, max_bin=settings.max_bin, nthread=threads)
+    return boost(data, objective, settings.resolve(blocks, seed, threads), n_rounds, validation=validation)
+
+
+def boost(
+    train: xgb.DMatrix,
+    objective: JointObjective,
+    params: dict[str, Any],
+    n_rounds: int,
+    *,
+    validation: tuple[xgb.DMatrix, Stops] | None = None,
+) -> xgb.Booster:
+    """Boost all outputs together.
+
+    Parameters
+    ----------
+    train : DMatrix whose label is a matrix of zeros of shape (n, n_outputs)
+        Labels and masks live in the objective.
+    objective : JointObjective
+    params : dict
+    n_rounds : int
+    validation : (DMatrix, Stops), default=None
+    """
+
+    def gradients(predt: Any, data: Any) -> tuple[Any, Any]:
+        return objective.gradients(np.asarray(predt, dtype=np.float64).reshape(-1, objective.n_outputs))
+
+    extra: dict[str, Any] = {}
+    if validation is not None:
+        data, stops = validation
+        extra = {"evals": [(data, "validation")], "custom_metric": stops.metric, "callbacks": [stops]}
+    return xgb.train(params, train, n_rounds, obj=gradients, verbose_eval=False, **extra)
+
+
+def rounds_by_validation(history: Sequence[Floats], tasks: Sequence[Task], trusted: Sequence[bool]) -> dict[str, int]:
+    """The round of least validation loss of each task.
+
+    A task with too few labels to tell follows the others: the round of the least mean loss of those that can.
+    """
+    losses = np.asarray(history)
+    sure = np.asarray(trusted) & ~np.isnan(losses).any(axis=0)
+    own = np.argmin(np.where(np.isnan(losses), np.inf, losses), axis=0)
+    relative = losses / np.where(losses[0] > 0, losses[0], 1.0)
+    joint = int(np.argmin(relative[:, sure].mean(axis=1))) if sure.any() else len(losses) - 1
+    return {task.name: int(own[k] if sure[k] else joint) + 1 for k, task in enumerate(tasks)}
+
+
+def _auto(block: Block) -> TreeDefaults:
+    return tree_defaults(block.task.kind, block.y[block.weight > 0])
+
+
+def _bare(blocks: Sequence[Block]) -> tuple[Block, ...]:
+    """Blocks without the labels, which a fitted model need not carry."""
+    nothing = np.empty(0)
+    return tuple(replace(block, y=nothing, weight=nothing, groups=None, entire=None) for block in blocks)
