@@ -9,6 +9,7 @@ from mtl_classic.metrics._losses import losses, normalized_score, prior_scores, 
 from mtl_classic.metrics._pointwise import brier, log_loss, mae, mse, poisson_deviance, r2, rmse
 from mtl_classic.metrics._ranking import grouped_auc, mean_average_precision, ndcg
 from mtl_classic.metrics._registry import DEFAULT_METRICS, Metric, get_metric
+from mtl_classic.metrics._sampling import correct_sampling, sampling_weights
 from mtl_classic.metrics._significance import compare
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "brier",
     "calibration_table",
     "compare",
+    "correct_sampling",
     "ctr",
     "cvr",
     "evaluate",
@@ -44,5 +46,6 @@ __all__ = [
     "recall",
     "rmse",
     "roc_auc",
+    "sampling_weights",
     "task_loss",
 ]
