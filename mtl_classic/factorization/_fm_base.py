@@ -137,8 +137,6 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         n = matrix.shape[0]
         weights = _check_sample_weight(sample_weight, matrix, dtype=np.float32, ensure_non_negative=True)
         targets = labels.targets.astype(np.float32)
-        if not weights.any():
-            raise ValueError("sample_weight is zero everywhere; at least one row needs a positive weight.")
         if labels.n_outputs is not None:
             weights = np.repeat(weights[:, None], labels.n_outputs, axis=1)
         check_consistent_length(matrix, targets)

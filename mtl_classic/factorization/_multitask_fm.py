@@ -113,14 +113,17 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
     >>> import numpy as np, pandas as pd
     >>> from mtl_classic.factorization import MultiTaskFactorizationMachine
     >>> rng = np.random.default_rng(0)
-    >>> X = pd.DataFrame({"user": rng.integers(0, 50, 4000), "item": rng.integers(0, 40, 4000)})
-    >>> taste = rng.normal(size=50)[X["user"]] + rng.normal(size=40)[X["item"]]
-    >>> Y = pd.DataFrame({"click": (taste + rng.normal(size=4000) > 1).astype(float), "stars": 3 + taste})
-    >>> Y.loc[::2, "click"] = None
-    >>> model = MultiTaskFactorizationMachine({"click": "binary", "stars": "regression"}, categorical=["user", "item"],
-    ...                                       random_state=0).fit(X, Y)
-    >>> model.predict_scores(X.head(2)).columns.tolist()
-    ['click', 'stars']
+    >>> X = pd.DataFrame({"user": rng.integers(0, 50, 5000), "item": rng.integers(0, 40, 5000)})
+    >>> taste = np.where((X["user"] % 2) == (X["item"] % 2), 1, -1)       # what two tasks have in common
+    >>> Y = pd.DataFrame({"like": (taste + rng.normal(size=5000) > 0) * 1.0, "stars": 3 + taste + rng.normal(size=5000)})
+    >>> Y.loc[400:, "like"] = None                                       # few labels
+    >>> tasks = {"like": "binary", "stars": "regression"}
+    >>> model = MultiTaskFactorizationMachine(tasks, categorical=["user", "item"], init_scale=0.1, random_state=0)
+    >>> scores = model.fit(X, Y).predict_scores(X)
+    >>> bool(((scores["like"] > 0.5) == (taste > 0)).mean() > 0.9)
+    True
+    >>> model.fallbacks_
+    {}
     """
 
     outputs_: tuple[TaskOutput, ...]

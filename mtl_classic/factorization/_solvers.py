@@ -146,7 +146,11 @@ class Adadelta(StochasticSolver):
 
 @dataclass(frozen=True)
 class Ftrl(StochasticSolver):
-    """Follow the regularized leader with an L1 penalty: weights that the data do not call for are exactly 0."""
+    """Follow the regularized leader with an L1 penalty: weights that the data do not call for are exactly 0.
+
+    Linear weights start at 0 and leave it when their gradients' sum exceeds ``l1_linear``. Factors start at random, and
+    one that reaches 0 stays there until the sum exceeds 2 ``l1_factors``.
+    """
 
     l1_linear: float = 1.0
     l1_factors: float = 0.0

@@ -1,0 +1,404 @@
+"""Factorization machines for one label, as their users see them."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.metrics import log_loss, roc_auc_score
+
+from mtl_classic._core.exceptions import ConstantTaskWarning
+from mtl_classic.factorization import FactorizationMachineClassifier, FactorizationMachineRegressor
+from mtl_classic.factorization._solvers import Ftrl
+
+N, N_USERS, N_ITEMS, RANK = 40_000, 200, 150, 3
+
+
+@pytest.fixture(scope="module")
+def planted() -> dict[str, np.ndarray]:
+    """Scores of users and items whose products are of rank 3, with a little of a main effect."""
+    rng = np.random.default_rng(0)
+    user, item = rng.integers(0, N_USERS, N), rng.integers(0, N_ITEMS, N)
+    U, V = rng.normal(size=(N_USERS, RANK)), rng.normal(size=(N_ITEMS, RANK))
+    score = (U[user] * V[item]).sum(axis=1) + 0.7 * rng.normal(size=N_ITEMS)[item]
+    return {
+        "user": user,
+        "item": item,
+        "score": score,
+        "binary": (rng.random(N) < 1 / (1 + np.exp(-2 * score))).astype(int),
+        "number": 50 + 10 * score + rng.normal(size=N),
+        "count": rng.poisson(np.exp(0.5 * score - 1)),
+    }
+
+
+@pytest.fixture(scope="module")
+def frame(planted) -> pd.DataFrame:
+    return pd.DataFrame({"user": planted["user"], "item": planted["item"]})
+
+
+@pytest.fixture(scope="module")
+def matrix(planted) -> sparse.csr_matrix:
+    columns = np.column_stack([planted["user"], N_USERS + planted["item"]])
+    shape = (N, N_USERS + N_ITEMS)
+    return sparse.csr_matrix((np.ones(2 * N), columns.ravel(), np.arange(0, 2 * N + 1, 2)), shape=shape)
+
+
+TRAIN, TEST = slice(0, 32_000), slice(32_000, N)
+FIELDS = {"user": slice(0, N_USERS), "item": slice(N_USERS, N_USERS + N_ITEMS)}
+SETTINGS = {"n_factors": 8, "init_scale": 0.1, "reg_factors": 0.01, "random_state": 0, "n_iter_no_change": 4}
+
+
+# Recovery: bands hold with room for another machine's rounding.
+
+
+def test_planted_factors_are_recovered_from_numbers(matrix, planted) -> None:
+    model = FactorizationMachineRegressor(**SETTINGS, max_iter=60).fit(matrix[TRAIN], planted["number"][TRAIN])
+    predicted = model.predict(matrix[TEST])
+    assert np.corrcoef(predicted, planted["score"][TEST])[0, 1] > 0.97
+    assert abs(predicted.mean() - planted["number"][TEST].mean()) < 1
+    products = model.factors_[:N_USERS] @ model.factors_[N_USERS:].T
+    assert np.linalg.svd(products - products.mean(0) - products.mean(1)[:, None], compute_uv=False)[RANK] < (
+        0.25 * np.linalg.svd(products, compute_uv=False)[RANK - 1]
+    )
+
+
+@pytest.mark.parametrize("solver", ["adagrad", "adam", "adadelta", "ftrl"])
+def test_planted_factors_are_recovered_from_classes(matrix, planted, solver: str) -> None:
+    model = FactorizationMachineClassifier(**SETTINGS, solver=solver, max_iter=40)
+    if solver == "ftrl":
+        model.set_params(solver=Ftrl(l1_linear=0.1))
+    model.fit(matrix[TRAIN], planted["binary"][TRAIN])
+    oracle = roc_auc_score(planted["binary"][TEST], planted["score"][TEST])
+    assert roc_auc_score(planted["binary"][TEST], model.decision_function(matrix[TEST])) > oracle - 0.03
+
+
+def test_planted_factors_are_recovered_from_counts(matrix, planted) -> None:
+    model = FactorizationMachineRegressor(**SETTINGS, loss="poisson", max_iter=40)
+    predicted = model.fit(matrix[TRAIN], planted["count"][TRAIN]).predict(matrix[TEST])
+    assert np.corrcoef(predicted, np.exp(0.5 * planted["score"][TEST] - 1))[0, 1] > 0.85
+    assert predicted.mean() == pytest.approx(planted["count"][TEST].mean(), rel=0.1)
+
+
+def test_interactions_between_groups_only(matrix, planted) -> None:
+    both = FactorizationMachineClassifier(**SETTINGS, fields=FIELDS, interactions=[("user", "item")])
+    both.fit(matrix[TRAIN], planted["binary"][TRAIN])
+    none = FactorizationMachineClassifier(**SETTINGS, fields=FIELDS, interactions=[("user", "user")])
+    none.fit(matrix[TRAIN], planted["binary"][TRAIN])
+    y = planted["binary"][TEST]
+    assert roc_auc_score(y, both.decision_function(matrix[TEST])) > 0.85
+    assert roc_auc_score(y, none.decision_function(matrix[TEST])) < 0.75
+    assert both.transform(matrix[:5]).shape == (5, 2 * 8)
+
+
+def test_bpr_orders_rows_of_a_query(matrix, planted) -> None:
+    model = FactorizationMachineClassifier(**SETTINGS, loss="bpr")
+    model.fit(matrix[TRAIN], planted["binary"][TRAIN], query=planted["user"][TRAIN])
+    scores, y, user = model.decision_function(matrix[TEST]), planted["binary"][TEST], planted["user"][TEST]
+    aucs = [roc_auc_score(y[user == u], scores[user == u]) for u in range(N_USERS) if len(set(y[user == u])) == 2]
+    assert np.mean(aucs) > 0.83
+    assert not hasattr(model, "predict_proba")
+
+
+def test_bpr_needs_queries(matrix, planted) -> None:
+    with pytest.raises(ValueError, match="query"):
+        FactorizationMachineClassifier(loss="bpr").fit(matrix[:100], planted["binary"][:100])
+
+
+def test_soft_labels(matrix, planted) -> None:
+    soft = 1 / (1 + np.exp(-2 * planted["score"]))
+    model = FactorizationMachineClassifier(**SETTINGS, loss="kl").fit(matrix[TRAIN], soft[TRAIN])
+    assert np.corrcoef(model.predict_proba(matrix[TEST])[:, 1], soft[TEST])[0, 1] > 0.9
+    three = np.column_stack([soft, (1 - soft) / 3, 2 * (1 - soft) / 3])
+    model = FactorizationMachineClassifier(**SETTINGS, loss="kl").fit(matrix[TRAIN], three[TRAIN])
+    np.testing.assert_allclose(model.predict_proba(matrix[TEST]).mean(axis=0), three[TEST].mean(axis=0), atol=0.02)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        model.fit(matrix[:100], 2 * soft[:100] + 1)
+    with pytest.raises(ValueError, match="sum to 1"):
+        model.fit(matrix[:100], three[:100] / 2)
+
+
+# The same numbers, however they come.
+
+
+def test_dense_equals_sparse() -> None:
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(400, 6)) * (rng.random((400, 6)) < [1, 1, 1, 0.9, 0.3, 0.2])
+    X[:, 5] = X[:, 5] != 0
+    y = (X[:, 0] * X[:, 1] > 0).astype(int)
+    dense = FactorizationMachineClassifier(n_factors=8, random_state=0).fit(X, y)
+    for form in (sparse.csr_matrix, sparse.csc_matrix, sparse.coo_matrix):
+        other = FactorizationMachineClassifier(n_factors=8, random_state=0).fit(form(X), y)
+        np.testing.assert_array_equal(other.decision_function(X), dense.decision_function(X))
+    twice = sparse.csr_matrix((np.r_[X[0, :1], X[0, :1]], [0, 0], [0, 2]), shape=(1, 6))
+    doubled = sparse.csr_matrix((2 * X[0, :1], [0], [0, 1]), shape=(1, 6))
+    np.testing.assert_array_equal(dense.decision_function(twice), dense.decision_function(doubled))
+
+
+def test_a_row_is_its_row_of_the_batch(matrix, planted) -> None:
+    model = FactorizationMachineClassifier(**SETTINGS, max_iter=3).fit(matrix[TRAIN], planted["binary"][TRAIN])
+    batch = model.predict_proba(matrix[TEST][:50])
+    single = np.vstack([model.predict_proba(row) for row in matrix[TEST][:50]])
+    np.testing.assert_allclose(single, batch, rtol=1e-5)
+    order = np.random.default_rng(0).permutation(50)
+    np.testing.assert_allclose(model.predict_proba(matrix[TEST][:50][order]), batch[order], rtol=1e-5)
+
+
+def test_fits_repeat_bit_for_bit(matrix, planted) -> None:
+    fits = [
+        FactorizationMachineClassifier(**SETTINGS, max_iter=3, dropout=0.2).fit(matrix[TRAIN], planted["binary"][TRAIN])
+        for _ in range(2)
+    ]
+    np.testing.assert_array_equal(fits[0].factors_, fits[1].factors_)
+    copy = pickle.loads(pickle.dumps(fits[0]))
+    np.testing.assert_array_equal(copy.decision_function(matrix[:99]), fits[0].decision_function(matrix[:99]))
+    assert not hasattr(clone(fits[0]), "classes_")
+
+
+def test_frames_equal_encoded_matrices(frame, matrix, planted) -> None:
+    settings = SETTINGS | {"max_iter": 5}
+    from_frame = FactorizationMachineClassifier(**settings, categorical=["user", "item"])
+    from_frame.fit(frame[TRAIN], planted["binary"][TRAIN])
+    from_matrix = FactorizationMachineClassifier(**settings).fit(matrix[TRAIN], planted["binary"][TRAIN])
+    auc = [
+        roc_auc_score(planted["binary"][TEST], scores)
+        for scores in (from_frame.decision_function(frame[TEST]), from_matrix.decision_function(matrix[TEST]))
+    ]
+    assert abs(auc[0] - auc[1]) < 0.02
+    assert list(from_frame.fields_) == ["user", "item"]
+
+
+def test_weight_zero_leaves_a_row_out(matrix, planted) -> None:
+    weight = np.r_[np.ones(2000), np.zeros(2000)]
+    y = planted["binary"][:4000].copy()
+    settings = SETTINGS | {"early_stopping": False, "max_iter": 5}
+    first = FactorizationMachineClassifier(**settings).fit(matrix[:4000], y, sample_weight=weight)
+    y[2000:] = 1 - y[2000:]
+    second = FactorizationMachineClassifier(**settings).fit(matrix[:4000], y, sample_weight=weight)
+    np.testing.assert_array_equal(first.factors_, second.factors_)
+
+
+# Numbers of all sizes.
+
+
+def test_a_raw_column_does_no_harm(matrix, planted) -> None:
+    rng = np.random.default_rng(0)
+    raw = sparse.hstack([matrix, sparse.csr_matrix(rng.integers(0, 1000, (N, 1)).astype(float))]).tocsr()
+    losses = []
+    for X in (matrix, raw):
+        model = FactorizationMachineRegressor(**SETTINGS, max_iter=30).fit(X[TRAIN], planted["number"][TRAIN])
+        losses.append(np.mean((model.predict(X[TEST]) - planted["number"][TEST]) ** 2))
+    assert losses[1] < 1.1 * losses[0]
+
+
+def test_an_offset_does_no_harm() -> None:
+    rng = np.random.default_rng(0)
+    year, place = rng.integers(2000, 2021, 4000), rng.integers(0, 5, 4000)
+    y = 0.3 * (year - 2010) * (place == 2) + 0.1 * rng.normal(size=4000)
+    X = np.column_stack([year, np.eye(5)[place]])
+    assert FactorizationMachineRegressor(n_factors=8, random_state=0).fit(X, y).score(X, y) > 0.9
+
+
+def test_a_divergent_fit_says_so() -> None:
+    rng = np.random.default_rng(0)
+    X, y = 1e8 * rng.normal(size=(200, 3)), rng.normal(size=200)
+    with pytest.raises(ValueError, match=r"diverged.*scale=True"), np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        FactorizationMachineRegressor(scale=False, solver="sgd", random_state=0).fit(X, y)
+    assert np.isfinite(FactorizationMachineRegressor(random_state=0).fit(X, y).predict(X)).all()
+
+
+def test_huge_targets() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 3))
+    y = 1e12 + 1e10 * X[:, 0]
+    assert FactorizationMachineRegressor(random_state=0).fit(X, y).score(X, y) > 0.95
+
+
+def test_empty_rows_and_columns() -> None:
+    rng = np.random.default_rng(0)
+    X = sparse.random(300, 10, 0.3, "lil", random_state=0)
+    X[5], X[:, 7] = 0, 0
+    y = rng.integers(0, 2, 300)
+    model = FactorizationMachineClassifier(n_factors=8, random_state=0).fit(X.tocsr(), y)
+    assert np.isfinite(model.decision_function(X.tocsr())).all()
+    assert not model.factors_[7].any()
+    assert model.coef_[7] == 0
+    nothing = sparse.csr_matrix((4, 10))
+    np.testing.assert_allclose(model.decision_function(nothing), model.intercept_, rtol=1e-6)
+    assert model.decision_function(X.tocsr()[:0]).shape == (0,)
+
+
+def test_columns_unseen_at_fit_say_nothing(matrix, planted) -> None:
+    seen = np.asarray(planted["user"][TRAIN] != 17)
+    model = FactorizationMachineClassifier(**SETTINGS, max_iter=3)
+    model.fit(matrix[TRAIN][seen], planted["binary"][TRAIN][seen])
+    row = sparse.csr_matrix(([1.0], [17], [0, 1]), shape=(1, matrix.shape[1]))
+    assert model.decision_function(row)[0] == pytest.approx(model.intercept_)
+
+
+def test_unseen_values_of_a_frame(frame, planted) -> None:
+    model = FactorizationMachineClassifier(**SETTINGS, max_iter=3, categorical=["user", "item"])
+    model.fit(frame[TRAIN], planted["binary"][TRAIN])
+    new = pd.DataFrame({"item": [3, 10**6], "user": [10**6, 10**6]})
+    assert np.isfinite(model.predict_proba(new)).all()
+
+
+@pytest.mark.parametrize("n_factors", [1, 256])
+def test_few_and_many_factors(matrix, planted, n_factors: int) -> None:
+    model = FactorizationMachineClassifier(n_factors=n_factors, max_iter=2, random_state=0)
+    model.fit(matrix[:4000], planted["binary"][:4000])
+    assert model.factors_.shape == (matrix.shape[1], n_factors)
+    assert log_loss(planted["binary"][TEST], model.predict_proba(matrix[TEST])) < 0.72
+
+
+def test_one_class() -> None:
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    with pytest.warns(ConstantTaskWarning, match="one class"):
+        model = FactorizationMachineClassifier(random_state=0).fit(X, np.repeat("yes", 50))
+    assert set(model.predict(X)) == {"yes"}
+    assert model.predict_proba(X).shape == (50, 1)
+
+
+def test_constant_target() -> None:
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    model = FactorizationMachineRegressor(random_state=0).fit(X, np.full(50, 7.0))
+    np.testing.assert_allclose(model.predict(X), 7.0, rtol=1e-4)
+
+
+# More rows later.
+
+
+def test_partial_fit_learns_new_values(frame, planted) -> None:
+    model = FactorizationMachineClassifier(**SETTINGS, categorical=["user", "item"])
+    old = np.flatnonzero(planted["user"][TRAIN] < 150)
+    new = np.flatnonzero(planted["user"][TRAIN] >= 150)
+    model.fit(frame.iloc[old], planted["binary"][old])
+    width = len(model.coef_)
+    for _ in range(5):
+        model.partial_fit(frame.iloc[new], planted["binary"][new])
+    assert len(model.coef_) == width + 50
+    test = np.arange(N)[TEST]
+    later = test[planted["user"][test] >= 150]
+    auc = roc_auc_score(planted["binary"][later], model.decision_function(frame.iloc[later]))
+    assert auc > 0.72
+    earlier = test[planted["user"][test] < 150]
+    assert roc_auc_score(planted["binary"][earlier], model.decision_function(frame.iloc[earlier])) > 0.8
+
+
+def test_partial_fit_from_the_start(matrix, planted) -> None:
+    model = FactorizationMachineClassifier(n_factors=8, random_state=0)
+    model.partial_fit(matrix[:10], np.zeros(10, int), classes=[0, 1])
+    for start in range(0, 30_000, 3000):
+        rows = slice(start, start + 3000)
+        model.partial_fit(matrix[rows], planted["binary"][rows])
+    assert roc_auc_score(planted["binary"][TEST], model.decision_function(matrix[TEST])) > 0.6
+    with pytest.raises(ValueError, match="announced"):
+        model.partial_fit(matrix[:3], [0, 1, 2])
+    with pytest.raises(ValueError, match="features"):
+        model.partial_fit(matrix[:3, :9], [0, 1, 1])
+
+
+def test_warm_start_goes_on(matrix, planted) -> None:
+    model = FactorizationMachineRegressor(
+        n_factors=8, init_scale=0.1, random_state=0, max_iter=3, warm_start=True, early_stopping=False
+    )
+    errors = []
+    for _ in range(3):
+        model.fit(matrix[TRAIN], planted["number"][TRAIN])
+        errors.append(np.mean((model.predict(matrix[TRAIN]) - planted["number"][TRAIN]) ** 2))
+    assert errors[0] > errors[1] > errors[2]
+
+
+# Options.
+
+
+def test_l1_makes_weights_zero(matrix, planted) -> None:
+    rng = np.random.default_rng(0)
+    noise = sparse.csr_matrix((rng.random((N, 30)) < 0.1).astype(float))
+    X = sparse.hstack([matrix, noise]).tocsr()
+    solver = Ftrl(l1_linear=100.0, l1_factors=50.0)
+    model = FactorizationMachineClassifier(n_factors=8, solver=solver, random_state=0, early_stopping=False, max_iter=2)
+    model.fit(X[TRAIN], planted["binary"][TRAIN])
+    assert (model.coef_[-30:] == 0).mean() > 0.5
+    assert (model.coef_[N_USERS:-30] != 0).any()
+    assert (model.factors_[-30:] == 0).mean() > 2 * (model.factors_[:-30] == 0).mean()
+
+
+def test_penalties_per_field(matrix, planted) -> None:
+    model = FactorizationMachineClassifier(
+        **SETTINGS | {"reg_factors": {"user": 3.0}}, reg_linear={"user": 10.0}, fields=FIELDS, max_iter=5
+    )
+    model.fit(matrix[TRAIN], planted["binary"][TRAIN])
+    assert np.abs(model.coef_[:N_USERS]).mean() < 0.2 * np.abs(model.coef_[N_USERS:]).mean()
+    with pytest.raises(ValueError, match="There is no field 'shop'"):
+        model.set_params(reg_linear={"shop": 1.0}).fit(matrix[:100], planted["binary"][:100])
+
+
+def test_dropout_and_drop_connect_regularize(matrix, planted) -> None:
+    small, gaps = slice(0, 6000), {}
+    for noise in ({}, {"dropout": 0.5}, {"drop_connect": 0.5}):
+        settings = SETTINGS | {"early_stopping": False, "max_iter": 25, "reg_factors": 0.0} | noise
+        model = FactorizationMachineClassifier(**settings).fit(matrix[small], planted["binary"][small])
+        inside, outside = (
+            log_loss(planted["binary"][rows], model.predict_proba(matrix[rows])) for rows in (small, TEST)
+        )
+        gaps[" ".join(noise)] = outside - inside
+    assert gaps["dropout"] < 0.8 * gaps[""]
+    assert gaps["drop_connect"] < 0.8 * gaps[""]
+
+
+def test_larger_batches_learn_too(matrix, planted) -> None:
+    model = FactorizationMachineClassifier(**SETTINGS, batch_size=32).fit(matrix[TRAIN], planted["binary"][TRAIN])
+    assert roc_auc_score(planted["binary"][TEST], model.decision_function(matrix[TEST])) > 0.85
+
+
+def test_several_classes(matrix, planted) -> None:
+    y = np.array(["low", "middle", "high"])[np.digitize(planted["score"], [-1, 1])]
+    model = FactorizationMachineClassifier(**SETTINGS).fit(matrix[TRAIN], y[TRAIN])
+    assert model.score(matrix[TEST], y[TEST]) > 0.7
+    np.testing.assert_allclose(model.predict_proba(matrix[:9]).sum(axis=1), 1)
+    assert model.factors_.shape == (matrix.shape[1], 3, 8)
+    with pytest.raises(ValueError, match="two classes"):
+        FactorizationMachineClassifier(loss="hinge").fit(matrix[:100], y[:100])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_factors": 0}, "n_factors must be a number from 1"),
+        ({"loss": "cauchy"}, "loss must be one of log"),
+        ({"solver": "newton"}, "solver must be one of adagrad"),
+        ({"solver": "als"}, "cannot do loss='log'.*solvers that can"),
+        ({"learning_rate": -1.0}, "learning_rate must be positive"),
+        ({"interactions": "none"}, 'interactions must be "all"'),
+        ({"interactions": [("user", "item")]}, "need fields="),
+        ({"fields": FIELDS, "interactions": [("user", "shop")]}, "expected pairs of the groups 'user', 'item'"),
+        ({"fields": {"user": [10**6]}, "interactions": [("user", "user")]}, "outside X"),
+        ({"fields": FIELDS, "groups": {"a": ["user"], "b": ["user"]}, "interactions": [("a", "b")]}, "overlap"),
+        ({"reg_factors": -1.0}, "reg_factors must be a non-negative"),
+        ({"dropout": 1.0}, "dropout must be a number from 0"),
+        ({"query": "user", "loss": "bpr"}, "X must be a frame"),
+    ],
+)
+def test_bad_parameters(matrix, planted, changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FactorizationMachineClassifier(**changes).fit(matrix[:100], planted["binary"][:100])
+
+
+def test_bad_labels(matrix) -> None:
+    with pytest.raises(ValueError, match="needs counts"):
+        FactorizationMachineRegressor(loss="poisson").fit(matrix[:3], [1.0, -1.0, 2.0])
+    with pytest.raises(ValueError, match="non-zero"):
+        FactorizationMachineRegressor().fit(matrix[:3], [1.0, -1.0, 2.0], sample_weight=[0, 0, 0])
+    with pytest.raises(ValueError, match="posterior draws"):
+        FactorizationMachineRegressor().fit(matrix[:3], [1.0, -1.0, 2.0]).predict(matrix[:3], return_std=True)
+
+
+def test_noise_labels_are_at_chance(matrix) -> None:
+    rng = np.random.default_rng(4)
+    y = rng.integers(0, 2, N)
+    model = FactorizationMachineClassifier(n_factors=8, random_state=0).fit(matrix[TRAIN], y[TRAIN])
+    assert abs(roc_auc_score(y[TEST], model.decision_function(matrix[TEST])) - 0.5) < 0.02

@@ -1,0 +1,204 @@
+"""The multi-task factorization machine, as its users see it."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
+
+from mtl_classic import Task, TaskError, make_folds
+from mtl_classic._core.exceptions import FallbackWarning
+from mtl_classic.factorization import FactorizationMachineClassifier, MultiTaskFactorizationMachine
+
+N = 40_000
+TRAIN, TEST = slice(0, 30_000), slice(30_000, N)
+SETTINGS = {"n_factors": 8, "init_scale": 0.1, "reg_factors": 0.01, "n_iter_no_change": 3, "random_state": 0}
+TASKS = {"click": "binary", "stars": "regression", "visits": "count", "mood": "multiclass"}
+
+
+@pytest.fixture(scope="module")
+def X() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame({"user": rng.integers(0, 200, N), "item": rng.integers(0, 150, N)})
+
+
+@pytest.fixture(scope="module")
+def score(X) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    U, V = rng.normal(size=(200, 3)), rng.normal(size=(150, 3))
+    return (U[X["user"]] * V[X["item"]]).sum(axis=1)
+
+
+@pytest.fixture(scope="module")
+def truth(score) -> pd.DataFrame:
+    rng = np.random.default_rng(2)
+    return pd.DataFrame(
+        {
+            "click": (score + rng.logistic(size=N) > 0).astype(float),
+            "stars": 3 + score + 2 * rng.normal(size=N),
+            "visits": rng.poisson(np.exp(0.4 * score - 0.5)).astype(float),
+            "mood": np.array(["bad", "so so", "good"])[np.digitize(score + rng.normal(size=N), [-1, 1])],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def Y(truth) -> pd.DataFrame:
+    """The labels, most clicks missing."""
+    Y = truth.copy()
+    Y.loc[np.random.default_rng(3).random(N) < 0.9, "click"] = np.nan
+    return Y
+
+
+def machine(tasks=TASKS, **changes) -> MultiTaskFactorizationMachine:
+    return MultiTaskFactorizationMachine(tasks, categorical=["user", "item"], **(SETTINGS | changes))
+
+
+def fit_quietly(model: MultiTaskFactorizationMachine, *args, **kwargs) -> MultiTaskFactorizationMachine:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FallbackWarning)
+        return model.fit(*args, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def fitted(X, Y) -> MultiTaskFactorizationMachine:
+    return fit_quietly(machine(), X[TRAIN], Y[TRAIN])
+
+
+def test_a_task_with_few_labels_learns_from_the_others(fitted, X, Y, truth) -> None:
+    labelled = np.flatnonzero(Y["click"].notna()[TRAIN])
+    alone = FactorizationMachineClassifier(categorical=["user", "item"], **SETTINGS)
+    alone.fit(X.iloc[labelled], Y["click"].iloc[labelled])
+    separate = roc_auc_score(truth["click"][TEST], alone.decision_function(X[TEST]))
+    joint = roc_auc_score(truth["click"][TEST], fitted.predict_scores(X[TEST])["click"])
+    assert joint > separate + 0.1
+    assert joint > 0.78
+    assert "click" not in fitted.fallbacks_
+
+
+def test_every_task_is_learnt(fitted, X, truth, score) -> None:
+    scores = fitted.predict_scores(X[TEST])
+    assert scores.columns.tolist() == ["click", "stars", "visits", "mood=bad", "mood=good", "mood=so so"]
+    assert np.corrcoef(scores["stars"], score[TEST])[0, 1] > 0.9
+    assert np.corrcoef(scores["visits"], np.exp(0.4 * score[TEST] - 0.5))[0, 1] > 0.8
+    assert (fitted.predict(X[TEST])["mood"] == truth["mood"][TEST]).mean() > 0.6
+    np.testing.assert_allclose(scores.filter(like="mood").sum(axis=1), 1, rtol=1e-6)
+    assert fitted.interaction_weights_["click"].shape == (8,)
+    assert fitted.interaction_weights_["mood"].shape == (3, 8)
+    assert set(fitted.best_iter_) == set(TASKS)
+    assert len(set(fitted.best_iter_.values())) > 1  # checkpoints differ
+
+
+def test_a_task_that_sharing_harms_falls_back_and_says_so(X, truth) -> None:
+    rng = np.random.default_rng(5)
+    other = (rng.normal(size=(200, 8))[X["user"]] * rng.normal(size=(150, 8))[X["item"]]).sum(axis=1)
+    Y = pd.DataFrame({"other": other, "click": truth["click"]})
+    tasks = {"other": "regression", "click": "binary"}
+    model = machine(tasks, task_weights={"other": 0.01, "click": 2.0})
+    with pytest.warns(FallbackWarning, match="other: the joint fit's validation loss"):
+        model.fit(X[TRAIN], Y[TRAIN])
+    assert list(model.fallbacks_) == ["other"]
+    assert "beyond the noise" in model.fallbacks_["other"]
+    joint_only = machine(tasks, task_weights={"other": 0.01, "click": 2.0}, fallback=False).fit(X[TRAIN], Y[TRAIN])
+    errors = [np.mean((m.predict_scores(X[TEST])["other"] - Y["other"][TEST]) ** 2) for m in (model, joint_only)]
+    assert errors[0] < errors[1]
+    pd.testing.assert_series_equal(model.predict_scores(X[TEST])["click"], joint_only.predict_scores(X[TEST])["click"])
+
+
+@pytest.mark.parametrize("task_weights", ["uncertainty", "dynamic", {"click": 5.0}])
+def test_task_weights(X, Y, truth, task_weights) -> None:
+    model = fit_quietly(machine(task_weights=task_weights, n_private=8), X[TRAIN], Y[TRAIN])
+    assert roc_auc_score(truth["click"][TEST], model.predict_scores(X[TEST])["click"]) > 0.75
+
+
+def test_missing_labels_move_nothing(X, Y) -> None:
+    X, Y = X[:3000], Y[:3000]
+    settings = {"early_stopping": False, "max_iter": 3}
+    first = machine(**settings).fit(X, Y).predict_scores(X)
+    weights = np.ones((3000, 4))
+    filled = Y.copy()
+    missing = Y["click"].isna().to_numpy()
+    filled.loc[missing, "click"] = 1.0
+    weights[missing, 0] = 0
+    second = machine(**settings).fit(X, filled, sample_weight=weights).predict_scores(X)
+    # Class counts differ, and so does nothing else.
+    pd.testing.assert_frame_equal(first, second, rtol=1e-6)
+
+
+def test_columns_and_rows_in_any_order(fitted, X) -> None:
+    batch = fitted.predict_scores(X[TEST])
+    order = np.random.default_rng(0).permutation(len(batch))
+    again = fitted.predict_scores(X[TEST].iloc[order][["item", "user"]])
+    pd.testing.assert_frame_equal(again, batch.iloc[order], rtol=1e-5)
+    one = fitted.predict_scores(X[TEST].iloc[[7]])
+    np.testing.assert_allclose(one.to_numpy(), batch.iloc[[7]].to_numpy(), rtol=1e-5)
+
+
+def test_same_seed_same_bits_and_copies(X, Y) -> None:
+    fits = [fit_quietly(machine(max_iter=3), X[:5000], Y[:5000]) for _ in range(2)]
+    pd.testing.assert_frame_equal(fits[0].predict_scores(X), fits[1].predict_scores(X), rtol=0, atol=0)
+    copy = pickle.loads(pickle.dumps(fits[0]))
+    pd.testing.assert_frame_equal(copy.predict_scores(X), fits[0].predict_scores(X), rtol=0, atol=0)
+    assert not hasattr(clone(fits[0]), "tasks_")
+
+
+def test_a_funnel_child_is_never_above_its_parent(X, score) -> None:
+    rng = np.random.default_rng(6)
+    click = (score + rng.logistic(size=N) > 1).astype(float)
+    buy = click * (rng.random(N) < 0.8)
+    spend = buy * np.exp(rng.normal(size=N))
+    Y = pd.DataFrame({"click": click, "buy": buy, "spend": spend})
+    tasks = [Task("click", "binary"), Task("buy", "binary", given="click"), Task("spend", "regression", given="buy")]
+    model = fit_quietly(machine(tasks), X[TRAIN], Y[TRAIN])
+    entire, conditional = (model.predict_scores(X[TEST], space=space) for space in ("entire", "conditional"))
+    assert (entire["buy"] <= entire["click"]).all()
+    assert (conditional["buy"] <= 1).all()
+    np.testing.assert_allclose(conditional["buy"] * entire["click"], entire["buy"], rtol=1e-6)
+
+
+def test_numbers_with_missing_values_in_arrays() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(4000, 4))
+    y = np.column_stack([X[:, 0] * X[:, 1], X[:, 0] + X[:, 2]]) + 0.1 * rng.normal(size=(4000, 2))
+    X[rng.random(X.shape) < 0.05] = np.nan
+    model = fit_quietly(MultiTaskFactorizationMachine(init_scale=0.1, random_state=0), X, y)
+    assert model.score(X, y) > 0.6
+    assert model.predict(X).shape == (4000, 2)
+    assert np.isfinite(model.predict(X)).all()
+
+
+def test_sparse_rows_and_a_plan(X, Y) -> None:
+    columns = np.column_stack([X["user"], 200 + X["item"]])[:6000]
+    matrix = sparse.csr_matrix((np.ones(12_000), columns.ravel(), np.arange(0, 12_001, 2)), shape=(6000, 350))
+    plan = make_folds(5, Y[:6000], random_state=0)
+    model = fit_quietly(MultiTaskFactorizationMachine(TASKS, **SETTINGS), matrix, Y[:6000], plan=plan)
+    assert len(model.validation_losses_) >= 3
+    assert np.isfinite(model.predict_scores(matrix).to_numpy()).all()
+
+
+def test_two_hundred_tasks() -> None:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"user": rng.integers(0, 30, 600), "item": rng.integers(0, 20, 600)})
+    Y = rng.normal(size=(30, 200))[X["user"]] + rng.normal(size=(600, 200))
+    model = MultiTaskFactorizationMachine(
+        categorical=["user", "item"], fallback=False, max_iter=20, random_state=0, n_factors=8
+    ).fit(X, Y)
+    assert model.predict(X).shape == (600, 200)
+    assert model.score(X, Y) > 0.1
+
+
+def test_bad_input(X, Y) -> None:
+    few = X[:200], Y[:200]
+    with pytest.raises(ValueError, match="'adagrad'|fits one task|cannot do"):
+        machine(solver="als").fit(*few)
+    with pytest.raises(ValueError, match="task_weights must be"):
+        machine(task_weights="equal").fit(*few)
+    ranked = X[:200].assign(q=np.arange(200) // 10)
+    with pytest.raises(TaskError, match=r"does not learn.*bpr"):
+        machine([Task("stars", "ranking", query="q")]).fit(ranked, pd.DataFrame({"stars": np.arange(200) % 3}))
+    with pytest.raises(ValueError, match="n_factors"):
+        machine(n_factors=0).fit(*few)
