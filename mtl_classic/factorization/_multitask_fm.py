@@ -115,7 +115,8 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
     >>> rng = np.random.default_rng(0)
     >>> X = pd.DataFrame({"user": rng.integers(0, 50, 5000), "item": rng.integers(0, 40, 5000)})
     >>> taste = np.where((X["user"] % 2) == (X["item"] % 2), 1, -1)       # what two tasks have in common
-    >>> Y = pd.DataFrame({"like": (taste + rng.normal(size=5000) > 0) * 1.0, "stars": 3 + taste + rng.normal(size=5000)})
+    >>> stars = 3 + taste + rng.normal(size=5000)
+    >>> Y = pd.DataFrame({"like": (taste + rng.normal(size=5000) > 0) * 1.0, "stars": stars})
     >>> Y.loc[400:, "like"] = None                                       # few labels
     >>> tasks = {"like": "binary", "stars": "regression"}
     >>> model = MultiTaskFactorizationMachine(tasks, categorical=["user", "item"], init_scale=0.1, random_state=0)

@@ -20,8 +20,8 @@ SETTINGS = {"n_factors": 8, "init_scale": 0.1, "reg_factors": 0.01, "n_iter_no_c
 TASKS = {"click": "binary", "stars": "regression", "visits": "count", "mood": "multiclass"}
 
 
-@pytest.fixture(scope="module")
-def X() -> pd.DataFrame:
+@pytest.fixture(scope="module", name="X")
+def make_rows() -> pd.DataFrame:
     rng = np.random.default_rng(0)
     return pd.DataFrame({"user": rng.integers(0, 200, N), "item": rng.integers(0, 150, N)})
 
@@ -46,8 +46,8 @@ def truth(score) -> pd.DataFrame:
     )
 
 
-@pytest.fixture(scope="module")
-def Y(truth) -> pd.DataFrame:
+@pytest.fixture(scope="module", name="Y")
+def make_labels(truth) -> pd.DataFrame:
     """The labels, most clicks missing."""
     Y = truth.copy()
     Y.loc[np.random.default_rng(3).random(N) < 0.9, "click"] = np.nan
