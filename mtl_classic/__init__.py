@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from mtl_classic.persistence import save_model as save_model
     from mtl_classic.preprocessing import FieldEncoder as FieldEncoder
     from mtl_classic.preprocessing import TargetStatistics as TargetStatistics
+    from mtl_classic.serving import predict_scores_in_chunks as predict_scores_in_chunks
+    from mtl_classic.serving import top_k as top_k
+    from mtl_classic.serving import write_scores as write_scores
 
 __version__ = "0.1.0"
 
@@ -69,6 +72,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "mtl_classic.multitask": ("FunnelModel", "PerTaskModel"),
     "mtl_classic.persistence": ("ModelFileError", "load_model", "save_model"),
     "mtl_classic.preprocessing": ("FieldEncoder", "TargetStatistics"),
+    "mtl_classic.serving": ("predict_scores_in_chunks", "top_k", "write_scores"),
 }
 _HOME = {name: part for part, names in _PARTS.items() for name in names}
 
@@ -109,7 +113,10 @@ __all__ = [
     "make_folds",
     "make_funnel",
     "multitask_scorer",
+    "predict_scores_in_chunks",
     "save_model",
+    "top_k",
+    "write_scores",
 ]
 
 

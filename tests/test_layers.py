@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1] / "mtl_classic"
 LAYERS = {
     "model": 8,
     "persistence": 8,
+    "serving": 8,
     "inspection": 7,
     "ensemble": 6,
     "multitask": 5,

@@ -1,0 +1,207 @@
+"""Scores of more rows than memory holds: chunk by chunk, and into a file that a killed run goes on with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mtl_classic._core.validation import Table, n_rows
+from mtl_classic.serving import _parquet
+from mtl_classic.serving._chunks import open_chunks
+
+__all__ = ["predict_scores_in_chunks", "write_scores"]
+
+Progress = Callable[[int, int | None], Any]
+CHUNK_SIZE = 100_000
+
+
+def predict_scores_in_chunks(
+    model: Any, X: Any, *, space: str = "entire", chunk_size: int = CHUNK_SIZE, progress: Progress | None = None
+) -> Iterator[pd.DataFrame]:
+    """The scores of all tasks, a chunk of rows at a time.
+
+    Parameters
+    ----------
+    model : fitted multi-task estimator
+    X : table, path of a Parquet file or of a folder of them, list of paths, or iterable of tables
+        A table is cut, files are read as far as needed, so that memory holds one chunk and its features.
+    space : {"entire", "conditional"}, default="entire"
+    chunk_size : int, default=100000
+        Most rows of a chunk. Scores do not depend on it.
+    progress : callable, default=None
+        Called after each chunk with the rows done and the rows in all (None where that is not known).
+
+    Yields
+    ------
+    DataFrame
+        As `predict_scores` gives it for the rows of the chunk.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtl_classic import PerTaskModel, predict_scores_in_chunks
+    >>> X = np.random.default_rng(0).normal(size=(250, 3))
+    >>> model = PerTaskModel({"up": "binary"}, random_state=0).fit(X, X[:, 0] > 0)
+    >>> [len(scores) for scores in predict_scores_in_chunks(model, X, chunk_size=100)]
+    [100, 100, 50]
+    """
+    for _, scores in scored_chunks(model, X, space, chunk_size, progress):
+        yield scores
+
+
+def scored_chunks(
+    model: Any, X: Any, space: str, chunk_size: int, progress: Progress | None
+) -> Iterator[tuple[Table, pd.DataFrame]]:
+    """Each chunk with its scores."""
+    chunks = open_chunks(X, chunk_size)
+    done = 0
+    for table in chunks.tables:
+        yield table, model.predict_scores(table, space=space)
+        done += n_rows(table)
+        if progress is not None:
+            progress(done, chunks.total)
+
+
+def write_scores(
+    model: Any,
+    X: Any,
+    path: str | Path,
+    *,
+    keep: Sequence[str] = (),
+    space: str = "entire",
+    chunk_size: int = CHUNK_SIZE,
+    progress: Progress | None = None,
+) -> Path:
+    """The scores of all tasks as a Parquet file; a run that was killed goes on where it was, and gives the same file.
+
+    Finished chunks wait in a folder beside the file, ``.<name>.parts``, until all are there; then they become one
+    file, put in place at once. A call with the same arguments continues with the first chunk that is missing, after
+    having scored the last finished one again: if its scores differ, the model, its log or the rows are not the same,
+    and the run is refused.
+
+    Parameters
+    ----------
+    model : fitted multi-task estimator
+    X : table, path of a Parquet file or of a folder of them, list of paths, or iterable of tables
+        Of an iterable the same tables must come again for a run to be continued.
+    path : str or Path
+        The file to write; an existing one is replaced at the end.
+    keep : sequence of str, default=()
+        Columns of X to write in front of the scores: user and item, say.
+    space : {"entire", "conditional"}, default="entire"
+    chunk_size : int, default=100000
+        Rows of a chunk, and of a row group of the file.
+    progress : callable, default=None
+        Called after each chunk with the rows done and the rows in all (None where that is not known).
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ValueError
+        If the folder beside the file holds chunks of another run; columns of ``keep`` that are not there.
+    ImportError
+        Without pyarrow.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, pandas as pd
+    >>> from pathlib import Path
+    >>> from mtl_classic import PerTaskModel, write_scores
+    >>> X = pd.DataFrame(np.random.default_rng(0).normal(size=(250, 2)), columns=["a", "b"]).assign(row=range(250))
+    >>> model = PerTaskModel({"up": "binary"}, random_state=0).fit(X, X["a"] > 0)
+    >>> path = write_scores(model, X, Path(tempfile.mkdtemp()) / "scores.parquet", keep=["row"], chunk_size=100)
+    >>> pd.read_parquet(path).columns.tolist(), len(pd.read_parquet(path))
+    (['row', 'up'], 250)
+    """
+    path = Path(path)
+    folder = path.with_name(f".{path.name}.parts")
+    finished = _open_run(folder, {"chunk_size": int(chunk_size), "space": space, "keep": list(keep)})
+    chunks = open_chunks(X, chunk_size)
+    parts: list[Path] = []
+    done = 0
+    for k, table in enumerate(chunks.tables):
+        part = folder / f"{k:08d}.parquet"
+        if k >= finished - 1:  # the last finished chunk is scored again, to see that the run is the same
+            scores = _with_columns(table, model.predict_scores(table, space=space), keep)
+            if k < finished:
+                _check_same(part, scores, folder)
+            else:
+                _parquet.write_table(scores, part)
+        elif _parquet.count_rows([part]) != n_rows(table):
+            raise ValueError(_other_run(folder))
+        parts.append(part)
+        done += n_rows(table)
+        if progress is not None:
+            progress(done, chunks.total)
+    if not parts or finished > len(parts):
+        raise ValueError(
+            f"X has no rows to score, or fewer than the run that was begun in {folder}; delete that folder."
+        )
+    _parquet.merge(parts, path)
+    shutil.rmtree(folder)
+    return path
+
+
+def _open_run(folder: Path, job: dict[str, Any]) -> int:
+    """The number of chunks that are finished, without a gap; the folder is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    told = folder / "run.json"
+    if told.exists():
+        if json.loads(told.read_text()) != job:
+            raise ValueError(_other_run(folder))
+    else:
+        temporary = folder / ".run.json.tmp"
+        temporary.write_text(json.dumps(job))
+        temporary.replace(told)
+    finished = 0
+    while (folder / f"{finished:08d}.parquet").exists():
+        finished += 1
+    return finished
+
+
+def _with_columns(table: Table, scores: pd.DataFrame, keep: Sequence[str]) -> pd.DataFrame:
+    if not keep:
+        return scores.reset_index(drop=True)
+    missing = [name for name in keep if name not in getattr(table, "columns", ())]
+    if missing:
+        raise ValueError(
+            f"keep names {missing}, which are no columns of X; it has {list(getattr(table, 'columns', []))}."
+        )
+    repeated = [name for name in keep if name in scores.columns]
+    if repeated:
+        raise ValueError(f"keep names {repeated}, which are names of scores too; rename the columns of X.")
+    kept = {name: _plain(table[name]).reset_index(drop=True) for name in keep}
+    return pd.concat([pd.DataFrame(kept), scores.reset_index(drop=True)], axis=1)
+
+
+def _plain(column: pd.Series) -> pd.Series:
+    """Categories as their values: chunks may have others."""
+    return column.astype(column.cat.categories.dtype) if isinstance(column.dtype, pd.CategoricalDtype) else column
+
+
+def _check_same(part: Path, scores: pd.DataFrame, folder: Path) -> None:
+    before = _parquet.read_table(part)
+    same = before.shape == scores.shape and list(before.columns) == list(scores.columns)
+    for name in scores.columns if same else ():
+        one, other = before[name].to_numpy(), scores[name].to_numpy()
+        equal = np.array_equal(one, other, equal_nan=one.dtype.kind == other.dtype.kind == "f")
+        same = same and (equal or before[name].equals(scores[name]) or repr(one.tolist()) == repr(other.tolist()))
+    if not same:
+        raise ValueError(_other_run(folder))
+
+
+def _other_run(folder: Path) -> str:
+    return (
+        f"{folder} holds chunks of another run: other rows, another model or log, or other options. Delete it to begin "
+        f"anew, or write to another path."
+    )

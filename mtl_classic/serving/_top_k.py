@@ -1,0 +1,193 @@
+"""The best candidates of each user, from a stream of chunks, in the memory of the best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mtl_classic._core.validation import Table, find_role
+from mtl_classic.serving._scores import CHUNK_SIZE, Progress, scored_chunks
+
+__all__ = ["top_k"]
+
+ROLES = ("user", "item", "time", "query")
+SCORE, RANK = "score", "rank"
+_POSITION, _FIRST = "__position__", "__first__"
+
+
+def top_k(
+    model: Any,
+    candidates: Any,
+    *,
+    by: str | Callable[[pd.DataFrame, Table], Any],
+    k: int = 20,
+    per: str | Sequence[str] | None = "user",
+    columns: Sequence[str] | None = None,
+    space: str = "entire",
+    chunk_size: int = CHUNK_SIZE,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """The k best candidates of each user (or any other group), from a table, files, or a stream of chunks.
+
+    Parameters
+    ----------
+    model : fitted multi-task estimator
+    candidates : frame, path of a Parquet file or of a folder of them, list of paths, or iterable of frames
+        A row per candidate; the rows of a user may be anywhere.
+    by : str or callable
+        A column of the scores (a task, or ``task=class``), or a function of the scores and the rows of a chunk that
+        returns an array (n,): ``lambda scores, rows: scores["buy"] * rows["margin"]``. Rows at −inf are left out.
+    k : int, default=20
+    per : str, list of str or None, default="user"
+        The groups: a role of the model ("user", "query"), a column, or several; None is one list of all.
+    columns : list of str, default=None
+        Columns of the candidates to return. None: ``per`` and the columns of the model's roles, all columns if it has
+        no roles.
+    space : {"entire", "conditional"}, default="entire"
+    chunk_size : int, default=100000
+        Most rows scored at a time; the result does not depend on it.
+    progress : callable, default=None
+        Called after each chunk with the rows done and the rows in all (None where that is not known).
+
+    Returns
+    -------
+    DataFrame
+        The chosen columns, ``score`` and ``rank`` (from 1); groups in the order of their first candidate, the best
+        first, of equal scores the earlier candidate.
+
+    Raises
+    ------
+    ValueError
+        If there is no such score, if a score is NaN, or k is not positive.
+    RoleError
+        If there is no such column.
+
+    Notes
+    -----
+    Memory: a chunk with its features, and about twice k rows per group. Cost: the scores; a sort of each chunk.
+
+    Examples
+    --------
+    >>> from mtl_classic import PerTaskModel, make_funnel, top_k
+    >>> shop = make_funnel(2000, n_users=50, n_items=40, random_state=0)
+    >>> model = PerTaskModel(shop.tasks, **shop.roles, random_state=0).fit(shop.X, shop.Y)
+    >>> best = top_k(model, shop.X, by="spend", k=3, columns=["user", "item"], chunk_size=500)
+    >>> int(best.groupby("user").size().max()), list(best.columns)
+    (3, ['user', 'item', 'score', 'rank'])
+    """
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise ValueError(f"k must be a whole number of at least 1, got {k!r}.")
+    best = _Best(int(k))
+    done = 0
+    for table, scores in scored_chunks(model, candidates, space, chunk_size, progress):
+        if not isinstance(table, pd.DataFrame):
+            raise TypeError(
+                f"candidates must have named columns to be grouped and returned, got {type(table).__name__}."
+            )
+        groups, kept = _group_columns(model, table, per), _kept_columns(model, table, per, columns)
+        best.add(table, groups, kept, _values(by, scores, table), done)
+        done += len(table)
+    return best.result()
+
+
+class _Best:
+    """The best rows so far; parts wait until they are as many as the best."""
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+        self.groups: list[str] = []
+        self.columns: list[str] = []
+        self.best = pd.DataFrame()
+        self.waiting: list[pd.DataFrame] = []
+        self.n_waiting = 0
+
+    def add(
+        self, table: pd.DataFrame, groups: list[str], columns: list[str], values: npt.NDArray[np.float64], start: int
+    ) -> None:
+        self.groups, self.columns = groups, columns
+        part = table[list(dict.fromkeys([*columns, *groups]))].reset_index(drop=True)
+        position = np.arange(start, start + len(table))
+        part = part.assign(**{SCORE: values, _POSITION: position, _FIRST: position})
+        part = self._reduced(part[values > -np.inf])
+        self.waiting.append(part)
+        self.n_waiting += len(part)
+        if self.n_waiting > len(self.best):
+            self._merge()
+
+    def result(self) -> pd.DataFrame:
+        self._merge()
+        if not len(self.best):
+            return pd.DataFrame(columns=[*self.columns, SCORE, RANK])
+        frame = self.best.sort_values([_FIRST, SCORE, _POSITION], ascending=[True, False, True], ignore_index=True)
+        rank = frame.groupby(_FIRST, sort=False).cumcount() + 1
+        return frame[self.columns].assign(**{SCORE: frame[SCORE], RANK: rank})
+
+    def _merge(self) -> None:
+        parts = [part for part in (self.best, *self.waiting) if len(part)]
+        self.waiting, self.n_waiting = [], 0
+        if parts:
+            self.best = self._reduced(pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0])
+
+    def _reduced(self, part: pd.DataFrame) -> pd.DataFrame:
+        """The k best of each group; each row knows where its group began."""
+        if not len(part):
+            return part
+        codes = self._codes(part)
+        order = np.lexsort((part[_POSITION].to_numpy(), -part[SCORE].to_numpy(), codes))
+        sizes = np.bincount(codes)
+        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        first = np.full(len(sizes), np.iinfo(np.int64).max)
+        np.minimum.at(first, codes, part[_FIRST].to_numpy())
+        within = np.arange(len(part)) - starts[codes[order]]
+        chosen = np.sort(order[within < self.k])
+        return part.iloc[chosen].assign(**{_FIRST: first[codes[chosen]]})
+
+    def _codes(self, part: pd.DataFrame) -> npt.NDArray[np.intp]:
+        if not self.groups:
+            return np.zeros(len(part), dtype=np.intp)
+        groups = part.groupby(self.groups, sort=False, dropna=False, observed=True)
+        return np.asarray(groups.ngroup(), dtype=np.intp)
+
+
+def _group_columns(model: Any, table: pd.DataFrame, per: str | Sequence[str] | None) -> list[str]:
+    names = [] if per is None else [per] if isinstance(per, str) else list(per)
+    return [_column(model, table, name) for name in names]
+
+
+def _column(model: Any, table: pd.DataFrame, name: str) -> str:
+    """A role of the model, else a column of that name."""
+    roles = getattr(model, "roles_", {})
+    column = roles.get(name) if roles.get(name) in table.columns else None
+    return column if column is not None else str(find_role(table.columns, name, "group"))
+
+
+def _kept_columns(
+    model: Any, table: pd.DataFrame, per: str | Sequence[str] | None, columns: Sequence[str] | None
+) -> list[str]:
+    if columns is not None:
+        return [str(find_role(table.columns, name, "returned")) for name in columns]
+    roles = [getattr(model, "roles_", {}).get(role) for role in ROLES]
+    named = [column for column in roles if column is not None and column in table.columns]
+    if not named:
+        return [str(name) for name in table.columns]
+    return list(dict.fromkeys([*_group_columns(model, table, per), *named]))
+
+
+def _values(by: str | Callable[[pd.DataFrame, Table], Any], scores: pd.DataFrame, table: Table) -> Any:
+    if callable(by):
+        values = np.asarray(by(scores, table), dtype=np.float64)
+    elif by in scores.columns:
+        values = scores[by].to_numpy(dtype=np.float64)
+    else:
+        raise ValueError(f"by={by!r} is no score of the model; it has {', '.join(map(str, scores.columns))}.")
+    if values.shape != (len(scores),):
+        raise ValueError(f"by gave values of the shape {values.shape} for {len(scores)} rows; expected one per row.")
+    if np.isnan(values).any():
+        raise ValueError(
+            f"by gave NaN for {int(np.isnan(values).sum())} of {len(values)} rows; use -inf to leave rows out."
+        )
+    return values

@@ -1,0 +1,136 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtl_classic import FunnelModel, make_funnel, predict_scores_in_chunks, write_scores
+from tests.serving.fake import Known, candidates
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_chunks_are_the_whole_bit_for_bit() -> None:
+    shop = make_funnel(900, n_users=60, n_items=40, random_state=0)
+    model = FunnelModel(shop.tasks, **shop.roles, random_state=0).fit(shop.X, shop.Y)
+    told: list[Any] = []
+    parts = list(
+        predict_scores_in_chunks(
+            model, shop.X, chunk_size=128, progress=lambda *said: told.append(said), space="conditional"
+        )
+    )
+    pd.testing.assert_frame_equal(pd.concat(parts), model.predict_scores(shop.X, space="conditional"), check_exact=True)
+    assert told[0] == (128, 900)
+    assert told[-1] == (900, 900)
+
+
+def test_arrays_are_cut_too() -> None:
+    class Mean:
+        def predict_scores(self, X: Any, space: str) -> pd.DataFrame:
+            return pd.DataFrame({"y": X.mean(axis=1)})
+
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    for source in (X, X.tolist(), [X[:30], X[30:]]):
+        parts = list(predict_scores_in_chunks(Mean(), source, chunk_size=20))
+        assert np.array_equal(pd.concat(parts)["y"], X.mean(axis=1))
+        assert max(map(len, parts)) <= 20
+
+
+def test_a_file_holds_columns_and_scores(tmp_path: Path) -> None:
+    rows = candidates(1000).assign(kind=lambda x: pd.Categorical(x["item"].str[:2]), gap=None)
+    rows.iloc[700:, rows.columns.get_loc("gap")] = "late"  # all missing in the first chunks
+    path = write_scores(Known(), rows, tmp_path / "scores.parquet", keep=["user", "kind", "gap"], chunk_size=300)
+    came = pd.read_parquet(path)
+    assert list(came.columns) == ["user", "kind", "gap", "buy", "spend"]
+    assert np.array_equal(came["spend"], rows["score_spend"])
+    assert came["kind"].tolist() == rows["kind"].tolist()
+    assert came["gap"].dropna().eq("late").sum() == 300
+    assert os.listdir(tmp_path) == ["scores.parquet"]
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [300, 600, 900, 1000])
+def test_a_broken_run_goes_on_and_gives_the_same_file(after: int, tmp_path: Path) -> None:
+    rows = candidates(1000)
+    whole = write_scores(Known(), rows, tmp_path / "whole.parquet", keep=["user", "item"], chunk_size=100)
+
+    def stop(done: int, total: int | None) -> None:
+        if done == after:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        write_scores(Known(), rows, tmp_path / "again.parquet", keep=["user", "item"], chunk_size=100, progress=stop)
+    assert not (tmp_path / "again.parquet").exists()
+    model = Known()
+    again = write_scores(model, rows, tmp_path / "again.parquet", keep=["user", "item"], chunk_size=100)
+    assert again.read_bytes() == whole.read_bytes()
+    assert model.n_rows == 1000 - after + 100  # what was left, and one chunk to see that it is the same run
+
+
+KILLED = """
+import sys, time
+from mtl_classic import write_scores
+from tests.serving.fake import Known, candidates
+
+def progress(done, total):
+    print(done, flush=True)
+    time.sleep(0.05 if len(sys.argv) > 2 else 0)
+
+write_scores(Known(), candidates(2000), sys.argv[1], keep=["user"], chunk_size=100, progress=progress)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_killed_process_goes_on_and_gives_the_same_file(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED]
+    first = subprocess.Popen([*command, str(tmp_path / "a"), "slowly"], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert first.stdout is not None
+    for line in first.stdout:
+        if int(line) >= 500:
+            first.send_signal(signal.SIGKILL)
+            break
+    first.wait()
+    first.stdout.close()
+    assert not (tmp_path / "a").exists()
+    for name in ("a", "b"):
+        subprocess.run([*command, str(tmp_path / name)], check=True, capture_output=True, cwd=ROOT)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def test_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
+    rows, path = candidates(500), tmp_path / "scores.parquet"
+
+    def begin() -> None:
+        def stop(done: int, total: int | None) -> None:
+            raise KilledError
+
+        with pytest.raises(KilledError):
+            write_scores(Known(), rows, path, chunk_size=100, progress=stop)
+
+    begin()
+    for model, X, options in (
+        (Known(shift=1e-9), rows, {"chunk_size": 100}),
+        (Known(), rows.iloc[::-1], {"chunk_size": 100}),
+        (Known(), rows, {"chunk_size": 50}),
+        (Known(), rows, {"chunk_size": 100, "keep": ["user"]}),
+        (Known(), rows, {"chunk_size": 100, "space": "conditional"}),
+    ):
+        with pytest.raises(ValueError, match="another run"):
+            write_scores(model, X, path, **options)
+    assert len(pd.read_parquet(write_scores(Known(), rows, path, chunk_size=100))) == 500
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no columns of X"):
+        write_scores(Known(), candidates(10), tmp_path / "a.parquet", keep=["nothing"])
+    with pytest.raises(ValueError, match="names of scores"):
+        write_scores(Known(), candidates(10).assign(buy=1), tmp_path / "b.parquet", keep=["buy"])
