@@ -23,8 +23,10 @@ import numpy as np
 from numba import njit
 
 FASTMATH = {"contract", "arcp", "nsz", "reassoc", "afn"}
-# What is kept of each pattern: a line of the cache.
-WEIGHT, REST, REST_SQUARED, ERROR, ERROR_REST, HELD, SHIFT, SLOPE = range(8)
+# What is kept of each pattern, in three arrays, so that what a pass over the rows touches fits into the nearest cache.
+WEIGHT, REST, ERROR, SHIFT = range(4)  # of `table`; a block of simple patterns needs the first only
+REST_SQUARED, ERROR_REST = range(2)  # of `sums`
+HELD, SLOPE = range(2)  # of `held`
 
 
 @njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy")
@@ -41,6 +43,8 @@ def sweep(  # type: ignore[no-untyped-def]
     residual,
     q,
     table,
+    sums,
+    held,
     linear,
     factors,
     prior,
@@ -50,15 +54,17 @@ def sweep(  # type: ignore[no-untyped-def]
     """Draw all linear weights, then all factors, once; `residual` follows.
 
     `codes` (n_blocks, n) uint32; block k has the columns block_starts[k] … block_starts[k + 1]; `block_simple` says
-    that these have x = 1, one per pattern. `table` (n_patterns, 8) holds WEIGHT. `factors` (n_factors, n_columns);
+    that these have x = 1, one per pattern. `table` (n_patterns, 4) holds WEIGHT. `factors` (n_factors, n_columns);
     `prior` (2, 1 + n_factors, n_columns) holds means and precisions, `noise` (1 + n_factors, n_columns), the linear
-    weights first. `q` (n_parts, n) and the rest of `table` are room.
+    weights first. `q` (n_parts, n), `sums` (n_patterns, 2), `held` (2, n_patterns, 2: those of the factor at hand and
+    of the one before) and the rest of `table` are room.
     """
-    last = block_simple.shape[0] - 1
+    n_blocks = block_simple.shape[0]
+    last = n_blocks - 1
     table[:, ERROR] = 0.0
     table[:, SHIFT] = 0.0
-    for k in range(last + 1):
-        carry_linear(codes[k], codes[k - 1] if k > 0 else codes[k], k > 0, weights, residual, table)
+    for k in range(n_blocks):
+        carry_linear(codes[k], codes[max(k - 1, 0)], k > 0, weights, residual, table)
         solve_linear(
             block_starts[k],
             block_starts[k + 1],
@@ -72,28 +78,30 @@ def sweep(  # type: ignore[no-untyped-def]
             alpha,
             noise[0],
         )
-    for i in range(residual.shape[0]):
-        residual[i] -= table[codes[last, i], SHIFT]
+    finish_linear(codes[last], residual, table)
     for f in range(factors.shape[0]):
-        theta = factors[f]
-        hold(indptr, patterns, values, theta, table)
-        start_factor(codes, block_parts, q, table)
-        for k in range(last + 1):
-            before = max(k - 1, 0)
-            carry_factor(
-                codes[k],
-                block_simple[k],
-                block_parts[k],
-                codes[before],
-                k > 0,
-                block_parts[before],
-                mixing,
-                weights,
-                residual,
-                q,
-                table,
-            )
-            own = 1.0 if mixing is None else mixing[block_parts[k], block_parts[k]]
+        theta, now, before = factors[f], held[f % 2], held[1 - f % 2]
+        hold(indptr, patterns, values, theta, table, sums, now)
+        start_factor(codes, block_parts, block_simple, mixing, weights, residual, q, table, sums, now, before, f > 0)
+        table[:, SHIFT] = 0.0
+        for k in range(n_blocks):
+            part = block_parts[k]
+            if k > 0:
+                carry_factor(
+                    codes[k],
+                    block_simple[k],
+                    part,
+                    codes[k - 1],
+                    block_simple[k - 1],
+                    block_parts[k - 1],
+                    mixing,
+                    weights,
+                    residual,
+                    q,
+                    table,
+                    sums,
+                    now,
+                )
             solve_factor(
                 block_starts[k],
                 block_starts[k + 1],
@@ -101,14 +109,19 @@ def sweep(  # type: ignore[no-untyped-def]
                 patterns,
                 values,
                 table,
-                own,
+                sums,
+                now,
+                1.0 if mixing is None else mixing[part, part],
                 theta,
                 prior[0, 1 + f],
                 prior[1, 1 + f],
                 alpha,
                 noise[1 + f],
             )
-        finish_factor(codes[last], block_parts[last], mixing, residual, q, table)
+    if factors.shape[0] > 0:
+        now = held[(factors.shape[0] - 1) % 2]
+        for i in range(residual.shape[0]):
+            residual[i] -= change(codes[last, i], i, block_simple[last], block_parts[last], mixing, q, table, now)
 
 
 @njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy")
@@ -120,6 +133,13 @@ def carry_linear(codes, last_codes, carry, weights, residual, table):  # type: i
             e -= table[last_codes[i], SHIFT]
             residual[i] = e
         table[codes[i], ERROR] += e if weights is None else weights[i] * e
+
+
+@njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy")
+def finish_linear(codes, residual, table):  # type: ignore[no-untyped-def]
+    """Carry the SHIFT of the last block home."""
+    for i in range(residual.shape[0]):
+        residual[i] -= table[codes[i], SHIFT]
 
 
 @njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy")
@@ -142,23 +162,15 @@ def solve_linear(start, stop, indptr, patterns, values, table, theta, mean, prec
 
 
 @njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy")
-def hold(indptr, patterns, values, theta, table):  # type: ignore[no-untyped-def]
-    """Write HELD of the next factor, and clear the sums."""
-    for p in range(table.shape[0]):
-        for c in range(REST, SLOPE + 1):
-            table[p, c] = 0.0
+def hold(indptr, patterns, values, theta, table, sums, held):  # type: ignore[no-untyped-def]
+    """Write HELD of the next factor, and clear all sums; SHIFT is still needed."""
+    table[:, REST] = 0.0
+    table[:, ERROR] = 0.0
+    sums[:] = 0.0
+    held[:] = 0.0
     for j in range(theta.shape[0]):
         for t in range(indptr[j], indptr[j + 1]):
-            table[patterns[t], HELD] += values[t] * theta[j]
-
-
-@njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy")
-def start_factor(codes, block_parts, q, table):  # type: ignore[no-untyped-def]
-    """Write q of the next factor."""
-    for i in range(q.shape[1]):
-        q[:, i] = 0.0
-        for k in range(codes.shape[0]):
-            q[block_parts[k], i] += table[codes[k, i], HELD]
+            held[patterns[t], HELD] += values[t] * theta[j]
 
 
 @njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy", inline="always")
@@ -172,58 +184,84 @@ def beside(q, i, part, mixing, held):  # type: ignore[no-untyped-def]
     return r
 
 
+@njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy", inline="always")
+def change(p, i, simple, part, mixing, q, table, held):  # type: ignore[no-untyped-def]
+    """Return SHIFT + SLOPE r_i: what a solved block adds to the score of row i, whose pattern is p."""
+    slope = held[p, SLOPE]
+    moved = slope * beside(q, i, part, mixing, held[p, HELD] - slope)
+    return moved if simple else moved + table[p, SHIFT]
+
+
+@njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy", inline="always")
+def gather(p, i, simple, part, mixing, weights, e, q, table, sums, held):  # type: ignore[no-untyped-def]
+    """Add row i, whose pattern is p and whose residual e, to the sums of a block."""
+    r = beside(q, i, part, mixing, held[p, HELD])
+    sr = r if weights is None else weights[i] * r
+    sums[p, REST_SQUARED] += sr * r
+    sums[p, ERROR_REST] += sr * e
+    if not simple:
+        table[p, REST] += sr
+        table[p, ERROR] += e if weights is None else weights[i] * e
+
+
 @njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy")
-def carry_factor(codes, simple, part, last_codes, carry, last_part, mixing, weights, residual, q, table):  # type: ignore[no-untyped-def]
-    """Carry the changes of the last block home, to residuals and q, and gather the sums of the next."""
+def start_factor(codes, parts, simple, mixing, weights, residual, q, table, sums, held, held_before, carry):  # type: ignore[no-untyped-def]
+    """Carry the last block of the factor before home, write q of the next factor, and gather its first block."""
+    last = codes.shape[0] - 1
     for i in range(residual.shape[0]):
         e = residual[i]
         if carry:
-            p = last_codes[i]
-            slope = table[p, SLOPE]
-            e -= table[p, SHIFT] + slope * beside(q, i, last_part, mixing, table[p, HELD] - slope)
+            e -= change(codes[last, i], i, simple[last], parts[last], mixing, q, table, held_before)
             residual[i] = e
-            q[last_part, i] += slope
-        p = codes[i]
-        r = beside(q, i, part, mixing, table[p, HELD])
-        sr, se = (r, e) if weights is None else (weights[i] * r, weights[i] * e)
-        table[p, REST_SQUARED] += sr * r
-        table[p, ERROR_REST] += sr * e
-        if not simple:
-            table[p, REST] += sr
-            table[p, ERROR] += se
+        if mixing is None:
+            total = 0.0
+            for k in range(codes.shape[0]):
+                total += held[codes[k, i], HELD]
+            q[0, i] = total
+        else:
+            q[:, i] = 0.0
+            for k in range(codes.shape[0]):
+                q[parts[k], i] += held[codes[k, i], HELD]
+        gather(codes[0, i], i, simple[0], parts[0], mixing, weights, e, q, table, sums, held)
 
 
 @njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy")
-def solve_factor(start, stop, indptr, patterns, values, table, own, theta, mean, precision, alpha, noise):  # type: ignore[no-untyped-def]
+def carry_factor(  # type: ignore[no-untyped-def]
+    codes, simple, part, last_codes, last_simple, last_part, mixing, weights, residual, q, table, sums, held
+):
+    """Carry the last block home, to residuals and q, and gather the next."""
+    for i in range(residual.shape[0]):
+        p = last_codes[i]
+        e = residual[i] - change(p, i, last_simple, last_part, mixing, q, table, held)
+        residual[i] = e
+        q[last_part, i] += held[p, SLOPE]
+        gather(codes[i], i, simple, part, mixing, weights, e, q, table, sums, held)
+
+
+@njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy")
+def solve_factor(  # type: ignore[no-untyped-def]
+    start, stop, indptr, patterns, values, table, sums, held, own, theta, mean, precision, alpha, noise
+):
     """Draw one factor of the columns start … stop; `own` is mixing[a, a] of their part."""
     for j in range(start, stop):
         old = theta[j]
         squares, products = 0.0, 0.0
         for t in range(indptr[j], indptr[j + 1]):
             p, x = patterns[t], values[t]
-            g = own * (table[p, HELD] - x * old)
-            squares += x * x * (g * (g * table[p, WEIGHT] + 2 * table[p, REST]) + table[p, REST_SQUARED])
-            products += x * (g * table[p, ERROR] + table[p, ERROR_REST])
+            g = own * (held[p, HELD] - x * old)
+            squares += x * x * (g * (g * table[p, WEIGHT] + 2 * table[p, REST]) + sums[p, REST_SQUARED])
+            products += x * (g * table[p, ERROR] + sums[p, ERROR_REST])
         sharpness = precision[j] + alpha * squares
         new = (alpha * (products + old * squares) + precision[j] * mean[j]) / sharpness + noise[j] / np.sqrt(sharpness)
         theta[j] = new
         for t in range(indptr[j], indptr[j + 1]):
             p, x = patterns[t], values[t]
-            d, g = (new - old) * x, own * (table[p, HELD] - x * old)
+            d, g = (new - old) * x, own * (held[p, HELD] - x * old)
             table[p, ERROR] -= d * (g * table[p, WEIGHT] + table[p, REST])
-            table[p, ERROR_REST] -= d * (g * table[p, REST] + table[p, REST_SQUARED])
-            table[p, HELD] += d
+            sums[p, ERROR_REST] -= d * (g * table[p, REST] + sums[p, REST_SQUARED])
+            held[p, HELD] += d
+            held[p, SLOPE] += d
             table[p, SHIFT] += d * g
-            table[p, SLOPE] += d
-
-
-@njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy")
-def finish_factor(codes, part, mixing, residual, q, table):  # type: ignore[no-untyped-def]
-    """Carry the changes of the last block home, to residuals only."""
-    for i in range(residual.shape[0]):
-        p = codes[i]
-        slope = table[p, SLOPE]
-        residual[i] -= table[p, SHIFT] + slope * beside(q, i, part, mixing, table[p, HELD] - slope)
 
 
 @njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy")

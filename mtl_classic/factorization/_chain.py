@@ -56,7 +56,9 @@ class Chain:
         self.prior = np.stack([np.zeros((1 + n_factors, n_columns)), np.ones((1 + n_factors, n_columns))])
         self.no_noise = np.zeros((1 + n_factors, n_columns))
         self.q = np.empty((problem.interactions.n_parts, X.shape[0]))
-        self.table = np.zeros((self.blocks.n_patterns, 8))
+        self.table = np.zeros((self.blocks.n_patterns, 4))
+        self.sums = np.empty((self.blocks.n_patterns, 2))
+        self.held = np.empty((2, self.blocks.n_patterns, 2))
         for codes in self.blocks.codes:
             self.table[:, WEIGHT] += np.bincount(codes, self.weights, self.blocks.n_patterns)
         self.residual = target - self.scores(X, problem)
@@ -111,6 +113,8 @@ class Chain:
             self.residual,
             self.q,
             self.table,
+            self.sums,
+            self.held,
             self.linear,
             self.factors,
             self.prior,

@@ -141,17 +141,23 @@ def _first_rows(codes: Ints, size: int) -> Ints:
 
 
 def _place(block: _Block, blocks: list[_Block]) -> None:
-    """Join the block with the first that has room for it, or open a new one."""
+    """Join the block with the one that it enlarges least, if that has room for it, or open a new one."""
+    best: tuple[int, _Block, Ints, int] | None = None
     for other in blocks:
         if other.part != block.part:
             continue
         codes, size = _factorize(other.codes * block.size + block.codes)
         entries = round(size * (block.entries / block.size + other.entries / other.size))
-        if entries <= other.entries + block.entries + ROOM * len(codes):
-            other.codes, other.size, other.entries = codes, size, entries
-            other.fields += block.fields
-            return
-    blocks.append(block)
+        if entries > other.entries + block.entries + ROOM * len(codes):
+            continue
+        if best is None or entries - other.entries < best[0]:
+            best = entries - other.entries, other, codes, size
+    if best is None:
+        blocks.append(block)
+        return
+    growth, other, codes, size = best
+    other.codes, other.size, other.entries = codes, size, other.entries + growth
+    other.fields += block.fields
 
 
 def _assemble(X: sparse.csr_matrix, field_of: Ints, blocks: list[_Block]) -> Patterns:
