@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from mtl_classic.datasets import load_complete_journey as load_complete_journey
     from mtl_classic.datasets import make_funnel as make_funnel
     from mtl_classic.ensemble import AveragingEnsemble as AveragingEnsemble
+    from mtl_classic.ensemble import StackingEnsemble as StackingEnsemble
     from mtl_classic.ensemble import average_over_seeds as average_over_seeds
     from mtl_classic.events import Aggregate as Aggregate
     from mtl_classic.events import EventLog as EventLog
     from mtl_classic.events import HistoryFeatures as HistoryFeatures
     from mtl_classic.events import label_from_events as label_from_events
+    from mtl_classic.inspection import monitor as monitor
+    from mtl_classic.inspection import monitor_reference as monitor_reference
     from mtl_classic.learners import Learner as Learner
     from mtl_classic.learners import LightGBMLearner as LightGBMLearner
     from mtl_classic.learners import SklearnLearner as SklearnLearner
@@ -63,8 +66,9 @@ _PARTS: dict[str, tuple[str, ...]] = {
     ),
     "mtl_classic._core.tasks": ("Task", "infer_tasks"),
     "mtl_classic.datasets": ("load_complete_journey", "make_funnel"),
-    "mtl_classic.ensemble": ("AveragingEnsemble", "average_over_seeds"),
+    "mtl_classic.ensemble": ("AveragingEnsemble", "StackingEnsemble", "average_over_seeds"),
     "mtl_classic.events": ("Aggregate", "EventLog", "HistoryFeatures", "label_from_events"),
+    "mtl_classic.inspection": ("monitor", "monitor_reference"),
     "mtl_classic.learners": ("Learner", "LightGBMLearner", "SklearnLearner", "XGBoostLearner"),
     "mtl_classic.metrics": ("evaluate", "evaluate_scores"),
     "mtl_classic.model": ("MultiTaskModel",),
@@ -97,6 +101,7 @@ __all__ = [
     "PerTaskModel",
     "RoleError",
     "SklearnLearner",
+    "StackingEnsemble",
     "TargetStatistics",
     "Task",
     "TaskError",
@@ -112,6 +117,8 @@ __all__ = [
     "load_model",
     "make_folds",
     "make_funnel",
+    "monitor",
+    "monitor_reference",
     "multitask_scorer",
     "predict_scores_in_chunks",
     "save_model",

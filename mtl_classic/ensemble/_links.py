@@ -42,7 +42,7 @@ def from_link(kind: str, value: Floats) -> Floats:
 
 
 def gradient(kind: str, y: Floats, score: Floats) -> Floats:
-    """Minus the slope of the task's loss on the link's scale, up to a factor: label less score, NaN where unlabelled."""
+    """Minus the slope of the loss on the scale of the link, up to a factor: label less score, NaN where unlabelled."""
     if kind != "multiclass":
         return np.asarray(y - score)
     classes = np.arange(score.shape[1])

@@ -1,0 +1,231 @@
+"""The low-variance combiner of stacking: a linear model on the link's scale, pulled to an average."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+
+from mtl_classic._core.base import Floats
+from mtl_classic._core.losses import losses
+from mtl_classic._core.tasks import Task
+from mtl_classic.ensemble._links import from_link
+from mtl_classic.model_selection._folds import Rows
+
+__all__ = ["PENALTIES", "LinearMeta", "MetaData", "SklearnMeta", "best_penalty", "fit_linear", "fit_sklearn"]
+
+# In rows of evidence: a coefficient of a column with unit variance is held as by that many rows.
+PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 10_000.0)
+LEAST_VARIANCE = 1e-3
+SELECTION_ROWS = 50_000  # rows enough to choose a penalty by
+
+
+@dataclass(frozen=True)
+class MetaData:
+    """Columns of one task's combiner, on the link's scale.
+
+    Attributes
+    ----------
+    own : ndarray of shape (n_members, n) or (n_members, n, n_classes)
+    side : ndarray of shape (n, n_columns)
+        Scores of the neighbours, and features.
+    """
+
+    own: Floats
+    side: Floats
+
+    def take(self, rows: Any) -> MetaData:
+        """Some rows."""
+        return MetaData(self.own[:, rows], self.side[rows])
+
+    def __len__(self) -> int:
+        return len(self.side)
+
+
+@dataclass(frozen=True)
+class LinearMeta:
+    r"""A fitted combiner :math:`\eta = b + \sum_m w_m \eta_m + \sum_j v_j z_j`, w ≥ 0, with standardized z.
+
+    Attributes
+    ----------
+    kind : str
+    intercept : ndarray of shape (1,) or (n_classes,)
+    weights : ndarray of shape (n_members,)
+    side_weights : ndarray of shape (n_columns, 1) or (n_columns, n_classes)
+    center, scale : ndarray of shape (n_columns,)
+    penalty : float
+    """
+
+    kind: str
+    intercept: Floats
+    weights: Floats
+    side_weights: Floats
+    center: Floats
+    scale: Floats
+    penalty: float
+
+    def predict(self, data: MetaData) -> Floats:
+        """Scores of the task."""
+        side = (data.side - self.center) / self.scale
+        eta = np.tensordot(self.weights, data.own, axes=1)
+        shift = self.intercept + side @ self.side_weights
+        return from_link(self.kind, eta + (shift if self.kind == "multiclass" else shift[:, 0]))
+
+
+@dataclass(frozen=True)
+class SklearnMeta:
+    """A fitted scikit-learn estimator on the columns as they are."""
+
+    kind: str
+    model: Any
+    n_classes: int
+
+    def predict(self, columns: Floats) -> Floats:
+        """Scores of the task."""
+        if self.kind not in ("binary", "multiclass"):
+            mean = np.asarray(self.model.predict(columns), dtype=np.float64)
+            return np.maximum(mean, 0.0) if self.kind == "count" else mean
+        probability = np.asarray(self.model.predict_proba(columns), dtype=np.float64)
+        full = np.zeros((len(columns), max(self.n_classes, 2)))
+        full[:, self.model.classes_.astype(np.intp)] = probability
+        return full if self.kind == "multiclass" else full[:, 1]
+
+
+def fit_linear(
+    kind: str,
+    data: MetaData,
+    y: Floats,
+    weight: Floats,
+    penalty: float,
+    center_weights: Floats,
+    start: LinearMeta | None = None,
+) -> LinearMeta:
+    r"""Minimize the task's loss plus an L2 pull to an average of the members.
+
+    .. math:: \sum_i \ell(y_i, \eta_i) + \tfrac{\lambda}{2} \big( s \lVert w - w_0 \rVert^2 + \lVert v \rVert^2 \big)
+
+    with s the mean variance of the members' columns; squared errors count in units of the average's.
+
+    Parameters
+    ----------
+    kind : {"binary", "multiclass", "regression", "count"}
+    data : MetaData of n rows
+    y, weight : ndarray of shape (n,)
+    penalty : float
+        λ, in rows.
+    center_weights : ndarray of shape (n_members,)
+        The average w₀.
+    start : LinearMeta, default=None
+        Where to begin.
+    """
+    n_members, n_columns = len(data.own), data.side.shape[1]
+    n_outputs = data.own.shape[2] if kind == "multiclass" else 1
+    center, scale = data.side.mean(axis=0), data.side.std(axis=0)
+    scale = np.where(scale > LEAST_VARIANCE, scale, 1.0)
+    side = (data.side - center) / scale
+    share = weight / weight.mean()
+    spread = max(float(data.own.var(axis=1).mean()), LEAST_VARIANCE) if kind != "regression" else None
+    unit = 1.0
+    if kind == "regression":
+        error = (y - np.tensordot(center_weights, data.own, axes=1)) ** 2
+        unit = max(float(np.average(error, weights=weight)), 1e-12 * (1 + float(y.var())))
+        spread = max(float(data.own.var(axis=1).mean()) / unit, LEAST_VARIANCE)
+    hits = (y[:, None] == np.arange(n_outputs)).astype(np.float64) if kind == "multiclass" else y
+    shape = (n_columns, n_outputs)
+
+    def unpack(x: Floats) -> tuple[Floats, Floats, Floats]:
+        cut = n_outputs + n_members
+        return x[:n_outputs], x[n_outputs:cut], x[cut:].reshape(shape)
+
+    def objective(x: Floats) -> tuple[float, Floats]:
+        b, w, v = unpack(x)
+        shift = b + side @ v
+        eta = np.tensordot(w, data.own, axes=1) + (shift if kind == "multiclass" else shift[:, 0])
+        value, slope = _loss(kind, hits, eta, unit)
+        slope = slope * (share[:, None] if kind == "multiclass" else share)
+        pull = w - center_weights
+        total = float(share @ value) + penalty / 2 * (float(spread * pull @ pull) + float((v * v).sum()))
+        wide = slope if kind == "multiclass" else slope[:, None]
+        of_w = np.tensordot(data.own, slope, axes=slope.ndim) + penalty * spread * pull
+        return total / len(y), np.r_[wide.sum(axis=0), of_w, (side.T @ wide + penalty * v).ravel()] / len(y)
+
+    free, positive = (None, None), (0.0, None)
+    bounds = [free] * n_outputs + [positive] * n_members + [free] * (n_columns * n_outputs)
+    x0 = np.r_[np.zeros(n_outputs), center_weights, np.zeros(n_columns * n_outputs)]
+    if start is not None:
+        x0 = np.r_[start.intercept, start.weights, start.side_weights.ravel()]
+    found = minimize(objective, x0, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 300})
+    b, w, v = unpack(found.x)
+    return LinearMeta(kind, b, w, v, center, scale, penalty)
+
+
+def best_penalty(
+    kind: str, data: MetaData, y: Floats, weight: Floats, splits: Sequence[tuple[Rows, Rows, Sequence[Floats]]]
+) -> tuple[float, int, Floats]:
+    """The penalty and the average pulled to that have the least loss on rows that the combiner has not seen.
+
+    Large tables choose by a part of their rows; the scores are of all.
+
+    Parameters
+    ----------
+    kind : str
+    data : MetaData of n rows
+    y, weight : ndarray of shape (n,)
+    splits : list of (train, test, averages)
+        The averages w₀ to choose among, from the training rows.
+
+    Returns
+    -------
+    penalty : float
+    average : int
+        Position of the average.
+    held_out : ndarray of shape (n,) or (n, n_classes)
+        Scores of the best on the test rows; NaN elsewhere.
+    """
+    usable = [split for split in splits if _trainable(kind, y[split[0]]) and len(split[1])]
+    step = max(1, len(y) // SELECTION_ROWS)
+    n_averages = len(splits[0][2])
+    total = np.zeros((len(PENALTIES), n_averages))
+    for train, test, averages in usable:
+        train, test = train[::step], test[::step]
+        part, rest = data.take(train), data.take(test)
+        for j, average in enumerate(averages):
+            start = None
+            for i in range(len(PENALTIES))[::-1]:
+                start = fit_linear(kind, part, y[train], weight[train], PENALTIES[i], average, start)
+                total[i, j] += float(weight[test] @ losses(kind, y[test], start.predict(rest)))
+    i, j = np.unravel_index(int(np.argmin(total[::-1])), total.shape)  # equal losses: the strongest penalty
+    best = PENALTIES[len(PENALTIES) - 1 - int(i)]
+    held_out = np.full((len(y), *data.own.shape[2:]), np.nan)
+    for train, test, averages in usable:
+        model = fit_linear(kind, data.take(train), y[train], weight[train], best, averages[j])
+        held_out[test] = model.predict(data.take(test))
+    return best, int(j), held_out
+
+
+def fit_sklearn(estimator: Any, task: Task, columns: Floats, y: Floats, weight: Floats | None, n_classes: int) -> Any:
+    """Fit a given estimator on the columns as they are; class codes are its labels."""
+    labels = y.astype(np.intp) if task.is_classification else y
+    fitted = estimator.fit(columns, labels) if weight is None else estimator.fit(columns, labels, sample_weight=weight)
+    return SklearnMeta(task.kind, fitted, n_classes)
+
+
+def _trainable(kind: str, y: Floats) -> bool:
+    """Whether there is anything to tell apart."""
+    return len(y) >= 2 and len(np.unique(y)) >= 2
+
+
+def _loss(kind: str, y: Floats, eta: Floats, unit: float) -> tuple[Floats, Floats]:
+    """Loss of each row and its slope in eta."""
+    if kind == "binary":
+        return np.logaddexp(0, eta) - y * eta, from_link("binary", eta) - y
+    if kind == "multiclass":
+        p = from_link("multiclass", eta)
+        return -(y * np.log(np.maximum(p, 1e-300))).sum(axis=1), p * y.sum(axis=1, keepdims=True) - y
+    if kind == "count":
+        mean = np.exp(np.minimum(eta, 50))
+        return mean - y * eta, mean - y
+    return (y - eta) ** 2 / (2 * unit), (eta - y) / unit

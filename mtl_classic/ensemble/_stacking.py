@@ -1,0 +1,432 @@
+"""Stacking: a small model per task over the out-of-fold scores of all members on all tasks."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone, is_classifier
+
+from mtl_classic._core.base import FitInput, Floats, Scores, scores_frame
+from mtl_classic._core.exceptions import FallbackWarning, TaskError
+from mtl_classic._core.losses import losses
+from mtl_classic._core.tasks import Task
+from mtl_classic._core.validation import Table, n_rows
+from mtl_classic.ensemble._averaging import make_problems, training_moments
+from mtl_classic.ensemble._links import average, to_link
+from mtl_classic.ensemble._matching import match_members
+from mtl_classic.ensemble._members import Composition, shared_plan
+from mtl_classic.ensemble._meta import LinearMeta, MetaData, SklearnMeta, best_penalty, fit_linear, fit_sklearn
+from mtl_classic.ensemble._passthrough import Passthrough
+from mtl_classic.ensemble._selection import Problem, greedy_weights
+from mtl_classic.ensemble._store import Data, OutOfFold, cross_fit_members, fit_members, meta_splits
+from mtl_classic.metrics import compare
+from mtl_classic.model_selection import FoldPlan
+from mtl_classic.model_selection._folds import Rows
+from mtl_classic.multitask._structure import hold_monotone, to_conditional
+
+__all__ = ["StackingEnsemble"]
+
+LEAST_LABELS = 20  # fewer labels than this choose nothing: the greedy average stands
+
+
+@dataclass
+class _Choice:
+    """How one task is combined: by a model, or by the greedy weights."""
+
+    weights: Floats
+    meta: LinearMeta | SklearnMeta | None
+    held_out: Floats  # scores of rows that the combiner was not fitted on; NaN elsewhere
+    reason: str | None = None
+
+
+class StackingEnsemble(Composition):
+    r"""A model per task over the out-of-fold scores of all members, on its own task and on its neighbours.
+
+    The default combiner is linear on the link's scale (logit, logarithm, identity),
+
+    .. math:: \eta = b + \sum_m w_m \eta_m + \sum_j v_j z_j, \qquad w_m \ge 0
+
+    with the members' scores :math:`\eta_m` of the task and the standardized scores z of its neighbours, and an L2 pull
+    to the uniform or the greedy average of the members, with v = 0. Strength and average are chosen out-of-fold: with
+    few labels it is the low variance of the combiner that counts. A task for which greedy averaging has less
+    out-of-fold loss falls back to it. Where a task has unlabelled rows, the refitted members' scores are brought to the
+    location and spread that the folds' have on those rows.
+
+    Parameters
+    ----------
+    estimators : list of (str, multi-task estimator)
+        Unfitted; reachable as ``name__param``.
+    final_estimator : scikit-learn estimator or dict task -> estimator, default=None
+        In place of the default combiner: a classifier for the binary and multiclass tasks, a regressor for the
+        regression and count tasks; other tasks keep the default. It reads scores as they are (probabilities, means),
+        as in scikit-learn's own stacking.
+    passthrough : bool, default=False
+        Whether the combiners read the features too (numbers, and categories as one-hot columns).
+    cv : int, splitter, Temporal or array of fold numbers, default=5
+        An int gives folds in time where the members name a time.
+    neighbours : "all", None or dict task -> list of tasks, default="all"
+        Whose scores a task's combiner reads besides its own.
+    fallback : bool or "auto", default="auto"
+        Whether greedy averaging takes over where it has less out-of-fold loss; ``"auto"``: not from a given
+        ``final_estimator``.
+    groups : str, default=None
+        Column whose groups are never split between folds; then folds are not in time.
+    memory : str or joblib.Memory, default=None
+        Where finished fits are kept: a stopped ``fit`` goes on where it was.
+    n_jobs : int, default=None
+        Threads for (member, fold) pairs and within them; changes time, not results.
+    random_state : int, RandomState or None
+        Deals the folds; the members have seeds of their own.
+
+    Attributes
+    ----------
+    tasks_ : tuple of Task
+    estimators_ : list of fitted estimators
+        Those that some task reads.
+    named_estimators_ : dict name -> fitted estimator
+    final_estimators_ : dict task -> fitted combiner, None where greedy weights are used
+    weights_ : DataFrame of shape (n_estimators, n_tasks)
+        Weights of the members' own scores (NaN where a given ``final_estimator`` has its own); greedy weights of the
+        tasks that fell back, and of rankings, which have no slope to stack by.
+    fallbacks_ : dict task -> str
+        Which tasks fell back, and why.
+    oof_predictions_ : DataFrame with the columns (member, score)
+    oof_scores_ : DataFrame
+        Scores of the ensemble on rows that neither members nor combiners were fitted on; NaN elsewhere.
+    fold_ : ndarray of shape (n,)
+    n_uncovered_ : int
+        Rows that no fold predicts: left out of what the combiners learn.
+
+    Notes
+    -----
+    Cost: a fit of every member on every fold and on all rows; the combiners are small beside them. Scores in the
+    conditional space are those of the entire space, divided by the parent's.
+
+    References
+    ----------
+    D. H. Wolpert, Stacked generalization, 1992, doi:10.1016/S0893-6080(05)80023-1; L. Breiman, Stacked regressions,
+    1996, doi:10.1007/BF00117832 (non-negative weights).
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from mtl_classic import PerTaskModel, StackingEnsemble
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(400, 3))
+    >>> stars = X[:, 0] + rng.normal(size=400)
+    >>> Y = pd.DataFrame({"stars": stars, "liked": np.where(np.arange(400) < 60, stars > 0, None)})
+    >>> members = [("linear", PerTaskModel(learner="linear"))]
+    >>> model = StackingEnsemble(members, cv=3, random_state=0).fit(X, Y)
+    >>> model.predict_scores(X).columns.tolist(), sorted(model.final_estimators_)
+    (['stars', 'liked'], ['liked', 'stars'])
+    """
+
+    def __init__(
+        self,
+        estimators: Sequence[tuple[str, Any]],
+        *,
+        final_estimator: Any = None,
+        passthrough: bool = False,
+        cv: Any = 5,
+        neighbours: str | Mapping[str, Sequence[str]] | None = "all",
+        fallback: bool | str = "auto",
+        groups: str | None = None,
+        memory: Any = None,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.estimators = estimators
+        self.final_estimator = final_estimator
+        self.passthrough = passthrough
+        self.cv = cv
+        self.neighbours = neighbours
+        self.fallback = fallback
+        self.groups = groups
+        self.memory = memory
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def fit(
+        self, X: Any, Y: Any, *, sample_weight: Any = None, events: Any = None, plan: FoldPlan | None = None
+    ) -> StackingEnsemble:
+        """Cross-fit the members, fit a combiner per task on their scores, then fit the members on all rows.
+
+        Parameters
+        ----------
+        X : table of shape (n, n_features)
+        Y : labels of shape (n,) or (n, n_tasks), NaN where unlabelled
+        sample_weight : array of shape (n,) or (n, n_tasks), default=None
+        events : EventLog, default=None
+            Handed to every member.
+        plan : FoldPlan, default=None
+            Used in place of ``cv``, and handed to every member.
+        """
+        self._check_members()
+        if self.fallback not in (True, False, "auto"):
+            raise ValueError(f'fallback must be True, False or "auto", got {self.fallback!r}.')
+        given = self._start_fit(X, Y, sample_weight)
+        self._neighbours = _check_neighbours(self.neighbours, self.tasks_)
+        finals = _check_finals(self.final_estimator, self.tasks_)
+        plan = shared_plan(self, given, Y, self.cv, plan)
+        data = Data(given.X, Y, sample_weight, events)
+        store = cross_fit_members(
+            self.estimators, data, plan, self.tasks_, self.classes_map_, memory=self.memory, n_jobs=self.n_jobs
+        )
+        self.passthrough_ = Passthrough(self.roles_).fit(given.X) if self.passthrough else None
+        choices = self._choose(given, store, finals)
+        used = [member for member in self.estimators if member[0] in self._names_read(choices)]
+        fitted = fit_members(used, data, plan=plan, memory=self.memory, n_jobs=self.n_jobs)
+        self._agree(fitted)
+        self.named_estimators_ = dict(zip([name for name, _ in used], fitted, strict=True))
+        self.estimators_ = fitted
+        self.moments_ = training_moments(self.tasks_, self.estimators_, given.X)
+        self._matching = match_members(self.named_estimators_, store, given)
+        self._report(given.X, store, choices)
+        return self
+
+    def _choose(self, given: FitInput, store: OutOfFold, finals: dict[str, Any]) -> dict[str, _Choice]:
+        splits = meta_splits(store.fold, store.temporal)
+        problems = make_problems(given, [store.of_task(task.name) for task in self.tasks_])
+        features = None if self.passthrough_ is None else self.passthrough_.transform(given.X)
+        choices: dict[str, _Choice] = {}
+        greedy: dict[str, Floats] = {}
+        for problem in problems:
+            task = problem.task
+            final = finals.get(task.name)
+            greedy[task.name] = _greedy_held_out(problem, splits, n_rows(given.X))
+            if task.kind == "ranking":
+                choices[task.name] = _Choice(greedy_weights(problem), None, greedy[task.name])
+            elif final is not None:
+                choices[task.name] = self._fit_given(final, problem, store.scores, features, splits, given)
+            else:
+                choices[task.name] = self._fit_default(problem, store.scores, features, splits, n_rows(given.X))
+        judged = [p for p in problems if p.task.kind != "ranking" and self._may_fall_back(finals.get(p.task.name))]
+        self._fall_back(choices, greedy, judged, given)
+        return choices
+
+    def _may_fall_back(self, final: Any) -> bool:
+        return final is None if self.fallback == "auto" else bool(self.fallback)
+
+    def _fit_default(
+        self, problem: Problem, scores: Mapping[str, Scores], features: Any, splits: list[tuple[Rows, Rows]], n: int
+    ) -> _Choice:
+        task = problem.task
+        held_out = np.full((n, *problem.parts.shape[2:]), np.nan)
+        if len(problem.y) < LEAST_LABELS or len(np.unique(problem.y)) < 2:
+            reason = f"{len(problem.y)} labelled rows with out-of-fold scores are too few to fit a combiner"
+            return _Choice(greedy_weights(problem), None, held_out, reason)
+        data = self._meta_data(task, self._links(scores), features).take(problem.rows)
+        inner = [(train, test, _averages(problem.take(train))) for train, test in _within(splits, problem.rows)]
+        penalty, pulled_to, own = best_penalty(task.kind, data, problem.y, problem.weight, inner)
+        held_out[problem.rows] = own
+        averages = _averages(problem)
+        meta = fit_linear(task.kind, data, problem.y, problem.weight, penalty, averages[pulled_to])
+        return _Choice(meta.weights, meta, held_out)
+
+    def _fit_given(
+        self,
+        final: Any,
+        problem: Problem,
+        scores: Mapping[str, Scores],
+        features: Any,
+        splits: list[tuple[Rows, Rows]],
+        given: FitInput,
+    ) -> _Choice:
+        task, rows = problem.task, problem.rows
+        columns = self._raw_columns(task, scores, features)
+        classes = self._n_classes(task)
+        weight = None if given.weights is None else problem.weight
+
+        def fit(part: Rows) -> SklearnMeta:
+            own = None if weight is None else weight[part]
+            fitted: SklearnMeta = fit_sklearn(clone(final), task, columns[rows[part]], problem.y[part], own, classes)
+            return fitted
+
+        held_out = np.full((len(columns), *problem.parts.shape[2:]), np.nan)
+        for train, test in _within(splits, rows):
+            if len(test) and len(np.unique(problem.y[train])) > 1:
+                held_out[rows[test]] = fit(train).predict(columns[rows[test]])
+        return _Choice(np.full(len(self.estimators), np.nan), fit(np.arange(len(rows))), held_out)
+
+    def _fall_back(
+        self, choices: dict[str, _Choice], greedy: dict[str, Floats], judged: list[Problem], given: FitInput
+    ) -> None:
+        self.fallbacks_: dict[str, str] = {}
+        own, base, weight = {}, {}, {}
+        for problem in judged:
+            name, y = problem.task.name, given.targets.view(problem.task.name)
+            if choices[name].reason is not None:
+                self.fallbacks_[name] = str(choices[name].reason)
+                continue
+            own[name] = losses(problem.task.kind, y, choices[name].held_out)
+            base[name] = losses(problem.task.kind, y, greedy[name])
+            weight[name] = np.ones(len(y))
+            weight[name][problem.rows] = problem.weight
+        table = compare(own, base, clusters=self._users(given.X), sample_weight=weight) if own else pd.DataFrame()
+        for name, row in table.iterrows():
+            if row["difference"] <= 0:
+                continue
+            self.fallbacks_[str(name)] = (
+                f"greedy averaging: out-of-fold loss {row['baseline']:.5g} against {row['value']:.5g} of stacking "
+                f"(95 % interval of the difference {row['difference_low']:.2g} to {row['difference_high']:.2g})"
+            )
+            problem = next(p for p in judged if p.task.name == name)
+            choices[str(name)] = _Choice(greedy_weights(problem), None, greedy[str(name)])
+        for name, reason in self.fallbacks_.items():
+            warnings.warn(f"Task {name!r} is averaged, not stacked: {reason}.", FallbackWarning, stacklevel=4)
+
+    def _names_read(self, choices: Mapping[str, _Choice]) -> set[str]:
+        """Members that some combiner reads."""
+        names, read = self._names(), set()
+        for task in self.tasks_:
+            choice = choices[task.name]
+            if choice.meta is None or (isinstance(choice.meta, LinearMeta) and not choice.meta.side_weights.any()):
+                read |= {name for name, w in zip(names, choice.weights, strict=True) if w > 0}
+            else:
+                return set(names)
+        return read
+
+    def _report(self, X: Table, store: OutOfFold, choices: Mapping[str, _Choice]) -> None:
+        self.final_estimators_ = {name: choice.meta for name, choice in choices.items()}
+        columns = {task.name: choices[task.name].weights for task in self.tasks_}
+        self.weights_ = pd.DataFrame(columns, index=pd.Index(self._names(), name="member"))
+        self.weights_.columns.name = "task"
+        index = X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(n_rows(X))
+        self.oof_predictions_, self.fold_, self.temporal_ = store.frame(index), store.fold, store.temporal
+        self.n_uncovered_ = int((store.fold < 0).sum())
+        held_out = {name: choice.held_out for name, choice in choices.items()}
+        held_out = hold_monotone(self.tasks_, self.classes_map_, held_out)
+        self.oof_scores_ = scores_frame(held_out, self.tasks_, self.classes_map_, index)
+
+    def _meta_data(self, task: Task, links: Mapping[str, Scores], features: Any) -> MetaData:
+        own = np.asarray([member[task.name] for member in links.values()])
+        side = [
+            _as_columns(member[other.name])
+            for other in self.tasks_
+            if other.name in self._neighbours[task.name]
+            for member in links.values()
+        ]
+        if features is not None:
+            side.append(features)
+        return MetaData(own, np.hstack(side) if side else np.empty((own.shape[1], 0)))
+
+    def _links(self, scores: Mapping[str, Scores], matched: bool = False) -> dict[str, Scores]:
+        """Scores of all members on the scale of the link, refitted members brought to the spread of the folds'."""
+        links: dict[str, Scores] = {}
+        for name, member in scores.items():
+            links[name] = {task.name: to_link(task.kind, member[task.name]) for task in self.tasks_}
+            for task, matching in self._matching[name].items() if matched else ():
+                links[name][task] = matching(links[name][task])
+        return links
+
+    def _raw_columns(self, task: Task, scores: Mapping[str, Scores], features: Any) -> Floats:
+        """Scores as they are, member by member, as scikit-learn stacks them."""
+        read = {task.name, *self._neighbours[task.name]}
+        blocks = [
+            _as_columns(member[other.name]) for member in scores.values() for other in self.tasks_ if other.name in read
+        ]
+        return np.hstack(blocks if features is None else [*blocks, features])
+
+    def _scores(self, X: Table, space: str) -> Scores:
+        members = {name: m._scores(m._start_predict(X), "entire") for name, m in self.named_estimators_.items()}
+        features = None if self.passthrough_ is None else self.passthrough_.transform(X)
+        links = self._links(members, matched=True)
+        entire: Scores = {}
+        for task in self.tasks_:
+            meta = self.final_estimators_[task.name]
+            if isinstance(meta, LinearMeta) and len(members) == len(self.estimators):
+                entire[task.name] = meta.predict(self._meta_data(task, links, features))
+            elif isinstance(meta, LinearMeta):
+                entire[task.name] = self._predict_partly(task, meta, links)
+            elif meta is not None:
+                entire[task.name] = meta.predict(self._raw_columns(task, members, features))
+            else:
+                weights = self.weights_.loc[list(members), task.name].to_numpy()
+                parts = [scores[task.name] for scores in members.values()]
+                entire[task.name] = average(task, parts, weights, self.moments_.get(task.name))
+        entire = hold_monotone(self.tasks_, self.classes_map_, entire)
+        return entire if space == "entire" else to_conditional(self.tasks_, self.classes_map_, entire)
+
+    def _predict_partly(self, task: Task, meta: LinearMeta, links: Mapping[str, Scores]) -> Floats:
+        """The combiner without columns that have no weight: their members were not fitted."""
+        some = next(iter(links.values()))[task.name]
+        own = [links[name][task.name] if name in links else np.zeros(some.shape) for name in self._names()]
+        side = np.broadcast_to(meta.center, (len(some), len(meta.center)))
+        return meta.predict(MetaData(np.asarray(own), side))
+
+
+def _greedy_held_out(problem: Problem, splits: list[tuple[Rows, Rows]], n: int) -> Floats:
+    """Scores of greedy averages whose weights were chosen on other rows; NaN elsewhere."""
+    held_out = np.full((n, *problem.parts.shape[2:]), np.nan)
+    for train, test in splits:
+        rest = problem.within(test)
+        mean = np.tensordot(greedy_weights(problem.within(train)), rest.parts, axes=1)
+        held_out[rest.rows] = np.exp(mean) if problem.task.kind == "count" else mean
+    return held_out
+
+
+def _averages(problem: Problem) -> list[Floats]:
+    """What a combiner may be pulled to: the uniform average, and the greedy one."""
+    n_members = len(problem.parts)
+    uniform = np.full(n_members, 1 / n_members)
+    greedy = greedy_weights(problem)
+    return [uniform] if n_members == 1 else [uniform, greedy]
+
+
+def _within(splits: list[tuple[Rows, Rows]], rows: Rows) -> list[tuple[Rows, Rows]]:
+    """Splits of all rows as positions among the given ones."""
+    return [tuple(np.flatnonzero(np.isin(rows, part)) for part in split) for split in splits]  # type: ignore[misc]
+
+
+def _as_columns(values: Floats) -> Floats:
+    return values[:, None] if values.ndim == 1 else values
+
+
+def _check_neighbours(neighbours: Any, tasks: Sequence[Task]) -> dict[str, set[str]]:
+    """For each task the others that its combiner reads."""
+    names = [task.name for task in tasks]
+    if neighbours is None:
+        return {name: set() for name in names}
+    if isinstance(neighbours, str):
+        if neighbours != "all":
+            raise ValueError(f'neighbours must be "all", None or a dict task -> tasks, got {neighbours!r}.')
+        return {name: set(names) - {name} for name in names}
+    found = {name: set(neighbours.get(name, ())) - {name} for name in names}
+    unknown = sorted((set(neighbours) | set().union(*found.values())) - set(names))
+    if unknown:
+        raise TaskError(f"neighbours names unknown tasks: {', '.join(unknown)}; the tasks are {', '.join(names)}.")
+    return found
+
+
+def _check_finals(final: Any, tasks: Sequence[Task]) -> dict[str, Any]:
+    """The given combiner of each task that has one."""
+    by_name = {task.name: task for task in tasks}
+    if isinstance(final, Mapping):
+        unknown = sorted(set(final) - set(by_name))
+        if unknown:
+            raise TaskError(
+                f"final_estimator names unknown tasks: {', '.join(unknown)}; the tasks are {', '.join(by_name)}."
+            )
+        chosen = {name: estimator for name, estimator in final.items() if estimator is not None}
+    elif final is None:
+        return {}
+    else:
+        chosen = {
+            task.name: final
+            for task in tasks
+            if task.kind != "ranking" and not task.is_soft and task.is_classification == is_classifier(final)
+        }
+    for name, estimator in chosen.items():
+        task = by_name[name]
+        if not hasattr(estimator, "fit") or isinstance(estimator, type):
+            raise TypeError(f"final_estimator of {name!r} must be a scikit-learn estimator, got {estimator!r}.")
+        if task.kind == "ranking" or task.is_soft:
+            raise TaskError(f"Task {name!r} cannot have a final_estimator: its labels are no classes or numbers.")
+        if task.is_classification and not hasattr(estimator, "predict_proba"):
+            raise TypeError(f"Task {name!r} needs probabilities, and {type(estimator).__name__} has no predict_proba.")
+    return chosen
