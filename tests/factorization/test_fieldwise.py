@@ -1,12 +1,16 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 from scipy.special import ndtr
-from sklearn.metrics import roc_auc_score
+from sklearn.base import clone
+from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from mtl_classic._core.random import generator
+from mtl_classic.factorization import FactorizationMachineClassifier, FactorizationMachineRegressor
 from mtl_classic.factorization._chain import Chain
 from mtl_classic.factorization._draws import Scale
 from mtl_classic.factorization._patterns import find_patterns, guess_fields
@@ -292,3 +296,97 @@ def test_odd_shapes() -> None:
     y = np.asarray(dense[:, 0].toarray()).ravel() * 2 + 1
     report, _ = fit_gibbs(dense, y, None, sweeps=50)
     assert np.corrcoef(report.extra.mean(dense), y)[0, 1] > 0.99
+
+
+def frame(n: int = 4000, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
+    """Taste that only interactions explain: users like items of their own parity."""
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame(
+        {"user": rng.integers(0, 40, n), "item": rng.integers(0, 30, n), "price": 100 * rng.normal(size=n)}
+    )
+    return X, (X["user"] % 2 == X["item"] % 2) + 0.005 * X["price"].to_numpy() + 0.2 * rng.normal(size=n)
+
+
+@pytest.mark.parametrize("interactions", ["all", [("user", "item")]])
+@pytest.mark.parametrize("solver", ["als", "gibbs"])
+def test_regressor(solver: str, interactions: object) -> None:
+    X, y = frame()
+    model = FactorizationMachineRegressor(
+        n_factors=4, solver=solver, categorical=["user", "item"], interactions=interactions, reg_factors=0.01,
+        max_iter=40, random_state=0,
+    )  # fmt: skip
+    model.fit(X[:3000], y[:3000])
+    predicted = model.predict(X[3000:])
+    assert r2_score(y[3000:], predicted) > 0.85
+    one = np.concatenate([model.predict(X[i : i + 1]) for i in range(3000, 3030)])
+    np.testing.assert_allclose(one, predicted[:30], rtol=1e-5)
+    again = clone(model).fit(X[:3000], y[:3000]).predict(X[3000:])
+    assert again.tobytes() == predicted.tobytes()
+    assert pickle.loads(pickle.dumps(model)).predict(X[3000:]).tobytes() == predicted.tobytes()
+    new = X[:50].assign(user=999, item=888, price=np.nan)
+    assert np.isfinite(model.predict(new)).all()
+    if solver == "gibbs":
+        mean, std = model.predict(X[3000:], return_std=True)
+        np.testing.assert_array_equal(mean, predicted)
+        assert (std > 0).all()
+        assert model.predict(new, return_std=True)[1].mean() > 2 * std.mean()
+    else:
+        with pytest.raises(ValueError, match="posterior draws"):
+            model.predict(X, return_std=True)
+
+
+def test_classifier_by_probit() -> None:
+    X, y = frame()
+    label = np.where(y > 0.5, "yes", "no")
+    model = FactorizationMachineClassifier(
+        n_factors=4, solver="gibbs", loss="probit", categorical=["user", "item"], max_iter=40, random_state=0
+    )
+    model.fit(X[:3000], label[:3000])
+    p = model.predict_proba(X[3000:])
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    assert roc_auc_score(label[3000:] == "yes", p[:, 1]) > 0.9
+    assert model.score(X[3000:], label[3000:]) > 0.85
+    assert abs(p[:, 1].mean() - (label[3000:] == "yes").mean()) < 0.03
+
+
+@pytest.mark.parametrize("solver", ["als", "gibbs"])
+def test_what_the_solvers_cannot_do_is_refused(solver: str) -> None:
+    X, y = frame(200)
+    for arguments, message in (
+        ({"loss": "poisson"}, "loss"),
+        ({"batch_size": 8}, "batches"),
+        ({"dropout": 0.5}, "dropout"),
+    ):
+        with pytest.raises(ValueError, match=f"cannot do {message}"):
+            FactorizationMachineRegressor(solver=solver, **arguments).fit(X, np.abs(y))
+    with pytest.raises(ValueError, match="cannot do partial_fit"):
+        FactorizationMachineRegressor(solver=solver).partial_fit(X, y)
+    with pytest.raises(ValueError, match="cannot do loss"):
+        FactorizationMachineClassifier(solver=solver, loss="log").fit(X, y > 0)
+    if solver == "gibbs":
+        with pytest.raises(ValueError, match="two classes"):
+            FactorizationMachineClassifier(solver=solver, loss="probit").fit(X, X["user"] % 3)
+
+
+NO_PARTIAL_FIT = "partial_fit is there, and refuses these solvers"
+SCALES = "targets are standardized without weights, and weighted rows draw other noise than repeated ones"
+EXPECTED_FAILURES = {
+    "check_fit_score_takes_y": NO_PARTIAL_FIT,
+    "check_n_features_in_after_fitting": NO_PARTIAL_FIT,
+    "check_estimators_partial_fit_n_features": NO_PARTIAL_FIT,
+    "check_sample_weight_equivalence_on_dense_data": SCALES,
+    "check_sample_weight_equivalence_on_sparse_data": SCALES,
+    "check_regressor_data_not_an_array": "the columns of a frame are fields, an array is one field",
+}
+
+
+@parametrize_with_checks(
+    [
+        FactorizationMachineRegressor(n_factors=2, solver="als", max_iter=5),
+        FactorizationMachineRegressor(n_factors=2, solver="gibbs", max_iter=20),
+    ],
+    expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
+)
+@pytest.mark.filterwarnings("ignore")
+def test_conventions_of_scikit_learn(estimator, check) -> None:
+    check(estimator)
