@@ -339,7 +339,7 @@ def check_noise(name: str) -> None:
     aucs = noise_aucs(name)
     assert aucs["noise"] == pytest.approx(0.5, abs=0.02)
     assert aucs["noise_of_user"] == pytest.approx(0.5, abs=0.02)
-    assert aucs["view"] > 0.55  # the same table holds something to learn
+    assert aucs["view"] > 0.53  # the same table holds something to learn
 
 
 def test_noise_stays_at_chance() -> None:

@@ -1,0 +1,343 @@
+"""MultiTaskModel: where its history comes from, what it chooses, and that nothing leaks through time."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import Pipeline
+
+from mtl_classic import (
+    Aggregate,
+    AveragingEnsemble,
+    EventLog,
+    FoldError,
+    FunnelModel,
+    HistoryFeatures,
+    LabelError,
+    LightGBMLearner,
+    MultiTaskModel,
+    PerTaskModel,
+    RoleError,
+    TargetStatistics,
+    Task,
+    TaskError,
+    label_from_events,
+    make_folds,
+    make_funnel,
+)
+
+SHOP = make_funnel(1_500, n_users=100, n_items=40, n_days=30, random_state=0)
+X, Y, LOG = SHOP.X, SHOP.Y, SHOP.events
+SMALL = LightGBMLearner(max_iter=15)
+
+
+def model(tasks: Any = SHOP.tasks, **options: Any) -> MultiTaskModel:
+    return MultiTaskModel(tasks, **({"learner": SMALL, "random_state": 0} | SHOP.roles | options))
+
+
+def first_step(fitted: MultiTaskModel) -> Any:
+    return fitted.pipeline_.steps[0][1]
+
+
+# -- what "auto" puts together ------------------------------------------------------------------------------------
+
+
+def test_history_comes_from_the_log() -> None:
+    fitted = model().fit(X, Y, events=LOG)
+    assert isinstance(fitted.pipeline_, Pipeline)
+    assert isinstance(first_step(fitted), HistoryFeatures)
+    assert isinstance(fitted.pipeline_[-1], FunnelModel)
+    assert first_step(fitted).log_ is LOG
+    inside = fitted.pipeline_[-1].predict_scores(fitted.pipeline_[:-1].transform(X))
+    pd.testing.assert_frame_equal(inside, fitted.predict_scores(X))
+
+
+def test_roles_may_be_those_of_the_log() -> None:
+    named = model().fit(X, Y, events=LOG)
+    unnamed = model(user=None, item=None, time=None).fit(X, Y, events=LOG)
+    assert unnamed.roles_ == {"user": "user", "item": "item", "time": "time", "query": None}
+    pd.testing.assert_frame_equal(unnamed.predict_scores(X), named.predict_scores(X))
+
+
+def test_without_a_log_the_rows_are_the_log() -> None:
+    fitted = model().fit(X, Y)
+    assert isinstance(first_step(fitted), HistoryFeatures)
+    assert any("view" in name for name in fitted.pipeline_[-1].columns_.names_)
+
+
+def test_without_a_time_target_statistics_take_its_place() -> None:
+    fitted = model(time=None, cv=3).fit(X, Y)
+    assert isinstance(first_step(fitted), TargetStatistics)
+    assert "user__buy__mean" in fitted.pipeline_[-1].columns_.names_
+
+
+def test_without_ids_or_aggregates_there_is_no_history() -> None:
+    for options in ({"aggregates": None}, {"user": None, "item": None, "time": None}, {"user": None, "item": None}):
+        assert len(model(**options).fit(X, Y).pipeline_) == 1
+
+
+def test_aggregates_of_the_user() -> None:
+    own = [Aggregate("user", "count", where="view", window="7D")]
+    fitted = model(aggregates=own).fit(X, Y, events=LOG)
+    assert [aggregate.keys for aggregate in first_step(fitted).aggregates_] == [("user",)]
+    same = model(aggregates=HistoryFeatures(own, **SHOP.roles)).fit(X, Y, events=LOG)
+    pd.testing.assert_frame_equal(fitted.predict_scores(X), same.predict_scores(X))
+    with pytest.raises(RoleError, match="aggregates were given, but no time column of the rows; name it with time="):
+        model(aggregates=own, time=None).fit(X, Y)
+
+
+class Doubled(TransformerMixin, BaseEstimator):
+    """Takes neither events nor a plan."""
+
+    def fit(self, X: Any, y: Any = None) -> "Doubled":
+        self.labels_ = list(y)
+        return self
+
+    def transform(self, X: Any) -> Any:
+        return X.assign(double=2 * X["price"])
+
+
+def test_transformers_of_the_user() -> None:
+    fitted = model(aggregates=Doubled(), latent=Doubled()).fit(X, Y, events=LOG)
+    assert [name for name, _ in fitted.pipeline_.steps] == ["history", "latent", "model"]
+    assert first_step(fitted).labels_ == ["view", "cart", "buy", "spend"]
+    assert "double" in fitted.pipeline_[-1].columns_.names_
+
+
+# -- structures, presets ------------------------------------------------------------------------------------------
+
+
+def test_the_structure_follows_the_tasks() -> None:
+    flat = [Task("view", "binary"), Task("cart", "binary")]
+    assert isinstance(model(flat).fit(X, Y).pipeline_[-1], PerTaskModel)
+    assert isinstance(model(structure="parallel").fit(X, Y).pipeline_[-1], PerTaskModel)
+    assert isinstance(model(flat, structure="hierarchical").fit(X, Y).pipeline_[-1], FunnelModel)
+
+
+def test_a_structure_takes_over_what_it_leaves_open() -> None:
+    structure = FunnelModel(mode="direct", learner=SMALL)
+    fitted = model(structure=structure, aggregates=None).fit(X, Y)
+    inside = fitted.pipeline_[-1]
+    assert inside.tasks_ == SHOP.tasks
+    assert inside.roles_["time"] == "time"
+    again = model(structure=structure, aggregates=None).fit(X, Y)
+    pd.testing.assert_frame_equal(fitted.predict_scores(X), again.predict_scores(X), check_exact=True)
+    assert structure.tasks is None
+    wrong = PerTaskModel([Task("view", "binary")])
+    with pytest.raises(TaskError, match=r"structure has the tasks \['view'\].*leave tasks= of the structure None"):
+        model(structure=wrong).fit(X, Y)
+
+
+def test_the_fast_preset_reports_what_the_structure_fell_back_to() -> None:
+    fitted = model(structure=FunnelModel(mode="auto"), aggregates=None).fit(X, Y)
+    assert fitted.fallbacks_ == fitted.pipeline_[-1].fallbacks_
+
+
+def test_the_best_preset_averages_seeds() -> None:
+    best = model(preset="best", cv=2).fit(X, Y, events=LOG)
+    ensemble = best.pipeline_[-1]
+    assert isinstance(ensemble, AveragingEnsemble)
+    assert len(ensemble.estimators) == 3
+    hurried = model(preset="best", cv=2, time_budget=0).fit(X, Y, events=LOG)
+    assert len(hurried.pipeline_[-1].estimators) == 1
+    alone = model(preset="best", cv=2, ensemble=None).fit(X, Y, events=LOG)
+    assert isinstance(alone.pipeline_[-1], FunnelModel)
+    assert (best.predict_scores(X)["buy"] <= best.predict_scores(X)["cart"]).all()
+
+
+def test_the_best_preset_averages_seeds_of_any_structure() -> None:
+    pair = AveragingEnsemble([("a", PerTaskModel(SHOP.tasks, learner=SMALL)), ("b", FunnelModel(SHOP.tasks))])
+    fitted = model(preset="best", structure=pair, aggregates=None, cv=2).fit(X, Y)
+    assert len(fitted.pipeline_[-1].estimators) == 3
+
+
+def test_a_plan_is_shared_by_all_levels() -> None:
+    plan = make_folds(3, Y, random_state=5)
+    one, two = (model(time=None).fit(X, Y, plan=p).predict_scores(X) for p in (plan, make_folds(3, Y, random_state=6)))
+    assert not one.equals(two)
+    pd.testing.assert_frame_equal(model(time=None).fit(X, Y, plan=plan).predict_scores(X), one, check_exact=True)
+
+
+def test_task_weights_enter_the_score() -> None:
+    fitted = model(aggregates=None, task_weights={"view": 3.0}).fit(X, Y)
+    plain = clone(fitted).set_params(task_weights=None).fit(X, Y)
+    alone = clone(fitted).set_params(task_weights={"view": 1, "cart": 0, "buy": 0, "spend": 0}).fit(X, Y)
+    assert fitted.score(X, Y) == pytest.approx((4 * plain.score(X, Y) + 2 * alone.score(X, Y)) / 6)
+
+
+def test_conflicts_are_settled_for_history_and_structure_alike() -> None:
+    odd = Y.copy()
+    odd.loc[(odd["view"] == 0) & (odd.index % 5 == 0), "cart"] = 1.0
+    for options in ({"time": None, "cv": 3}, {}):
+        with pytest.raises(LabelError, match="'cart' non-zero although 'view'"):
+            model(**options).fit(X, odd)
+        for way in ("lift", "drop"):
+            fitted = model(on_conflict=way, **options).fit(X, odd)
+            assert np.isfinite(fitted.score(X, odd))
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "error", "says"),
+    [
+        ({"preset": "slow"}, {}, ValueError, "preset must be one of fast, best, got 'slow'"),
+        ({"structure": "chain"}, {}, ValueError, "structure must be auto, parallel, hierarchical.*got 'chain'"),
+        ({"structure": PerTaskModel}, {}, TypeError, "structure must be a name or an unfitted estimator"),
+        ({"ensemble": "stacking"}, {}, ValueError, 'ensemble must be "auto" or None'),
+        ({"latent": "fm"}, {}, ValueError, 'latent must be "auto", None or a transformer'),
+        ({"task_weights": {"x": 1}}, {}, TaskError, "unknown tasks: x; the tasks are view, cart"),
+        ({"user": "client"}, {}, RoleError, "user column 'client' is needed, .* the columns are user, item"),
+        (
+            {"time": None},
+            {"events": X},
+            TypeError,
+            r"events must be an EventLog, got DataFrame; make one",
+        ),
+        ({"learner": "catboost"}, {}, ValueError, "learner='catboost' is unknown"),
+    ],
+)
+def test_choices_that_are_refused(options: dict, given: dict, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        model(**options).fit(X, Y, **given)
+
+
+def test_a_log_needs_the_time_of_the_rows() -> None:
+    with pytest.raises(RoleError, match="no time column of the rows; name it with time="):
+        model(time=None).fit(X.rename(columns={"time": "shown"}), Y, events=LOG)
+
+
+# -- time ---------------------------------------------------------------------------------------------------------
+
+
+def test_rows_need_no_order_but_a_time() -> None:
+    order = np.random.default_rng(0).permutation(len(X))
+    wanted = model().fit(X, Y, events=LOG).predict_scores(X)
+    pd.testing.assert_frame_equal(model().fit(X, Y, events=LOG).predict_scores(X.iloc[order]), wanted.iloc[order])
+    shuffled = model().fit(X.iloc[order], Y.iloc[order], events=LOG).predict_scores(X)
+    assert np.corrcoef(shuffled["buy"], wanted["buy"])[0, 1] > 0.8  # bins see the rows in another order, not other rows
+    gaps = X.assign(time=X["time"].mask(X.index < 3))
+    for given in ({}, {"events": LOG}):
+        with pytest.raises(ValueError, match="3 of 1500 values of 'time' are missing"):
+            model().fit(gaps, Y, **given)
+
+
+@pytest.mark.parametrize("preset", ["fast", "best"])
+def test_events_after_a_row_say_nothing_about_it(preset: str) -> None:
+    """The log may go on after the last row, or lie about the future: no score of the earlier rows changes."""
+    early = X["time"] < X["time"].quantile(0.6)
+    known = LOG.before(X["time"][early].max())
+    fabricated = LOG.to_frame()
+    future = fabricated["time"] > X["time"][early].max()
+    fabricated.loc[future, "user"] = fabricated.loc[future, "user"].to_numpy()[::-1]
+    lying = EventLog(fabricated, user="user", item="item", time="time", event="event", value="value")
+    fits = [model(preset=preset, cv=2).fit(X[early], Y[early], events=log) for log in (known, LOG, lying)]
+    scores = [fitted.predict_scores(X[early]) for fitted in fits]
+    pd.testing.assert_frame_equal(scores[0], scores[1], check_exact=True)
+    pd.testing.assert_frame_equal(scores[0], scores[2], check_exact=True)
+
+
+def test_labels_of_later_rows_say_nothing_about_earlier_ones() -> None:
+    late = X["time"] > X["time"].quantile(0.7)
+    changed = Y.copy()
+    changed.loc[late] = Y[late].to_numpy()[::-1]
+    features = [model().fit(X, labels).pipeline_[:-1].transform(X) for labels in (Y, changed)]
+    pd.testing.assert_frame_equal(features[0][~late], features[1][~late], check_exact=True)
+
+
+def test_observing_moves_history_on_and_refits_nothing() -> None:
+    cut = X["time"].quantile(0.6)
+    early, late = X["time"] < cut, X["time"] >= cut
+    fitted = model().fit(X[early], Y[early], events=LOG.before(cut))
+    trees = fitted.pipeline_[-1].fits_["view", "conditional"].booster.model_to_string()
+    stale = fitted.predict_scores(X[late])
+    today = LOG.to_frame()[LOG.to_frame()["time"] >= cut]
+    assert fitted.observe(today) is fitted
+    assert fitted.pipeline_[-1].fits_["view", "conditional"].booster.model_to_string() == trees
+    assert not fitted.predict_scores(X[late]).equals(stale)
+    whole = model().fit(X[early], Y[early], events=LOG)
+    pd.testing.assert_frame_equal(fitted.predict_scores(X[late]), whole.predict_scores(X[late]))
+
+
+# -- delayed labels -----------------------------------------------------------------------------------------------
+
+LATE = make_funnel(1_500, n_users=100, n_items=40, n_days=40, delay="7D", random_state=0)
+END = LATE.X["time"].max()
+
+
+def test_immature_labels_are_masked() -> None:
+    known = LATE.events.before(END)
+    fitted = model(LATE.tasks).fit(LATE.X, LATE.Y, events=known)
+    immature = LATE.X["time"] + pd.Timedelta("7D") > known.last_time
+    assert fitted.n_immature_ == {"buy": immature.sum(), "spend": immature.sum()}
+    by_hand = LATE.Y.copy()
+    by_hand.loc[immature, ["buy", "spend"]] = np.nan
+    other = model(LATE.tasks).fit(LATE.X, by_hand, events=known)
+    assert other.n_immature_ == {"buy": 0, "spend": 0}
+    pd.testing.assert_frame_equal(fitted.predict_scores(LATE.X), other.predict_scores(LATE.X), check_exact=True)
+    later = model(LATE.tasks).fit(LATE.X, LATE.Y, events=LATE.events)
+    assert later.n_immature_["buy"] == (LATE.X["time"] + pd.Timedelta("7D") > LATE.events.last_time).sum()
+
+
+def test_without_a_log_labels_mature_until_the_last_row() -> None:
+    fitted = model(LATE.tasks).fit(LATE.X, LATE.Y)
+    assert fitted.n_immature_["buy"] == (LATE.X["time"] + pd.Timedelta("7D") > END).sum()
+
+
+def test_labels_known_on_a_day_are_the_mature_ones() -> None:
+    """What a nightly job would label from its log is what masking leaves of the labels that are known today."""
+    cut = LATE.X["time"].quantile(0.8)
+    rows = LATE.X["time"] < cut
+    known = LATE.events.before(cut)
+    nightly = label_from_events(LATE.X[rows], known, LATE.tasks, LATE.horizon)
+    mature = LATE.X["time"][rows] + pd.Timedelta("7D") <= known.last_time
+    pd.testing.assert_series_equal(
+        nightly["buy"][nightly["buy"].notna()], LATE.Y["buy"][rows][nightly["buy"].notna()], check_dtype=False
+    )
+    assert not nightly["buy"][~mature].notna().any()
+
+
+def test_a_class_seen_only_in_immature_labels_is_no_class() -> None:
+    tasks = [Task("kind", "multiclass", delay="7D"), Task("view", "binary")]
+    late = LATE.X["time"] + pd.Timedelta("7D") > END
+    kind = np.where(late, "new", np.where(LATE.Y["view"] == 1, "a", "b"))
+    fitted = model(tasks).fit(LATE.X, LATE.Y[["view"]].assign(kind=kind))
+    assert fitted.classes_map_["kind"].tolist() == ["a", "b"]
+    assert list(fitted.predict_scores(LATE.X)) == ["kind=a", "kind=b", "view"]
+
+
+def test_nothing_mature_is_refused() -> None:
+    first_week = LATE.X["time"] < LATE.X["time"].min() + pd.Timedelta("3D")
+    with pytest.raises(LabelError, match="No label of 'buy' is mature.*give a log that reaches further"):
+        model(LATE.tasks).fit(LATE.X[first_week], LATE.Y[first_week])
+
+
+def test_folds_keep_the_delay_as_a_gap() -> None:
+    fitted = model(LATE.tasks, preset="best", cv=4).fit(LATE.X, LATE.Y, events=LATE.events)
+    assert np.isfinite(fitted.predict_scores(LATE.X).to_numpy()).all()
+    far = [Task("view", "binary", delay="39D")]
+    with pytest.raises(FoldError, match="The gap .* leaves no training rows"):
+        model(far, preset="best").fit(LATE.X, LATE.Y, events=LATE.events)
+
+
+def test_offline_evaluation_agrees_with_a_replay_day_by_day() -> None:
+    """AUC of rows scored at once, with a log that is complete, and of rows scored daily with the log of the day."""
+    shop = make_funnel(10_000, n_users=400, n_items=100, n_days=60, delay="7D", random_state=1)
+    cut = (shop.X["time"].min() + pd.Timedelta("45D")).normalize()
+    rows = shop.X["time"] < cut
+    fitted = model(shop.tasks, learner="lightgbm").fit(shop.X[rows], shop.Y[rows], events=shop.events.before(cut))
+    log, test = shop.events.to_frame(), shop.X[~rows]
+    replay = pickle.loads(pickle.dumps(fitted))
+    daily = []
+    for day, today in test.groupby(test["time"].dt.normalize()):
+        daily.append(replay.predict_scores(today))
+        replay.observe(log[(log["time"] >= day) & (log["time"] < day + pd.Timedelta("1D"))])
+    scores = pd.concat(daily).loc[test.index]
+    offline = fitted.observe(log[log["time"] >= cut]).predict_scores(test)
+    for task in ("view", "cart", "buy"):
+        label = shop.Y.loc[test.index, task]
+        aucs = [roc_auc_score(label, s[task]) for s in (offline, scores)]
+        assert aucs[0] > 0.6
+        assert aucs[0] == pytest.approx(aucs[1], abs=0.01)
