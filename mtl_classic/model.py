@@ -21,10 +21,14 @@ from mtl_classic._core.tasks import Task, label_frame
 from mtl_classic._core.validation import Table, role_values
 from mtl_classic.ensemble import AveragingEnsemble, average_over_seeds
 from mtl_classic.events import EventLog, HistoryFeatures
+from mtl_classic.factorization import LatentFeatures
 from mtl_classic.model_selection import FoldPlan, Temporal, cross_fit, make_folds
+from mtl_classic.model_selection._folds import longest_delay, validation_split
 from mtl_classic.model_selection._maturity import mask_immature, temporal_folds
 from mtl_classic.multitask import FunnelModel, PerTaskModel
+from mtl_classic.multitask._latent_choice import choose_latent, propose_latent
 from mtl_classic.multitask._routes import better_routes
+from mtl_classic.multitask._structure import LearnerStructure
 from mtl_classic.preprocessing import TargetStatistics
 
 __all__ = ["MultiTaskModel"]
@@ -32,6 +36,7 @@ __all__ = ["MultiTaskModel"]
 PRESETS = ("fast", "best")
 STRUCTURES = {"parallel": PerTaskModel, "hierarchical": FunnelModel}
 BEST_SEEDS = 3
+VALIDATION_SHARE = 0.1
 ROUTE_FOLDS = 2  # folds, the last of the plan, that judge the routes of a funnel: in time the nearest to use
 
 
@@ -53,7 +58,9 @@ class MultiTaskModel(MultiTaskEstimator):
     aggregates : "auto", None, list of Aggregate, or an unfitted transformer, default="auto"
         The history; None adds none.
     latent : "auto", None, or an unfitted transformer, default="auto"
-        Appends columns of latent factors after the history. "auto" adds none so far.
+        Appends columns of latent factors after the history. "auto": where user and item are named, the score of a user
+        × item factorization machine for each binary task without parent, and of a Bayesian one for each regression task
+        without parent; kept only if validation rows show that they help a task and harm none (``latent_choice_``).
     learner : str, Learner, scikit-learn estimator or dict task -> learner, default="lightgbm"
     structure : {"auto", "parallel", "hierarchical"} or an unfitted structure, default="auto"
         ``"parallel"`` is `PerTaskModel`, ``"hierarchical"`` `FunnelModel`. Tasks, roles, seed and threads that an
@@ -80,6 +87,8 @@ class MultiTaskModel(MultiTaskEstimator):
     tasks_ : tuple of Task
     fallbacks_ : dict task -> str
         Children that were taken off the funnel's product, and why.
+    latent_choice_ : str
+        Whether latent features were kept, and why.
     n_immature_ : dict task -> int
         Labels left out because their ``delay`` was not over when the log (or the rows) ended.
 
@@ -176,7 +185,10 @@ class MultiTaskModel(MultiTaskEstimator):
             plan = self._plan(given, labels, roles, seed)
         steps, table = self._transform_training(given, labels, roles, events, plan, seed)
         structure = self._structure(given, roles, seed)
-        model = self._fit_model(structure, table, labels, given.weights, plan, seed, started)
+        latent, fitted = self._latent(structure, table, labels, given, roles, plan, seed)
+        if latent is not None:
+            steps, table = [*steps, ("latent", latent[0])], latent[1]
+        model = self._fit_model(structure, table, labels, given.weights, plan, seed, started, fitted)
         self.pipeline_ = Pipeline([*steps, ("model", model)])
         return self
 
@@ -245,8 +257,7 @@ class MultiTaskModel(MultiTaskEstimator):
 
     def _plan(self, given: FitInput, labels: pd.DataFrame, roles: dict[str, str | None], seed: int) -> FoldPlan:
         time = role_values(given.X, roles["time"])
-        ranking = [task for task in given.targets.tasks if task.kind == "ranking"]
-        groups = group_codes(given.X, ranking[0]) if ranking else None
+        groups = _queries(given)
         if time is not None and isinstance(self.cv, int | np.integer | Temporal) and time.nunique() > 1:
             return temporal_folds(self.cv, labels, given.targets.tasks, time, groups=groups)
         seed = spawn_seed(seed, "folds")
@@ -267,7 +278,7 @@ class MultiTaskModel(MultiTaskEstimator):
         table = given.X
         history = self._history(given, roles, events, seed)
         latent = clone(self.latent) if isinstance(self.latent, BaseEstimator) else None
-        own = _like_targets(labels, given) if self.on_conflict == "raise" else decode_targets(given.targets)
+        own = self._named_labels(labels, given)
         for name, step in (("history", history), ("latent", latent)):
             if step is None:
                 continue
@@ -293,6 +304,50 @@ class MultiTaskModel(MultiTaskEstimator):
                 raise RoleError("aggregates were given, but no time column of the rows; name it with time=.")
             return None
         return HistoryFeatures(self.aggregates, **named, tasks=tasks, n_jobs=self.n_jobs)
+
+    def _latent(
+        self,
+        structure: Any,
+        table: Table,
+        labels: pd.DataFrame,
+        given: FitInput,
+        roles: dict[str, str | None],
+        plan: FoldPlan | None,
+        seed: int,
+    ) -> tuple[tuple[LatentFeatures, Table] | None, Any]:
+        """Latent features and the table with them where they help; else the structure that was fitted to find out."""
+        self.latent_choice_ = (
+            "latent features were given" if isinstance(self.latent, BaseEstimator) else "none asked for"
+        )
+        if self.latent != "auto" or isinstance(self.latent, BaseEstimator):
+            return None, None
+        self.latent_choice_ = "no user and item with enough rows to learn latent features for"
+        latent = propose_latent(table, given.targets.tasks, roles, spawn_seed(seed, "latent"))
+        if latent is None or not isinstance(structure, LearnerStructure):
+            return None, None
+        own = self._named_labels(labels, given)
+        time = role_values(given.X, roles["time"])
+        gap = longest_delay(given.targets.tasks, time)
+        queries = _queries(given)
+        split = (
+            plan.last
+            if plan is not None
+            else validation_split(
+                own, VALIDATION_SHARE, groups=queries, time=time, gap=gap, random_state=spawn_seed(seed, "validation")
+            )
+        )
+        if split is None:
+            return None, None
+        user = role_values(given.X, roles["user"])
+        choice = choose_latent(structure, latent, table, own, split, weight=given.weights, clusters=user, seed=seed)
+        self.latent_choice_ = choice.why
+        if not choice.helps:
+            return None, choice.structure
+        folds = make_folds(latent.cv, own, groups=queries, random_state=spawn_seed(seed, "latent folds"))
+        return (latent, latent.fit_transform(table, own, plan=folds)), None
+
+    def _named_labels(self, labels: pd.DataFrame, given: FitInput) -> pd.DataFrame:
+        return _like_targets(labels, given) if self.on_conflict == "raise" else decode_targets(given.targets)
 
     def _structure(self, given: FitInput, roles: dict[str, str | None], seed: int) -> Any:
         tasks = given.targets.tasks
@@ -321,12 +376,15 @@ class MultiTaskModel(MultiTaskEstimator):
         plan: FoldPlan | None,
         seed: int,
         started: float,
+        fitted: Any,
     ) -> Any:
         """Fit the structure; ``"best"`` chooses routes by cross-fitting first, and averages seeds."""
         self.fallbacks_ = {}
         labels_like = _reduce(labels, self.form_.is_1d, self.form_.is_frame)
         if self.preset == "fast" or plan is None:
-            model = structure.fit(table, labels_like, sample_weight=weight, plan=plan)
+            model = fitted
+            if model is None:
+                model = structure.fit(table, labels_like, sample_weight=weight, plan=plan)
             self.fallbacks_ = dict(getattr(model, "fallbacks_", {}))
             return self._checked(model)
         if isinstance(structure, FunnelModel) and structure.mode == "product" and self._time_left(started):
@@ -374,6 +432,11 @@ class MultiTaskModel(MultiTaskEstimator):
         model = self.pipeline_.steps[-1][1]
         scores: Scores = model._scores(model._start_predict(X), space)
         return scores
+
+
+def _queries(given: FitInput) -> Any:
+    ranking = [task for task in given.targets.tasks if task.kind == "ranking"]
+    return group_codes(given.X, ranking[0]) if ranking else None
 
 
 def _reduce(labels: pd.DataFrame, is_1d: bool, is_frame: bool) -> Any:

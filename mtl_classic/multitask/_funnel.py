@@ -183,7 +183,7 @@ class FunnelModel(LearnerStructure):
         if self.mode == "auto":
             self._choose(bench, parts)
         needed = {key for task in self.tasks_ for key in keys_of(task, self.routes_[task.name])}
-        self.fits_ = {key: part.fit for key, part in parts.items() if key in needed}
+        self._keep({key: part for key, part in parts.items() if key in needed})
         return self
 
     def _fit_parts(self, bench: Workbench, task: Task, hurdles: set[str]) -> dict[Key, Component]:

@@ -120,9 +120,7 @@ class PerTaskModel(LearnerStructure):
             Early stopping uses its last fold.
         """
         bench = self._open(X, Y, sample_weight, plan)
-        self.fits_ = {}
-        for task in bench.targets.tasks:
-            self.fits_[task.name] = bench.fit_entire(task).fit
+        self._keep({task.name: bench.fit_entire(task) for task in bench.targets.tasks})
         return self
 
     def _scores(self, X: Table, space: str) -> Scores:

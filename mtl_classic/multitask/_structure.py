@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from mtl_classic._core.targets import Classes
 from mtl_classic._core.tasks import Task, fitting_order
 from mtl_classic._core.validation import Table
 from mtl_classic.learners._columns import FeatureColumns
-from mtl_classic.learners._protocol import Floats
+from mtl_classic.learners._protocol import Floats, Rows
 from mtl_classic.model_selection import FoldPlan
-from mtl_classic.multitask._workbench import Workbench, open_workbench
+from mtl_classic.multitask._workbench import Component, Workbench, open_workbench
 
 __all__ = ["LearnerStructure", "condition_probability", "hold_monotone", "predict_components", "to_conditional"]
 
@@ -30,6 +31,7 @@ class LearnerStructure(MultiTaskEstimator):
     n_jobs: int | None
     random_state: Any
     columns_: FeatureColumns
+    fits_: dict[Any, Any]
 
     def _open(self, X: Any, Y: Any, sample_weight: Any, plan: FoldPlan | None) -> Workbench:
         given = self._start_fit(X, Y, sample_weight)
@@ -46,6 +48,28 @@ class LearnerStructure(MultiTaskEstimator):
 
     def _threads(self) -> int:
         return n_threads(self.n_jobs)
+
+    def fit_with_held_out(self, X: Any, Y: Any, split: tuple[Rows, Rows], sample_weight: Any = None) -> Any:
+        """Fit, stopping on the second rows of the split, and return the same structure as it was before the refit.
+
+        None if a part was fitted without validation rows: then nothing has been held out.
+        """
+        self._parts: dict[Any, Component] = {}
+        try:
+            self.fit(X, Y, sample_weight=sample_weight, plan=FoldPlan((split,), len(Y)))
+            if any(part.held_out is None for part in self._parts.values()):
+                return None
+            held_out = copy(self)
+            held_out.fits_ = {key: self._parts[key].held_out for key in self.fits_}
+            return held_out
+        finally:
+            del self._parts
+
+    def _keep(self, parts: dict[Any, Component]) -> None:
+        """Take the fitted parts; the components only if `fit_with_held_out` asked."""
+        self.fits_ = {key: part.fit for key, part in parts.items()}
+        if hasattr(self, "_parts"):
+            self._parts |= parts
 
 
 def condition_probability(task: Task, tasks: Sequence[Task], classes: Classes, entire: Scores) -> Floats:

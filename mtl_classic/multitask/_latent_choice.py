@@ -1,0 +1,235 @@
+"""Which latent features to try for a table, and whether they help it: a question to the validation rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import logit
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mtl_classic._core.base import Scores
+from mtl_classic._core.losses import EPSILON, losses
+from mtl_classic._core.random import spawn_seed
+from mtl_classic._core.targets import Targets, encode_targets
+from mtl_classic._core.tasks import Task
+from mtl_classic._core.validation import take_rows
+from mtl_classic.factorization import (
+    FactorizationMachineClassifier,
+    FactorizationMachineRegressor,
+    LatentFeatures,
+)
+from mtl_classic.metrics import compare
+from mtl_classic.model_selection import FoldPlan, make_folds
+from mtl_classic.model_selection._folds import Rows
+from mtl_classic.multitask._structure import LearnerStructure
+
+__all__ = ["LatentChoice", "choose_latent", "propose_latent"]
+
+MIN_IDS = 20  # fewer users or items than this are a category that trees read themselves
+MAX_FIELD = 1000  # categories of a side field; above, it is an id of something else
+MIN_ROWS = 2000
+FOLDS = 3
+
+
+def propose_latent(
+    table: Any, tasks: Sequence[Task], roles: Mapping[str, str | None], seed: int
+) -> LatentFeatures | None:
+    """The latent features that suit the tasks, or None where there are no user and item to learn them for.
+
+    A user × item factorization machine for each binary task without parent (at most three), with the context on the
+    user's side; a Bayesian one for each regression task without parent. Columns of history are left to the trees.
+
+    Parameters
+    ----------
+    table : frame of shape (n, n_columns)
+    tasks : sequence of Task
+    roles : dict role -> column
+    seed : int
+    """
+    user, item = roles.get("user"), roles.get("item")
+    if not isinstance(table, pd.DataFrame) or user is None or item is None or len(table) < MIN_ROWS:
+        return None
+    if min(table[user].nunique(), table[item].nunique()) < MIN_IDS:
+        return None
+    sides = _sides(table, user, item, tuple(c for c in (roles.get("time"), roles.get("query")) if c is not None))
+    fields = [*sides["user"], *sides["item"]]
+    shared: dict[str, Any] = {"categorical": fields, "exclude": [str(c) for c in table.columns if c not in fields]}
+    models: list[tuple[str, Any]] = []
+    learns: dict[str, str] = {}
+    binary = [task for task in tasks if task.kind == "binary" and task.parent is None and not task.is_soft]
+    for task in binary[:3]:
+        name = f"fm_{task.name}"
+        random_state = spawn_seed(seed, name)
+        groups = [("user", "item")]
+        fm = FactorizationMachineClassifier(groups=sides, interactions=groups, random_state=random_state, **shared)
+        models.append((name, fm))
+        learns[name] = task.name
+    for task in [task for task in tasks if task.kind == "regression" and task.parent is None][:3]:
+        name = f"fm_{task.name}"
+        random_state = spawn_seed(seed, name)
+        fm = FactorizationMachineRegressor(
+            n_factors=8, solver="gibbs", max_iter=100, random_state=random_state, **shared
+        )
+        models.append((name, fm))
+        learns[name] = task.name
+    return LatentFeatures(models, cv=FOLDS, tasks=tasks, task=learns) if models else None
+
+
+@dataclass(frozen=True)
+class LatentChoice:
+    """The structure fitted without latent columns, whether they help it, and why."""
+
+    structure: LearnerStructure
+    helps: bool
+    why: str
+
+
+def choose_latent(
+    structure: LearnerStructure,
+    latent: LatentFeatures,
+    table: pd.DataFrame,
+    labels: pd.DataFrame,
+    split: tuple[Rows, Rows],
+    *,
+    weight: Any = None,
+    clusters: Any = None,
+    seed: int = 0,
+) -> LatentChoice:
+    """Fit the structure, and ask the validation rows whether latent columns help it.
+
+    A linear model is asked first. Only if it says yes are trees grown on the columns, too; they are kept if at least
+    one task is better beyond the noise and none is worse.
+
+    Parameters
+    ----------
+    structure : unfitted structure; it is fitted here, on all rows
+    latent : unfitted `LatentFeatures`
+    table : frame of shape (n, n_columns)
+    labels : frame of shape (n, n_tasks)
+    split : (training rows, validation rows)
+    weight : array of shape (n,) or (n, n_tasks), default=None
+    clusters : array of shape (n,), default=None
+        Whose rows are drawn together: users, else queries.
+    seed : int
+    """
+    valid = split[1]
+    held_out = structure.fit_with_held_out(table, labels, split, weight)
+    if held_out is None:
+        return LatentChoice(structure, False, "too few validation labels to judge latent features by")
+    targets = encode_targets(take_rows(labels, valid), held_out.tasks_, classes=held_out.classes_map_)
+    who = None if clusters is None else np.asarray(clusters)[valid]
+    without = held_out._scores(held_out._start_predict(take_rows(table, valid)), "entire")
+    columns = trial_columns(latent, table, labels, split, seed)
+    hopeful = latent_help(without, take_rows(columns, valid), targets, who)
+    if not hopeful:
+        return LatentChoice(structure, False, "latent features tell no task more than its own score")
+    wide = pd.concat([table, columns], axis=1)
+    trial = clone(structure).set_params(refit=False)
+    trial.fit(wide, labels, sample_weight=weight, plan=FoldPlan((split,), len(table)))
+    better, worse = compared_losses(
+        targets, trial._scores(trial._start_predict(take_rows(wide, valid)), "entire"), without, who
+    )
+    shown = ", ".join(f"{name}: {why}" for name, why in (worse or better).items())
+    if worse or not better:
+        return LatentChoice(structure, False, f"latent features make no task better, or one worse ({shown})")
+    return LatentChoice(structure, True, f"latent features help ({shown})")
+
+
+def trial_columns(latent: LatentFeatures, table: Any, labels: Any, split: tuple[Rows, Rows], seed: int) -> pd.DataFrame:
+    """Latent columns as in use: out-of-fold on training rows, from training rows alone on validation rows.
+
+    Rows outside the split have NaN.
+    """
+    train, valid = split
+    trial = clone(latent)
+    known = take_rows(labels, train)
+    plan = make_folds(FOLDS, known, random_state=spawn_seed(seed, "latent trial"))
+    fitted = trial.fit_transform(take_rows(table, train), known, plan=plan)[trial.latent_features_]
+    columns = pd.DataFrame(np.nan, index=table.index, columns=trial.latent_features_, dtype=np.float32)
+    columns.iloc[train] = fitted.to_numpy()
+    columns.iloc[valid] = trial.transform(take_rows(table, valid))[trial.latent_features_].to_numpy()
+    return columns
+
+
+def latent_help(scores: Scores, columns: pd.DataFrame, labels: Targets, clusters: Any) -> dict[str, str]:
+    """Tasks whose scores a linear model improves by the latent columns beyond the noise, with the figures.
+
+    On one half of the validation rows a linear model of the score, and of the score and the columns, is fitted, and
+    judged on the other half, both ways: cheap enough to ask before trees are grown on the columns.
+    """
+    extra = np.nan_to_num(columns.to_numpy(dtype=np.float64))
+    fold = np.arange(len(extra)) % 2 if clusters is None else pd.factorize(clusters)[0] % 2
+    own, base = {}, {}
+    for task in labels.tasks:
+        if task.kind in ("binary", "regression", "count") and task.name in scores:
+            y = labels.view(task.name)
+            link = _link(task.kind, scores[task.name])
+            own[task.name] = _stacked_losses(task.kind, np.column_stack([link, extra]), y, fold)
+            base[task.name] = _stacked_losses(task.kind, link[:, None], y, fold)
+    return _better(own, base, clusters)
+
+
+def compared_losses(
+    labels: Targets, ours: Scores, theirs: Scores, clusters: Any
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Tasks on which the first scores are better, and worse, than the second beyond the noise."""
+    kinds = {task.name: task.kind for task in labels.tasks if task.kind != "ranking" and task.name in ours}
+    own = {name: losses(kind, labels.view(name), ours[name]) for name, kind in kinds.items()}
+    base = {name: losses(kind, labels.view(name), theirs[name]) for name, kind in kinds.items()}
+    return _better(own, base, clusters), _better(base, own, clusters)
+
+
+def _better(own: dict[str, Any], base: dict[str, Any], clusters: Any) -> dict[str, str]:
+    found = compare(own, base, clusters=clusters) if own else pd.DataFrame({"verdict": []})
+    return {
+        str(name): f"validation loss {row['value']:.5g} against {row['baseline']:.5g}"
+        for name, row in found.iterrows()
+        if row["verdict"] == "better"
+    }
+
+
+def _link(kind: str, score: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if kind == "binary":
+        return np.asarray(logit(np.clip(score, EPSILON, 1 - EPSILON)))
+    return np.log(np.maximum(score, EPSILON)) if kind == "count" else score
+
+
+def _stacked_losses(
+    kind: str, columns: npt.NDArray[Any], y: npt.NDArray[Any], fold: npt.NDArray[Any]
+) -> npt.NDArray[Any]:
+    result = np.full(len(y), np.nan)
+    for part in (0, 1):
+        train, test = np.flatnonzero((fold != part) & ~np.isnan(y)), np.flatnonzero(fold == part)
+        if len(train) < 10 or (y[train] == y[train[0]]).all():
+            continue
+        model = make_pipeline(StandardScaler(), _linear(kind)).fit(columns[train], y[train])
+        score = model.predict_proba(columns[test])[:, 1] if kind == "binary" else model.predict(columns[test])
+        result[test] = losses(kind, y[test], score)
+    return result
+
+
+def _linear(kind: str) -> Any:
+    if kind == "binary":
+        return LogisticRegression(max_iter=200)
+    return PoissonRegressor(alpha=1e-4, max_iter=200) if kind == "count" else Ridge(1.0)
+
+
+def _sides(table: pd.DataFrame, user: str, item: str, roles: tuple[str, ...]) -> dict[str, list[str]]:
+    """Categorical columns by side: what an item determines is the item's, all else the user's."""
+    sides = {"user": [user], "item": [item]}
+    for name in table.columns:
+        column = table[name]
+        is_number = pd.api.types.is_numeric_dtype(column.dtype) or column.dtype.kind in "Mm"
+        if name in (user, item, *roles) or is_number or column.nunique() > MAX_FIELD:
+            continue
+        per_item = table.groupby(item, observed=True)[name].nunique()
+        sides["item" if (per_item <= 1).mean() > 0.99 else "user"].append(str(name))
+    return sides
