@@ -16,7 +16,8 @@ Conventions of `fm`, and:
 
 from __future__ import annotations
 
-from numba import njit
+from numba import njit, types
+from numba.extending import overload
 
 from mtl_classic._kernels.fm import (
     ENTRIES_AHEAD,
@@ -24,6 +25,7 @@ from mtl_classic._kernels.fm import (
     address,
     at,
     connections,
+    count_factors,
     count_parts,
     dropped,
     entry,
@@ -37,14 +39,32 @@ from mtl_classic._kernels.simd import LANE_BLOCK, fill, load, pointer, store, to
 OUTPUT_LANES = (0,)
 
 
+def count_private(n_private):  # type: ignore[no-untyped-def]
+    """Return the number of private factors; None is none at all."""
+    raise TypeError("count_private is compiled by numba only")
+
+
+@overload(count_private)
+def _count_private(n_private):  # type: ignore[no-untyped-def]
+    return (lambda n_private: 0) if isinstance(n_private, types.NoneType) else (lambda n_private: n_private)
+
+
+@njit(fastmath=FASTMATH, forceinline=True)
+def count_sizes(sizes, lanes):  # type: ignore[no-untyped-def]
+    """Return the numbers of shared and private factors, of outputs, of all factors, and the padded one of outputs."""
+    n_shared, n_private, n_outputs = count_factors(sizes[0], lanes), count_private(sizes[1]), sizes[2]
+    n_padded = (n_outputs + LANE_BLOCK - 1) // LANE_BLOCK * LANE_BLOCK
+    return n_shared, n_private, n_outputs, n_shared + n_outputs * n_private, n_padded
+
+
 @njit(fastmath=FASTMATH, forceinline=True)
 def row_scores(  # type: ignore[no-untyped-def]
     lanes, sizes, factors, stride, linear, linear_stride, bias, mixers, mixer_stride, values, indices, bounds, first,
     mixing, n_parts, sums, products, scores, noise, clock,
 ):  # fmt: skip
     """Write the scores of a row's outputs, and on the way the P_f to `products`."""
-    n_shared, n_private, n_outputs = sizes
-    n_factors, width = n_shared + n_outputs * n_private, LANE_BLOCK * len(lanes)
+    n_shared, n_private, n_outputs, n_factors, _ = count_sizes(sizes, lanes)
+    width = LANE_BLOCK * len(lanes)
     start, stop = load((), bounds, first), load((), bounds, first + n_parts)
     for t in range(0, n_outputs, LANE_BLOCK):
         score = load(OUTPUT_LANES, bias, t)
@@ -68,16 +88,18 @@ def row_scores(  # type: ignore[no-untyped-def]
 
 
 @njit(fastmath=FASTMATH, forceinline=True)
-def output_slopes(losses, group_bounds, targets, weights, importance, row, n_outputs, scores, slopes, effects):  # type: ignore[no-untyped-def]
+def output_slopes(  # type: ignore[no-untyped-def]
+    losses, n_groups, group_bounds, targets, weights, importance, row, n_outputs, scores, slopes, effects
+):  # fmt: skip
     """Write each output's derivative and effective weight.
 
     Return the mean weight of the labelled outputs, 0 if there is none.
     """
     summed, labelled = fill((), scores, 0.0), 0
-    for g in range(losses.shape[0]):
-        start, stop = group_bounds[g], group_bounds[g + 1]
+    for g in range(n_groups):
+        loss, start, stop = load((), losses, g), load((), group_bounds, g), load((), group_bounds, g + 1)
         top, partition = load((), scores, start), fill((), scores, 0.0)
-        if losses[g] == SOFTMAX:
+        if loss == SOFTMAX:
             for t in range(start, stop):
                 top = max(top, load((), scores, t))
             for t in range(start, stop):
@@ -87,10 +109,10 @@ def output_slopes(losses, group_bounds, targets, weights, importance, row, n_out
             slope = fill((), scores, 0.0)
             if weight != 0:
                 target = load((), targets, row * n_outputs + t)
-                if losses[g] == SOFTMAX:
+                if loss == SOFTMAX:
                     slope = weight * (exponential(load((), scores, t) - top) / partition - target)
                 else:
-                    slope = weight * loss_slope(losses[g], target, load((), scores, t))
+                    slope = weight * loss_slope(loss, target, load((), scores, t))
                 summed += weight
                 labelled += 1
             store(slopes, t, slope)
@@ -104,7 +126,7 @@ def mixed_slopes(lanes, sizes, mixers, mixer_stride, slopes, mixed):  # type: ig
 
     Σ_t slope_t r_tf for shared factors, slope_t for private ones.
     """
-    n_shared, n_private, n_outputs = sizes
+    n_shared, n_private, n_outputs, _, _ = count_sizes(sizes, lanes)
     width = LANE_BLOCK * len(lanes)
     for f in range(0, n_shared, width):
         slope = fill(lanes, mixed, 0.0)
@@ -123,13 +145,13 @@ def fit_outputs_epoch(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Visit the rows block by block and take one step per row for all outputs; return the clock.
 
-    `sizes` is (n_shared, n_private, n_outputs); `solvers` and `penalties` as in `fm.fit_epoch`, the third penalty
-    pulls the mixers towards 1; `importance` (n_outputs) multiplies the weights; `work` (5 rows, as long as the longer
-    of the factors and the padded outputs) is scratch.
+    `sizes` is (n_shared, n_private, n_outputs), where None for n_shared is one vector, and for n_private nothing;
+    `solvers` and `penalties` as in `fm.fit_epoch`, the third penalty pulls the mixers towards 1; `importance`
+    (n_outputs) multiplies the weights; `work` (5 rows, as long as the longer of the factors and the padded outputs)
+    is scratch.
     """
-    n_shared, n_private, n_outputs = sizes
+    n_shared, n_private, n_outputs, n_factors, n_padded = count_sizes(sizes, lanes)
     n_parts, width, n_rows = count_parts(mixing), LANE_BLOCK * len(lanes), targets.shape[0]
-    n_factors, n_padded = n_shared + n_outputs * n_private, (n_outputs + LANE_BLOCK - 1) // LANE_BLOCK * LANE_BLOCK
     stride, linear_stride = n_slots(solvers[0]) * n_factors, n_slots(solvers[1]) * n_padded
     mixer_stride = n_slots(solvers[0]) * n_shared
     products, mixed, scores, slopes, effects = (
@@ -139,6 +161,7 @@ def fit_outputs_epoch(  # type: ignore[no-untyped-def]
     values, indices, bounds, mixing = pointer(values), pointer(indices), pointer(bounds), pointer(mixing)
     targets, weights, importance, sums = pointer(targets), pointer(weights), pointer(importance), pointer(sums)
     factor_penalty, linear_penalty = address(penalties[0]), address(penalties[1])
+    n_groups, losses, group_bounds = losses.shape[0], pointer(losses), pointer(group_bounds)
     for block in blocks:
         for row in range(block * block_size, min((block + 1) * block_size, n_rows)):
             first = row * n_parts
@@ -148,7 +171,7 @@ def fit_outputs_epoch(  # type: ignore[no-untyped-def]
                 bounds, first, mixing, n_parts, sums, products, scores, noise, clock + 1,
             )  # fmt: skip
             weight = output_slopes(
-                losses, group_bounds, targets, weights, importance, row, n_outputs, scores, slopes, effects
+                losses, n_groups, group_bounds, targets, weights, importance, row, n_outputs, scores, slopes, effects
             )
             if weight == 0:
                 continue
@@ -174,6 +197,9 @@ def fit_outputs_epoch(  # type: ignore[no-untyped-def]
                     for p in range(load((), bounds, first + a), load((), bounds, first + a + 1)):
                         j, ahead, x = entry(indices, p), entry(indices, p + ENTRIES_AHEAD), at(values, p, factors)
                         prefetch_slots(solvers[0], lanes, factors, ahead * stride + f, n_factors)
+                        if f == 0:
+                            for t in range(0, n_outputs, LANE_BLOCK):
+                                prefetch_slots(solvers[1], OUTPUT_LANES, linear, ahead * linear_stride + t, n_padded)
                         v, edge = load(lanes, factors, j * stride + f), connections(noise, lanes, factors, clock, f, p)
                         gradient = (pull - own * edge * v * x) * edge * x + v * (
                             weight * at(factor_penalty, j, factors)
@@ -198,9 +224,8 @@ def predict_outputs(  # type: ignore[no-untyped-def]
 
     `slots` is how many slots the parameters have.
     """
-    n_shared, n_private, n_outputs = sizes
+    n_shared, n_private, n_outputs, n_factors, n_padded = count_sizes(sizes, lanes)
     n_parts, n_rows = count_parts(mixing), out.shape[0]
-    n_factors, n_padded = n_shared + n_outputs * n_private, (n_outputs + LANE_BLOCK - 1) // LANE_BLOCK * LANE_BLOCK
     products, scores, sums = pointer(work[0]), pointer(work[2]), pointer(sums)
     factors, linear, bias, mixers = pointer(factors), pointer(linear), pointer(bias), pointer(mixers)
     values, indices, bounds, mixing = pointer(values), pointer(indices), pointer(bounds), pointer(mixing)

@@ -168,9 +168,14 @@ class Parameters:
         return None if self.width in VECTOR_LENGTHS else self.width
 
     @property
-    def sizes(self) -> tuple[int, int, int]:
-        """The kernels' `sizes` of several outputs."""
-        return self.shared_width, self.private_width, self.n_outputs or 0
+    def sizes(self) -> tuple[int | None, int | None, int]:
+        """The kernels' `sizes` of several outputs.
+
+        None for the usual shared factors of one vector and no private ones.
+        """
+        usual = self.private_width == 0 and self.shared_width in VECTOR_LENGTHS
+        shared, private = (None, None) if usual else (self.shared_width, self.private_width)
+        return shared, private, self.n_outputs or 0
 
     def scratch(self, n_parts: int, copies: int = 1) -> tuple[Array, Array]:
         """Return the kernels' `sums`, and `work` for several outputs."""
