@@ -54,22 +54,22 @@ class LearnerStructure(MultiTaskEstimator):
 
         None if a part was fitted without validation rows: then nothing has been held out.
         """
-        self._parts: dict[Any, Component] = {}
+        self._kept_parts: dict[Any, Component] = {}
         try:
             self.fit(X, Y, sample_weight=sample_weight, plan=FoldPlan((split,), len(Y)))
-            if any(part.held_out is None for part in self._parts.values()):
+            if any(part.held_out is None for part in self._kept_parts.values()):
                 return None
             held_out = copy(self)
-            held_out.fits_ = {key: self._parts[key].held_out for key in self.fits_}
+            held_out.fits_ = {key: self._kept_parts[key].held_out for key in self.fits_}
             return held_out
         finally:
-            del self._parts
+            del self._kept_parts
 
     def _keep(self, parts: dict[Any, Component]) -> None:
         """Take the fitted parts; the components only if `fit_with_held_out` asked."""
         self.fits_ = {key: part.fit for key, part in parts.items()}
-        if hasattr(self, "_parts"):
-            self._parts |= parts
+        if hasattr(self, "_kept_parts"):
+            self._kept_parts |= parts
 
 
 def condition_probability(task: Task, tasks: Sequence[Task], classes: Classes, entire: Scores) -> Floats:
