@@ -338,8 +338,8 @@ def markdown(table: Table, summary: dict[str, Any], verdicts: list[Any], seeds: 
         "# Complete Journey",
         "",
         f"{sizes['all']:,} rows (household, product type, week); train {sizes['train']:,}, validation "
-        f"{sizes['validation']:,}, test {sizes['test']:,}; {seeds} seeds; one thread. Mean over seeds, with the least and "
-        "the greatest.",
+        f"{sizes['validation']:,}, test {sizes['test']:,}; {seeds} seeds; one thread. Mean over seeds, with the least "
+        "and the greatest.",
         "",
         "| figure | mean | low | high | aim | holds |",
         "|---|---|---|---|---|---|",

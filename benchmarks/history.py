@@ -1,7 +1,7 @@
 """HistoryFeatures beside the same numbers by pandas: grouped cumulative sums, looked up at both window ends.
 
-Twelve aggregates on a million events and 200,000 rows; then ten million events and a million rows by HistoryFeatures alone,
-for its memory.
+Twelve aggregates on a million events and 200,000 rows; then ten million events and a million rows by HistoryFeatures
+alone, for its memory.
 """
 
 from __future__ import annotations
