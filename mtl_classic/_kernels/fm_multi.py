@@ -224,7 +224,7 @@ def predict_outputs(  # type: ignore[no-untyped-def]
 
     `slots` is how many slots the parameters have.
     """
-    n_shared, n_private, n_outputs, n_factors, n_padded = count_sizes(sizes, lanes)
+    n_shared, _, n_outputs, n_factors, n_padded = count_sizes(sizes, lanes)
     n_parts, n_rows = count_parts(mixing), out.shape[0]
     products, scores, sums = pointer(work[0]), pointer(work[2]), pointer(sums)
     factors, linear, bias, mixers = pointer(factors), pointer(linear), pointer(bias), pointer(mixers)
