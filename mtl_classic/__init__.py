@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from mtl_classic.events import EventLog as EventLog
     from mtl_classic.events import HistoryFeatures as HistoryFeatures
     from mtl_classic.events import label_from_events as label_from_events
+    from mtl_classic.factorization import FactorizationMachineClassifier as FactorizationMachineClassifier
+    from mtl_classic.factorization import FactorizationMachineRegressor as FactorizationMachineRegressor
+    from mtl_classic.factorization import LatentFeatures as LatentFeatures
+    from mtl_classic.factorization import MatrixFactorization as MatrixFactorization
+    from mtl_classic.factorization import MultiTaskFactorizationMachine as MultiTaskFactorizationMachine
+    from mtl_classic.factorization import Segments as Segments
     from mtl_classic.inspection import monitor as monitor
     from mtl_classic.inspection import monitor_reference as monitor_reference
     from mtl_classic.learners import Learner as Learner
@@ -68,6 +74,14 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "mtl_classic.datasets": ("load_complete_journey", "make_funnel"),
     "mtl_classic.ensemble": ("AveragingEnsemble", "StackingEnsemble", "average_over_seeds"),
     "mtl_classic.events": ("Aggregate", "EventLog", "HistoryFeatures", "label_from_events"),
+    "mtl_classic.factorization": (
+        "FactorizationMachineClassifier",
+        "FactorizationMachineRegressor",
+        "LatentFeatures",
+        "MatrixFactorization",
+        "MultiTaskFactorizationMachine",
+        "Segments",
+    ),
     "mtl_classic.inspection": ("monitor", "monitor_reference"),
     "mtl_classic.learners": ("Learner", "LightGBMLearner", "SklearnLearner", "XGBoostLearner"),
     "mtl_classic.metrics": ("evaluate", "evaluate_scores"),
@@ -86,6 +100,8 @@ __all__ = [
     "ConstantTaskWarning",
     "CrossFit",
     "EventLog",
+    "FactorizationMachineClassifier",
+    "FactorizationMachineRegressor",
     "FallbackWarning",
     "FieldEncoder",
     "FoldError",
@@ -94,12 +110,16 @@ __all__ = [
     "FunnelModel",
     "HistoryFeatures",
     "LabelError",
+    "LatentFeatures",
     "Learner",
     "LightGBMLearner",
+    "MatrixFactorization",
     "ModelFileError",
+    "MultiTaskFactorizationMachine",
     "MultiTaskModel",
     "PerTaskModel",
     "RoleError",
+    "Segments",
     "SklearnLearner",
     "StackingEnsemble",
     "TargetStatistics",

@@ -21,6 +21,7 @@ _HOMES = {
     "mtl_classic.ensemble": "AveragingEnsemble",
     "mtl_classic.multitask": "FunnelModel PerTaskModel",
     "mtl_classic.learners": "LightGBMLearner SklearnLearner XGBoostLearner",
+    "mtl_classic.inspection._reference": "ColumnReference Reference",
     "mtl_classic.learners._columns": "FeatureColumns",
     "mtl_classic.learners._protocol": "ConstantFit",
     "mtl_classic.learners._lightgbm": "LightGBMFit",

@@ -1,0 +1,6 @@
+"""Looking at models, and watching them at work."""
+
+from mtl_classic.inspection._monitor import monitor
+from mtl_classic.inspection._reference import monitor_reference
+
+__all__ = ["monitor", "monitor_reference"]

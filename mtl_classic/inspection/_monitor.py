@@ -1,0 +1,311 @@
+"""Whether a model at work still sees what it learnt from, and whether its rates still happen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import ndtri
+
+from mtl_classic._core.targets import Targets, encode_targets
+from mtl_classic._core.time import is_datetime, to_duration, to_time
+from mtl_classic._core.validation import as_table, n_rows
+from mtl_classic.inspection._drift import (
+    Interval,
+    calibration_ratio,
+    effective_rows,
+    population_stability,
+    share,
+)
+from mtl_classic.inspection._reference import ColumnReference, Reference, cluster_codes, hashes
+
+__all__ = ["monitor"]
+
+VERDICTS = ("ok", "watch", "retrain")
+STABILITY = (0.1, 0.25)
+MORE = (0.05, 0.25)  # of unseen ids, of missing values: in shares of the rows
+RETRAIN_RATIO = 0.15
+MAX_AGE = "2D"
+_DAY = 86_400_000_000_000
+
+
+@dataclass(frozen=True)
+class _Check:
+    """One thing looked at: what is measured, given the z of its interval, and what it is compared with."""
+
+    check: str
+    name: str
+    measure: Any
+    reference: float
+    day: str = ""
+
+
+def monitor(
+    model: Any,
+    X_new: Any,
+    X_matured: Any = None,
+    Y_matured: Any = None,
+    *,
+    reference: Reference | None = None,
+    tolerance: float = 0.05,
+    max_age: Any = None,
+    alpha: float = 0.01,
+) -> pd.DataFrame:
+    """Compare new rows with the reference, and predicted with observed rates; say what to do.
+
+    Parameters
+    ----------
+    model : fitted multi-task estimator
+    X_new : frame of shape (n, n_features)
+        Rows served lately, such as a day's.
+    X_matured, Y_matured : frame and labels, default=None
+        Rows whose labels are known by now, of a day or of several; NaN is unlabelled.
+    reference : Reference, default=None
+        From `monitor_reference`; None takes ``model.reference_``.
+    tolerance : float, default=0.05
+        A ratio of predicted to observed is right from 1 / 1.05 to 1.05.
+    max_age : duration, default=None
+        How old the log may be at the latest row; None is two days where time is a date, any age where it is a number.
+    alpha : float, default=0.01
+        Probability that a call raises any alarm on quiet rows, at most: intervals are wide enough for all checks
+        together (Bonferroni), and an alarm needs the whole interval outside of what is right.
+
+    Returns
+    -------
+    DataFrame
+        Index (check, name, day), columns ``value``, ``low``, ``high`` (its interval), ``reference``, ``verdict`` ("ok",
+        "watch", "retrain") and ``reason``. The last row, ("overall", …), has the gravest verdict. The checks:
+
+        - ``stability`` of each column and score: the population stability index. "watch" where it is surely above 0.1
+          beyond the noise of sampling, "retrain" above 0.25.
+        - ``unseen``: share of rows with an unknown user, item or other id; "watch" if surely 5, "retrain" if 25 points
+          above the share of new ids among the latest rows of the reference.
+        - ``missing``: share of missing values; the same points above or below the reference.
+        - ``age`` of the log in days (or in units of time), "watch" beyond ``max_age``: observe newer events.
+        - ``calibration`` per task (and class) and day, and over all days: the sum of the scores ÷ the sum of the
+          labels, over all rows (entire view). "watch" if surely outside the tolerance, "retrain" outside 15 %.
+          Ranking tasks and labels with negative values have no rates.
+
+    Raises
+    ------
+    ValueError
+        Without a reference; labels without rows or rows without labels.
+
+    Notes
+    -----
+    Rows of a user are no independent rows: intervals count Kish's effective number of rows, and the scatter of
+    calibration between users. Cost: two predictions, one pass over the columns.
+
+    References
+    ----------
+    B. Yurdakul, J. Naranjo, Statistical properties of the population stability index, 2020, doi:10.21314/JRMV.2020.227;
+    E. B. Wilson, Probable inference, the law of succession, and statistical inference, 1927,
+    doi:10.1080/01621459.1927.10502953.
+
+    Examples
+    --------
+    >>> from mtl_classic import PerTaskModel, make_funnel, monitor, monitor_reference
+    >>> shop = make_funnel(4000, n_users=2000, n_items=50, random_state=0)
+    >>> rows = shop.X.drop(columns="day")  # a number that trees can't follow beyond the last day of the fit
+    >>> X, Y, new = rows[:3000], shop.Y[:3000], rows[3000:]
+    >>> model = PerTaskModel(shop.tasks, **shop.roles, random_state=0).fit(X, Y)
+    >>> model.reference_ = monitor_reference(model, X)
+    >>> monitor(model, new).loc[("overall", "", ""), "verdict"]
+    'ok'
+    >>> report = monitor(model, new.assign(price=3 * new["price"] + 10))
+    >>> report.loc[("stability", "price", ""), "verdict"]
+    'retrain'
+    """
+    reference = getattr(model, "reference_", None) if reference is None else reference
+    if not isinstance(reference, Reference):
+        raise ValueError(
+            "monitor compares with a reference: make one once, model.reference_ = monitor_reference(model, X), or "
+            "give it as reference=."
+        )
+    if (X_matured is None) != (Y_matured is None):
+        raise ValueError("X_matured and Y_matured come together: rows, and their labels.")
+    table = _as_frame(X_new)
+    scores = model.predict_scores(X_new)
+    checks = [*_column_checks(model, table, reference), *_score_checks(model, scores, table, reference)]
+    if X_matured is not None:
+        scores = scores if X_matured is X_new else model.predict_scores(X_matured)
+        checks += _calibration_checks(model, scores, X_matured, Y_matured)
+    z = -float(ndtri(alpha / (2 * max(len(checks), 1))))
+    rows = [_judged(check, check.measure(z), tolerance) for check in checks]
+    rows += _age(model, table, max_age)
+    return _report(rows)
+
+
+def _as_frame(X: Any) -> pd.DataFrame:
+    table = as_table(X)
+    if not n_rows(table):
+        raise ValueError("monitor was given no new rows; at least one is needed.")
+    if isinstance(table, pd.DataFrame):
+        return table
+    return pd.DataFrame(np.asarray(table.todense() if hasattr(table, "todense") else table)).add_prefix("x")
+
+
+def _column_checks(model: Any, table: pd.DataFrame, reference: Reference) -> Iterator[_Check]:
+    lost = [name for name in reference.columns if name not in table.columns]
+    if lost:
+        raise ValueError(
+            f"X_new lacks columns of the reference: {', '.join(lost)}; it has {', '.join(map(str, table))}."
+        )
+    n_now = effective_rows(cluster_codes(table, getattr(model, "roles_", {}).get("user")), len(table))
+    for name, known in reference.columns.items():
+        column = table[name]
+        if known.kind == "id":
+            yield _Check("unseen", name, _unseen(column, known, n_now), known.unseen)
+        elif known.kind != "clock":
+            yield _Check("stability", name, _stability(column, known, reference.n_effective, n_now), 0.0)
+        yield _Check("missing", name, _missing(column, n_now), known.missing)
+
+
+def _score_checks(model: Any, scores: pd.DataFrame, table: pd.DataFrame, reference: Reference) -> Iterator[_Check]:
+    n_now = effective_rows(cluster_codes(table, getattr(model, "roles_", {}).get("user")), len(table))
+    for name, known in reference.scores.items():
+        yield _Check(
+            "stability", f"score of {name}", _stability(scores[name], known, reference.n_effective, n_now), 0.0
+        )
+
+
+def _stability(column: pd.Series, known: ColumnReference, n_before: float, n_now: float) -> Any:
+    counts = known.count(column)
+    return lambda z: population_stability(known.counts, counts, n_before, n_now, z)
+
+
+def _unseen(column: pd.Series, known: ColumnReference, n_now: float) -> Any:
+    hashed = hashes(column)[~column.isna().to_numpy()]
+    new, n = int((~np.isin(hashed, known.ids)).sum()), len(hashed)
+    return lambda z: share(new, n, n_now * n / len(column), z)
+
+
+def _missing(column: pd.Series, n_now: float) -> Any:
+    count = int(column.isna().sum())
+    return lambda z: share(count, len(column), n_now, z)
+
+
+def _calibration_checks(model: Any, scores: pd.DataFrame, X: Any, Y: Any) -> list[_Check]:
+    table = _as_frame(X)
+    targets = encode_targets(Y, model.tasks_, classes=model.classes_map_, on_conflict=model._conflict_rule())
+    if len(targets) != len(table):
+        raise ValueError(
+            f"X_matured has {len(table)} rows, and Y_matured {len(targets)}; they must be of the same rows."
+        )
+    roles = getattr(model, "roles_", {})
+    clusters, days = cluster_codes(table, roles.get("user")), _days(table, roles.get("time"))
+    checks: list[_Check] = []
+    for name, observed, predicted in _rates(scores, targets):
+        known = ~np.isnan(observed)
+        if not known.any() or (observed[known] < 0).any():
+            continue
+        parts = [(day, known & (days == day)) for day in pd.unique(days[known])] if days is not None else []
+        for day, rows in [*parts, ("all", known)] if len(parts) != 1 else parts:
+            measure = _ratio(predicted[rows], observed[rows], None if clusters is None else clusters[rows])
+            checks.append(_Check("calibration", name, measure, 1.0, str(day)))
+    return checks
+
+
+def _rates(scores: pd.DataFrame, targets: Targets) -> Iterator[tuple[str, Any, Any]]:
+    """Name, labels and scores of all that has a rate."""
+    for task in targets.tasks:
+        observed = targets.view(task.name)
+        if task.kind == "multiclass":
+            classes = targets.classes[task.name]
+            for code, label in enumerate([] if classes is None else classes):
+                name = f"{task.name}={label}"
+                yield name, np.where(np.isnan(observed), np.nan, observed == code), scores[name].to_numpy()
+        elif task.kind != "ranking":
+            yield task.name, observed, scores[task.name].to_numpy()
+
+
+def _days(table: pd.DataFrame, column: str | None) -> npt.NDArray[np.str_] | None:
+    """Day of each row as text; whole units where time is a number."""
+    if column is None:
+        return None
+    if not is_datetime(table[column]):
+        return np.floor(to_time(table[column], "time")).astype(np.int64).astype(str)
+    return np.asarray((to_time(table[column], "time") // _DAY).astype("datetime64[D]").astype(str))
+
+
+def _ratio(predicted: Any, observed: Any, clusters: Any) -> Any:
+    codes = None if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    return lambda z: calibration_ratio(predicted, observed, codes, z)
+
+
+def _judged(check: _Check, measured: Interval, tolerance: float) -> dict[str, Any]:
+    value, low, high = measured
+    grade, reason = 0, ""
+    if check.check == "calibration":
+        limits = tolerance, max(RETRAIN_RATIO, tolerance)
+        grade = sum(low > 1 + limit or high < 1 / (1 + limit) for limit in limits)
+        reason = f"predicted ÷ observed is {value:.3g}, surely {'above' if low > 1 else 'below'} what is right"
+    elif check.check == "stability":
+        grade = sum(low > limit for limit in STABILITY)
+        reason = f"the distribution has shifted: index {value:.3g}, surely above {low:.3g}"
+    else:
+        grade = sum(low > check.reference + limit or high < check.reference - limit for limit in MORE)
+        if check.check == "unseen":
+            grade = grade if low > check.reference else 0  # fewer new ids are no harm
+        what = "new ids" if check.check == "unseen" else "missing values"
+        reason = f"{value:.1%} of the rows have {what}, {check.reference:.1%} had"
+    return _row(check, measured, grade, reason)
+
+
+def _row(check: _Check, measured: Interval, grade: int, reason: str) -> dict[str, Any]:
+    value, low, high = measured
+    return {
+        "check": check.check,
+        "name": check.name,
+        "day": check.day,
+        "value": value,
+        "low": low,
+        "high": high,
+        "reference": check.reference,
+        "verdict": VERDICTS[grade],
+        "reason": reason if grade else "",
+    }
+
+
+def _age(model: Any, table: pd.DataFrame, max_age: Any) -> list[dict[str, Any]]:
+    """How long before the latest row the log ends."""
+    knows, as_of = _as_of(model)
+    column = getattr(model, "roles_", {}).get("time")
+    if not knows or column is None:
+        return []
+    check = _Check("age", "log", None, float("nan"))
+    if as_of is None:
+        return [_row(check, (float("inf"),) * 3, 1, "the log is empty: call observe with what has happened")]
+    times = table[column]
+    dated = is_datetime(times)
+    age = float(to_time(times, "time").max()) - float(to_time(pd.Series([as_of]), "time")[0])
+    limit = to_duration(MAX_AGE if max_age is None else max_age, times) if dated or max_age is not None else np.inf
+    shown = age / _DAY if dated else age
+    unit = " days" if dated else ""
+    reason = f"the log ends {shown:.3g}{unit} before the latest row: observe newer events"
+    return [_row(check, (shown, shown, shown), int(age > limit), reason)]
+
+
+def _as_of(model: Any) -> tuple[bool, Any]:
+    """Whether a model has a log, and the time of its last event."""
+    steps = getattr(getattr(model, "pipeline_", None), "steps", [])
+    for part in (model, *(step for _, step in steps)):
+        if hasattr(part, "as_of_"):
+            return True, part.as_of_
+    return False, None
+
+
+def _report(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    worst = max((VERDICTS.index(row["verdict"]) for row in rows), default=0)
+    named = (
+        [f"{row['check']} of {row['name']}" for row in rows if VERDICTS.index(row["verdict"]) == worst] if worst else []
+    )
+    named = list(dict.fromkeys(named))
+    reason = ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
+    nothing = (float("nan"),) * 3
+    rows = [*rows, _row(_Check("overall", "", None, float("nan")), nothing, worst, reason)]
+    return pd.DataFrame(rows).set_index(["check", "name", "day"])

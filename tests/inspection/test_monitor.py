@@ -1,0 +1,212 @@
+"""Planted changes are told within a day; quiet days are left alone as often as promised."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtl_classic import (
+    HistoryFeatures,
+    MultiTaskModel,
+    PerTaskModel,
+    load_model,
+    make_funnel,
+    monitor,
+    monitor_reference,
+    save_model,
+)
+from mtl_classic.inspection._drift import calibration_ratio, effective_rows, population_stability, share
+from mtl_classic.inspection._reference import hashes
+from tests.inspection.stream import day, make_model
+from tests.persistence.models import KINDS, make_rows
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    model = make_model()
+    held_out = pd.concat([day(number)[0] for number in (-3, -2, -1)])
+    model.reference_ = monitor_reference(model, held_out)
+    return model
+
+
+def alarms(report: pd.DataFrame) -> list[tuple[str, str]]:
+    told = report[(report["verdict"] != "ok") & (report.index.get_level_values("check") != "overall")]
+    return [(check, name) for check, name, _ in told.index]
+
+
+def test_thirty_quiet_days_raise_no_more_alarms_than_stated(model: Any) -> None:
+    """With alpha = .01 three alarms in 30 days would come once in 300 such months."""
+    n_alarms = 0
+    for number in range(1, 31):
+        X, Y = day(number)
+        report = monitor(model, X, X, Y)
+        n_alarms += bool(alarms(report))
+        assert (report.loc[("overall", "", ""), "verdict"] == "ok") == (not alarms(report))
+    assert n_alarms <= 2
+
+
+def test_a_shifted_column_is_told(model: Any) -> None:
+    X, Y = day(1)
+    report = monitor(model, X.assign(price=X["price"] * 1.5), X, Y)
+    told = alarms(report)
+    assert ("stability", "price") in told
+    assert all(name == "price" or name.startswith("score of") for _, name in told)  # scores follow the price
+    assert report.loc[("stability", "price", ""), "low"] > 0.1
+    assert "has shifted" in report.loc[("stability", "price", ""), "reason"]
+    far = monitor(model, X.assign(price=X["price"] * 3))
+    assert far.loc[("stability", "price", ""), "verdict"] == "retrain"
+    assert far.loc[("overall", "", ""), "verdict"] == "retrain"
+    assert "price" in far.loc[("overall", "", ""), "reason"]
+    other = X["device"].where(np.random.default_rng(0).random(len(X)) < 0.7, "watch")
+    assert ("stability", "device") in alarms(monitor(model, X.assign(device=other)))
+
+
+def test_a_surge_of_unseen_ids_is_told(model: Any) -> None:
+    X, _ = day(1)
+    rng = np.random.default_rng(0)
+    for name, new in (("user", X["user"] + 10**6), ("item", X["item"] + "new"), ("campaign", "new")):
+        column = X[name].astype(object).where(rng.random(len(X)) < 0.85, new)
+        report = monitor(model, X.assign(**{name: column}))
+        assert alarms(report) == [("unseen", name)]
+        assert 0.12 < report.loc[("unseen", name, ""), "value"] < 0.18
+        assert "new ids" in report.loc[("unseen", name, ""), "reason"]
+
+
+def test_missing_values_are_told_more_and_fewer(model: Any) -> None:
+    X, _ = day(1)
+    rows = np.random.default_rng(0).random(len(X))
+    assert ("missing", "price") in alarms(monitor(model, X.assign(price=X["price"].where(rows < 0.9))))
+    assert ("missing", "age") in alarms(monitor(model, X.assign(age=X["age"].fillna(40.0))))
+    lost = monitor(model, X.assign(price=np.nan))
+    assert lost.loc[("missing", "price", ""), "verdict"] == "retrain"
+
+
+@pytest.mark.parametrize("drift", [1.12, 1 / 1.12])
+def test_a_calibration_drift_is_told_within_a_day(model: Any, drift: float) -> None:
+    X, Y = day(1, drift=drift)
+    report = monitor(model, X, X, Y)
+    assert set(alarms(report)) >= {("calibration", "click")}
+    row = report.loc[("calibration", "click", "2024-01-02")]
+    assert abs(row["value"] / drift - 1) < 0.04
+    assert "predicted ÷ observed" in row["reason"]
+
+
+def test_a_drift_of_ten_percent_is_told_within_a_day_nearly_always() -> None:
+    """A calibrated model whose rate goes down by a tenth; 30 days."""
+    told = 0
+    for number in range(30):
+        rng = np.random.default_rng(number)
+        p = rng.beta(2, 3, 25_000)
+        _, low, _ = calibration_ratio(p, (rng.random(len(p)) < p / 1.1).astype(float), None, 3.5)
+        told += low > 1.05
+    assert told >= 27
+
+
+def test_days_are_told_apart(model: Any) -> None:
+    parts = [day(number, 8000, drift=2.0 if number == 3 else 1.0) for number in (1, 2, 3)]
+    X, Y = (pd.concat(part, ignore_index=True) for part in zip(*parts, strict=True))
+    Y.loc[::7, "buy"] = np.nan
+    report = monitor(model, X, X, Y)
+    clicks = report.loc["calibration"].loc["click"]
+    assert list(clicks.index) == ["2024-01-02", "2024-01-03", "2024-01-04", "all"]
+    assert clicks["verdict"].tolist()[:3] == ["ok", "ok", "retrain"]
+    assert (clicks["low"] <= clicks["value"]).all()
+    assert (clicks["value"] <= clicks["high"]).all()
+
+
+def test_the_reference_travels_with_the_model(model: Any, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "model.zip")
+    X, Y = day(1)
+    pd.testing.assert_frame_equal(monitor(load_model(tmp_path / "model.zip"), X, X, Y), monitor(model, X, X, Y))
+
+
+def test_the_age_of_the_log() -> None:
+    shop = make_funnel(1200, n_users=100, n_items=40, random_state=0)
+    model = MultiTaskModel(shop.tasks, **shop.roles, random_state=0).fit(shop.X, shop.Y, events=shop.events)
+    model.reference_ = monitor_reference(model, shop.X)
+    fresh = monitor(model, shop.X)
+    assert fresh.loc[("age", "log", ""), "verdict"] == "ok"
+    later = shop.X.assign(time=shop.X["time"] + pd.Timedelta("5D"))
+    old = monitor(model, later).loc[("age", "log", "")]
+    assert old["verdict"] == "watch"
+    assert "observe newer events" in old["reason"]
+    assert 5 < old["value"] < 6
+    assert monitor(model, later, max_age="8D").loc[("age", "log", ""), "verdict"] == "ok"
+    history = next(step for _, step in model.pipeline_.steps if isinstance(step, HistoryFeatures))
+    history.log_ = history.log_.before(history.log_.time[0])
+    assert "empty" in monitor(model, later).loc[("age", "log", ""), "reason"]
+
+
+def test_all_kinds_and_arrays() -> None:
+    X, Y = make_rows()
+    model = PerTaskModel(KINDS, learner="linear", random_state=0).fit(X, Y)
+    model.reference_ = monitor_reference(model, X)
+    report = monitor(model, X, X, Y)
+    assert set(report.loc["calibration"].index.get_level_values("name")) == {
+        "up", "soft", "visits", "color=red", "color=green", "color=blue",
+    }  # fmt: skip
+    numbers = np.random.default_rng(0).normal(size=(300, 3))
+    model = PerTaskModel(random_state=0).fit(numbers, numbers[:, 0] > 0)
+    model.reference_ = monitor_reference(model, numbers)
+    assert ("stability", "x1") in alarms(monitor(model, numbers + np.array([0, 3, 0])))
+
+
+def test_what_is_refused(model: Any) -> None:
+    X, Y = day(1, 200)
+    with pytest.raises(ValueError, match="monitor_reference"):
+        monitor(make_model(), X)
+    with pytest.raises(ValueError, match="come together"):
+        monitor(model, X, X)
+    with pytest.raises(ValueError, match="lacks columns"):
+        monitor(model, X.drop(columns="campaign"))
+    with pytest.raises(ValueError, match="200 rows, and Y_matured 100"):
+        monitor(model, X, X, Y[:100])
+    with pytest.raises(ValueError, match="no new rows"):
+        monitor(model, X[:0])
+    with pytest.raises(ValueError, match="no rows"):
+        monitor_reference(model, X[:0])
+
+
+def test_the_stability_index_by_hand() -> None:
+    value, low, high = population_stability(np.array([50.0, 50.0]), np.array([80.0, 20.0]), 1e9, 1e9, 3.0)
+    expected = 0.3 * np.log(0.8 / 0.5) - 0.3 * np.log(0.2 / 0.5)
+    assert np.allclose([value, low, high], expected, atol=1e-3)
+    assert population_stability(np.array([5.0, 5.0]), np.zeros(2), 10, 10, 3.0)[1] == 0.0
+
+
+def test_the_intervals_cover_what_they_say() -> None:
+    rng = np.random.default_rng(0)
+    outside = {"stability": 0, "share": 0, "ratio": 0, "clustered": 0}
+    z, n_runs = 2.0, 400
+    for _ in range(n_runs):
+        counts = [rng.multinomial(500, np.full(10, 0.1)).astype(float) for _ in range(2)]
+        outside["stability"] += population_stability(counts[0], counts[1], 500, 500, z)[1] > 0
+        _, low, high = share(rng.binomial(300, 0.07), 300, 300, z)
+        outside["share"] += not low <= 0.07 <= high
+        p = rng.beta(1, 9, 2000)
+        _, low, high = calibration_ratio(p, (rng.random(2000) < p).astype(float), None, z)
+        outside["ratio"] += not low <= 1 <= high
+        users = np.repeat(np.arange(200), 10)
+        p = np.full(2000, 0.2)
+        own = rng.beta(0.5, 2.0, 200)[users]  # of mean 0.2, the same in all rows of a user
+        _, low, high = calibration_ratio(p, (rng.random(2000) < own).astype(float), users, z)
+        outside["clustered"] += not low <= 1 <= high
+    assert all(count <= 0.075 * n_runs for count in outside.values()), outside
+
+
+def test_ratios_of_few_events() -> None:
+    assert calibration_ratio(np.zeros(3), np.zeros(3), None, 3.0)[1:] == (0.0, np.inf)
+    value, low, high = calibration_ratio(np.full(100, 0.02), np.zeros(100), None, 3.0)
+    assert (value, high) == (np.inf, np.inf)
+    assert low < 1
+    assert calibration_ratio(np.full(1000, 0.1), np.zeros(1000), None, 3.0)[1] > 5
+
+
+def test_hashes_do_not_depend_on_the_dtype() -> None:
+    one = hashes(pd.Series([3, 4]))
+    for other in (pd.Series([3.0, 4.0]), pd.Series(["3", "4"]), pd.Series([3, 4], dtype="Int32")):
+        assert (hashes(other) == one).all()
+    assert hashes(pd.Series([None, "a"], dtype=object))[0] == 0
+    assert effective_rows(np.array([0, 0, 1, 1]), 4) == 2.0
