@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from mtl_classic.datasets import load_complete_journey as load_complete_journey
     from mtl_classic.datasets import make_funnel as make_funnel
     from mtl_classic.ensemble import AveragingEnsemble as AveragingEnsemble
+    from mtl_classic.ensemble import BaggingEnsemble as BaggingEnsemble
+    from mtl_classic.ensemble import BoostingEnsemble as BoostingEnsemble
+    from mtl_classic.ensemble import CalibratedModel as CalibratedModel
+    from mtl_classic.ensemble import ConformalModel as ConformalModel
     from mtl_classic.ensemble import StackingEnsemble as StackingEnsemble
     from mtl_classic.ensemble import average_over_seeds as average_over_seeds
     from mtl_classic.events import Aggregate as Aggregate
@@ -72,7 +76,15 @@ _PARTS: dict[str, tuple[str, ...]] = {
     ),
     "mtl_classic._core.tasks": ("Task", "infer_tasks"),
     "mtl_classic.datasets": ("load_complete_journey", "make_funnel"),
-    "mtl_classic.ensemble": ("AveragingEnsemble", "StackingEnsemble", "average_over_seeds"),
+    "mtl_classic.ensemble": (
+        "AveragingEnsemble",
+        "BaggingEnsemble",
+        "BoostingEnsemble",
+        "CalibratedModel",
+        "ConformalModel",
+        "StackingEnsemble",
+        "average_over_seeds",
+    ),
     "mtl_classic.events": ("Aggregate", "EventLog", "HistoryFeatures", "label_from_events"),
     "mtl_classic.factorization": (
         "FactorizationMachineClassifier",
@@ -97,6 +109,10 @@ _HOME = {name: part for part, names in _PARTS.items() for name in names}
 __all__ = [
     "Aggregate",
     "AveragingEnsemble",
+    "BaggingEnsemble",
+    "BoostingEnsemble",
+    "CalibratedModel",
+    "ConformalModel",
     "ConstantTaskWarning",
     "CrossFit",
     "EventLog",
