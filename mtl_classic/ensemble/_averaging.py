@@ -161,6 +161,9 @@ class AveragingEnsemble(Composition):
     def _learns(self) -> bool:
         return isinstance(self.weights, str)
 
+    def _keeps_scores(self) -> bool:
+        return self._learns() and not isinstance(self.cv, str)
+
     def _check_settings(self) -> None:
         if isinstance(self.weights, str) and self.weights not in LEARNT_WEIGHTS:
             raise ValueError(f'weights must be None, a list, "greedy" or "optimize", got {self.weights!r}.')

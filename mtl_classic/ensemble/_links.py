@@ -60,7 +60,7 @@ def to_average(kind: str, score: Floats, moments: tuple[float, float] | None = N
 
 
 def average(
-    task: Task, scores: Sequence[Any], weights: Sequence[float], moments: Sequence[tuple[float, float]] | None = None
+    task: Task, scores: Sequence[Any], weights: Any, moments: Sequence[tuple[float, float]] | None = None
 ) -> Floats:
     """The weighted mean of the members' scores of one task, on the scale of the task."""
     each: Sequence[Any] = [None] * len(scores) if moments is None else moments

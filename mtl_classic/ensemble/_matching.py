@@ -1,8 +1,8 @@
-"""Members refitted on all rows may be surer of themselves than those of the folds: their scores are brought back.
+"""Members refitted on all rows may be surer of themselves than those of the folds.
 
-A combiner is fitted on out-of-fold scores, so its coefficients suit their spread. With few labels early stopping may end
-a refit at 150 rounds where the folds ended at 20; its logits are then three times as wide, and a coefficient that was
-right out-of-fold is ruin. Rows without a label for the task were seen by neither, so on them the two can be compared.
+A combiner is fitted on out-of-fold scores, so its coefficients suit their spread. With few labels early stopping may
+end a refit at 150 rounds where the folds ended at 20; its logits are then three times as wide, and a coefficient that
+was right out-of-fold is ruin. Rows without a label for the task were seen by neither: on them the two are compared.
 """
 
 from __future__ import annotations

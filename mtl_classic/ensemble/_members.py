@@ -101,6 +101,10 @@ class OverMembers(MultiTaskEstimator):
                 delattr(self, name)
         self._agree(members)
 
+    def _keeps_scores(self) -> bool:
+        """Whether a fit leaves out-of-fold scores of the ensemble itself: ``oof_scores_``, ``fold_``, ``temporal_``."""
+        return False
+
     def _users(self, X: Any) -> Any:
         """Who the rows belong to, for the noise of differences: users, else every row on its own."""
         values = role_values(X, self.roles_["user"])

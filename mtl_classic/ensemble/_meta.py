@@ -105,9 +105,11 @@ def fit_linear(
 ) -> LinearMeta:
     r"""Minimize the task's loss plus an L2 pull to an average of the members.
 
-    .. math:: \sum_i \ell(y_i, \eta_i) + \tfrac{\lambda}{2} \big( s \lVert w - w_0 \rVert^2 + \lVert v \rVert^2 \big)
+    .. math:: \sum_i \ell(y_i, \eta_i)
+              + \tfrac{\lambda}{2} \big( s \lVert w - w_0 \rVert^2 + \lVert v \rVert^2 + b^2 \big)
 
-    with s the mean variance of the members' columns; squared errors count in units of the average's.
+    with s the mean variance of the members' columns; squared errors and the intercept count in units of the average's.
+    The intercept is held too, because a fold's mean and that of the others differ in opposite directions.
 
     Parameters
     ----------
@@ -127,12 +129,11 @@ def fit_linear(
     scale = np.where(scale > LEAST_VARIANCE, scale, 1.0)
     side = (data.side - center) / scale
     share = weight / weight.mean()
-    spread = max(float(data.own.var(axis=1).mean()), LEAST_VARIANCE) if kind != "regression" else None
     unit = 1.0
     if kind == "regression":
         error = (y - np.tensordot(center_weights, data.own, axes=1)) ** 2
         unit = max(float(np.average(error, weights=weight)), 1e-12 * (1 + float(y.var())))
-        spread = max(float(data.own.var(axis=1).mean()) / unit, LEAST_VARIANCE)
+    spread = max(float(data.own.var(axis=1).mean()) / unit, LEAST_VARIANCE)
     hits = (y[:, None] == np.arange(n_outputs)).astype(np.float64) if kind == "multiclass" else y
     shape = (n_columns, n_outputs)
 
@@ -147,10 +148,14 @@ def fit_linear(
         value, slope = _loss(kind, hits, eta, unit)
         slope = slope * (share[:, None] if kind == "multiclass" else share)
         pull = w - center_weights
-        total = float(share @ value) + penalty / 2 * (float(spread * pull @ pull) + float((v * v).sum()))
+        total = float(share @ value) + penalty / 2 * (
+            float(spread * pull @ pull) + float((v * v).sum()) + float(b @ b) / unit
+        )
         wide = slope if kind == "multiclass" else slope[:, None]
         of_w = np.tensordot(data.own, slope, axes=slope.ndim) + penalty * spread * pull
-        return total / len(y), np.r_[wide.sum(axis=0), of_w, (side.T @ wide + penalty * v).ravel()] / len(y)
+        return total / len(y), np.r_[
+            wide.sum(axis=0) + penalty / unit * b, of_w, (side.T @ wide + penalty * v).ravel()
+        ] / len(y)
 
     free, positive = (None, None), (0.0, None)
     bounds = [free] * n_outputs + [positive] * n_members + [free] * (n_columns * n_outputs)
@@ -197,13 +202,13 @@ def best_penalty(
             for i in range(len(PENALTIES))[::-1]:
                 start = fit_linear(kind, part, y[train], weight[train], PENALTIES[i], average, start)
                 total[i, j] += float(weight[test] @ losses(kind, y[test], start.predict(rest)))
-    i, j = np.unravel_index(int(np.argmin(total[::-1])), total.shape)  # equal losses: the strongest penalty
-    best = PENALTIES[len(PENALTIES) - 1 - int(i)]
+    from_strongest, j = divmod(int(np.argmin(total[::-1])), n_averages)  # equal losses: the strongest penalty
+    best = PENALTIES[len(PENALTIES) - 1 - from_strongest]
     held_out = np.full((len(y), *data.own.shape[2:]), np.nan)
     for train, test, averages in usable:
         model = fit_linear(kind, data.take(train), y[train], weight[train], best, averages[j])
         held_out[test] = model.predict(data.take(test))
-    return best, int(j), held_out
+    return best, j, held_out
 
 
 def fit_sklearn(estimator: Any, task: Task, columns: Floats, y: Floats, weight: Floats | None, n_classes: int) -> Any:

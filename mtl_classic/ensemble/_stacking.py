@@ -121,7 +121,7 @@ class StackingEnsemble(Composition):
     >>> stars = X[:, 0] + rng.normal(size=400)
     >>> Y = pd.DataFrame({"stars": stars, "liked": np.where(np.arange(400) < 60, stars > 0, None)})
     >>> members = [("linear", PerTaskModel(learner="linear"))]
-    >>> model = StackingEnsemble(members, cv=3, random_state=0).fit(X, Y)
+    >>> model = StackingEnsemble(members, cv=3, fallback=False, random_state=0).fit(X, Y)
     >>> model.predict_scores(X).columns.tolist(), sorted(model.final_estimators_)
     (['stars', 'liked'], ['liked', 'stars'])
     """
@@ -188,6 +188,9 @@ class StackingEnsemble(Composition):
         self._matching = match_members(self.named_estimators_, store, given)
         self._report(given.X, store, choices)
         return self
+
+    def _keeps_scores(self) -> bool:
+        return True
 
     def _choose(self, given: FitInput, store: OutOfFold, finals: dict[str, Any]) -> dict[str, _Choice]:
         splits = meta_splits(store.fold, store.temporal)
@@ -268,15 +271,16 @@ class StackingEnsemble(Composition):
             weight[name] = np.ones(len(y))
             weight[name][problem.rows] = problem.weight
         table = compare(own, base, clusters=self._users(given.X), sample_weight=weight) if own else pd.DataFrame()
-        for name, row in table.iterrows():
+        for name in map(str, table.index):
+            row = table.loc[name]
             if row["difference"] <= 0:
                 continue
-            self.fallbacks_[str(name)] = (
+            self.fallbacks_[name] = (
                 f"greedy averaging: out-of-fold loss {row['baseline']:.5g} against {row['value']:.5g} of stacking "
                 f"(95 % interval of the difference {row['difference_low']:.2g} to {row['difference_high']:.2g})"
             )
             problem = next(p for p in judged if p.task.name == name)
-            choices[str(name)] = _Choice(greedy_weights(problem), None, greedy[str(name)])
+            choices[name] = _Choice(greedy_weights(problem), None, greedy[name])
         for name, reason in self.fallbacks_.items():
             warnings.warn(f"Task {name!r} is averaged, not stacked: {reason}.", FallbackWarning, stacklevel=4)
 

@@ -1,0 +1,344 @@
+"""Bagging: copies of one model on resampled rows, users or blocks of time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from sklearn.utils.validation import check_memory
+
+from mtl_classic._core.base import FitInput, Floats, Scores, group_codes, scores_frame
+from mtl_classic._core.exceptions import RoleError
+from mtl_classic._core.parallel import split_budget
+from mtl_classic._core.random import generator, root_seed, spawn_seed
+from mtl_classic._core.time import to_time
+from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_values
+from mtl_classic.ensemble._averaging import training_moments
+from mtl_classic.ensemble._links import average
+from mtl_classic.ensemble._members import OverMembers
+from mtl_classic.ensemble._store import Data, fit_bag, read_scores
+from mtl_classic.model_selection import FoldPlan
+from mtl_classic.model_selection._folds import Rows
+from mtl_classic.multitask._structure import hold_monotone
+
+__all__ = ["BaggingEnsemble"]
+
+RESAMPLE = ("rows", "users", "time")
+TRIES = 100  # draws of a bag before giving up on one that has every task in it
+
+
+class BaggingEnsemble(OverMembers):
+    """The mean of one model fitted on bootstrap samples.
+
+    A bag draws rows, users or blocks of time with replacement; a row counts as often as it was drawn, through its
+    sample weight. Rows that a bag did not draw are predicted by it: out-of-bag scores, as honest as those of
+    cross-fitting (but for labels of one user or time, if rows are drawn). Means are taken as in `AveragingEnsemble`.
+
+    Parameters
+    ----------
+    estimator : multi-task estimator
+        Unfitted.
+    n_estimators : int, default=8
+    resample : {"rows", "users", "time"}, default="rows"
+        What is drawn: rows (queries, where a task ranks), all rows of a user, or blocks of consecutive times.
+    n_blocks : int, default=20
+        Blocks of time, of about as many rows each.
+    max_samples : float, default=1.0
+        Draws as a share of the rows, users or blocks.
+    max_features : float, default=1.0
+        Share of the feature columns that each bag reads, drawn without replacement; roles are always there.
+    groups : str, default=None
+        Column that holds the users to draw, in place of the member's own ``user``.
+    memory : str or joblib.Memory, default=None
+        Where finished bags are kept: a stopped ``fit`` goes on where it was.
+    n_jobs : int, default=None
+        Threads for bags and within them; changes time, not results.
+    random_state : int, RandomState or None
+
+    Attributes
+    ----------
+    tasks_ : tuple of Task
+    estimators_ : list of fitted estimators
+    features_ : list of arrays
+        Positions of the columns that each bag reads.
+    oob_scores_ : DataFrame of n rows
+        Out-of-bag scores, NaN for rows that every bag drew.
+    oob_score_ : float
+        Mean over tasks of 1 − loss / loss of the training prior, as `score`, on the out-of-bag scores.
+    oob_task_scores_ : Series
+        The same, task by task.
+
+    Notes
+    -----
+    Cost: ``n_estimators`` fits on about 63 % of the rows. Bagging lowers variance: it helps trees and factor models,
+    hardly what is linear.
+
+    References
+    ----------
+    L. Breiman, Bagging predictors, 1996, doi:10.1007/BF00058655.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtl_classic import BaggingEnsemble, PerTaskModel
+    >>> X = np.random.default_rng(0).normal(size=(300, 3))
+    >>> Y = np.c_[X[:, 0] + X[:, 1], X[:, 0] - X[:, 2]]
+    >>> model = BaggingEnsemble(PerTaskModel(random_state=0), n_estimators=3, random_state=0).fit(X, Y)
+    >>> mean, spread = model.predict_scores(X, return_std=True)
+    >>> bool(model.oob_score_ > 0.5), bool((spread > 0).all(axis=None))
+    (True, True)
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        n_estimators: int = 8,
+        *,
+        resample: str = "rows",
+        n_blocks: int = 20,
+        max_samples: float = 1.0,
+        max_features: float = 1.0,
+        groups: str | None = None,
+        memory: Any = None,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.estimator = estimator
+        self.n_estimators = n_estimators
+        self.resample = resample
+        self.n_blocks = n_blocks
+        self.max_samples = max_samples
+        self.max_features = max_features
+        self.groups = groups
+        self.memory = memory
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def fit(
+        self, X: Any, Y: Any, *, sample_weight: Any = None, events: Any = None, plan: FoldPlan | None = None
+    ) -> BaggingEnsemble:
+        """Draw the bags and fit a clone on each.
+
+        Parameters
+        ----------
+        X : table of shape (n, n_features)
+        Y : labels of shape (n,) or (n, n_tasks), NaN where unlabelled
+        sample_weight : array of shape (n,) or (n, n_tasks), default=None
+        events : EventLog, default=None
+            Handed to every bag.
+        plan : FoldPlan, default=None
+            Not used: a bag leaves out rows of its own. Accepted so that all ensembles are called alike.
+        """
+        self._check_members()
+        self._check_settings()
+        given = self._start_fit(X, Y, sample_weight)
+        seed = root_seed(self.random_state)
+        codes = self._units(given)
+        counts = [self._draw(given, codes, seed, b) for b in range(self.n_estimators)]
+        self.features_ = [self._columns(given.X, seed, b) for b in range(self.n_estimators)]
+        data = Data(given.X, Y, None, events).keyed(self.memory)
+        workers, threads = split_budget(self.n_jobs, self.n_estimators)
+        fit = check_memory(self.memory).cache(_fit_one, ignore=["data", "threads"])
+        budget = None if self.n_jobs is None else threads
+        fitted = Parallel(n_jobs=workers)(
+            delayed(fit)(data.key, self._seeded(seed, b), data, counts[b], given.weights, self.features_[b], budget)
+            for b in range(self.n_estimators)
+        )
+        self.estimators_ = [model for model, _ in fitted]
+        self._agree(self.estimators_)
+        self.moments_ = training_moments(self.tasks_, [_Reader(m, c) for m, c in self._parts()], given.X)
+        self._judge_out_of_bag(given, counts, [frame for _, frame in fitted])
+        return self
+
+    def _keeps_scores(self) -> bool:
+        return True
+
+    def _check_settings(self) -> None:
+        if self.resample not in RESAMPLE:
+            raise ValueError(f"resample must be one of {', '.join(RESAMPLE)}, got {self.resample!r}.")
+        for name, least in (("n_estimators", 1), ("n_blocks", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)!r}.")
+        for name, most in (("max_samples", np.inf), ("max_features", 1.0)):
+            if not 0 < getattr(self, name) <= most:
+                raise ValueError(f"{name} must lie in (0, {most}], got {getattr(self, name)!r}.")
+
+    def _units(self, given: FitInput) -> Rows:
+        """What is drawn together: a code for each row."""
+        X, n = given.X, n_rows(given.X)
+        if self.resample == "users":
+            name = self.groups if self.groups is not None else self.roles_["user"]
+            column = role_values(X, resolve_roles(X, user=name)["user"] if name is not None else None)
+            if column is None:
+                raise RoleError('resample="users" needs the users of the rows: name the column with groups=.')
+            return np.asarray(pd.factorize(column, use_na_sentinel=False)[0], dtype=np.intp)
+        if self.resample == "time":
+            column = role_values(X, self.roles_["time"])
+            if column is None:
+                raise RoleError('resample="time" needs the time of the rows: name the time column of the member.')
+            ranks = pd.Series(to_time(column)).rank(method="min").to_numpy()
+            return np.asarray(pd.factorize(((ranks - 1) * self.n_blocks / n).astype(np.intp))[0], dtype=np.intp)
+        ranking = [task for task in self.tasks_ if task.kind == "ranking"]
+        queries = group_codes(X, ranking[0]) if ranking else None
+        return np.arange(n) if queries is None else queries
+
+    def _draw(self, given: FitInput, codes: Rows, seed: int, b: int) -> npt.NDArray[np.int64]:
+        """How often each row is in the bag; drawn again where a task would have no label, or only one class."""
+        n_units = int(codes.max()) + 1
+        size = max(1, round(self.max_samples * n_units))
+        random = generator(seed, "bag", b)
+        for _ in range(TRIES):
+            drawn = np.bincount(random.integers(0, n_units, size), minlength=n_units)[codes]
+            if (drawn == 0).any() and self._complete(given, drawn > 0):
+                return np.asarray(drawn, dtype=np.int64)
+        raise ValueError(
+            f"{TRIES} bags of {size} of {n_units} {self.resample} all lacked a label that the rows have, or rows left "
+            f"out; the labels are too few to resample: use AveragingEnsemble over seeds, or smaller units."
+        )
+
+    def _complete(self, given: FitInput, inside: npt.NDArray[np.bool_]) -> bool:
+        for task in self.tasks_:
+            y = given.targets.view(task.name)
+            labels = [y[rows & ~np.isnan(y)] for rows in (np.ones(len(y), bool), inside)]
+            kinds = [min(len(np.unique(values)), 2) for values in labels]
+            if kinds[1] < kinds[0]:
+                return False
+        return True
+
+    def _columns(self, X: Table, seed: int, b: int) -> Rows:
+        """Positions of the columns of one bag, in their order."""
+        names = list(X.columns) if isinstance(X, pd.DataFrame) else list(range(X.shape[1]))
+        queries = {column for task in self.tasks_ for column in task.query_columns}
+        held = {*(role for role in self.roles_.values() if role is not None), *queries}
+        free = [j for j, name in enumerate(names) if name not in held]
+        if self.max_features == 1.0 or not free:
+            return np.arange(len(names))
+        size = max(1, round(self.max_features * len(free)))
+        chosen = set(generator(seed, "features", b).choice(free, size, replace=False).tolist())
+        return np.asarray([j for j in range(len(names)) if j in chosen or j not in free], dtype=np.intp)
+
+    def _seeded(self, seed: int, b: int) -> Any:
+        member = clone(self.estimator)
+        names = [name for name in member.get_params() if name.split("__")[-1] == "random_state"]
+        return member.set_params(**{name: spawn_seed(seed, "seed", b, *name.split("__")[:-1]) for name in names})
+
+    def _judge_out_of_bag(self, given: FitInput, counts: list[Any], frames: list[pd.DataFrame]) -> None:
+        n = n_rows(given.X)
+        parts: dict[str, list[Floats]] = {task.name: [] for task in self.tasks_}
+        for drawn, frame in zip(counts, frames, strict=True):
+            for name, values in read_scores(frame, self.tasks_, self.classes_map_).items():
+                whole = np.full((n, *values.shape[1:]), np.nan)
+                whole[drawn == 0] = values
+                parts[name].append(whole)
+        scores = {task.name: self._mean_known(task, parts[task.name]) for task in self.tasks_}
+        scores = hold_monotone(self.tasks_, self.classes_map_, scores)
+        index = given.X.index if isinstance(given.X, pd.DataFrame) else pd.RangeIndex(n)
+        self.oob_scores_ = scores_frame(scores, self.tasks_, self.classes_map_, index)
+        self.oof_scores_, self.temporal_, self.fold_ = self.oob_scores_, False, np.zeros(n, dtype=np.intp)
+        judged = {}
+        for j, task in enumerate(self.tasks_):
+            known = ~np.isnan(scores[task.name]).reshape(n, -1).any(axis=1)
+            y = np.where(known, given.targets.view(task.name), np.nan)
+            score = np.where(known.reshape(-1, *([1] * (scores[task.name].ndim - 1))), scores[task.name], 0.0)
+            weight = None if given.weights is None else given.weights[:, j]
+            judged[task.name] = self._task_score(task, given.X, y, score, weight)
+        self.oob_task_scores_ = pd.Series(judged, name="score").rename_axis("task")
+        self.oob_score_ = float(self.oob_task_scores_.mean())
+
+    def _mean_known(self, task: Any, parts: list[Floats]) -> Floats:
+        """Mean over the bags that did not draw the row."""
+        stacked = np.asarray(parts)
+        known = ~np.isnan(stacked)
+        moments = None
+        if task.kind == "ranking":
+            moments = self.moments_[task.name]
+        filled = np.where(known, stacked, 1.0)
+        share = known / np.maximum(known.sum(axis=0), 1)
+        mean = average(task, list(filled), list(share), moments)
+        return np.where(known.any(axis=0), mean, np.nan)
+
+    def _parts(self) -> list[tuple[Any, Rows]]:
+        return list(zip(self.estimators_, self.features_, strict=True))
+
+    def _bag_scores(self, X: Table, space: str) -> list[Scores]:
+        return [_Reader(model, columns)._scores(X, space) for model, columns in self._parts()]
+
+    def _scores(self, X: Table, space: str) -> Scores:
+        bags = self._bag_scores(X, space)
+        share = np.full(len(bags), 1 / len(bags))
+        scores = {
+            task.name: average(task, [s[task.name] for s in bags], share, self.moments_.get(task.name))
+            for task in self.tasks_
+        }
+        return hold_monotone(self.tasks_, self.classes_map_, scores) if space == "entire" else scores
+
+    def predict_scores(self, X: Any, space: str = "entire", *, return_std: bool = False) -> Any:
+        """Scores of all tasks, and how much the bags differ.
+
+        Parameters
+        ----------
+        X : table of shape (n, n_features)
+        space : {"entire", "conditional"}, default="entire"
+        return_std : bool, default=False
+
+        Returns
+        -------
+        DataFrame, or two of them
+            The means; with ``return_std`` also the standard deviation of the bags' scores, in the same columns: the
+            uncertainty of the mean function, not of a single label.
+        """
+        mean = super().predict_scores(X, space)
+        if not return_std:
+            return mean
+        bags = self._bag_scores(self._start_predict(X), space)
+        spread = {task.name: np.std([s[task.name] for s in bags], axis=0) for task in self.tasks_}
+        return mean, scores_frame(spread, self.tasks_, self.classes_map_, mean.index)
+
+    def predict(self, X: Any, *, return_std: bool = False) -> Any:
+        """Labels of all tasks, with ``return_std`` also the standard deviation of the bags' scores.
+
+        Parameters
+        ----------
+        X : table of shape (n, n_features)
+        return_std : bool, default=False
+
+        Returns
+        -------
+        labels, or (labels, DataFrame)
+        """
+        labels = super().predict(X)
+        return (labels, self.predict_scores(X, return_std=True)[1]) if return_std else labels
+
+
+class _Reader:
+    """A fitted bag that reads its own columns of a whole table."""
+
+    def __init__(self, model: Any, columns: Rows) -> None:
+        self.model, self.columns = model, columns
+
+    def _start_predict(self, X: Table) -> Table:
+        return X
+
+    def _scores(self, X: Table, space: str) -> Scores:
+        scores: Scores = self.model._scores(self.model._start_predict(_take_columns(X, self.columns)), space)
+        return scores
+
+
+def _fit_one(
+    key: str, member: Any, data: Data, counts: Any, weights: Floats | None, columns: Rows, threads: int | None
+) -> tuple[Any, pd.DataFrame]:
+    """One bag: in-bag rows weighted by how often they were drawn, out-of-bag rows predicted."""
+    weight = counts.astype(np.float64) if weights is None else counts[:, None] * weights
+    inside, outside = np.flatnonzero(counts > 0), np.flatnonzero(counts == 0)
+    part = Data(_take_columns(data.X, columns), data.Y, weight, data.events)
+    return fit_bag(member, part, (inside, outside), len(counts), threads)
+
+
+def _take_columns(X: Table, columns: Rows) -> Table:
+    if len(columns) == X.shape[1]:
+        return X
+    return X.iloc[:, columns] if isinstance(X, pd.DataFrame) else X[:, columns]
