@@ -18,8 +18,19 @@ _HOMES = {
     "mtl_classic._core.tasks": "Task",
     "mtl_classic._core.targets": "OutputForm",
     "mtl_classic.model": "MultiTaskModel",
-    "mtl_classic.ensemble": "AveragingEnsemble",
-    "mtl_classic.multitask": "FunnelModel PerTaskModel",
+    "mtl_classic.ensemble": (
+        "AveragingEnsemble BaggingEnsemble BoostingEnsemble CalibratedModel ConformalModel StackingEnsemble"
+    ),
+    "mtl_classic.ensemble._calibration": "_Sloped _Steps _Temperature",
+    "mtl_classic.ensemble._matching": "Matching",
+    "mtl_classic.ensemble._meta": "LinearMeta SklearnMeta",
+    "mtl_classic.ensemble._passthrough": "Passthrough",
+    "mtl_classic.ensemble._stacking": "_Choice",
+    "mtl_classic.multitask": "FunnelModel PerTaskModel SharedTreesModel",
+    "mtl_classic.multitask._dense_features": "DenseFeatures",
+    "mtl_classic.multitask._extra_forest": "ExtraForest",
+    "mtl_classic.multitask._joint_objective": "Block",
+    "mtl_classic.multitask._vector_trees": "VectorTrees",
     "mtl_classic.learners": "LightGBMLearner SklearnLearner XGBoostLearner",
     "mtl_classic.inspection._reference": "ColumnReference Reference",
     "mtl_classic.learners._columns": "FeatureColumns",
@@ -28,10 +39,12 @@ _HOMES = {
     "mtl_classic.learners._xgboost": "XGBoostFit",
     "mtl_classic.learners._sklearn": "SklearnFit",
     "mtl_classic.factorization": (
-        "FactorizationMachineClassifier FactorizationMachineRegressor LatentFeatures MatrixFactorization Segments"
+        "FactorizationMachineClassifier FactorizationMachineRegressor LatentFeatures MatrixFactorization "
+        "MultiTaskFactorizationMachine Segments"
     ),
     "mtl_classic.factorization._explicit": "ExplicitFactors",
     "mtl_classic.factorization._feedback": "Ids",
+    "mtl_classic.factorization._joint": "TaskOutput",
     "mtl_classic.factorization._implicit": "ImplicitFactors",
     "mtl_classic.factorization._members": "LatentMember",
     "mtl_classic.factorization._problem": "Interactions Parameters",

@@ -202,6 +202,11 @@ def _range_index(decoder: Decoder, node: Node) -> pd.RangeIndex:
     return pd.RangeIndex(start, stop, step, name=decoder.value(node["name"]))
 
 
+def _multi_index(decoder: Decoder, node: Node) -> pd.MultiIndex:
+    levels, codes, names = (decoder.items(node[part]) for part in ("levels", "codes", "names"))
+    return pd.MultiIndex(levels, codes, names=names)
+
+
 def _index(decoder: Decoder, node: Node) -> pd.Index[Any]:
     return pd.Index(_column(decoder, node["v"]), name=decoder.value(node["name"]), copy=False)
 
@@ -264,6 +269,7 @@ _READERS: dict[str, Callable[[Decoder, Node], Any]] = {
     "string": _string,
     "masked": _masked,
     "range_index": _range_index,
+    "multi_index": _multi_index,
     "index": _index,
     "series": _series,
     "frame": _frame,

@@ -288,7 +288,10 @@ def _extension_dtype(encoder: Encoder, value: Any) -> Node:
 
 
 def _index(encoder: Encoder, value: pd.Index[Any]) -> Node:
-    if isinstance(value, pd.MultiIndex | pd.IntervalIndex | pd.PeriodIndex):
+    if isinstance(value, pd.MultiIndex):
+        levels, codes, names = (encoder.items(parts) for parts in (value.levels, value.codes, value.names))
+        return {"t": "multi_index", "levels": levels, "codes": codes, "names": names}
+    if isinstance(value, pd.IntervalIndex | pd.PeriodIndex):
         raise TypeError(f"{encoder._where()} is a {type(value).__name__}, which is not saved; convert it to texts.")
     if isinstance(value, pd.RangeIndex):
         parts = encoder.items((value.start, value.stop, value.step))

@@ -18,7 +18,14 @@ __all__ = ["from_state", "to_state"]
 
 State = dict[str, Any]
 # Attributes that only fitting needs, and that are no plain values.
-_LEFT_OUT = {"sklearn.SGDClassifier": {"_loss_function_"}, "sklearn.SGDRegressor": {"_loss_function_"}}
+_LEFT_OUT: dict[str, set[str]] = {
+    "sklearn.SGDClassifier": {"_loss_function_"},
+    "sklearn.SGDRegressor": {"_loss_function_"},
+}
+# What is told about the fitted rows, as long as they were many.
+_OF_THE_FIT = {"_sample_weight", "fold_", "oob_scores_", "oof_predictions_", "oof_scores_"}
+# Labels and weights of the fitted rows, which predictions do not read: arrays of no rows are written in their place.
+_LABELS = {"mtl_classic.Block": ("y", "weight", "groups", "entire")}
 _LEAF = -1
 _NODES_OF_TREE = {"left_child", "right_child", "feature", "threshold"}
 
@@ -40,8 +47,11 @@ def to_state(value: Any, name: str) -> State:
         state = {}
     if not isinstance(state, dict):
         raise TypeError(f"{name} has a state that is no dict, a {type(state).__name__}")
-    left_out = _LEFT_OUT.get(name, set())
-    return {key: item for key, item in state.items() if key not in left_out}
+    left_out = _OF_THE_FIT | _LEFT_OUT.get(name, set())
+    state = {key: item for key, item in state.items() if key not in left_out}
+    for key in _LABELS.get(name, ()):
+        state[key] = state[key][:0] if isinstance(state[key], np.ndarray) else None
+    return state
 
 
 def from_state(name: str, state: State) -> Any:

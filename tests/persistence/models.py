@@ -23,7 +23,15 @@ from mtl_classic import (
     Task,
     make_funnel,
 )
-from mtl_classic.factorization import FactorizationMachineClassifier, FactorizationMachineRegressor
+from mtl_classic.ensemble import BaggingEnsemble, BoostingEnsemble, CalibratedModel, ConformalModel, StackingEnsemble
+from mtl_classic.factorization import (
+    FactorizationMachineClassifier,
+    FactorizationMachineRegressor,
+    LatentFeatures,
+    MatrixFactorization,
+    MultiTaskFactorizationMachine,
+)
+from mtl_classic.multitask import SharedTreesModel
 
 KINDS = [
     Task("up", "binary"),
@@ -144,6 +152,35 @@ def _machine_on_frame() -> Any:
     ), X
 
 
+def _on_kinds(make: Callable[[Any], Any]) -> Any:
+    """An ensemble of linear models and small trees of some kinds."""
+    X, Y = make_rows()
+    tasks = [task for task in KINDS if task.name in ("up", "color", "amount", "visits")]
+    members = [
+        ("linear", PerTaskModel(tasks, learner="linear", random_state=0)),
+        ("trees", PerTaskModel(tasks, learner=LightGBMLearner(max_iter=20), random_state=0)),
+    ]
+    return make(members).fit(X, Y[[task.name for task in tasks]]), X
+
+
+def _shared_trees(**options: Any) -> Any:
+    X, Y = make_rows()
+    kinds = {"up": "binary", "amount": "regression", "visits": "count"}
+    return SharedTreesModel(kinds, random_state=0, **options).fit(X, Y[list(kinds)]), X
+
+
+def _joint_machine() -> Any:
+    X, Y = make_rows()
+    kinds = {"up": "binary", "amount": "regression", "color": "multiclass"}
+    X = X.drop(columns=["day", "flag"])
+    return MultiTaskFactorizationMachine(kinds, max_iter=3, random_state=0).fit(X, Y[list(kinds)]), X
+
+
+def _latent(model: str) -> Any:
+    factors = MatrixFactorization(model, n_factors=4, max_iter=3, random_state=0)
+    return _shop(latent=LatentFeatures([("factors", factors)], output="both", cv=2, random_state=0))
+
+
 MODELS: dict[str, Callable[[], Any]] = {
     **{f"kinds-{learner}": (lambda learner=learner: _kinds(learner)) for learner in ("lightgbm", "xgboost", "linear")},
     "kinds-hist": lambda: _kinds("hist"),
@@ -157,6 +194,19 @@ MODELS: dict[str, Callable[[], Any]] = {
     "averaging": _averaging,
     "pipeline": _pipeline,
     "learner per task": _bare,
+    "stacking": lambda: _on_kinds(lambda members: StackingEnsemble(members, cv=2, passthrough=True, fallback=False)),
+    "bagging": lambda: _on_kinds(lambda members: BaggingEnsemble(members[1][1], 2, max_features=0.7, random_state=0)),
+    "boosting": lambda: _on_kinds(lambda members: BoostingEnsemble(members, cv=2, random_state=0)),
+    "calibrated": lambda: _on_kinds(lambda members: CalibratedModel(members[1][1], cv=2, random_state=0)),
+    "isotonic": lambda: _on_kinds(
+        lambda members: CalibratedModel(members[1][1], method={"up": "isotonic"}, cv=2, random_state=0)
+    ),
+    "conformal": lambda: _on_kinds(lambda members: ConformalModel(members[0][1], cv=2, random_state=0)),
+    "shared trees": lambda: _shared_trees(max_iter=20),
+    "shared extra trees": lambda: _shared_trees(trees="extra", n_trees=5),
+    "joint machine": _joint_machine,
+    "latent als": lambda: _latent("als"),
+    "latent explicit": lambda: _latent("explicit"),
     "one label": _one_label,
     "machine": lambda: _machine(FactorizationMachineClassifier),
     "machine, regression": lambda: _machine(FactorizationMachineRegressor),

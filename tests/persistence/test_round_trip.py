@@ -11,6 +11,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
 
@@ -104,8 +105,6 @@ def test_in_a_fresh_process_in_which_pickle_is_unusable(saved: Any, tmp_path: Pa
 
 def _through_json(X: Any, path: Path) -> Any:
     """The rows as another process reads them."""
-    import pandas as pd
-
     X.reset_index(drop=True).to_json(path, orient="table", double_precision=15)
     read = pd.read_json(path, orient="table")
     if "day" in read and read["day"].dtype.kind == "M":
@@ -165,6 +164,27 @@ def test_a_file_is_no_larger_than_what_it_must_hold(name: str, saved: Any, tmp_p
     model, _, path = saved[name]
     joblib.dump(model, tmp_path / "model.joblib", compress=("zlib", 6))
     assert path.stat().st_size <= 1.2 * (tmp_path / "model.joblib").stat().st_size
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_labels_of_the_fitted_rows_stay_behind(name: str, saved: Any, tmp_path: Path) -> None:
+    _, X, path = saved[name]
+    longest = [0]
+
+    def look(value: Any, seen: set[int]) -> None:
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        if isinstance(value, np.ndarray | pd.DataFrame | pd.Series):
+            if value.shape[:1] == (len(X),):
+                longest.append(len(value))
+            return
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+        for item in (*inner, *getattr(value, "__dict__", {}).values()):
+            look(item, seen)
+
+    look(load_model(path), set())
+    assert longest == [0]
 
 
 def test_what_two_objects_share_is_stored_once(tmp_path: Path) -> None:
