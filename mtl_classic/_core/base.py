@@ -47,7 +47,8 @@ def _has_classes(model: Any) -> bool:
     tasks = model._known_tasks()
     if tasks is None or any(task.is_classification for task in tasks):
         return True
-    raise AttributeError(f"predict_proba needs a classification task; the tasks are {', '.join(t.name for t in tasks)}.")
+    names = ", ".join(task.name for task in tasks)
+    raise AttributeError(f"predict_proba needs a classification task; the tasks are {names}.")
 
 
 class MultiTaskEstimator(BaseEstimator):

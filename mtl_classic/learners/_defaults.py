@@ -1,7 +1,8 @@
 """Regularization that follows the label: the rarer its positives, the stronger.
 
-A leaf of a log-loss tree with hessian sum h holds about h / (1 − p) positives, so a bound on the hessian is a bound on the positives that a leaf
-must rest on, whatever the base rate. Libraries' default of 0.001 lets a leaf rest on a single rare positive.
+A leaf of a log-loss tree with hessian sum h holds about h / (1 − p) positives, so a bound on the hessian is a bound on
+the positives that a leaf must rest on, whatever the base rate. Libraries' default of 0.001 lets a leaf rest on a single
+rare positive.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def fit_epoch(
     parts: np.ndarray, mixing: np.ndarray, reg_factors: Any, reg_linear: Any, clock: int = 0, noise: Any = None,
     positions: np.ndarray | None = None,
 ) -> int:  # fmt: skip
-    """A step per row, in their order; `positions` (n_rows, n) are the entries' places in the kernel, for DropConnect."""
+    """A step per row, in order; `positions` (n_rows, n) are the entries' places in the kernel, for DropConnect."""
     for i, x in enumerate(X):
         if weights[i] == 0:
             continue
