@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from mtl_classic._core.base import FitInput, Scores, group_codes, scores_frame
+from mtl_classic._core.base import FitInput, Floats, Scores, group_codes, scores_frame
 from mtl_classic._core.random import root_seed, spawn_seed
+from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.ensemble._links import average
 from mtl_classic.ensemble._members import Composition, shared_plan
@@ -19,7 +20,7 @@ from mtl_classic.ensemble._store import Data, OutOfFold, cross_fit_members, fit_
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.multitask._structure import hold_monotone, to_conditional
 
-__all__ = ["AveragingEnsemble", "average_over_seeds", "make_problems", "training_moments"]
+__all__ = ["AveragingEnsemble", "average_over_seeds", "average_task", "make_problems", "training_moments"]
 
 LEARNT_WEIGHTS = ("greedy", "optimize")
 
@@ -292,15 +293,17 @@ def training_moments(tasks: Sequence[Any], members: Sequence[Any], X: Any) -> di
 
 def averaged(store: OutOfFold, weights: pd.DataFrame) -> Scores:
     """Out-of-fold scores of the weighted average; NaN where no fold covers a row."""
-    scores: Scores = {}
-    for task in store.tasks:
-        parts = store.of_task(task.name)
-        used = np.flatnonzero(weights[task.name].to_numpy())
-        moments = None
-        if task.kind == "ranking":
-            moments = [(float(np.nanmean(parts[m])), float(np.nanstd(parts[m])) or 1.0) for m in used]
-        scores[task.name] = average(task, [parts[m] for m in used], weights[task.name].to_numpy()[used], moments)
+    scores = {task.name: average_task(store, task, weights[task.name].to_numpy()) for task in store.tasks}
     return hold_monotone(store.tasks, store.classes, scores)
+
+
+def average_task(store: OutOfFold, task: Task, weights: Floats) -> Floats:
+    """Out-of-fold scores of one task's weighted average."""
+    parts, used = store.of_task(task.name), np.flatnonzero(weights)
+    moments = None
+    if task.kind == "ranking":
+        moments = [(float(np.nanmean(parts[m])), float(np.nanstd(parts[m])) or 1.0) for m in used]
+    return average(task, [parts[m] for m in used], weights[used], moments)
 
 
 def _check_weights(weights: Any, n: int) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import minimize_scalar
 from sklearn.base import clone
@@ -16,7 +17,7 @@ from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.ensemble._links import from_link, gradient, to_link
 from mtl_classic.ensemble._members import Composition, shared_plan
-from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members
+from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members, looks_forward
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.multitask._structure import hold_monotone, to_conditional
@@ -71,8 +72,9 @@ class BoostingEnsemble(Composition):
 
     Notes
     -----
-    A ranking has no gradient by row, so its score is that of the first member. Cost: each member is fitted on every
-    fold and, if it is used, on all rows.
+    In time each stage needs residuals that lie before it, so it leaves out one more of the first folds; the stages end
+    where there are none left. A ranking has no gradient by row, so its score is that of the first member. Cost: each
+    member is fitted on every fold and, if it is used, on all rows.
 
     References
     ----------
@@ -129,7 +131,6 @@ class BoostingEnsemble(Composition):
             raise ValueError(f"learning_rate must lie in (0, 1], got {self.learning_rate!r}.")
         given = self._start_fit(X, Y, sample_weight)
         plan = shared_plan(self, given, Y, self.cv, plan)
-        line, valid = _line_rows(plan)
         names = [task.name for task in self.tasks_]
         self.steps_ = pd.DataFrame(0.0, index=pd.Index(self._names(), name="member"), columns=names)
         self.validation_losses_ = self.steps_ * np.nan
@@ -137,14 +138,16 @@ class BoostingEnsemble(Composition):
         links: Scores = {}
         for k, (name, member) in enumerate(self.estimators):
             going = [task for task in self.tasks_ if self._goes_on(task)] if k else list(self.tasks_)
-            if not going or (k and all(task.kind == "ranking" for task in going)):
+            known = None if k == 0 or not going else np.logical_and.reduce([_known(links[task.name]) for task in going])
+            folds = plan if known is None else _folds_from(plan, known)
+            if not going or folds is None:
                 break
             stage = member if k == 0 else self._stage(member, going)
             labels = Y if k == 0 else self._residuals(given, links, going)
             data = Data(given.X, labels, sample_weight if k == 0 else self._weights(given, going), events)
-            scores = self._cross_fit(name, stage, data, plan, k)
+            scores = self._cross_fit(name, stage, data, folds, k)
             for j, task in enumerate(self.tasks_):
-                self._step(k, name, task, j, given, links, scores, (line, valid))
+                self._step(k, name, task, j, given, links, scores, _line_rows(folds))
             if self.steps_.loc[name].any():
                 fitted = fit_members([(name, stage)], data, plan=plan, memory=self.memory, n_jobs=self.n_jobs)
                 self.named_estimators_[name] = fitted[0]
@@ -236,7 +239,7 @@ class BoostingEnsemble(Composition):
         before = links[task.name]
         gamma = self.learning_rate * _line_search(lambda g: loss(before + g * direction, line))
         after = before + gamma * direction
-        value, best = loss(after, valid), loss(before, valid)
+        value, best = loss(after, valid), loss(before, valid)  # NaN without labels: then there is no step
         self.validation_losses_.loc[name, task.name] = min(value, best)
         if value < best:
             self.steps_.loc[name, task.name] = gamma
@@ -247,7 +250,7 @@ class BoostingEnsemble(Composition):
         scores = {task.name: from_link(task.kind, links[task.name]) for task in self.tasks_}
         scores = hold_monotone(self.tasks_, self.classes_map_, scores)
         self.oof_scores_ = scores_frame(scores, self.tasks_, self.classes_map_, index)
-        self.fold_, self.temporal_ = plan.fold, plan.temporal
+        self.fold_, self.temporal_ = plan.fold, looks_forward(plan)
         self.n_uncovered_ = int((plan.fold < 0).sum())
 
     def _scores(self, X: Table, space: str) -> Scores:
@@ -273,6 +276,17 @@ def _line_rows(plan: FoldPlan) -> tuple[Rows, Rows]:
     last = len(plan) - 1
     line, valid = np.flatnonzero((plan.fold >= 0) & (plan.fold < last)), np.flatnonzero(plan.fold == last)
     return (line, valid) if len(line) else (valid[::2], valid[1::2])
+
+
+def _known(scores: Floats) -> npt.NDArray[np.bool_]:
+    """Rows that some fold has predicted."""
+    return np.asarray(~np.isnan(scores).reshape(len(scores), -1).any(axis=1))
+
+
+def _folds_from(plan: FoldPlan, known: npt.NDArray[np.bool_]) -> FoldPlan | None:
+    """The folds that have residuals to train on: in time, each stage leaves out one more of the first."""
+    splits = tuple((train, test) for train, test in plan.splits if known[train].any() and known[test].all())
+    return FoldPlan(splits, plan.n_rows, plan.temporal) if splits else None
 
 
 def _line_search(loss: Any) -> float:

@@ -188,7 +188,7 @@ class CalibratedModel(OverMembers):
             mine = self.report_.loc[[key for key in after if key[0] == task.name]]
             better = mine.loc[mine["verdict"] == "better", "difference"]
             if len(better):
-                method = str(better.idxmin()[1])
+                method = str(better.index[int(better.to_numpy().argmin())][1])
                 self.methods_[task.name] = method
                 y = given.targets.view(task.name)
                 self.maps_[task.name] = _fit_map(task, method, y, scores[task.name], _weight(given, task))

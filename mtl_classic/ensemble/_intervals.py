@@ -68,8 +68,9 @@ class ConformalModel(OverMembers):
     Notes
     -----
     Rows must be exchangeable with those of the fit for the coverage to be exact: at least 1 − α for ``"split"``, in the
-    worst case 1 − 2α for ``"cv+"``, in practice about 1 − α. On later rows coverage is what drift leaves of it.
-    Residuals count alike whatever their sample weight. Cost of an interval: one prediction per fold, and a bisection.
+    worst case 1 − 2α for ``"cv+"``, in practice 1 − α and, for models that differ much from fold to fold, a little
+    more. On later rows coverage is what drift leaves of it. Residuals count alike whatever their sample weight. Cost of
+    an interval: one prediction per fold, and a bisection.
 
     References
     ----------

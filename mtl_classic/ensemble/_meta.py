@@ -15,7 +15,16 @@ from mtl_classic._core.tasks import Task
 from mtl_classic.ensemble._links import from_link
 from mtl_classic.model_selection._folds import Rows
 
-__all__ = ["PENALTIES", "LinearMeta", "MetaData", "SklearnMeta", "best_penalty", "fit_linear", "fit_sklearn"]
+__all__ = [
+    "PENALTIES",
+    "LinearMeta",
+    "MetaData",
+    "SklearnMeta",
+    "best_penalty",
+    "fit_linear",
+    "fit_sklearn",
+    "trainable",
+]
 
 # In rows of evidence: a coefficient of a column with unit variance is held as by that many rows.
 PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 10_000.0)
@@ -169,10 +178,10 @@ def fit_linear(
 
 def best_penalty(
     kind: str, data: MetaData, y: Floats, weight: Floats, splits: Sequence[tuple[Rows, Rows, Sequence[Floats]]]
-) -> tuple[float, int, Floats]:
+) -> tuple[float, int]:
     """The penalty and the average pulled to that have the least loss on rows that the combiner has not seen.
 
-    Large tables choose by a part of their rows; the scores are of all.
+    Large tables choose by a part of their rows.
 
     Parameters
     ----------
@@ -187,10 +196,8 @@ def best_penalty(
     penalty : float
     average : int
         Position of the average.
-    held_out : ndarray of shape (n,) or (n, n_classes)
-        Scores of the best on the test rows; NaN elsewhere.
     """
-    usable = [split for split in splits if _trainable(kind, y[split[0]]) and len(split[1])]
+    usable = [split for split in splits if trainable(y[split[0]]) and len(split[1])]
     step = max(1, len(y) // SELECTION_ROWS)
     n_averages = len(splits[0][2])
     total = np.zeros((len(PENALTIES), n_averages))
@@ -203,22 +210,19 @@ def best_penalty(
                 start = fit_linear(kind, part, y[train], weight[train], PENALTIES[i], average, start)
                 total[i, j] += float(weight[test] @ losses(kind, y[test], start.predict(rest)))
     from_strongest, j = divmod(int(np.argmin(total[::-1])), n_averages)  # equal losses: the strongest penalty
-    best = PENALTIES[len(PENALTIES) - 1 - from_strongest]
-    held_out = np.full((len(y), *data.own.shape[2:]), np.nan)
-    for train, test, averages in usable:
-        model = fit_linear(kind, data.take(train), y[train], weight[train], best, averages[j])
-        held_out[test] = model.predict(data.take(test))
-    return best, j, held_out
+    return PENALTIES[len(PENALTIES) - 1 - from_strongest], j
 
 
-def fit_sklearn(estimator: Any, task: Task, columns: Floats, y: Floats, weight: Floats | None, n_classes: int) -> Any:
+def fit_sklearn(
+    estimator: Any, task: Task, columns: Floats, y: Floats, weight: Floats | None, n_classes: int
+) -> SklearnMeta:
     """Fit a given estimator on the columns as they are; class codes are its labels."""
     labels = y.astype(np.intp) if task.is_classification else y
     fitted = estimator.fit(columns, labels) if weight is None else estimator.fit(columns, labels, sample_weight=weight)
     return SklearnMeta(task.kind, fitted, n_classes)
 
 
-def _trainable(kind: str, y: Floats) -> bool:
+def trainable(y: Floats) -> bool:
     """Whether there is anything to tell apart."""
     return len(y) >= 2 and len(np.unique(y)) >= 2
 

@@ -16,11 +16,19 @@ from mtl_classic._core.exceptions import FallbackWarning, TaskError
 from mtl_classic._core.losses import losses
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows
-from mtl_classic.ensemble._averaging import make_problems, training_moments
+from mtl_classic.ensemble._averaging import average_task, make_problems, training_moments
 from mtl_classic.ensemble._links import average, to_link
 from mtl_classic.ensemble._matching import match_members
 from mtl_classic.ensemble._members import Composition, shared_plan
-from mtl_classic.ensemble._meta import LinearMeta, MetaData, SklearnMeta, best_penalty, fit_linear, fit_sklearn
+from mtl_classic.ensemble._meta import (
+    LinearMeta,
+    MetaData,
+    SklearnMeta,
+    best_penalty,
+    fit_linear,
+    fit_sklearn,
+    trainable,
+)
 from mtl_classic.ensemble._passthrough import Passthrough
 from mtl_classic.ensemble._selection import Problem, greedy_weights
 from mtl_classic.ensemble._store import Data, OutOfFold, cross_fit_members, fit_members, meta_splits
@@ -199,15 +207,17 @@ class StackingEnsemble(Composition):
         choices: dict[str, _Choice] = {}
         greedy: dict[str, Floats] = {}
         for problem in problems:
-            task = problem.task
-            final = finals.get(task.name)
-            greedy[task.name] = _greedy_held_out(problem, splits, n_rows(given.X))
+            task, final = problem.task, finals.get(problem.task.name)
+            greedy[task.name] = _greedy_held_out(problem, store, splits)
             if task.kind == "ranking":
                 choices[task.name] = _Choice(greedy_weights(problem), None, greedy[task.name])
             elif final is not None:
-                choices[task.name] = self._fit_given(final, problem, store.scores, features, splits, given)
+                columns = self._raw_columns(task, store.scores, features)
+                weighted = given.weights is not None
+                choices[task.name] = self._fit_given(final, problem, columns, splits, weighted)
             else:
-                choices[task.name] = self._fit_default(problem, store.scores, features, splits, n_rows(given.X))
+                data = self._meta_data(task, self._links(store.scores), features)
+                choices[task.name] = self._fit_default(problem, data, splits, greedy[task.name])
         judged = [p for p in problems if p.task.kind != "ranking" and self._may_fall_back(finals.get(p.task.name))]
         self._fall_back(choices, greedy, judged, given)
         return choices
@@ -216,44 +226,41 @@ class StackingEnsemble(Composition):
         return final is None if self.fallback == "auto" else bool(self.fallback)
 
     def _fit_default(
-        self, problem: Problem, scores: Mapping[str, Scores], features: Any, splits: list[tuple[Rows, Rows]], n: int
+        self, problem: Problem, data: MetaData, splits: list[tuple[Rows, Rows]], greedy: Floats
     ) -> _Choice:
-        task = problem.task
-        held_out = np.full((n, *problem.parts.shape[2:]), np.nan)
-        if len(problem.y) < LEAST_LABELS or len(np.unique(problem.y)) < 2:
-            reason = f"{len(problem.y)} labelled rows with out-of-fold scores are too few to fit a combiner"
-            return _Choice(greedy_weights(problem), None, held_out, reason)
-        data = self._meta_data(task, self._links(scores), features).take(problem.rows)
+        """The linear combiner, its penalty chosen on rows that it has not seen."""
+        kind, y, weight = problem.task.kind, problem.y, problem.weight
+        if len(y) < LEAST_LABELS or not trainable(y):
+            reason = f"{len(y)} labelled rows with out-of-fold scores are too few to fit a combiner"
+            return _Choice(greedy_weights(problem), None, greedy, reason)
+        labelled = data.take(problem.rows)
         inner = [(train, test, _averages(problem.take(train))) for train, test in _within(splits, problem.rows)]
-        penalty, pulled_to, own = best_penalty(task.kind, data, problem.y, problem.weight, inner)
-        held_out[problem.rows] = own
-        averages = _averages(problem)
-        meta = fit_linear(task.kind, data, problem.y, problem.weight, penalty, averages[pulled_to])
+        penalty, k = best_penalty(kind, labelled, y, weight, inner)
+
+        def fit(rows: Rows, averages: list[Floats]) -> LinearMeta:
+            return fit_linear(kind, labelled.take(rows), y[rows], weight[rows], penalty, averages[k])
+
+        held_out = np.full(greedy.shape, np.nan)
+        for (_, test), (train, _, averages) in zip(splits, inner, strict=True):
+            if trainable(y[train]):
+                held_out[test] = fit(train, averages).predict(data.take(test))
+        meta = fit(np.arange(len(y)), _averages(problem))
         return _Choice(meta.weights, meta, held_out)
 
     def _fit_given(
-        self,
-        final: Any,
-        problem: Problem,
-        scores: Mapping[str, Scores],
-        features: Any,
-        splits: list[tuple[Rows, Rows]],
-        given: FitInput,
+        self, final: Any, problem: Problem, columns: Floats, splits: list[tuple[Rows, Rows]], weighted: bool
     ) -> _Choice:
-        task, rows = problem.task, problem.rows
-        columns = self._raw_columns(task, scores, features)
-        classes = self._n_classes(task)
-        weight = None if given.weights is None else problem.weight
+        """The user's combiner, on scores as they are."""
+        task, rows, classes = problem.task, problem.rows, self._n_classes(problem.task)
 
         def fit(part: Rows) -> SklearnMeta:
-            own = None if weight is None else weight[part]
-            fitted: SklearnMeta = fit_sklearn(clone(final), task, columns[rows[part]], problem.y[part], own, classes)
-            return fitted
+            weight = problem.weight[part] if weighted else None
+            return fit_sklearn(clone(final), task, columns[rows[part]], problem.y[part], weight, classes)
 
         held_out = np.full((len(columns), *problem.parts.shape[2:]), np.nan)
-        for train, test in _within(splits, rows):
-            if len(test) and len(np.unique(problem.y[train])) > 1:
-                held_out[rows[test]] = fit(train).predict(columns[rows[test]])
+        for (_, test), (train, _) in zip(splits, _within(splits, rows), strict=True):
+            if trainable(problem.y[train]):
+                held_out[test] = fit(train).predict(columns[test])
         return _Choice(np.full(len(self.estimators), np.nan), fit(np.arange(len(rows))), held_out)
 
     def _fall_back(
@@ -364,13 +371,11 @@ class StackingEnsemble(Composition):
         return meta.predict(MetaData(np.asarray(own), side))
 
 
-def _greedy_held_out(problem: Problem, splits: list[tuple[Rows, Rows]], n: int) -> Floats:
+def _greedy_held_out(problem: Problem, store: OutOfFold, splits: list[tuple[Rows, Rows]]) -> Floats:
     """Scores of greedy averages whose weights were chosen on other rows; NaN elsewhere."""
-    held_out = np.full((n, *problem.parts.shape[2:]), np.nan)
+    held_out = np.full(store.of_task(problem.task.name)[0].shape, np.nan)
     for train, test in splits:
-        rest = problem.within(test)
-        mean = np.tensordot(greedy_weights(problem.within(train)), rest.parts, axes=1)
-        held_out[rest.rows] = np.exp(mean) if problem.task.kind == "count" else mean
+        held_out[test] = average_task(store, problem.task, greedy_weights(problem.within(train)))[test]
     return held_out
 
 

@@ -21,7 +21,16 @@ from mtl_classic._core.tasks import Task
 from mtl_classic.model_selection import FoldPlan, cross_fit
 from mtl_classic.model_selection._folds import Rows
 
-__all__ = ["Data", "OutOfFold", "cross_fit_members", "fit_bag", "fit_members", "meta_splits", "read_scores"]
+__all__ = [
+    "Data",
+    "OutOfFold",
+    "cross_fit_members",
+    "fit_bag",
+    "fit_members",
+    "looks_forward",
+    "meta_splits",
+    "read_scores",
+]
 
 META_FOLDS = 5
 Member = tuple[str, Any]
@@ -71,7 +80,7 @@ class OutOfFold:
     fold : ndarray of shape (n,)
         Fold that predicted each row, -1 where none did.
     temporal : bool
-        Whether later folds are later in time.
+        Whether each fold is predicted from earlier ones only.
     scores : dict member -> dict task -> ndarray of shape (n,) or (n, n_classes)
         NaN where no fold covers a row.
     models : dict member -> list of the fitted estimator of each fold; empty where they were not kept
@@ -138,7 +147,8 @@ def cross_fit_members(
         parts = fitted[i * k : (i + 1) * k]
         scores[name] = _assemble([part for _, part in parts], plan, tasks, classes)
         models[name] = [model for model, _ in parts] if keep_models else []
-    return OutOfFold(tuple(name for name, _ in members), tasks, classes, plan.fold, plan.temporal, scores, models)
+    names = tuple(name for name, _ in members)
+    return OutOfFold(names, tasks, classes, plan.fold, looks_forward(plan), scores, models)
 
 
 def fit_members(
@@ -171,6 +181,12 @@ def read_scores(frame: pd.DataFrame, tasks: Sequence[Task], classes: Classes) ->
         names = [f"{task.name}={label}" for label in (labels if labels is not None else [])]
         scores[task.name] = frame.reindex(columns=names, fill_value=0.0).to_numpy(dtype=np.float64)
     return scores
+
+
+def looks_forward(plan: FoldPlan) -> bool:
+    """Whether each fold is predicted from earlier ones only: `Temporal` folds, and splitters as TimeSeriesSplit."""
+    fold = plan.fold
+    return plan.temporal or all(fold[train].max(initial=-1) < k for k, (train, _) in enumerate(plan.splits))
 
 
 def meta_splits(fold: Rows, temporal: bool) -> list[tuple[Rows, Rows]]:

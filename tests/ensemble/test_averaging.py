@@ -1,129 +1,219 @@
-"""Averages of several models: each kind in the space that suits it."""
+"""AveragingEnsemble: given, greedy and optimal weights, and the out-of-fold store beneath them."""
 
+import pickle
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.linear_model import LinearRegression
+from sklearn.ensemble import VotingClassifier
+from sklearn.model_selection import GroupKFold, TimeSeriesSplit
+from sklearn.tree import DecisionTreeClassifier
 
-from mtl_classic import (
-    AveragingEnsemble,
-    FunnelModel,
-    LightGBMLearner,
-    PerTaskModel,
-    Task,
-    TaskError,
-    average_over_seeds,
-)
+from mtl_classic import AveragingEnsemble, PerTaskModel, SklearnLearner, TaskError, Temporal, make_folds
+from mtl_classic.metrics import roc_auc, task_loss
+from tests.ensemble.tables import FUNNEL, MIXED, funnel, members, mixed, trees
 
-N = 400
-rng = np.random.default_rng(0)
-X = pd.DataFrame({"x": rng.normal(size=N), "z": rng.normal(size=N), "q": np.arange(N) // 10})
-Y = pd.DataFrame(
-    {
-        "buy": (X["x"] > rng.normal(size=N)).astype(float),
-        "way": rng.choice(["app", "shop", "web"], N),
-        "spend": X["z"] + rng.normal(size=N),
-        "items": rng.poisson(np.exp(0.5 * X["x"])),
-        "grade": np.clip((X["x"] + 1).round(), 0, 3),
-    }
-)
-TASKS = [
-    Task("buy", "binary"),
-    Task("way", "multiclass"),
-    Task("spend", "regression"),
-    Task("items", "count"),
-    Task("grade", "ranking", query="q"),
-]
-TREES = PerTaskModel(TASKS, learner=LightGBMLearner(max_iter=20), random_state=0)
-LINEAR = PerTaskModel(TASKS, learner="linear", random_state=0)
+LEARNT = ["greedy", "optimize"]
 
 
-def test_the_mean_of_each_kind() -> None:
-    ensemble = AveragingEnsemble([("trees", TREES), ("linear", LINEAR)], weights=[3, 1]).fit(X, Y)
-    assert (ensemble.weights_.loc["trees"] == 0.75).all()
-    a, b = (clone(member).fit(X, Y).predict_scores(X) for member in (TREES, LINEAR))
-    scores = ensemble.predict_scores(X)
-    for name in ("buy", "way=app", "way=shop", "way=web", "spend"):
-        np.testing.assert_allclose(scores[name], 0.75 * a[name] + 0.25 * b[name], rtol=1e-12)
-    np.testing.assert_allclose(scores["items"], a["items"] ** 0.75 * b["items"] ** 0.25, rtol=1e-12)
-    z = [(s["grade"] - s["grade"].mean()) / s["grade"].std(ddof=0) for s in (a, b)]
-    np.testing.assert_allclose(scores["grade"], 0.75 * z[0] + 0.25 * z[1], rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(ensemble.predict_scores(X.iloc[[5]]), scores.iloc[[5]], rtol=1e-12)
+def out_of_fold_loss(task: Any, Y: pd.DataFrame, frame: pd.DataFrame) -> float:
+    y, score = Y[task.name], frame.filter(regex=f"^{task.name}(=|$)").to_numpy()
+    if task.kind == "multiclass":
+        classes = sorted(y.dropna().unique())
+        y = y.map({label: k for k, label in enumerate(classes)}).astype(float)
+    else:
+        score = score[:, 0]
+    return task_loss(task.kind, y.to_numpy(dtype=float, na_value=np.nan), score)
 
 
-def test_prefit_members_are_taken_as_they_are() -> None:
-    fitted = [("trees", clone(TREES).fit(X, Y)), ("linear", clone(LINEAR).fit(X, Y))]
-    prefit = AveragingEnsemble(fitted, cv="prefit").fit(X, Y)
-    assert prefit.estimators_ == [member for _, member in fitted]
-    new = AveragingEnsemble([("trees", TREES), ("linear", LINEAR)]).fit(X, Y)
-    pd.testing.assert_frame_equal(prefit.predict_scores(X), new.predict_scores(X))
+def test_uniform_weights_are_soft_voting() -> None:
+    X, Y = mixed()
+    y = Y["spend"].fillna(0).to_numpy() > 1
+    numbers = X[list("abcd")].to_numpy(dtype=np.float32)
+    ours = [
+        (f"tree{d}", PerTaskModel(learner=SklearnLearner(DecisionTreeClassifier(max_depth=d)), random_state=0))
+        for d in (1, 2)
+    ]
+    peers = [(f"tree{d}", DecisionTreeClassifier(max_depth=d, random_state=0)) for d in (1, 2)]
+    for weights in (None, [1.0, 3.0]):
+        model = AveragingEnsemble(ours, weights=weights).fit(numbers, y)
+        peer = VotingClassifier(peers, voting="soft", weights=weights).fit(numbers, y)
+        np.testing.assert_allclose(model.predict_proba(numbers), peer.predict_proba(numbers), rtol=1e-10)
 
 
-def test_members_stay_unfitted_and_are_reached_by_name() -> None:
-    ensemble = AveragingEnsemble([("trees", clone(TREES)), ("linear", clone(LINEAR))])
-    ensemble.set_params(trees__learner__num_leaves=5, linear__refit=False)
-    assert ensemble.get_params()["trees"].learner.num_leaves == 5
-    ensemble.fit(X, Y)
-    assert not hasattr(ensemble.estimators[0][1], "tasks_")
+@pytest.mark.parametrize("weights", LEARNT)
+def test_learnt_weights_lose_to_no_member_out_of_fold(weights: str) -> None:
+    X, Y = mixed()
+    model = AveragingEnsemble(members(), weights=weights, cv=3, shrinkage=0.0, random_state=0).fit(X, Y)
+    np.testing.assert_allclose(model.weights_.sum(), 1.0)
+    assert (model.weights_ >= 0).all(axis=None)
+    for task in MIXED:
+        own = out_of_fold_loss(task, Y, model.oof_scores_)
+        single = [out_of_fold_loss(task, Y, model.oof_predictions_[name]) for name in model.weights_.index]
+        assert own <= min(single) + 1e-6
+    assert model.score(X, Y) > 0.2
 
 
-def test_seeds_differ_and_repeat() -> None:
-    one, two = (average_over_seeds(TREES, 3, 0).fit(X, Y) for _ in range(2))
-    seeds = [member.random_state for _, member in one.estimators]
-    assert len(set(seeds)) == 3
+def test_shrinkage_pulls_to_uniform() -> None:
+    X, Y = mixed()
+    model = AveragingEnsemble(members(), weights="optimize", cv=3, shrinkage=1e9, random_state=0).fit(X, Y)
+    np.testing.assert_allclose(model.weights_, 1 / 3, atol=1e-3)
+
+
+@pytest.mark.parametrize("weights", LEARNT)
+def test_the_budget_is_shared_by_the_tasks_and_unused_members_are_not_fitted(weights: str) -> None:
+    X, Y = mixed()
+    free = AveragingEnsemble(members(), weights=weights, cv=3, random_state=0).fit(X, Y)
+    assert len(free.estimators_) > 1
+    one = clone(free).set_params(max_members=1).fit(X, Y)
+    assert list(one.named_estimators_) == [one.weights_.index[one.weights_["buy"].argmax()]]
+    np.testing.assert_allclose(one.weights_.max(), 1.0)
+    dear = clone(free).set_params(max_members=2, costs={"linear": 9.0}).fit(X, Y)
+    assert "linear" not in dear.named_estimators_
+
+
+def test_weights_chosen_on_held_out_rows_for_fitted_members() -> None:
+    X, Y = mixed(900)
+    fitted = [(name, m.fit(X[:600], Y[:600])) for name, m in members()]
+    before = [m.predict_scores(X) for _, m in fitted]
+    model = AveragingEnsemble(fitted, weights="greedy", cv="prefit").fit(X[600:], Y[600:])
+    assert model.weights_.shape == (3, 4)
+    for (_, m), scores in zip(fitted, before, strict=True):
+        pd.testing.assert_frame_equal(m.predict_scores(X), scores)
+
+
+def test_rows_that_no_fold_covers_are_counted_and_stay_nan() -> None:
+    X, Y = mixed()
+    model = AveragingEnsemble(members(), weights="greedy", cv=TimeSeriesSplit(3)).fit(X, Y)
+    assert model.n_uncovered_ == int((model.fold_ < 0).sum()) == 150
+    assert model.oof_predictions_[model.fold_ < 0].isna().all(axis=None)
+    assert model.oof_predictions_[model.fold_ >= 0].notna().all(axis=None)
+
+
+def test_folds_are_in_time_where_the_members_name_one() -> None:
+    X, Y = mixed()
+    X["day"] = np.arange(len(X)) // 10
+    model = AveragingEnsemble(members(time="day"), weights="greedy", cv=3).fit(X, Y)
+    assert (np.diff(model.fold_) >= 0).all()
+    same = AveragingEnsemble(members(time="day"), weights="greedy", cv=Temporal(3)).fit(X, Y)
+    pd.testing.assert_frame_equal(model.weights_, same.weights_)
+
+
+def test_a_plan_is_used_in_place_of_cv() -> None:
+    X, Y = mixed()
+    plan = make_folds(2, Y, random_state=5)
+    model = AveragingEnsemble(members(), weights="greedy", cv=4).fit(X, Y, plan=plan)
+    np.testing.assert_array_equal(model.fold_, plan.fold)
+
+
+@pytest.mark.parametrize("weights", LEARNT)
+def test_threads_change_nothing(weights: str) -> None:
+    X, Y = mixed(300)
+    one, two = (AveragingEnsemble(members(), weights=weights, cv=2, n_jobs=n, random_state=0).fit(X, Y) for n in (1, 2))
+    pd.testing.assert_frame_equal(one.oof_predictions_, two.oof_predictions_, check_exact=True)
     pd.testing.assert_frame_equal(one.predict_scores(X), two.predict_scores(X), check_exact=True)
-    nested = average_over_seeds(AveragingEnsemble([("trees", TREES), ("linear", LINEAR)]), 2, 0)
-    states = [value for key, value in nested.get_params().items() if key.endswith("__random_state")]
-    assert len(set(states)) == 6  # of each member, and of each ensemble
-    with pytest.raises(ValueError, match="LinearRegression has no random_state"):
-        average_over_seeds(LinearRegression(), 3)
 
 
-def test_the_score_settles_conflicts_as_the_members_do() -> None:
-    tasks = [TASKS[0], Task("fee", "regression", given="buy")]
-    odd = Y[["buy"]].assign(fee=1.0)
-    members = [("a", FunnelModel(tasks, on_conflict="lift", random_state=0, learner="linear"))]
-    with pytest.warns(match="all with the same label"):
-        ensemble = AveragingEnsemble(members).fit(X, odd)
-    assert np.isfinite(ensemble.score(X, odd))
+class Flaky(PerTaskModel):
+    """Fails after a number of fits, as a night job that is killed."""
+
+    left = 0
+    fits = 0
+
+    def fit(self, X: Any, Y: Any, **params: Any) -> PerTaskModel:
+        if Flaky.left == 0:
+            raise KeyboardInterrupt
+        Flaky.left -= 1
+        Flaky.fits += 1
+        return super().fit(X, Y, **params)
 
 
-def test_refitting_with_other_labels() -> None:
-    ensemble = AveragingEnsemble([("a", PerTaskModel({"y": "binary"}, random_state=0))]).fit(X, Y["buy"])
-    assert ensemble.classes_.tolist() == [0, 1]
-    ensemble.set_params(a__tasks={"y": "regression"}).fit(X.to_numpy(), Y["spend"])
-    assert not hasattr(ensemble, "classes_")
-    assert not hasattr(ensemble, "predict_proba")
+def test_a_stopped_fit_goes_on_where_it_was(tmp_path: Any) -> None:
+    X, Y = mixed(200)
+    pair = [(name, Flaky(MIXED, learner=trees(d), random_state=0)) for name, d in (("a", 1), ("b", 2))]
+    model = AveragingEnsemble(pair, weights="optimize", shrinkage=1e6, cv=3, memory=str(tmp_path), random_state=0)
+    Flaky.left, Flaky.fits = 4, 0
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y)
+    Flaky.left = 100
+    resumed = clone(model).fit(X, Y).predict_scores(X)
+    assert Flaky.fits == 2 * 3 + 2
+    Flaky.left = 0
+    pd.testing.assert_frame_equal(clone(model).fit(X, Y).predict_scores(X), resumed)
+    with pytest.raises(KeyboardInterrupt):  # other labels are another fit
+        clone(model).fit(X, Y.assign(spend=Y["spend"] + 1))
+
+
+def test_children_stay_at_or_below_their_parents() -> None:
+    X, Y = funnel()
+    model = AveragingEnsemble(members(FUNNEL), weights="greedy", cv=3, random_state=0).fit(X, Y)
+    entire, conditional = (model.predict_scores(X, space) for space in ("entire", "conditional"))
+    assert (entire["buy"] <= entire["click"]).all()
+    assert (conditional["buy"] >= entire["buy"]).all()
+
+
+def test_copies_and_pickles_predict_alike() -> None:
+    X, Y = mixed(300)
+    model = AveragingEnsemble(members(), weights="greedy", cv=2, random_state=0).fit(X, Y)
+    scores = model.predict_scores(X)
+    pd.testing.assert_frame_equal(pickle.loads(pickle.dumps(model)).predict_scores(X), scores)
+    pd.testing.assert_frame_equal(clone(model).fit(X, Y).predict_scores(X), scores)
+
+
+def test_weights_of_rows_and_one_label() -> None:
+    X, Y = mixed(300, missing=0.0)
+    weight = np.r_[np.ones(150), np.zeros(150)]
+    model = AveragingEnsemble(members([MIXED[1]]), weights="greedy", cv=2, random_state=0)
+    model.fit(X, Y[["spend"]], sample_weight=weight)
+    assert model.predict(X).columns.tolist() == ["spend"]
+    flat = AveragingEnsemble([("linear", PerTaskModel(learner="linear"))], weights="greedy", cv=2)
+    assert flat.fit(X[list("abcd")].to_numpy(), Y["spend"].to_numpy()).predict(X[list("abcd")]).shape == (300,)
+
+
+def test_noise_stays_at_chance() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(20_000, 4)), rng.integers(0, 2, 20_000)
+    pair = [("linear", PerTaskModel(learner="linear")), ("tree", PerTaskModel(learner=trees(4), random_state=0))]
+    model = AveragingEnsemble(pair, weights="greedy", cv=4, random_state=0).fit(X, y)
+    aucs = [roc_auc(y[model.fold_ == k], model.oof_scores_["y0"][model.fold_ == k]) for k in range(4)]
+    assert abs(np.mean(aucs) - 0.5) < 0.02
+
+
+@pytest.mark.parametrize("how", ["groups", "splitter"])
+def test_a_label_of_the_group_is_not_learnt_across_groups(how: str) -> None:
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 60, 3000)
+    X = pd.DataFrame({"id": group.astype(float), "noise": rng.normal(size=3000)})
+    Y = pd.DataFrame({"label": rng.permutation(np.arange(60) % 2)[group]})
+    tree = [("tree", PerTaskModel(learner=trees(12), random_state=0))]
+    plan = make_folds(GroupKFold(5), Y, groups=group) if how == "splitter" else None
+    grouped = AveragingEnsemble(tree, weights="greedy", groups="id", random_state=0).fit(X, Y, plan=plan)
+    mixed_up = AveragingEnsemble(tree, weights="greedy", random_state=0).fit(X, Y)
+    assert roc_auc(Y["label"], mixed_up.oof_scores_["label"]) > 0.9
+    by_fold = [
+        roc_auc(Y["label"][grouped.fold_ == k], grouped.oof_scores_["label"][grouped.fold_ == k]) for k in range(5)
+    ]
+    assert np.mean(by_fold) < 0.65
 
 
 @pytest.mark.parametrize(
-    ("members", "options", "error", "says"),
+    ("change", "error", "message"),
     [
-        ([], {}, ValueError, "needs at least one"),
-        ([("a", TREES), ("a", LINEAR)], {}, ValueError, "unique"),
-        ([("a", TREES)], {"weights": [1, 2]}, ValueError, "must be 1 non-negative numbers, one per estimator"),
-        ([("a", TREES)], {"weights": [-1]}, ValueError, "non-negative"),
-        ([("a", TREES)], {"weights": [0]}, ValueError, "not all zero"),
-        ([("a", TREES)], {"cv": "folds"}, ValueError, "got 'folds'"),
-        (
-            [("a", LinearRegression())],
-            {},
-            TypeError,
-            r"LinearRegression\(\) is no multi-task estimator such as",
-        ),
-        ([("a", TREES), ("b", PerTaskModel(TASKS[::-1]))], {}, TaskError, "same tasks, in the same order"),
+        ({"weights": "best"}, ValueError, "greedy"),
+        ({"weights": [1.0]}, ValueError, "3 non-negative numbers"),
+        ({"cv": "fitted"}, ValueError, "prefit"),
+        ({"max_members": 2}, ValueError, "learnt weights"),
+        ({"weights": "greedy", "max_members": 0}, ValueError, "positive"),
+        ({"costs": {"forest": 1.0}}, ValueError, "unknown members: forest"),
+        ({"shrinkage": -1.0}, ValueError, "negative"),
+        ({"estimators": []}, ValueError, "at least one"),
+        ({"estimators": [("tree", DecisionTreeClassifier())]}, TypeError, "multi-task estimator"),
+        ({"estimators": [*members(), ("other", PerTaskModel({"buy": "binary"}))]}, TaskError, "same tasks"),
     ],
 )
-def test_members_that_do_not_go_together(members: Any, options: dict, error: type[Exception], says: str) -> None:
-    with pytest.raises(error, match=says):
-        AveragingEnsemble(members, **options).fit(X, Y)
-
-
-def test_prefit_members_with_other_classes_are_refused() -> None:
-    one = PerTaskModel([TASKS[1]], random_state=0).fit(X, Y)
-    two = PerTaskModel([TASKS[1]], random_state=0).fit(X, Y.replace({"way": {"web": "phone"}}))
-    with pytest.raises(TaskError, match="same classes of 'way'"):
-        AveragingEnsemble([("one", one), ("two", two)], cv="prefit").fit(X, Y)
+def test_what_cannot_work_is_refused_first(change: dict[str, Any], error: type[Exception], message: str) -> None:
+    X, Y = mixed(50)
+    with pytest.raises(error, match=message):
+        AveragingEnsemble(**({"estimators": members()} | change)).fit(X, Y)

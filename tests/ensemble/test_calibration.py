@@ -1,0 +1,139 @@
+"""CalibratedModel: corrects what is wrong, leaves alone what is right, keeps funnels consistent."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.naive_bayes import GaussianNB
+
+from mtl_classic import AveragingEnsemble, CalibratedModel, PerTaskModel, SklearnLearner, Task, TaskError
+from mtl_classic.metrics import expected_calibration_error, log_loss
+from tests.ensemble.tables import FUNNEL, funnel
+
+
+class Overconfident(ClassifierMixin, BaseEstimator):
+    """A logistic regression whose logits are multiplied."""
+
+    def __init__(self, factor: float = 4.0) -> None:
+        self.factor = factor
+
+    def fit(self, X: Any, y: Any) -> "Overconfident":
+        self.model_ = LogisticRegression().fit(X, y)
+        self.classes_ = self.model_.classes_
+        return self
+
+    def predict_proba(self, X: Any) -> Any:
+        p = self.model_.predict_proba(X) ** self.factor
+        return p / p.sum(axis=1, keepdims=True)
+
+
+def table(n: int = 3000, seed: int = 0) -> tuple[Any, pd.DataFrame]:
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 2))
+    score = 1.5 * X[:, 0]
+    Y = pd.DataFrame(
+        {
+            "buy": (score + rng.logistic(size=n) > 0).astype(int),
+            "kind": np.where(score + rng.logistic(size=n) > 1, "a", np.where(X[:, 1] > 0, "b", "c")),
+        }
+    )
+    return X, Y
+
+
+def wrong(**settings: Any) -> PerTaskModel:
+    return PerTaskModel(learner=SklearnLearner(Overconfident(), LogisticRegression()), **settings)
+
+
+@pytest.mark.parametrize("method", ["auto", "sigmoid", "beta", "isotonic"])
+def test_overconfidence_is_corrected(method: str) -> None:
+    X, Y = table(6000)
+    model = CalibratedModel(wrong(), method=method, cv=3, random_state=0).fit(X[:3000], Y[:3000])
+    assert model.methods_["buy"] in (("sigmoid", "beta", "isotonic") if method == "auto" else (method,))
+    assert model.methods_["kind"] == "temperature"
+    assert (model.report_["verdict"] == "better").all()
+    before, after = model.estimator_.predict_scores(X[3000:])["buy"], model.predict_scores(X[3000:])["buy"]
+    y = Y["buy"][3000:]
+    assert log_loss(y, after) < log_loss(y, before) - 0.1
+    assert expected_calibration_error(y, before) > 0.1
+    assert expected_calibration_error(y, after) < 0.04
+    kinds = model.predict_scores(X[3000:]).filter(like="kind")
+    np.testing.assert_allclose(kinds.sum(axis=1), 1.0)
+
+
+def test_what_is_calibrated_is_left_alone() -> None:
+    X, Y = table()
+    model = CalibratedModel(PerTaskModel(learner="linear"), cv=3, random_state=0).fit(X, Y)
+    assert model.methods_ == {"buy": None, "kind": None}
+    plain = PerTaskModel(learner="linear").fit(X, Y).predict_scores(X)
+    pd.testing.assert_frame_equal(model.predict_scores(X), plain)
+
+
+def test_tasks_may_be_left_out_and_other_kinds_pass_through() -> None:
+    X, Y = table()
+    Y["spend"] = X[:, 0]
+    learner = SklearnLearner(Overconfident(), Ridge())
+    model = CalibratedModel(PerTaskModel(learner=learner), method={"buy": "beta"}, cv=3, random_state=0).fit(X, Y)
+    assert model.methods_ == {"buy": "beta", "kind": None}
+    assert model.report_.index.tolist() == [("buy", "beta")]
+
+
+def test_the_funnel_stays_consistent() -> None:
+    X, Y = funnel(3000)
+    model = CalibratedModel(PerTaskModel(FUNNEL[:2], learner=GaussianNB()), cv=3, random_state=0)
+    model.fit(np.hstack([X, X, X]), Y[["click", "buy"]])
+    assert model.methods_["click"] is not None
+    scores = model.predict_scores(np.hstack([X, X, X]))
+    assert (scores["buy"] <= scores["click"]).all()
+
+
+def test_a_fitted_model_is_calibrated_on_rows_it_has_not_seen() -> None:
+    X, Y = table(6000)
+    fitted = wrong().fit(X[:3000], Y[:3000])
+    model = CalibratedModel(fitted, cv="prefit").fit(X[3000:], Y[3000:])
+    assert model.estimator_ is fitted
+    assert model.methods_["buy"] is not None
+
+
+def test_scores_of_an_ensemble_are_read_rather_than_made_again() -> None:
+    X, Y = table()
+    pair = [("wrong", wrong()), ("linear", PerTaskModel(learner="linear"))]
+    ensemble = AveragingEnsemble(pair, weights="greedy", cv=3, random_state=0)
+    model = CalibratedModel(ensemble).fit(X, Y)
+    pd.testing.assert_frame_equal(model.oof_scores_, model.estimator_.oof_scores_)
+    pd.testing.assert_frame_equal(model.oof_scores_, clone(ensemble).fit(X, Y).oof_scores_)
+
+
+def test_noise_is_left_at_chance_and_missing_labels_do_not_count() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(20_000, 2)), rng.integers(0, 2, 20_000).astype(float)
+    y[::2] = np.nan
+    model = CalibratedModel(PerTaskModel(learner="linear"), cv=3, random_state=0).fit(X, y)
+    assert model.methods_ == {"y0": None}
+    assert model.predict_scores(X)["y0"].between(0.45, 0.55).all()
+
+
+def test_copies_and_pickles() -> None:
+    X, Y = table(1000)
+    model = CalibratedModel(wrong(), cv=3, random_state=0).fit(X, Y)
+    scores = model.predict_scores(X)
+    pd.testing.assert_frame_equal(pickle.loads(pickle.dumps(model)).predict_scores(X), scores)
+    pd.testing.assert_frame_equal(clone(model).fit(X, Y).predict_scores(X), scores)
+    np.testing.assert_allclose(model.predict_scores(X[:1]), scores[:1])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"method": "platt"}, ValueError, "method must be"),
+        ({"method": {"clicks": "beta"}}, TaskError, "clicks"),
+        ({"cv": "fitted"}, ValueError, "prefit"),
+    ],
+)
+def test_what_cannot_work_is_refused(change: dict[str, Any], error: type[Exception], message: str) -> None:
+    X, Y = table(60)
+    with pytest.raises(error, match=message):
+        CalibratedModel(PerTaskModel([Task("buy", "binary")], learner="linear"), **change).fit(X, Y[["buy"]])

@@ -1,0 +1,104 @@
+"""ConformalModel: coverage on exchangeable rows, shape of the bounds, a slow twin."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+
+from mtl_classic import ConformalModel, FoldError, PerTaskModel, TaskError
+from mtl_classic.ensemble._intervals import _upper_bound
+from tests.ensemble.tables import MIXED, mixed, trees
+
+TASKS = {"spend": "regression", "visits": "count"}
+
+
+def table(n: int = 4000, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame(rng.normal(size=(n, 3)), columns=list("abc"))
+    Y = pd.DataFrame({"spend": np.exp(X["a"] / 2 + rng.normal(size=n)), "visits": rng.poisson(20 * np.exp(X["b"] / 3))})
+    return X, Y.mask(rng.random(Y.shape) < 0.2)
+
+
+@pytest.mark.parametrize("method", ["cv+", "split"])
+@pytest.mark.parametrize("coverage", [0.8, 0.9])
+def test_intervals_cover_as_often_as_they_say(method: str, coverage: float) -> None:
+    inside: dict[str, list[float]] = {name: [] for name in TASKS}
+    for seed in range(3):
+        X, Y = table(seed=seed)
+        member = PerTaskModel(TASKS, learner=trees(2), random_state=0)
+        model = ConformalModel(member, method=method, random_state=seed).fit(X[:2500], Y[:2500])
+        bounds = model.predict_interval(X[2500:], coverage)
+        for name in TASKS:
+            y = Y[name][2500:]
+            hit = (bounds[name, "low"] <= y) & (y <= bounds[name, "high"])
+            inside[name].append(hit[y.notna()].mean())
+    assert abs(np.mean(inside["spend"]) - coverage) < 0.02
+    assert coverage - 0.02 < np.mean(inside["visits"]) < coverage + 0.05  # whole numbers cover a little more
+
+
+def test_bounds_fit_the_label() -> None:
+    X, Y = table(1000)
+    model = ConformalModel(PerTaskModel(TASKS, learner=trees(4), random_state=0), cv=3, random_state=0).fit(X, Y)
+    bounds = model.predict_interval(X)
+    assert (bounds >= 0).all(axis=None)  # neither was ever negative
+    assert (bounds["visits"] == bounds["visits"].round()).all(axis=None)
+    wide = model.predict_interval(X, 0.99)
+    for name in TASKS:
+        assert (bounds[name, "low"] <= bounds[name, "high"]).all()
+        assert (wide[name, "low"] <= bounds[name, "low"]).all()
+        assert (wide[name, "high"] >= bounds[name, "high"]).all()
+    middle = model.predict_scores(X)["spend"]
+    up, down = bounds["spend", "high"] - middle, middle - bounds["spend", "low"]
+    assert up.mean() > 1.5 * down.mean()  # a skewed label has skewed intervals
+
+
+def test_bisection_is_the_quantile_of_all_sums() -> None:
+    rng = np.random.default_rng(0)
+    residuals = [np.sort(rng.normal(size=size)) for size in (30, 0, 45)]
+    centers = rng.normal(size=(3, 8))
+    for tail in (0.05, 0.2, 0.7):
+        sums = np.vstack([centers[k] + residuals[k][:, None] for k in range(3)])
+        rank = int(np.ceil((1 - tail) * 76))
+        np.testing.assert_allclose(_upper_bound(centers, residuals, tail), np.sort(sums, axis=0)[rank - 1], atol=1e-8)
+    assert np.isinf(_upper_bound(centers, residuals, 0.001)).all()
+
+
+def test_only_numbers_have_intervals() -> None:
+    X, Y = mixed()
+    model = ConformalModel(PerTaskModel(MIXED, learner=trees(), random_state=0), cv=2, random_state=0).fit(X, Y)
+    assert model.predict_interval(X).columns.get_level_values(0).unique().tolist() == ["spend", "visits"]
+    assert model.predict_scores(X).shape == (600, 6)
+    with pytest.raises(TaskError, match=r"buy \(binary\)"):
+        ConformalModel(PerTaskModel({"buy": "binary"}, learner=trees())).fit(X, Y[["buy"]])
+
+
+def test_the_latest_rows_are_held_out_in_time() -> None:
+    X, Y = table(1000)
+    X["day"] = np.arange(1000)
+    member = PerTaskModel(TASKS, learner=trees(), time="day", random_state=0)
+    model = ConformalModel(member, method="split", calibration_fraction=0.2).fit(X, Y)
+    held_out = 1000 - model.n_uncovered_
+    assert abs(held_out - 200) <= 1
+    assert len(model.residuals_["spend"][0]) == Y["spend"][-held_out:].notna().sum()
+    assert ConformalModel(member, cv=3).fit(X, Y).n_uncovered_ == 250
+
+
+def test_threads_and_pickles_and_bad_settings() -> None:
+    X, Y = table(300)
+    model = ConformalModel(PerTaskModel(TASKS, learner=trees(), random_state=0), cv=2, random_state=0).fit(X, Y)
+    bounds = model.predict_interval(X)
+    pd.testing.assert_frame_equal(clone(model).set_params(n_jobs=2).fit(X, Y).predict_interval(X), bounds)
+    pd.testing.assert_frame_equal(pickle.loads(pickle.dumps(model)).predict_interval(X), bounds)
+    pd.testing.assert_frame_equal(model.predict_interval(X[5:6]), bounds[5:6])
+    with pytest.raises(ValueError, match="coverage"):
+        model.predict_interval(X, 90)
+    bad: list[tuple[dict[str, Any], type[Exception], str]] = [
+        ({"method": "jackknife"}, ValueError, "method must be"),
+        ({"method": "split", "calibration_fraction": 0.001}, FoldError, "too few"),
+    ]
+    for change, error, message in bad:
+        with pytest.raises(error, match=message):
+            clone(model).set_params(**change).fit(X, Y)

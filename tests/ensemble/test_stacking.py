@@ -1,0 +1,190 @@
+"""StackingEnsemble: scikit-learn's numbers with a given combiner, gains with few labels, no harm otherwise."""
+
+import pickle
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.ensemble import StackingClassifier, StackingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import KFold, TimeSeriesSplit
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from mtl_classic import FallbackWarning, PerTaskModel, SklearnLearner, StackingEnsemble, Task, TaskError
+from mtl_classic.ensemble._meta import MetaData, fit_linear
+from mtl_classic.metrics import roc_auc
+from tests.ensemble.tables import FUNNEL, MIXED, funnel, members, mixed, trees
+
+NUMBERS = list("abcd")
+
+
+def quietly(model: StackingEnsemble, *args: Any, **params: Any) -> StackingEnsemble:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FallbackWarning)
+        return model.fit(*args, **params)
+
+
+@pytest.mark.parametrize("passthrough", [False, True])
+def test_a_given_classifier_gives_the_numbers_of_scikit_learn(passthrough: bool) -> None:
+    X, Y = mixed(missing=0.0)
+    numbers, y = X[NUMBERS].to_numpy(dtype=np.float32), Y["buy"].to_numpy().astype(int)
+    folds = KFold(4, shuffle=True, random_state=0)
+    learners = [(f"tree{d}", DecisionTreeClassifier(max_depth=d)) for d in (1, 2)]
+    ours = [(name, PerTaskModel(learner=SklearnLearner(tree), random_state=0)) for name, tree in learners]
+    settings = {"final_estimator": LogisticRegression(), "cv": folds, "passthrough": passthrough}
+    model = StackingEnsemble(ours, **settings).fit(numbers, y)
+    peer = StackingClassifier(learners, stack_method="predict_proba", **settings).fit(numbers, y)
+    np.testing.assert_allclose(model.predict_proba(numbers), peer.predict_proba(numbers), rtol=1e-6)
+    np.testing.assert_array_equal(model.predict(numbers), peer.predict(numbers))
+
+
+def test_a_given_regressor_gives_the_numbers_of_scikit_learn() -> None:
+    X, Y = mixed(missing=0.0)
+    numbers, y = X[NUMBERS].to_numpy(dtype=np.float32), Y["spend"].to_numpy()
+    folds = KFold(4, shuffle=True, random_state=0)
+    learners = [(f"tree{d}", DecisionTreeRegressor(max_depth=d)) for d in (1, 2)]
+    ours = [(name, PerTaskModel(learner=SklearnLearner(regressor=tree), random_state=0)) for name, tree in learners]
+    model = StackingEnsemble(ours, final_estimator=Ridge(), cv=folds).fit(numbers, y)
+    peer = StackingRegressor(learners, Ridge(), cv=folds).fit(numbers, y)
+    np.testing.assert_allclose(model.predict(numbers), peer.predict(numbers), rtol=1e-6)
+
+
+def few_labels(seed: int, n: int = 4000, share: float = 0.02) -> tuple[Any, ...]:
+    """A rating that all rows have, and a recommendation that follows it and few rows have."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 20))
+    rating = X @ rng.normal(size=20) / 3 + 0.5 * rng.normal(size=n)
+    liked = (rating + 0.5 * rng.normal(size=n) > 0.5).astype(float)
+    Y = pd.DataFrame({"liked": np.where(rng.random(n) < share, liked, np.nan), "rating": rating})
+    return X, Y, liked
+
+
+def test_few_labels_gain_from_a_neighbour_that_has_many() -> None:
+    tasks = [Task("liked", "binary"), Task("rating", "regression")]
+    for seed in range(3):
+        X, Y, liked = few_labels(seed)
+        rest = Y["liked"].isna().to_numpy()
+        pair = [("linear", PerTaskModel(tasks, learner="linear")), ("tree", PerTaskModel(tasks, learner=trees(4)))]
+        alone = PerTaskModel(tasks, learner="linear").fit(X, Y).predict_scores(X)["liked"]
+        own = quietly(StackingEnsemble(pair, random_state=0), X, Y)
+        blind = quietly(StackingEnsemble(pair, neighbours=None, random_state=0), X, Y)
+        loss = {
+            name: -np.mean(np.log(np.where(liked[rest] == 1, p[rest], 1 - p[rest])))
+            for name, p in {
+                "alone": alone.to_numpy(),
+                "own": own.predict_scores(X)["liked"].to_numpy(),
+                "blind": blind.predict_scores(X)["liked"].to_numpy(),
+            }.items()
+        }
+        assert loss["own"] < 0.9 * loss["alone"]
+        assert loss["own"] < 0.95 * loss["blind"]
+
+
+def test_a_task_that_stacking_does_not_help_is_averaged_and_says_so() -> None:
+    rng = np.random.default_rng(6)
+    X = rng.normal(size=(500, 3))
+    Y = pd.DataFrame({"y": X[:, 0] + rng.normal(size=500), "noise": rng.normal(size=500)})
+    model = StackingEnsemble([("linear", PerTaskModel(learner="linear"))], cv=5, random_state=0)
+    with pytest.warns(FallbackWarning, match="averaged, not stacked"):
+        model.fit(X, Y)
+    task = "y"
+    assert "out-of-fold loss" in model.fallbacks_[task]
+    assert model.final_estimators_[task] is None
+    assert model.weights_.loc["linear", task] == 1.0
+    member = model.named_estimators_["linear"].predict_scores(X)[task]
+    np.testing.assert_allclose(model.predict_scores(X)[task], member)
+    assert clone(model).set_params(fallback=False).fit(X, Y).fallbacks_ == {}
+
+
+def test_too_few_labels_are_averaged() -> None:
+    X, Y = mixed(300, missing=0.0)
+    Y.loc[12:, "spend"] = np.nan
+    model = quietly(StackingEnsemble(members(), cv=3, random_state=0), X, Y)
+    assert "too few" in model.fallbacks_["spend"]
+
+
+@pytest.mark.parametrize("passthrough", [False, True])
+def test_every_kind_at_once_with_missing_labels(passthrough: bool) -> None:
+    X, Y = mixed()
+    model = quietly(StackingEnsemble(members(), cv=3, passthrough=passthrough, random_state=0), X, Y)
+    scores = model.predict_scores(X)
+    assert scores.columns.tolist() == ["buy", "spend", "visits", "reason=gift", "reason=need", "reason=whim"]
+    assert np.isfinite(scores).all(axis=None)
+    np.testing.assert_allclose(scores.filter(like="reason").sum(axis=1), 1.0)
+    assert model.score(X, Y) > 0.2
+    assert (model.weights_ >= 0).all(axis=None)
+    again = pickle.loads(pickle.dumps(model))
+    pd.testing.assert_frame_equal(again.predict_scores(X), scores)
+    single = model.predict_scores(X.iloc[[7]])
+    np.testing.assert_allclose(single, scores.iloc[[7]])
+
+
+def test_rows_that_no_fold_covers_are_left_out_and_counted() -> None:
+    X, Y = mixed()
+    model = quietly(StackingEnsemble(members(), cv=TimeSeriesSplit(3)), X, Y)
+    assert model.n_uncovered_ == 150
+    first = model.fold_ == 0
+    assert model.oof_scores_[first].isna().any(axis=1).all()  # later folds learn from earlier ones
+    assert model.oof_scores_[model.fold_ > 0].notna().all(axis=None)
+
+
+def test_the_funnel_stays_consistent() -> None:
+    X, Y = funnel()
+    Y.loc[::3, "buy"] = np.nan
+    model = quietly(StackingEnsemble(members(FUNNEL), cv=3, random_state=0), X, Y)
+    entire, conditional = (model.predict_scores(X, space) for space in ("entire", "conditional"))
+    assert (entire["buy"] <= entire["click"]).all()
+    np.testing.assert_allclose(conditional["buy"] * entire["click"], entire["buy"])
+
+
+def test_noise_stays_at_chance() -> None:
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(20_000, 3))
+    Y = pd.DataFrame({"noise": rng.integers(0, 2, 20_000), "other": X[:, 0] + rng.normal(size=20_000)})
+    pair = [("linear", PerTaskModel(learner="linear")), ("tree", PerTaskModel(learner=trees(4), random_state=0))]
+    model = quietly(StackingEnsemble(pair, cv=4, fallback=False, random_state=0), X, Y)
+    aucs = [roc_auc(Y["noise"][model.fold_ == k], model.oof_scores_["noise"][model.fold_ == k]) for k in range(4)]
+    assert abs(np.mean(aucs) - 0.5) < 0.02
+
+
+def test_the_linear_combiner_has_the_slope_of_its_objective() -> None:
+    rng = np.random.default_rng(0)
+    data = MetaData(rng.normal(size=(2, 200)), rng.normal(size=(200, 3)))
+    y = (data.own.sum(axis=0) + data.side[:, 1] + rng.logistic(size=200) > 0).astype(float)
+    found = fit_linear("binary", data, y, np.ones(200), 1e-9, np.array([0.5, 0.5]))
+    columns = np.column_stack([*data.own, (data.side - found.center) / found.scale])
+    peer = LogisticRegression(C=np.inf, tol=1e-8).fit(columns, y)
+    assert (peer.coef_[0, :2] > 0).all()  # so that the bounds do not bite
+    np.testing.assert_allclose(np.r_[found.weights, found.side_weights[:, 0]], peer.coef_[0], rtol=1e-3, atol=1e-4)
+    held = fit_linear("binary", data, y, np.ones(200), 1e9, np.array([0.5, 0.5]))
+    np.testing.assert_allclose(held.predict(data), 1 / (1 + np.exp(-data.own.mean(axis=0))), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"neighbours": "some"}, ValueError, "neighbours must be"),
+        ({"neighbours": {"buy": ["clicks"]}}, TaskError, "clicks"),
+        ({"fallback": "never"}, ValueError, "fallback"),
+        ({"final_estimator": {"clicks": Ridge()}}, TaskError, "clicks"),
+        ({"final_estimator": {"buy": Ridge()}}, TypeError, "predict_proba"),
+        ({"final_estimator": {"spend": "ridge"}}, TypeError, "scikit-learn estimator"),
+    ],
+)
+def test_what_cannot_work_is_refused_first(change: dict[str, Any], error: type[Exception], message: str) -> None:
+    X, Y = mixed(60)
+    with pytest.raises(error, match=message):
+        StackingEnsemble(members(), **change).fit(X, Y)
+
+
+def test_combiners_may_be_given_for_some_tasks_only() -> None:
+    X, Y = mixed()
+    model = quietly(
+        StackingEnsemble(members(), final_estimator={"buy": LogisticRegression()}, cv=3, random_state=0), X, Y
+    )
+    assert isinstance(model.final_estimators_["buy"].model, LogisticRegression)
+    assert model.weights_["buy"].isna().all()
+    assert len(MIXED) == len(model.final_estimators_)
