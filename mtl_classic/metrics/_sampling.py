@@ -63,9 +63,7 @@ def correct_sampling(
         q = as_floats(scores, "scores")
         return _shifted(q, _check_rate(sampling_rate, len(q)))
     if sampled_by is None:
-        raise ValueError(
-            f"scores has the columns {list(scores.columns)}: name the sampled one, sampled_by=."
-        )
+        raise ValueError(f"scores has the columns {list(scores.columns)}: name the sampled one, sampled_by=.")
     unknown = [name for name in (sampled_by, *descendants) if name not in scores.columns]
     if unknown:
         raise ValueError(f"scores has no columns {unknown}; it has {list(scores.columns)}.")
