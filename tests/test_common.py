@@ -6,10 +6,15 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from mtl_classic import (
     AveragingEnsemble,
+    BaggingEnsemble,
+    BoostingEnsemble,
+    CalibratedModel,
+    ConformalModel,
     FieldEncoder,
     FunnelModel,
     MultiTaskModel,
     PerTaskModel,
+    StackingEnsemble,
     TargetStatistics,
 )
 from mtl_classic._core.base import MultiTaskEstimator
@@ -17,12 +22,19 @@ from mtl_classic._core.base import MultiTaskEstimator
 # Integers of three and four values are the labels of most checks: a binary task would refuse them, and rightly.
 CLASSES, NUMBERS = {"y": "multiclass"}, {"y": "regression"}
 TREES, LINEAR = PerTaskModel(NUMBERS, random_state=0), PerTaskModel(NUMBERS, learner="linear", random_state=0)
+STEPS = PerTaskModel(NUMBERS, learner="hist", random_state=0)
 ESTIMATORS = [
     PerTaskModel(CLASSES, random_state=0),
     PerTaskModel(NUMBERS, learner="linear", random_state=0),
     PerTaskModel(NUMBERS, learner="xgboost", random_state=0),
     FunnelModel(NUMBERS, random_state=0),
     AveragingEnsemble([("trees", TREES), ("linear", LINEAR)]),
+    AveragingEnsemble([("steps", STEPS), ("linear", LINEAR)], weights="greedy", cv=2, random_state=0),
+    StackingEnsemble([("linear", LINEAR)], cv=2, fallback=False, random_state=0),
+    BaggingEnsemble(LINEAR, 3, random_state=0),
+    BoostingEnsemble([("linear", LINEAR), ("steps", STEPS)], cv=2, random_state=0),
+    CalibratedModel(PerTaskModel(CLASSES, learner="linear", random_state=0), cv=2, random_state=0),
+    ConformalModel(LINEAR, cv=2, random_state=0),
     MultiTaskModel(NUMBERS, random_state=0),
     MultiTaskModel(CLASSES, preset="best", cv=2, random_state=0),
     FieldEncoder(),
@@ -53,7 +65,7 @@ EXPECTED_FAILURES = {
 
 def expected_failures(estimator: Any) -> dict[str, str]:
     if isinstance(estimator, MultiTaskEstimator):
-        classification = getattr(estimator, "tasks", None) == CLASSES
+        classification = estimator.tasks == CLASSES
         return EXPECTED_FAILURES["structures"] | (EXPECTED_FAILURES["classification"] if classification else {})
     return EXPECTED_FAILURES.get(type(estimator).__name__, {})
 

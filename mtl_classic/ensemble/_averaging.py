@@ -14,7 +14,7 @@ from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.ensemble._links import average
-from mtl_classic.ensemble._members import Composition, shared_plan
+from mtl_classic.ensemble._members import Composition, plain_labels, shared_plan
 from mtl_classic.ensemble._selection import Problem, check_costs, choose_weights, make_problem
 from mtl_classic.ensemble._store import Data, OutOfFold, cross_fit_members, fit_members
 from mtl_classic.model_selection import FoldPlan
@@ -141,7 +141,8 @@ class AveragingEnsemble(Composition):
         self._check_members()
         self._check_settings()
         given = self._start_fit(X, Y, sample_weight)
-        data = Data(given.X, Y, sample_weight, events)
+        Y = plain_labels(Y)
+        data = Data(given.X, Y, given.weights, events)
         if isinstance(self.cv, str):
             self._take_over(self._members())
             self.weights_ = self._held_out_weights(given) if self._learns() else self._given_weights()

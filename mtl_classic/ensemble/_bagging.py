@@ -19,7 +19,7 @@ from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_values
 from mtl_classic.ensemble._averaging import training_moments
 from mtl_classic.ensemble._links import average
-from mtl_classic.ensemble._members import OverMembers
+from mtl_classic.ensemble._members import OverMembers, plain_labels
 from mtl_classic.ensemble._store import Data, fit_bag, read_scores
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import Rows
@@ -136,6 +136,7 @@ class BaggingEnsemble(OverMembers):
         self._check_members()
         self._check_settings()
         given = self._start_fit(X, Y, sample_weight)
+        Y = plain_labels(Y)
         seed = root_seed(self.random_state)
         codes = self._units(given)
         counts = [self._draw(given, codes, seed, b) for b in range(self.n_estimators)]
@@ -189,6 +190,8 @@ class BaggingEnsemble(OverMembers):
     def _draw(self, given: FitInput, codes: Rows, seed: int, b: int) -> npt.NDArray[np.int64]:
         """How often each row is in the bag; drawn again where a task would have no label, or only one class."""
         n_units = int(codes.max()) + 1
+        if n_units < 2:
+            raise ValueError(f"Bags are drawn from at least two {self.resample}, got n_samples={n_units}.")
         size = max(1, round(self.max_samples * n_units))
         random = generator(seed, "bag", b)
         for _ in range(TRIES):

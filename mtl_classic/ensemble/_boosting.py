@@ -16,7 +16,7 @@ from mtl_classic._core.losses import task_loss
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.ensemble._links import from_link, gradient, to_link
-from mtl_classic.ensemble._members import Composition, shared_plan
+from mtl_classic.ensemble._members import Composition, plain_labels, shared_plan
 from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members, looks_forward
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import Rows
@@ -130,6 +130,7 @@ class BoostingEnsemble(Composition):
         if not 0 < self.learning_rate <= 1:
             raise ValueError(f"learning_rate must lie in (0, 1], got {self.learning_rate!r}.")
         given = self._start_fit(X, Y, sample_weight)
+        Y = plain_labels(Y)
         plan = shared_plan(self, given, Y, self.cv, plan)
         names = [task.name for task in self.tasks_]
         self.steps_ = pd.DataFrame(0.0, index=pd.Index(self._names(), name="member"), columns=names)
@@ -144,7 +145,7 @@ class BoostingEnsemble(Composition):
                 break
             stage = member if k == 0 else self._stage(member, going)
             labels = Y if k == 0 else self._residuals(given, links, going)
-            data = Data(given.X, labels, sample_weight if k == 0 else self._weights(given, going), events)
+            data = Data(given.X, labels, given.weights if k == 0 else self._weights(given, going), events)
             scores = self._cross_fit(name, stage, data, folds, k)
             for j, task in enumerate(self.tasks_):
                 self._step(k, name, task, j, given, links, scores, _line_rows(folds))

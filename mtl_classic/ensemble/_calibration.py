@@ -17,7 +17,7 @@ from mtl_classic._core.losses import losses
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.ensemble._links import SMALLEST, from_link
-from mtl_classic.ensemble._members import OverMembers, shared_plan
+from mtl_classic.ensemble._members import OverMembers, plain_labels, shared_plan
 from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members, meta_splits, read_scores
 from mtl_classic.metrics import compare
 from mtl_classic.model_selection import FoldPlan
@@ -126,8 +126,9 @@ class CalibratedModel(OverMembers):
         """
         self._check_members()
         given = self._start_fit(X, Y, sample_weight)
+        Y = plain_labels(Y)
         asked = _check_methods(self.method, self.tasks_)
-        scores, splits = self._honest_scores(given, Data(given.X, Y, sample_weight, events), plan)
+        scores, splits = self._honest_scores(given, Data(given.X, Y, given.weights, events), plan)
         self._choose(given, asked, scores, splits)
         return self
 

@@ -12,7 +12,7 @@ from mtl_classic._core.exceptions import FoldError, TaskError
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_values
-from mtl_classic.ensemble._members import OverMembers, shared_plan
+from mtl_classic.ensemble._members import OverMembers, plain_labels, shared_plan
 from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import longest_delay, validation_split
@@ -130,11 +130,12 @@ class ConformalModel(OverMembers):
         if self.method not in ("cv+", "split"):
             raise ValueError(f'method must be "cv+" or "split", got {self.method!r}.')
         given = self._start_fit(X, Y, sample_weight)
+        Y = plain_labels(Y)
         numeric = [task for task in self.tasks_ if task.kind in KINDS]
         if not numeric:
             kinds = ", ".join(f"{task.name} ({task.kind})" for task in self.tasks_)
             raise TaskError(f"Intervals are for regression and count tasks; there are only {kinds}.")
-        data = Data(given.X, Y, sample_weight, events)
+        data = Data(given.X, Y, given.weights, events)
         members = [("model", self.estimator)]
         split = self.method == "split"
         plan = self._split(given, data, plan) if split else shared_plan(self, given, Y, self.cv, plan)

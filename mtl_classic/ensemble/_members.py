@@ -16,7 +16,7 @@ from mtl_classic._core.validation import n_rows, resolve_roles, role_values
 from mtl_classic.model_selection import FoldPlan, Temporal, make_folds
 from mtl_classic.model_selection._maturity import temporal_folds
 
-__all__ = ["Composition", "OverMembers", "shared_plan"]
+__all__ = ["Composition", "OverMembers", "plain_labels", "shared_plan"]
 
 DEFAULT_FOLDS = 5
 LEARNT = ("tasks_", "classes_map_", "roles_", "form_", "priors_", "n_features_in_")
@@ -137,6 +137,13 @@ class Composition(_BaseComposition, OverMembers):
             raise ValueError(f"{type(self).__name__} needs at least one (name, estimator).")
         self._validate_names(self._names())
         super()._check_members()
+
+
+def plain_labels(Y: Any) -> Any:
+    """Labels of which rows can be taken: a pandas frame or series, else an array."""
+    if hasattr(Y, "to_pandas"):
+        return Y.to_pandas()
+    return Y if hasattr(Y, "iloc") else np.asarray(Y)
 
 
 def _same_tasks(own: Sequence[Task], other: Sequence[Task]) -> None:

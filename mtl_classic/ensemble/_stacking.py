@@ -19,7 +19,7 @@ from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.ensemble._averaging import average_task, make_problems, training_moments
 from mtl_classic.ensemble._links import average, to_link
 from mtl_classic.ensemble._matching import match_members
-from mtl_classic.ensemble._members import Composition, shared_plan
+from mtl_classic.ensemble._members import Composition, plain_labels, shared_plan
 from mtl_classic.ensemble._meta import (
     LinearMeta,
     MetaData,
@@ -178,10 +178,11 @@ class StackingEnsemble(Composition):
         if self.fallback not in (True, False, "auto"):
             raise ValueError(f'fallback must be True, False or "auto", got {self.fallback!r}.')
         given = self._start_fit(X, Y, sample_weight)
+        Y = plain_labels(Y)
         self._neighbours = _check_neighbours(self.neighbours, self.tasks_)
         finals = _check_finals(self.final_estimator, self.tasks_)
         plan = shared_plan(self, given, Y, self.cv, plan)
-        data = Data(given.X, Y, sample_weight, events)
+        data = Data(given.X, Y, given.weights, events)
         store = cross_fit_members(
             self.estimators, data, plan, self.tasks_, self.classes_map_, memory=self.memory, n_jobs=self.n_jobs
         )
