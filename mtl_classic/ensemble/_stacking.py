@@ -4,52 +4,40 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone, is_classifier
 
 from mtl_classic._core.base import FitInput, Floats, Scores, scores_frame
-from mtl_classic._core.exceptions import FallbackWarning, TaskError
+from mtl_classic._core.exceptions import FallbackWarning
 from mtl_classic._core.losses import losses
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows
-from mtl_classic.ensemble._averaging import average_task, make_problems, training_moments
+from mtl_classic.ensemble._averaging import make_problems, training_moments
+from mtl_classic.ensemble._combiners import (
+    Choice,
+    check_finals,
+    check_neighbours,
+    given_choice,
+    greedy_held_out,
+    linear_choice,
+)
 from mtl_classic.ensemble._links import average, to_link
 from mtl_classic.ensemble._matching import match_members
 from mtl_classic.ensemble._members import Composition, plain_labels, shared_plan
 from mtl_classic.ensemble._meta import (
     LinearMeta,
     MetaData,
-    SklearnMeta,
-    best_penalty,
-    fit_linear,
-    fit_sklearn,
-    trainable,
 )
 from mtl_classic.ensemble._passthrough import Passthrough
 from mtl_classic.ensemble._selection import Problem, greedy_weights
 from mtl_classic.ensemble._store import Data, OutOfFold, cross_fit_members, fit_members, meta_splits
 from mtl_classic.metrics import compare
 from mtl_classic.model_selection import FoldPlan
-from mtl_classic.model_selection._folds import Rows
 from mtl_classic.multitask._structure import hold_monotone, to_conditional
 
 __all__ = ["StackingEnsemble"]
-
-LEAST_LABELS = 20  # fewer labels than this choose nothing: the greedy average stands
-
-
-@dataclass
-class _Choice:
-    """How one task is combined: by a model, or by the greedy weights."""
-
-    weights: Floats
-    meta: LinearMeta | SklearnMeta | None
-    held_out: Floats  # scores of rows that the combiner was not fitted on; NaN elsewhere
-    reason: str | None = None
 
 
 class StackingEnsemble(Composition):
@@ -179,8 +167,8 @@ class StackingEnsemble(Composition):
             raise ValueError(f'fallback must be True, False or "auto", got {self.fallback!r}.')
         given = self._start_fit(X, Y, sample_weight)
         Y = plain_labels(Y)
-        self._neighbours = _check_neighbours(self.neighbours, self.tasks_)
-        finals = _check_finals(self.final_estimator, self.tasks_)
+        self._neighbours = check_neighbours(self.neighbours, self.tasks_)
+        finals = check_finals(self.final_estimator, self.tasks_)
         plan = shared_plan(self, given, Y, self.cv, plan)
         data = Data(given.X, Y, given.weights, events)
         store = cross_fit_members(
@@ -201,24 +189,31 @@ class StackingEnsemble(Composition):
     def _keeps_scores(self) -> bool:
         return True
 
-    def _choose(self, given: FitInput, store: OutOfFold, finals: dict[str, Any]) -> dict[str, _Choice]:
+    def _choose(self, given: FitInput, store: OutOfFold, finals: dict[str, Any]) -> dict[str, Choice]:
         splits = meta_splits(store.fold, store.temporal)
         problems = make_problems(given, [store.of_task(task.name) for task in self.tasks_])
         features = None if self.passthrough_ is None else self.passthrough_.transform(given.X)
-        choices: dict[str, _Choice] = {}
+        choices: dict[str, Choice] = {}
         greedy: dict[str, Floats] = {}
         for problem in problems:
             task, final = problem.task, finals.get(problem.task.name)
-            greedy[task.name] = _greedy_held_out(problem, store, splits)
+            greedy[task.name] = greedy_held_out(problem, store, splits)
             if task.kind == "ranking":
-                choices[task.name] = _Choice(greedy_weights(problem), None, greedy[task.name])
+                choices[task.name] = Choice(greedy_weights(problem), None, greedy[task.name])
             elif final is not None:
                 columns = self._raw_columns(task, store.scores, features)
-                weighted = given.weights is not None
-                choices[task.name] = self._fit_given(final, problem, columns, splits, weighted)
+                choices[task.name] = given_choice(
+                    final,
+                    problem,
+                    columns,
+                    splits,
+                    weighted=given.weights is not None,
+                    n_classes=self._n_classes(task),
+                    n_members=len(self.estimators),
+                )
             else:
                 data = self._meta_data(task, self._links(store.scores), features)
-                choices[task.name] = self._fit_default(problem, data, splits, greedy[task.name])
+                choices[task.name] = linear_choice(problem, data, splits, greedy[task.name])
         judged = [p for p in problems if p.task.kind != "ranking" and self._may_fall_back(finals.get(p.task.name))]
         self._fall_back(choices, greedy, judged, given)
         return choices
@@ -226,46 +221,8 @@ class StackingEnsemble(Composition):
     def _may_fall_back(self, final: Any) -> bool:
         return final is None if self.fallback == "auto" else bool(self.fallback)
 
-    def _fit_default(
-        self, problem: Problem, data: MetaData, splits: list[tuple[Rows, Rows]], greedy: Floats
-    ) -> _Choice:
-        """The linear combiner, its penalty chosen on rows that it has not seen."""
-        kind, y, weight = problem.task.kind, problem.y, problem.weight
-        if len(y) < LEAST_LABELS or not trainable(y):
-            reason = f"{len(y)} labelled rows with out-of-fold scores are too few to fit a combiner"
-            return _Choice(greedy_weights(problem), None, greedy, reason)
-        labelled = data.take(problem.rows)
-        inner = [(train, test, _averages(problem.take(train))) for train, test in _within(splits, problem.rows)]
-        penalty, k = best_penalty(kind, labelled, y, weight, inner)
-
-        def fit(rows: Rows, averages: list[Floats]) -> LinearMeta:
-            return fit_linear(kind, labelled.take(rows), y[rows], weight[rows], penalty, averages[k])
-
-        held_out = np.full(greedy.shape, np.nan)
-        for (_, test), (train, _, averages) in zip(splits, inner, strict=True):
-            if trainable(y[train]):
-                held_out[test] = fit(train, averages).predict(data.take(test))
-        meta = fit(np.arange(len(y)), _averages(problem))
-        return _Choice(meta.weights, meta, held_out)
-
-    def _fit_given(
-        self, final: Any, problem: Problem, columns: Floats, splits: list[tuple[Rows, Rows]], weighted: bool
-    ) -> _Choice:
-        """The user's combiner, on scores as they are."""
-        task, rows, classes = problem.task, problem.rows, self._n_classes(problem.task)
-
-        def fit(part: Rows) -> SklearnMeta:
-            weight = problem.weight[part] if weighted else None
-            return fit_sklearn(clone(final), task, columns[rows[part]], problem.y[part], weight, classes)
-
-        held_out = np.full((len(columns), *problem.parts.shape[2:]), np.nan)
-        for (_, test), (train, _) in zip(splits, _within(splits, rows), strict=True):
-            if trainable(problem.y[train]):
-                held_out[test] = fit(train).predict(columns[test])
-        return _Choice(np.full(len(self.estimators), np.nan), fit(np.arange(len(rows))), held_out)
-
     def _fall_back(
-        self, choices: dict[str, _Choice], greedy: dict[str, Floats], judged: list[Problem], given: FitInput
+        self, choices: dict[str, Choice], greedy: dict[str, Floats], judged: list[Problem], given: FitInput
     ) -> None:
         self.fallbacks_: dict[str, str] = {}
         own, base, weight = {}, {}, {}
@@ -288,11 +245,11 @@ class StackingEnsemble(Composition):
                 f"(95 % interval of the difference {row['difference_low']:.2g} to {row['difference_high']:.2g})"
             )
             problem = next(p for p in judged if p.task.name == name)
-            choices[name] = _Choice(greedy_weights(problem), None, greedy[name])
+            choices[name] = Choice(greedy_weights(problem), None, greedy[name])
         for name, reason in self.fallbacks_.items():
             warnings.warn(f"Task {name!r} is averaged, not stacked: {reason}.", FallbackWarning, stacklevel=4)
 
-    def _names_read(self, choices: Mapping[str, _Choice]) -> set[str]:
+    def _names_read(self, choices: Mapping[str, Choice]) -> set[str]:
         """Members that some combiner reads."""
         names, read = self._names(), set()
         for task in self.tasks_:
@@ -303,7 +260,7 @@ class StackingEnsemble(Composition):
                 return set(names)
         return read
 
-    def _report(self, X: Table, store: OutOfFold, choices: Mapping[str, _Choice]) -> None:
+    def _report(self, X: Table, store: OutOfFold, choices: Mapping[str, Choice]) -> None:
         self.final_estimators_ = {name: choice.meta for name, choice in choices.items()}
         columns = {task.name: choices[task.name].weights for task in self.tasks_}
         self.weights_ = pd.DataFrame(columns, index=pd.Index(self._names(), name="member"))
@@ -372,71 +329,5 @@ class StackingEnsemble(Composition):
         return meta.predict(MetaData(np.asarray(own), side))
 
 
-def _greedy_held_out(problem: Problem, store: OutOfFold, splits: list[tuple[Rows, Rows]]) -> Floats:
-    """Scores of greedy averages whose weights were chosen on other rows; NaN elsewhere."""
-    held_out = np.full(store.of_task(problem.task.name)[0].shape, np.nan)
-    for train, test in splits:
-        held_out[test] = average_task(store, problem.task, greedy_weights(problem.within(train)))[test]
-    return held_out
-
-
-def _averages(problem: Problem) -> list[Floats]:
-    """What a combiner may be pulled to: the uniform average, and the greedy one."""
-    n_members = len(problem.parts)
-    uniform = np.full(n_members, 1 / n_members)
-    greedy = greedy_weights(problem)
-    return [uniform] if n_members == 1 else [uniform, greedy]
-
-
-def _within(splits: list[tuple[Rows, Rows]], rows: Rows) -> list[tuple[Rows, Rows]]:
-    """Splits of all rows as positions among the given ones."""
-    return [tuple(np.flatnonzero(np.isin(rows, part)) for part in split) for split in splits]  # type: ignore[misc]
-
-
 def _as_columns(values: Floats) -> Floats:
     return values[:, None] if values.ndim == 1 else values
-
-
-def _check_neighbours(neighbours: Any, tasks: Sequence[Task]) -> dict[str, set[str]]:
-    """For each task the others that its combiner reads."""
-    names = [task.name for task in tasks]
-    if neighbours is None:
-        return {name: set() for name in names}
-    if isinstance(neighbours, str):
-        if neighbours != "all":
-            raise ValueError(f'neighbours must be "all", None or a dict task -> tasks, got {neighbours!r}.')
-        return {name: set(names) - {name} for name in names}
-    found = {name: set(neighbours.get(name, ())) - {name} for name in names}
-    unknown = sorted((set(neighbours) | set().union(*found.values())) - set(names))
-    if unknown:
-        raise TaskError(f"neighbours names unknown tasks: {', '.join(unknown)}; the tasks are {', '.join(names)}.")
-    return found
-
-
-def _check_finals(final: Any, tasks: Sequence[Task]) -> dict[str, Any]:
-    """The given combiner of each task that has one."""
-    by_name = {task.name: task for task in tasks}
-    if isinstance(final, Mapping):
-        unknown = sorted(set(final) - set(by_name))
-        if unknown:
-            raise TaskError(
-                f"final_estimator names unknown tasks: {', '.join(unknown)}; the tasks are {', '.join(by_name)}."
-            )
-        chosen = {name: estimator for name, estimator in final.items() if estimator is not None}
-    elif final is None:
-        return {}
-    else:
-        chosen = {
-            task.name: final
-            for task in tasks
-            if task.kind != "ranking" and not task.is_soft and task.is_classification == is_classifier(final)
-        }
-    for name, estimator in chosen.items():
-        task = by_name[name]
-        if not hasattr(estimator, "fit") or isinstance(estimator, type):
-            raise TypeError(f"final_estimator of {name!r} must be a scikit-learn estimator, got {estimator!r}.")
-        if task.kind == "ranking" or task.is_soft:
-            raise TaskError(f"Task {name!r} cannot have a final_estimator: its labels are no classes or numbers.")
-        if task.is_classification and not hasattr(estimator, "predict_proba"):
-            raise TypeError(f"Task {name!r} needs probabilities, and {type(estimator).__name__} has no predict_proba.")
-    return chosen

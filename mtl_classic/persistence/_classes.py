@@ -25,7 +25,6 @@ _HOMES = {
     "mtl_classic.ensemble._matching": "Matching",
     "mtl_classic.ensemble._meta": "LinearMeta SklearnMeta",
     "mtl_classic.ensemble._passthrough": "Passthrough",
-    "mtl_classic.ensemble._stacking": "_Choice",
     "mtl_classic.multitask": "FunnelModel PerTaskModel SharedTreesModel",
     "mtl_classic.multitask._dense_features": "DenseFeatures",
     "mtl_classic.multitask._extra_forest": "ExtraForest",
