@@ -23,6 +23,7 @@ from mtl_classic.multitask._structure import hold_monotone, to_conditional
 __all__ = ["AveragingEnsemble", "average_over_seeds", "average_task", "make_problems", "training_moments"]
 
 LEARNT_WEIGHTS = ("greedy", "optimize")
+OUT_OF_FOLD = ("oof_predictions_", "oof_scores_", "fold_", "temporal_", "n_uncovered_")
 
 
 class AveragingEnsemble(Composition):
@@ -143,6 +144,8 @@ class AveragingEnsemble(Composition):
         given = self._start_fit(X, Y, sample_weight)
         Y = plain_labels(Y)
         data = Data(given.X, Y, given.weights, events)
+        for name in OUT_OF_FOLD:  # of an earlier fit
+            self.__dict__.pop(name, None)
         if isinstance(self.cv, str):
             self._take_over(self._members())
             self.weights_ = self._held_out_weights(given) if self._learns() else self._given_weights()

