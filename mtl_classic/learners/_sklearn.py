@@ -106,11 +106,11 @@ class SklearnLearner(Learner):
             if _too_few(model, y):
                 return _prior_fit(request, y, weight)
         with thread_limit(request.n_threads):
-            free = isinstance(model, FORESTS) and model.n_jobs is None
-            if free:
+            forest = isinstance(model, FORESTS)
+            if forest and model.n_jobs is None:
                 model.n_jobs = request.n_threads
             _fit(model, matrix, y, weight, request.task.name)
-            if free:
+            if forest:
                 model.n_jobs = None  # threads would add up the trees of a prediction in any order
         transformer = None if design is None else design.transformer
         floor = 0.01 * float(np.mean(y)) if request.task.kind == "count" else -np.inf
