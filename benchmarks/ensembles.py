@@ -205,8 +205,8 @@ def _all_labels_table(frame: pd.DataFrame) -> list[str]:
     lines = [
         "## All labels",
         "",
-        "Score: mean over tasks of 1 − loss / loss of the prior. Verdicts, tasks × seeds: against the best single member;",
-        "bagging against its member.",
+        "Score: mean over tasks of 1 − loss / loss of the prior. Verdicts (tasks × seeds): against the best single",
+        "member; bagging against its member.",
         "",
         *_head("table", "model", "score, mean", "low", "high", "better", "same", "worse", "prediction ÷ one LightGBM"),
     ]

@@ -11,8 +11,18 @@ from sklearn.ensemble import VotingClassifier
 from sklearn.model_selection import GroupKFold, TimeSeriesSplit
 from sklearn.tree import DecisionTreeClassifier
 
-from mtl_classic import AveragingEnsemble, PerTaskModel, SklearnLearner, TaskError, Temporal, make_folds
-from mtl_classic.metrics import roc_auc, task_loss
+from mtl_classic import (
+    AveragingEnsemble,
+    LightGBMLearner,
+    PerTaskModel,
+    SklearnLearner,
+    StackingEnsemble,
+    Task,
+    TaskError,
+    Temporal,
+    make_folds,
+)
+from mtl_classic.metrics import ndcg, roc_auc, task_loss
 from tests.ensemble.tables import FUNNEL, MIXED, funnel, members, mixed, trees
 
 LEARNT = ["greedy", "optimize"]
@@ -152,6 +162,22 @@ def test_children_stay_at_or_below_their_parents() -> None:
     entire, conditional = (model.predict_scores(X, space) for space in ("entire", "conditional"))
     assert (entire["buy"] <= entire["click"]).all()
     assert (conditional["buy"] >= entire["buy"]).all()
+
+
+@pytest.mark.parametrize("kind", [AveragingEnsemble, StackingEnsemble])
+def test_rankings_are_weighed_by_their_queries(kind: Any) -> None:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(900, 3)), columns=list("abc")).assign(query=np.arange(900) // 9)
+    Y = pd.DataFrame({"grade": np.clip(np.round(X["a"] + rng.normal(size=900)), 0, 3), "other": X["b"]})
+    tasks = [Task("grade", "ranking", query="query"), Task("other", "regression")]
+    noise = LightGBMLearner(num_leaves=2, learning_rate=1e-6)
+    pair = [("good", PerTaskModel(tasks, random_state=0)), ("bad", PerTaskModel(tasks, learner=noise, random_state=0))]
+    settings = {"weights": "greedy"} if kind is AveragingEnsemble else {"fallback": False}
+    model = kind(pair, cv=3, random_state=0, **settings).fit(X, Y)
+    assert model.weights_.loc["good", "grade"] > 0.5
+    assert (pd.Series(model.fold_).groupby(X["query"]).nunique() == 1).all()
+    scores = model.predict_scores(X)["grade"]
+    assert ndcg(Y["grade"], scores, X["query"]) > ndcg(Y["grade"], rng.normal(size=900), X["query"]) + 0.1
 
 
 def test_copies_and_pickles_predict_alike() -> None:
