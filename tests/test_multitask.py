@@ -17,12 +17,17 @@ from sklearn.preprocessing import StandardScaler
 
 from mtl_classic import (
     AveragingEnsemble,
+    BaggingEnsemble,
+    BoostingEnsemble,
+    CalibratedModel,
+    ConformalModel,
     ConstantTaskWarning,
     FunnelModel,
     LightGBMLearner,
     MultiTaskModel,
     PerTaskModel,
     SklearnLearner,
+    StackingEnsemble,
     Task,
     XGBoostLearner,
     cross_fit,
@@ -30,6 +35,7 @@ from mtl_classic import (
     make_funnel,
     multitask_scorer,
 )
+from mtl_classic.multitask import SharedTreesModel
 
 N = 360
 rng = np.random.default_rng(0)
@@ -93,8 +99,18 @@ MODELS = {
     "best": trees(MultiTaskModel, preset="best", time="day", cv=2, **ROLES),
     "best, target statistics": trees(MultiTaskModel, preset="best", cv=2, **ROLES),
 }
-ALL = STRUCTURES | MODELS
-LINEAR = ("per task, linear", "averaging")
+LINES, STEPS = trees(PerTaskModel, learner="linear"), trees(FunnelModel)
+SHARING = {
+    "shared trees": SharedTreesModel(TASKS, max_iter=12, query="list", random_state=0),
+    "greedy": AveragingEnsemble([("lines", LINES), ("steps", STEPS)], weights="greedy", cv=2, random_state=0),
+    "stacking": StackingEnsemble([("lines", LINES), ("steps", STEPS)], cv=2, fallback=False, random_state=0),
+    "bagging": BaggingEnsemble(STEPS, 2, random_state=0),
+    "boosting": BoostingEnsemble([("lines", LINES), ("steps", STEPS)], cv=2, random_state=0),
+    "calibrated": CalibratedModel(STEPS, cv=2, random_state=0),
+    "intervals": ConformalModel(STEPS, cv=2, random_state=0),
+}
+ALL = STRUCTURES | MODELS | SHARING
+LINEAR = ("per task, linear", "averaging", "greedy", "stacking", "boosting")
 PLAN = make_folds(3, Y, groups=X["list"], random_state=0)
 every = pytest.mark.parametrize("name", list(ALL))
 every_structure = pytest.mark.parametrize("name", list(STRUCTURES))
@@ -141,7 +157,7 @@ def test_neither_the_order_of_tasks_nor_that_of_label_columns_changes_anything(n
     scores = model.set_params(**tasks).fit(X, Y[["way", "grade", "buy", "items", "spend"]]).predict_scores(X)
     wanted = fit(name).predict_scores(X)
     assert scores.columns[0] == "grade"
-    assert_equal(scores[wanted.columns], wanted)
+    assert_equal(scores[wanted.columns], wanted, name)
 
 
 @every_structure
@@ -299,6 +315,16 @@ NOISY: dict[str, Any] = {
     "fast, target statistics": MultiTaskModel(user="user", item="item", random_state=0),
     "best, history": MultiTaskModel(preset="best", time="time", user="user", item="item", cv=3, random_state=0),
     "best, target statistics": MultiTaskModel(preset="best", user="user", item="item", cv=3, random_state=0),
+}
+
+
+NOISY_MEMBERS = [("trees", NOISY["product"]), ("lines", NOISY["per task, linear"])]
+NOISY |= {
+    "shared trees": SharedTreesModel(random_state=0),
+    "greedy": AveragingEnsemble(NOISY_MEMBERS, weights="greedy", cv=3, random_state=0),
+    "stacking": StackingEnsemble(NOISY_MEMBERS, cv=3, fallback=False, random_state=0),
+    "boosting": BoostingEnsemble(NOISY_MEMBERS, cv=3, random_state=0),
+    "calibrated": CalibratedModel(NOISY["product"], cv=3, random_state=0),
 }
 
 
