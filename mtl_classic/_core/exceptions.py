@@ -8,6 +8,7 @@ __all__ = [
     "LabelError",
     "RoleError",
     "TaskError",
+    "UnlabelledTaskError",
 ]
 
 
@@ -25,6 +26,10 @@ class TaskError(ValueError):
 
 class LabelError(ValueError):
     """The labels of a task are not what its kind allows."""
+
+
+class UnlabelledTaskError(LabelError):
+    """A task has no label at all in the rows given."""
 
 
 class FunnelConflictError(LabelError):

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.exceptions import FunnelConflictError, LabelError, TaskError
+from mtl_classic._core.exceptions import FunnelConflictError, LabelError, TaskError, UnlabelledTaskError
 from mtl_classic._core.tasks import Task, fitting_order, label_frame, resolve_tasks
 
 __all__ = ["Classes", "OutputForm", "Targets", "decode_targets", "encode_targets", "parent_status", "spell_out"]
@@ -117,7 +117,7 @@ def encode_targets(
             known_classes[task.name] = _learn_classes(task, column)
         raw[:, j] = _encode(task, column, known_classes[task.name])
         if fitting and len(frame) and np.isnan(raw[:, j]).all():
-            raise LabelError(
+            raise UnlabelledTaskError(
                 f"Task {task.name!r} has no label in {len(frame)} rows; leave the task out, or check its column."
             )
     dropped = _resolve_conflicts(raw, tasks, known_classes, on_conflict, frame.index)

@@ -13,7 +13,7 @@ from joblib import Parallel, delayed
 from sklearn.base import clone
 
 from mtl_classic._core.base import MultiTaskEstimator
-from mtl_classic._core.exceptions import FoldError
+from mtl_classic._core.exceptions import FoldError, UnlabelledTaskError
 from mtl_classic._core.parallel import split_budget, thread_limit
 from mtl_classic._core.targets import spell_out
 from mtl_classic._core.validation import as_table, n_rows, take_rows
@@ -91,6 +91,16 @@ def cross_fit(
     Returns
     -------
     CrossFit
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtl_classic import PerTaskModel, cross_fit, make_folds
+    >>> X = np.random.default_rng(0).normal(size=(300, 3))
+    >>> Y = np.c_[X[:, 0] > 0, X[:, 1] > 0]
+    >>> fit = cross_fit(PerTaskModel(learner="linear"), X, Y, make_folds(3, Y, random_state=0))
+    >>> fit.predictions.shape, len(fit.models)
+    ((300, 2), 3)
     """
     X = as_table(X)
     if plan.n_rows != n_rows(X):
@@ -99,8 +109,8 @@ def cross_fit(
     estimator = _unfitted(estimator, Y, threads if n_jobs is not None else None)
     job = delayed(_fit_fold)
     fitted = Parallel(n_jobs=workers)(
-        job(clone(estimator), X, Y, train, test, method, sample_weight, dict(fit_params or {}), score, threads)
-        for train, test in plan.splits
+        job(clone(estimator), X, Y, k, train, test, method, sample_weight, dict(fit_params or {}), score, threads)
+        for k, (train, test) in enumerate(plan.splits)
     )
     models = [model for model, _, _ in fitted]
     predictions = _assemble([part for _, part, _ in fitted], plan, X)
@@ -124,6 +134,7 @@ def _fit_fold(
     model: Any,
     X: Any,
     Y: Any,
+    fold: int,
     train: Rows,
     test: Rows,
     method: str,
@@ -135,7 +146,13 @@ def _fit_fold(
     if sample_weight is not None:
         fit_params["sample_weight"] = take_rows(_rows_of(sample_weight), train)
     with thread_limit(threads):
-        model.fit(take_rows(X, train), take_rows(_rows_of(Y), train), **fit_params)
+        try:
+            model.fit(take_rows(X, train), take_rows(_rows_of(Y), train), **fit_params)
+        except UnlabelledTaskError as error:
+            raise FoldError(
+                f"Fold {fold} cannot be trained: {error} In its {len(train)} training rows, that is; "
+                f"if the labels begin late, use fewer folds or later rows, or leave the task out."
+            ) from error
         X_test = take_rows(X, test)
         predicted = getattr(model, method)(X_test)
         judge = score and hasattr(model, "score")

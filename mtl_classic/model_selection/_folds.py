@@ -116,6 +116,13 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
     ------
     FoldError
         If there are fewer groups, rows or distinct times than folds, or given folds split a group.
+
+    Examples
+    --------
+    >>> from mtl_classic import make_folds
+    >>> rare = [1, 0, 0, 0, 1, 0, 0, 0]
+    >>> [sum(rare[i] for i in test) for _, test in make_folds(2, rare, random_state=0).splits]
+    [1, 1]
     """
     n = len(Y)
     codes = _group_codes(groups)

@@ -241,16 +241,28 @@ class FunnelModel(LearnerStructure):
         return set(self.hurdle)
 
     def _choose(self, bench: Workbench, parts: dict[Key, Component]) -> None:
-        """Take children off the product where another route is better on the validation rows beyond the noise."""
-        if bench.split is None or any(part.held_out is None for part in parts.values()):
+        """Take children off the product where another route is better on the validation rows beyond the noise.
+
+        Judged are the tasks that, with all their ancestors, have enough validation labels to have been held out.
+        """
+        judged: dict[str, Task] = {}
+        for task in fitting_order(self.tasks_):
+            own = [part for (name, _), part in parts.items() if name == task.name]
+            if all(part.held_out for part in own) and (task.parent is None or task.parent in judged):
+                judged[task.name] = task
+        if bench.split is None or not judged:
             return
         rows = bench.split[1]
         features = bench.features.take(rows)
-        held_out = {key: part.held_out.predict(features, bench.threads) for key, part in parts.items() if part.held_out}
+        held_out = {
+            key: part.held_out.predict(features, bench.threads)
+            for key, part in parts.items()
+            if part.held_out and key[0] in judged
+        }
         labels = bench.targets.take(rows)
         weights = None if bench.weights is None else bench.weights[rows]
         clusters = None if bench.clusters is None else bench.clusters[rows]
-        scores = by_route(self.tasks_, self.classes_map_, self.routes_, held_out)
+        scores = by_route(tuple(judged.values()), self.classes_map_, self.routes_, held_out)
         for name, (route, why) in better_routes(scores, labels, weights, clusters).items():
             self.routes_[name], self.fallbacks_[name] = route, why
 

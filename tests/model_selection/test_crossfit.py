@@ -122,6 +122,14 @@ def test_n_jobs_changes_nothing() -> None:
     assert one.scores.tolist() == two.scores.tolist()
 
 
+def test_a_task_whose_labels_begin_after_the_first_fold() -> None:
+    Y = pd.DataFrame({"up": X[:, 0] > 0, "late": X[:, 1]})
+    Y.loc[:79, "late"] = np.nan
+    plan = make_folds(Temporal(2), Y, time=np.arange(120))
+    with pytest.raises(FoldError, match="Fold 0 cannot be trained: Task 'late' has no label in 40 rows; .*fewer folds"):
+        cross_fit(PerTaskModel(learner=SMALL), X, Y, plan)
+
+
 def test_a_plan_for_other_rows_is_refused() -> None:
     with pytest.raises(FoldError, match="plan is for 10 rows, but X has 120"):
         cross_fit(LinearRegression(), X, X[:, 0], make_folds(2, np.zeros(10), random_state=0))

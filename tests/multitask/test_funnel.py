@@ -98,6 +98,11 @@ def test_auto_takes_a_child_off_a_product_that_is_worse_beyond_the_noise() -> No
     assert harmed.routes_["buy"] in ("direct", "average")
     assert "of the product (95 % interval" in harmed.fallbacks_["buy"]
     assert harmed.score(X, Y) > model(TASKS[:2], mode="product").fit(X, hidden).score(X, Y)
+    rare = Y.assign(items=Y["items"] * (np.arange(N) < 40), spend=Y["spend"].where(np.arange(N) < 40))
+    assert model(mode="auto", user="user").fit(X, rare).fallbacks_.keys() <= {"buy"}  # too few to judge the others
+    also_rare = hidden.assign(items=rare["items"])  # and one that cannot be judged does not keep others from it
+    tried = model(TASKS[:3], mode="auto", user="user", validation_fraction=0.3, on_conflict="drop").fit(X, also_rare)
+    assert "buy" in tried.fallbacks_
     fine = model(mode="auto", user="user").fit(X, Y)
     assert fine.fallbacks_ == {}
     assert set(fine.routes_.values()) == {"root", "product"}
