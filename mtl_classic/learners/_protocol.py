@@ -74,6 +74,21 @@ class Learner(BaseEstimator):
 
     A subclass implements ``bin(features, n_threads)``, which does whatever all tasks can share (quantile bins, a
     one-hot matrix), and ``fit_task(binned, request)``, which returns a `TaskFit`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtl_classic import Learner, PerTaskModel
+    >>> class Mean:
+    ...     n_rounds = None
+    ...     def __init__(self, value): self.value = value
+    ...     def predict(self, features, n_threads=1): return np.full(len(features), self.value)
+    >>> class MeanLearner(Learner):
+    ...     def bin(self, features, *, n_threads=1): return None
+    ...     def fit_task(self, binned, request): return Mean(request.y[request.rows].mean())
+    >>> model = PerTaskModel({"spend": "regression"}, learner=MeanLearner()).fit(np.zeros((4, 1)), [1.0, 2, 3, 4])
+    >>> model.predict([[0.0]])
+    array([2.5])
     """
 
     early_stops = False
