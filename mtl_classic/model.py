@@ -294,7 +294,7 @@ class MultiTaskModel(MultiTaskEstimator):
         if isinstance(self.aggregates, BaseEstimator):
             return clone(self.aggregates)
         named = {role: roles[role] for role in ("user", "item", "time")}
-        tasks = sorted(given.targets.tasks, key=lambda task: task.name)  # their order changes no column
+        tasks = _by_name(given.targets.tasks)
         ids = [column for column in (roles["user"], roles["item"]) if column is not None]
         if self._uses_target_statistics(roles, events):
             means_seed = spawn_seed(seed, "means")
@@ -322,7 +322,7 @@ class MultiTaskModel(MultiTaskEstimator):
         if self.latent != "auto" or isinstance(self.latent, BaseEstimator):
             return None, None
         self.latent_choice_ = "no user and item with enough rows to learn latent features for"
-        latent = propose_latent(table, given.targets.tasks, roles, spawn_seed(seed, "latent"))
+        latent = propose_latent(table, _by_name(given.targets.tasks), roles, spawn_seed(seed, "latent"))
         if latent is None or not isinstance(structure, LearnerStructure):
             return None, None
         own = self._named_labels(labels, given)
@@ -432,6 +432,11 @@ class MultiTaskModel(MultiTaskEstimator):
         model = self.pipeline_.steps[-1][1]
         scores: Scores = model._scores(model._start_predict(X), space)
         return scores
+
+
+def _by_name(tasks: Iterable[Task]) -> list[Task]:
+    """In an order that does not depend on the user's, so that it changes no column."""
+    return sorted(tasks, key=lambda task: task.name)
 
 
 def _queries(given: FitInput) -> Any:

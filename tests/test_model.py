@@ -108,6 +108,17 @@ def test_transformers_of_the_user() -> None:
     assert "double" in fitted.pipeline_[-1].columns_.names_
 
 
+def test_the_order_of_tasks_changes_no_latent_feature() -> None:
+    shop = make_funnel(3_000, n_users=150, n_items=60, random_state=0)
+    flat = [Task(name, "binary") for name in ("view", "cart", "buy")]
+    flat.append(Task("extra", "binary"))
+    labels = shop.Y[["view", "cart", "buy"]].assign(extra=shop.X["user"] % 2 == shop.X["item"] % 2)
+    one, two = (model(tasks, time=None).fit(shop.X, labels) for tasks in (flat, flat[::-1]))
+    assert one.latent_choice_ == two.latent_choice_
+    assert one.latent_choice_ != "no user and item with enough rows to learn latent features for"
+    pd.testing.assert_frame_equal(one.predict_scores(shop.X), two.predict_scores(shop.X)[[t.name for t in flat]])
+
+
 # -- structures, presets ------------------------------------------------------------------------------------------
 
 
