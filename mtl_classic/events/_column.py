@@ -39,21 +39,21 @@ class Column:
         return cast(bytes, np.append(hashes, np.uint64(0))[self.data].tobytes())
 
 
-def as_column(series: pd.Series[Any], name: str, order: npt.NDArray[np.intp] | None, amount: bool) -> Column:
+def as_column(series: pd.Series[Any], name: str, amount: bool) -> Column:
     dtype = series.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         values = np.asarray(series.cat.categories, dtype=object)
-        return Column(frozen(series.cat.codes.to_numpy().astype(np.int32), order), values)
+        return Column(series.cat.codes.to_numpy().astype(np.int32), values)
     if isinstance(dtype, pd.DatetimeTZDtype):
         series = series.dt.tz_convert("UTC").dt.tz_localize(None)
     numbers = _as_numbers(series, amount)
     if numbers is not None:
-        return Column(frozen(numbers, order))
+        return Column(numbers)
     try:
         codes, distinct = pd.factorize(series)
     except TypeError as error:
         raise TypeError(f"column {name!r} of the event log holds values that cannot be compared: {error}.") from error
-    return Column(frozen(codes.astype(np.int32), order), np.asarray(distinct, dtype=object))
+    return Column(codes.astype(np.int32), np.asarray(distinct, dtype=object))
 
 
 def _as_numbers(series: pd.Series[Any], amount: bool) -> npt.NDArray[Any] | None:
@@ -66,6 +66,27 @@ def _as_numbers(series: pd.Series[Any], amount: bool) -> npt.NDArray[Any] | None
     if amount or pd.api.types.is_float_dtype(dtype):
         return series.to_numpy(dtype=np.float64, na_value=np.nan)
     return None if series.isna().any() else np.asarray(series.to_numpy())
+
+
+def joined_column(
+    old: Column, new: Column, known: pd.Index[Any] | None
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | None]:
+    """Data of both and their distinct values: old codes stay, new values come at the end.
+
+    `known` are the distinct values of the old column, as an index.
+    """
+    if old.values is None and new.values is None:
+        return old.data, new.data, None
+    if old.values is None or new.values is None or known is None:  # numbers that have gaps now: code them all
+        codes, distinct = pd.factorize(np.concatenate([column.decode().astype(object) for column in (old, new)]))
+        codes = codes.astype(np.int32)
+        return codes[: len(old.data)], codes[len(old.data) :], np.asarray(distinct, dtype=object)
+    codes = known.get_indexer(pd.Index(new.values)).astype(np.int32)
+    unknown = np.flatnonzero(codes < 0)
+    codes[unknown] = len(old.values) + np.arange(len(unknown), dtype=np.int32)
+    tail = np.append(codes, np.int32(-1))[new.data]  # the code -1, missing, takes the last
+    values = np.concatenate([old.values, new.values[unknown]]) if len(unknown) else old.values
+    return old.data, tail, values
 
 
 def check_amounts(column: Column, name: str) -> None:
@@ -86,9 +107,3 @@ def as_floats(values: npt.NDArray[Any]) -> npt.NDArray[np.float64] | None:
     if values.dtype.kind != "O" or pd.api.types.infer_dtype(values, skipna=True) not in numeric:
         return None
     return np.asarray(pd.Series(values).astype(np.float64))
-
-
-def frozen(values: npt.NDArray[Any], order: npt.NDArray[np.intp] | None) -> npt.NDArray[Any]:
-    own = values.copy() if order is None else values[order]
-    own.flags.writeable = False
-    return own

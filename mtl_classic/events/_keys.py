@@ -92,7 +92,7 @@ def group(codes: Ints, n_keys: int, visit: Ints) -> tuple[Ints, Ints]:
 def _codes_in_log(log: EventLog, column: str, series: pd.Series[Any]) -> Ints:
     """Codes of the log's column for the values of the rows, -1 where the log does not have them."""
     known = log.encode(column)[1]
-    codes, distinct = as_column(series, str(series.name), None, amount=False).encode()
+    codes, distinct = as_column(series, str(series.name), amount=False).encode()
     asked = pd.Index(distinct)
     kinds = _kind(known), _kind(asked)
     if set(kinds) == {"text", "numbers"}:

@@ -13,7 +13,8 @@ import pandas as pd
 
 from mtl_classic._core.time import is_datetime, to_time
 from mtl_classic._core.validation import as_table, find_role
-from mtl_classic.events._column import Column, as_column, check_amounts, frozen
+from mtl_classic.events._column import Column, as_column, check_amounts, joined_column
+from mtl_classic.events._room import Room
 
 ROLES = ("user", "item", "time", "event", "value")
 
@@ -89,14 +90,18 @@ class EventLog:
         axis = to_time(table[roles["time"]], "time of the event log")
         order = None if _is_sorted(axis) else np.argsort(axis, kind="stable")
         columns = {
-            str(name): as_column(table[name], str(name), order, amount=name == roles.get("value"))
+            str(name): as_column(table[name], str(name), amount=name == roles.get("value"))
             for name in table.columns
             if name != roles["time"]
         }
         if "value" in roles:
             check_amounts(columns[roles["value"]], roles["value"])
         names = tuple(str(name) for name in table.columns)
-        self._set(names, roles, frozen(axis, order), time_dtype(table[roles["time"]]), columns)
+        rooms = {name: Room(column.data, order=order) for name, column in columns.items()}
+        rooms[roles["time"]] = Room(axis, order=order)
+        columns = {name: Column(rooms[name].front(len(axis)), column.values) for name, column in columns.items()}
+        axis = rooms[roles["time"]].front(len(axis))
+        self._set(names, roles, axis, time_dtype(table[roles["time"]]), columns, rooms)
 
     def _set(
         self,
@@ -105,6 +110,7 @@ class EventLog:
         axis: npt.NDArray[Any],
         time_dtype: Any,
         columns: dict[str, Column],
+        rooms: dict[str, Room] | None = None,
     ) -> None:
         self._names = names
         self._roles = roles
@@ -112,6 +118,7 @@ class EventLog:
         self._time_dtype = time_dtype
         self._columns = columns
         self._cache: dict[Any, Any] = {}
+        self._rooms = rooms or {}
 
     @property
     def n_events(self) -> int:
@@ -185,7 +192,8 @@ class EventLog:
         if name not in self._cache.setdefault("codes", {}):
             column = Column(self.column(name)) if name == self._roles["time"] else self._column(name)
             codes, values = column.encode()
-            self._cache["codes"][name] = codes, pd.Index(values)
+            index = self._values_index(name) if name in self._columns else None
+            self._cache["codes"][name] = codes, pd.Index(values) if index is None else index
         return cast("tuple[npt.NDArray[np.int64], pd.Index[Any]]", self._cache["codes"][name])
 
     def before(self, time: Any) -> Self:
@@ -196,7 +204,9 @@ class EventLog:
         """A new log with the events of `frame` (a frame with the columns of this log, or a log) added.
 
         Columns that this log does not have are ignored; a column that is missing is refused. On equal times the older
-        events come first, so appending day by day and building at once give the same log.
+        events come first, so appending day by day and building at once give the same log. Cost: that of the new events
+        where they are all later than the old ones; else, and where an earlier append has used up the room behind the
+        arrays, a copy of the log.
         """
         table = frame.to_frame() if isinstance(frame, EventLog) else _as_frame(frame)
         missing = [name for name in self._names if name not in table.columns]
@@ -212,8 +222,8 @@ class EventLog:
             raise TypeError(
                 f"the times of the log are {self.axis_kind}, those appended {axis_kind(dtype)}; convert them to one."
             )
-        whole = pd.concat([self.to_frame(), table[list(self._names)]], ignore_index=True) if self.n_events else table
-        return type(self)(whole[list(self._names)], **self._roles)
+        new = type(self)(table[list(self._names)], **self._roles)
+        return self._joined(new) if self.n_events else new
 
     def to_frame(self) -> pd.DataFrame:
         """The events as a new pandas frame, in the order of time."""
@@ -227,7 +237,7 @@ class EventLog:
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cache": {}}
+        return {**self.__dict__, "_cache": {}, "_rooms": {}}
 
     def __repr__(self) -> str:
         if not self.n_events:
@@ -240,6 +250,42 @@ class EventLog:
         if name not in self._columns:
             raise ValueError(f"the event log has no column {name!r}; it has {list(self._names)}.")
         return self._columns[name]
+
+    def _joined(self, new: Self) -> Self:
+        """The log and a new one of the same columns: O(new events) where they are all later, and there is room."""
+        order = None
+        if new._time[0] < self._time[-1]:  # of equal times the older events come first
+            order = np.argsort(np.concatenate([self._time, new._time]), kind="stable")
+        rooms: dict[str, Room] = {}
+        axis = self._extended(rooms, self._roles["time"], self._time, new._time, order)
+        columns: dict[str, Column] = {}
+        kept: dict[str, pd.Index[Any] | None] = {}
+        for name, column in self._columns.items():
+            known = self._values_index(name)
+            old, tail, values = joined_column(column, new._columns[name], known)
+            kept[name] = known if values is column.values else None
+            columns[name] = Column(self._extended(rooms, name, old, tail, order), values)
+        whole = type(self).__new__(type(self))
+        whole._set(self._names, self._roles, axis, self._time_dtype, columns, rooms)
+        whole._cache["indexes"] = {name: index for name, index in kept.items() if index is not None}
+        return whole
+
+    def _values_index(self, name: str) -> pd.Index[Any] | None:
+        """The distinct values of a coded column, ready to be looked up."""
+        values = self._columns[name].values
+        indexes = self._cache.setdefault("indexes", {})
+        if values is not None and name not in indexes:
+            indexes[name] = pd.Index(values)
+        return cast("pd.Index[Any] | None", indexes.get(name))
+
+    def _extended(
+        self, rooms: dict[str, Room], name: str, old: npt.NDArray[Any], tail: npt.NDArray[Any], order: Any
+    ) -> npt.NDArray[Any]:
+        room = self._rooms.get(name) if order is None else None
+        if room is None or not room.take(len(old), tail):
+            room = Room(old, tail, order=order)
+        rooms[name] = room
+        return room.front(len(old) + len(tail))
 
     def _slice(self, stop: int) -> Self:
         part = type(self).__new__(type(self))
