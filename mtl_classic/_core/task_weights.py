@@ -22,6 +22,8 @@ TEMPERATURE = 2.0  # of the dynamic weight average: the paper's
 class GradientWeights(Protocol):
     """Weights of the tasks' columns in a rows × tasks matrix of gradients, round by round."""
 
+    follows_losses: bool
+
     def update(self, losses: Floats) -> Floats:
         """Weights of the next round, of shape (n_tasks,) and mean one over the tasks that have a loss.
 
@@ -95,6 +97,8 @@ def gradient_weights(task_weights: Mapping[str, float] | str | None, tasks: Sequ
 
 
 class _Fixed:
+    follows_losses = False
+
     def __init__(self, weights: Floats) -> None:
         self.weights = weights
 
@@ -103,11 +107,15 @@ class _Fixed:
 
 
 class _Uncertainty:
+    follows_losses = True
+
     def update(self, losses: Floats) -> Floats:
         return _to_mean_one(1.0 / np.maximum(losses, 1e-3))
 
 
 class _DynamicAverage:
+    follows_losses = True
+
     def __init__(self) -> None:
         self.before: Floats | None = None
 

@@ -1,7 +1,7 @@
 """One objective for all tasks: a rows × outputs matrix of gradients, zero where a label is missing.
 
 Conventions: a task has a *block* of adjacent outputs (one, or one per class). Margins are raw scores; boosters start at
-0, and each block adds the margin of its prior. Gradients g and hessians h are those of the kind's proper loss, on a scale
+0, and each block adds the margin of its prior. Gradients g and hessians h are those of a proper loss, on a scale
 where g² is about h while nothing is learnt (numbers divided by their spread, counts by their dispersion), so that the
 gain Σ g² / Σ h of a split speaks the same language for every task.
 """
