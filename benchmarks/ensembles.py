@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,30 +41,40 @@ Row = dict[str, Any]
 
 
 def run(options: argparse.Namespace) -> None:
-    """Everything, table by table and seed by seed; tables that are not there are left out."""
+    """Everything, table by table and seed by seed; tables that are not there are left out, a stopped run goes on."""
     warnings.simplefilter("ignore", FallbackWarning)
-    rows: list[Row] = []
+    options.out.mkdir(parents=True, exist_ok=True)
+    part = options.out / ".ensembles.part.json"
+    done: dict[str, list[Row]] = json.loads(part.read_text()) if part.exists() else {}
     for name in FILES:
         path = find(options, name)
         if path is None:
             print(f"{FILES[name]} is not below the folder given by --data-dir: left out.")
             continue
         for seed in range(options.seeds):
-            table = load(path, name, seed)
-            with tempfile.TemporaryDirectory() as memory:
-                rows += [{"table": name, "seed": seed} | row for row in _all_labels(table, seed, memory)]
-            random = table if name != "hotels" else load(path, name, seed, in_time=False)
-            rows += [{"table": name, "seed": seed} | row for row in _coverage(random, table, seed)]
-            if name in FEW:
-                rows += [{"table": name, "seed": seed} | row for row in _few_labels(table, *FEW[name], seed)]
+            if f"{name} {seed}" not in done:
+                done[f"{name} {seed}"] = [{"table": name, "seed": seed} | row for row in _table(path, name, seed)]
+                part.write_text(json.dumps(done, default=float))
             print(f"{name}, seed {seed}: done", flush=True)
-    frame = pd.DataFrame(rows)
-    write(options.out, "ensembles", {"seeds": options.seeds, "rows": rows}, _markdown(frame, options.seeds))
+    rows = [row for key in done for row in done[key]]
+    write(
+        options.out, "ensembles", {"seeds": options.seeds, "rows": rows}, _markdown(pd.DataFrame(rows), options.seeds)
+    )
+    part.unlink()
+
+
+def _table(path: Path, name: str, seed: int) -> Iterable[Row]:
+    table = load(path, name, seed)
+    with tempfile.TemporaryDirectory() as memory:
+        yield from _all_labels(table, seed, memory)
+    yield from _coverage(table if name != "hotels" else load(path, name, seed, in_time=False), table, seed)
+    if name in FEW:
+        yield from _few_labels(table, *FEW[name], seed)
 
 
 def members(table: Table, seed: int) -> list[tuple[str, PerTaskModel]]:
     """Four families."""
-    extra = SklearnLearner(ExtraTreesClassifier(100, min_samples_leaf=5), ExtraTreesRegressor(100, min_samples_leaf=5))
+    extra = SklearnLearner(ExtraTreesClassifier(50, min_samples_leaf=5), ExtraTreesRegressor(50, min_samples_leaf=5))
     learners = {"lightgbm": "lightgbm", "xgboost": "xgboost", "linear": "linear", "extra trees": extra}
     return [
         (name, PerTaskModel(table.tasks, learner=learner, random_state=seed, **table.roles))
