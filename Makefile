@@ -24,7 +24,7 @@ quickstart: setup  ## train one model on five tasks of a real shop and print the
 	$(PY) -m benchmarks quickstart $(ARGS)
 
 test: setup  ## unit tests, examples in docstrings and README, short notebooks
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n auto --dist loadfile $(ARGS)
 
 test-slow: setup  ## the tests that take minutes or read whole data sets
 	$(PY) -m pytest -m slow $(ARGS)
