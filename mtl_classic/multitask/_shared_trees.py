@@ -69,9 +69,10 @@ class SharedTreesModel(LearnerStructure):
     n_iter_no_change : int, default=30
         Rounds without a better validation loss of any task before stopping.
     min_child_weight : float, default=None
-        Least sum of hessians of at least one task in a leaf.
+        Least sum of a task's hessians in a leaf, below which its value there is 0; None is none, for the sake of tasks
+        with few labels.
     reg_lambda : float, default=None
-        Positive: it holds the values of tasks that have no label in a leaf.
+        Positive: it holds the values of tasks that have few labels or none in a leaf.
     colsample_bytree : float, default=None
     max_bin : int, default=256
     n_trees : int, default=300

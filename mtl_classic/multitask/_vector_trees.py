@@ -37,18 +37,15 @@ class BoosterSettings:
     def resolve(self, blocks: Sequence[Block], seed: int, threads: int) -> dict[str, Any]:
         """Parameters of XGBoost: leaves as many as the best labelled task bears, the rest at its usual values.
 
-        A leaf needs the hessian of one task only; the others' values there are held by ``reg_lambda``.
+        XGBoost sets the value of a task to 0 in every leaf where its own hessian is below ``min_child_weight``: the few
+        labels of a task would never be heard. So the values are held by ``reg_lambda`` alone.
         """
         auto = [_auto(block) for block in blocks]
-        needed = [
-            max(a.min_hessian, a.min_rows if block.task.kind == "regression" else 0.0)
-            for a, block in zip(auto, blocks, strict=True)
-        ]
         given = {
             "max_leaves": self.max_leaves if self.max_leaves is not None else max(a.num_leaves for a in auto),
             "learning_rate": self.learning_rate if self.learning_rate is not None else 0.05,
-            "min_child_weight": self.min_child_weight if self.min_child_weight is not None else max(needed),
-            "lambda": self.reg_lambda if self.reg_lambda is not None else 1.0,
+            "min_child_weight": self.min_child_weight if self.min_child_weight is not None else 0.0,
+            "lambda": self.reg_lambda if self.reg_lambda is not None else 5.0,
             "colsample_bytree": self.colsample_bytree if self.colsample_bytree is not None else 0.7,
         }
         if not given["lambda"] > 0:
