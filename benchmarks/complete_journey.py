@@ -159,7 +159,9 @@ def run_seed(table: Table, features: Features, seed: int) -> dict[str, Any]:
     refit_scores = tuned_refit.predict(features.test.values)
     verdicts = {}
     for preset in ("fast", "best"):
-        model = MultiTaskModel(table.tasks, aggregates=None, preset=preset, random_state=seed, **table.roles)
+        model = MultiTaskModel(
+            table.tasks, aggregates=None, latent=None, preset=preset, random_state=seed, **table.roles
+        )
         seconds, _ = cpu_seconds(lambda: model.fit(X, Y))  # noqa: B023
         predict, scores = cpu_seconds(lambda: columns_of(model.predict_scores(X_test)))  # noqa: B023
         figures[f"fit time: {preset} ÷ five LightGBMs (defaults)"] = seconds / default_time
