@@ -7,7 +7,7 @@ import os
 from importlib import import_module
 from pathlib import Path
 
-NAMES = ("quickstart", "complete_journey", "hotel_bookings", "bank_marketing", "history", "ensembles")
+NAMES = ("quickstart", "complete_journey", "hotel_bookings", "bank_marketing", "history", "latent", "ensembles")
 
 
 def main() -> None:
