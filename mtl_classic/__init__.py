@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from mtl_classic.multitask import FunnelModel as FunnelModel
     from mtl_classic.multitask import PerTaskModel as PerTaskModel
     from mtl_classic.multitask import SharedTreesModel as SharedTreesModel
+    from mtl_classic.multitask import TaskGraphModel as TaskGraphModel
     from mtl_classic.persistence import ModelFileError as ModelFileError
     from mtl_classic.persistence import load_model as load_model
     from mtl_classic.persistence import save_model as save_model
@@ -100,7 +101,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "mtl_classic.metrics": ("evaluate", "evaluate_scores"),
     "mtl_classic.model": ("MultiTaskModel",),
     "mtl_classic.model_selection": ("CrossFit", "FoldPlan", "Temporal", "cross_fit", "make_folds", "multitask_scorer"),
-    "mtl_classic.multitask": ("FunnelModel", "PerTaskModel", "SharedTreesModel"),
+    "mtl_classic.multitask": ("FunnelModel", "PerTaskModel", "SharedTreesModel", "TaskGraphModel"),
     "mtl_classic.persistence": ("ModelFileError", "load_model", "save_model"),
     "mtl_classic.preprocessing": ("FieldEncoder", "TargetStatistics"),
     "mtl_classic.serving": ("predict_scores_in_chunks", "top_k", "write_scores"),
@@ -143,6 +144,7 @@ __all__ = [
     "TargetStatistics",
     "Task",
     "TaskError",
+    "TaskGraphModel",
     "Temporal",
     "XGBoostLearner",
     "average_over_seeds",

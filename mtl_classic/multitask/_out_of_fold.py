@@ -1,0 +1,130 @@
+"""Out-of-fold scores of all tasks, and linear combinations of them that are themselves judged out of fold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mtl_classic._core.base import Scores
+from mtl_classic._core.targets import Targets
+from mtl_classic._core.tasks import Task
+from mtl_classic.learners._protocol import Floats, Rows
+from mtl_classic.metrics import compare
+from mtl_classic.model_selection import FoldPlan
+from mtl_classic.multitask._graph_edges import Edge
+from mtl_classic.multitask._linear_combiner import LinearCombiner, fit_linear
+from mtl_classic.multitask._score_columns import as_columns
+from mtl_classic.multitask._verdicts import row_losses
+
+__all__ = ["OutOfFold"]
+
+MIN_ROWS = 10  # labelled rows outside a fold, below which its rows keep their own score
+
+
+@dataclass
+class OutOfFold:
+    """First-level scores for rows that no learner saw, and what is built on them.
+
+    Attributes
+    ----------
+    targets : Targets
+    weights : ndarray of shape (n, n_tasks) or None
+    scores : dict task -> ndarray
+        NaN where no fold covers a row.
+    plan : FoldPlan
+    fold : ndarray of shape (n,)
+    groups : ndarray or None
+        Queries.
+    clusters : array or None
+        Who the rows belong to, for the bootstrap.
+    scale : str
+    penalty : float
+    final : dict task -> ndarray
+        Scores after combination; at first those of the first level.
+    """
+
+    targets: Targets
+    weights: Floats | None
+    scores: Scores
+    plan: FoldPlan
+    fold: Rows
+    groups: Rows | None
+    clusters: Any
+    scale: str
+    penalty: float
+    final: Scores = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.final = dict(self.scores)
+        self.covered = self.fold >= 0
+
+    def able(self, combiner: str) -> set[str]:
+        """Tasks that can be combined: a line has no loss for rankings, and needs labels of two kinds."""
+        able = set()
+        for task in self.targets.tasks:
+            y = self.targets.view(task.name)[self.usable(task)]
+            if len(y) >= MIN_ROWS and (y != y[0]).any() and (combiner == "learner" or task.kind != "ranking"):
+                able.add(task.name)
+        return able
+
+    def weight(self, task: Task) -> Floats:
+        """Weights of the rows for a task."""
+        n = len(self.targets)
+        return np.ones(n) if self.weights is None else self.weights[:, self.targets.position(task.name)]
+
+    def usable(self, task: Task) -> Rows:
+        """Labelled, covered rows of positive weight."""
+        y = self.targets.view(task.name)
+        known = ~np.isnan(y) & (y >= 0 if task.kind == "multiclass" else True)
+        return np.flatnonzero(known & self.covered & (self.weight(task) > 0))
+
+    def columns(self, task: Task, sources: Iterable[Edge]) -> Floats:
+        """The task's own column and those of its sources, of shape (n, p)."""
+        by_name = {t.name: t for t in self.targets.tasks}
+        parts = [as_columns(task, self.scores[task.name], self.scale)]
+        for source, _, level in sources:
+            values = (self.final if level == "final" else self.scores)[source]
+            parts.append(as_columns(by_name[source], values, self.scale))
+        return np.column_stack(parts)
+
+    def fit(self, task: Task, columns: Floats, rows: Rows | None = None) -> LinearCombiner:
+        """The line through all usable rows, or some of them."""
+        rows = self.usable(task) if rows is None else rows
+        classes = self.targets.classes[task.name]
+        return fit_linear(
+            task.kind,
+            columns[rows],
+            self.targets.view(task.name)[rows],
+            self.weight(task)[rows],
+            penalty=self.penalty,
+            n_classes=0 if classes is None else len(classes),
+        )
+
+    def cross(self, task: Task, columns: Floats) -> Floats:
+        """Scores of lines that did not see the row's fold (in time: only earlier folds), of the shape of the own ones.
+
+        Where there are too few rows to draw a line, the task's own scores.
+        """
+        out = self.scores[task.name].copy()
+        usable = self.usable(task)
+        y = self.targets.view(task.name)
+        for k in range(len(self.plan)):
+            test = np.flatnonzero(self.fold == k)
+            others = self.fold[usable] < k if self.plan.temporal else self.fold[usable] != k
+            train = usable[others]
+            if len(train) >= MIN_ROWS and (y[train] != y[train[0]]).any():
+                out[test] = self.fit(task, columns, train).predict(columns[test])
+        return out
+
+    def losses(self, task: Task, scores: Floats) -> Floats:
+        """Loss of each row in the entire space."""
+        return row_losses(task, self.targets.view(task.name), scores, self.groups)
+
+    def against_own(self, task: Task, scores: Floats) -> Any:
+        """The paired bootstrap of combined scores against those of the task's own learner."""
+        mine, own = self.losses(task, scores), self.losses(task, self.scores[task.name])
+        table = compare({task.name: mine}, {task.name: own}, clusters=self.clusters, sample_weight=self.weight(task))
+        return table.iloc[0]

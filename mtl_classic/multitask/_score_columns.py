@@ -1,0 +1,56 @@
+"""Scores of tasks as columns that another model can read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from mtl_classic._core.base import Scores
+from mtl_classic._core.targets import Classes
+from mtl_classic._core.tasks import Task
+from mtl_classic._core.validation import Table
+from mtl_classic.learners._protocol import Floats
+
+__all__ = ["SCALES", "append_columns", "as_columns", "scores_of_frame"]
+
+SCALES = ("logit", "probability")
+LEAST = 1e-5  # probabilities are held this far from 0 and 1: a single overconfident score must not tilt a line
+
+
+def as_columns(task: Task, score: Floats, scale: str) -> Floats:
+    """Columns (n, 1), or (n, n_classes) of a multiclass task; on the logit scale also the logarithm of counts."""
+    values = score.reshape(len(score), -1)
+    if scale == "probability" or task.kind in ("regression", "ranking"):
+        return values
+    if task.kind == "count":
+        return np.asarray(np.log(np.maximum(values, LEAST)))
+    p = np.clip(values, LEAST, 1 - LEAST)
+    return np.asarray(np.log(p) - np.log1p(-p))
+
+
+def scores_of_frame(frame: pd.DataFrame, tasks: tuple[Task, ...], classes: Classes) -> Scores:
+    """The arrays of each task from the columns of ``predict_scores``."""
+    scores: Scores = {}
+    start = 0
+    for task in tasks:
+        labels = classes[task.name]
+        width = len(labels) if task.kind == "multiclass" and labels is not None else 1
+        part = frame.iloc[:, start : start + width].to_numpy(dtype=np.float64)
+        scores[task.name] = part if task.kind == "multiclass" else part[:, 0]
+        start += width
+    return scores
+
+
+def append_columns(X: Table, columns: dict[str, Floats]) -> Table:
+    """The table with further columns: by name in a frame, at the end of an array or sparse matrix."""
+    if not columns:
+        return X
+    if isinstance(X, pd.DataFrame):
+        return pd.concat([X, pd.DataFrame(columns, index=X.index)], axis=1)
+    added: Any = np.column_stack(list(columns.values()))
+    if sparse.issparse(X):
+        return sparse.hstack([X, sparse.csr_matrix(added)]).tocsr()
+    return np.hstack([X, added.astype(object) if X.dtype == object else added])

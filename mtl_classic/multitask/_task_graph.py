@@ -1,0 +1,356 @@
+"""A graph of tasks: out-of-fold predictions of some help others, where they do help."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mtl_classic._core.base import FitInput, MultiTaskEstimator, Scores, group_codes
+from mtl_classic._core.exceptions import ConstantTaskWarning
+from mtl_classic._core.random import root_seed, spawn_seed
+from mtl_classic._core.targets import decode_targets
+from mtl_classic._core.task_weights import check_task_weights
+from mtl_classic._core.tasks import Task
+from mtl_classic._core.validation import Table, role_values
+from mtl_classic.learners._protocol import Floats
+from mtl_classic.model_selection import FoldPlan, Temporal, cross_fit, make_folds
+from mtl_classic.model_selection._maturity import temporal_folds
+from mtl_classic.multitask._edge_search import find_edges
+from mtl_classic.multitask._graph_edges import Edge, final_order, resolve_edges, to_dot
+from mtl_classic.multitask._linear_combiner import LinearCombiner
+from mtl_classic.multitask._out_of_fold import OutOfFold
+from mtl_classic.multitask._per_task import PerTaskModel
+from mtl_classic.multitask._score_columns import SCALES, append_columns, as_columns, scores_of_frame
+from mtl_classic.multitask._structure import hold_monotone, to_conditional
+from mtl_classic.multitask._verdicts import words
+from mtl_classic.multitask._workbench import _known_share
+
+__all__ = ["TaskGraphModel"]
+
+COMBINERS = ("linear", "learner")
+
+
+class TaskGraphModel(MultiTaskEstimator):
+    r"""One learner per task, and edges along which out-of-fold predictions of one task help another.
+
+    With the linear combiner, the score of task t is that of a generalized linear model of the logits :math:`z` of its
+    own learner and of its sources,
+
+    .. math:: g(\hat y_t) = \beta_0 + \beta_t z_t + \sum_{s \to t} \beta_s z_s, \qquad
+              \text{penalty } \frac{\alpha}{2} \lVert \beta \rVert^2,
+
+    fitted on predictions for rows that the learners did not see. With few labels that is what pays: a line has little
+    variance. With ``combiner="learner"`` the columns are features of the target's learner beside all others.
+
+    Parameters
+    ----------
+    tasks : list of Task, dict name -> kind, or None
+        None infers the kinds from ``Y``.
+    learner : str, Learner, scikit-learn estimator or dict task -> learner, default="lightgbm"
+    edges : {"dynamic", "dense", "serial"} or list of (source, target[, level]), default="dynamic"
+        ``"dynamic"`` keeps an edge only if it lowers the out-of-fold loss of a linear combination beyond the noise,
+        greedily. ``"dense"``: all pairs. ``"serial"``: a chain in the order of the tasks. The level ``"base"`` (the
+        default in a list) reads the source's own learner, so edges may be mutual; ``"final"`` reads the source's
+        combined prediction, so these edges order the fits.
+    combiner : {"linear", "learner"}, default="linear"
+    scale : {"logit", "probability"}, default="logit"
+        Of the columns.
+    penalty : float, default=1.0
+        The :math:`\alpha` of the linear combiner, for columns of unit spread.
+    max_edges : int, default=None
+        Most edges that ``"dynamic"`` keeps: those of the greatest gain, times the weight of the target.
+    fallback : bool, default=True
+        Whether a task that its sources make worse out of fold, beyond the noise, keeps its own learner.
+    task_weights : dict name -> weight, default=None
+        Importance of the tasks under ``max_edges``.
+    cv : int, splitter, Temporal or array of fold numbers, default=5
+        Folds, unless a plan is given; blocks of time where there is a time.
+    user, item, time, query : str, default=None
+        Columns with a role, as in `PerTaskModel`; so are the parameters that follow.
+    exclude : sequence of str, default=()
+    max_categories : int, default=255
+    early_stopping : bool, default=True
+    validation_fraction : float, default=0.1
+    refit : bool, default=True
+    on_conflict : {"raise", "lift", "drop"}, default="raise"
+    n_jobs : int, default=None
+        Folds in parallel; changes time, not results.
+    random_state : int, RandomState or None
+
+    Attributes
+    ----------
+    tasks_ : tuple of Task
+    edges_ : tuple of (source, target, level)
+        Those that are in use.
+    fallbacks_ : dict task -> str
+        Tasks that keep their own learner although they had sources, and why.
+    sharing_ : dict task -> str
+        What was chosen for each task, in words.
+    base_ : PerTaskModel
+        The learners of the first level.
+    combiners_ : dict task -> LinearCombiner or PerTaskModel
+
+    Raises
+    ------
+    TaskError
+        On a cycle of final edges, or edges that name no task.
+
+    Notes
+    -----
+    Cost: folds + 1 times one learner per task, and with ``combiner="learner"`` as much again for the tasks with
+    sources. A ranking task helps others, but keeps its own ranker under the linear combiner. Where no fold covers a row
+    (the earliest in time), it trains no combiner.
+
+    References
+    ----------
+    Wolpert, Stacked generalization, Neural Networks 1992, doi 10.1016/S0893-6080(05)80023-1; Read et al., Classifier
+    chains for multi-label classification, Machine Learning 2011, doi 10.1007/s10994-011-5256-5.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from mtl_classic import TaskGraphModel
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(600, 5))
+    >>> mood = X @ [1, 1, 1, 1, 0]
+    >>> Y = pd.DataFrame({"rating": mood + rng.normal(size=600), "liked": (mood + rng.normal(size=600) > 0) * 1.0})
+    >>> Y.loc[60:, "liked"] = np.nan  # few labels
+    >>> model = TaskGraphModel(edges=[("rating", "liked")], learner="linear", cv=3, random_state=0).fit(X, Y)
+    >>> model.edges_
+    (('rating', 'liked', 'base'),)
+    """
+
+    base_: PerTaskModel
+    combiners_: dict[str, LinearCombiner | PerTaskModel]
+    edges_: tuple[Edge, ...]
+    fallbacks_: dict[str, str]
+    sharing_: dict[str, str]
+
+    def __init__(
+        self,
+        tasks: Iterable[Task] | Mapping[str, str] | None = None,
+        *,
+        learner: Any = "lightgbm",
+        edges: Any = "dynamic",
+        combiner: str = "linear",
+        scale: str = "logit",
+        penalty: float = 1.0,
+        max_edges: int | None = None,
+        fallback: bool = True,
+        task_weights: Mapping[str, float] | None = None,
+        cv: Any = 5,
+        user: str | None = None,
+        item: str | None = None,
+        time: str | None = None,
+        query: str | None = None,
+        exclude: Sequence[str] = (),
+        max_categories: int = 255,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        refit: bool = True,
+        on_conflict: str = "raise",
+        n_jobs: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.tasks = tasks
+        self.learner = learner
+        self.edges = edges
+        self.combiner = combiner
+        self.scale = scale
+        self.penalty = penalty
+        self.max_edges = max_edges
+        self.fallback = fallback
+        self.task_weights = task_weights
+        self.cv = cv
+        self.user = user
+        self.item = item
+        self.time = time
+        self.query = query
+        self.exclude = exclude
+        self.max_categories = max_categories
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.refit = refit
+        self.on_conflict = on_conflict
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def fit(
+        self, X: Any, Y: Any, *, sample_weight: Any = None, events: Any = None, plan: FoldPlan | None = None
+    ) -> TaskGraphModel:
+        """Fit the learners, cross-fitted and on all rows; then the combiners, sources of final edges first.
+
+        Parameters
+        ----------
+        X : frame, array or CSR of shape (n, n_features)
+        Y : frame or array of shape (n,) or (n, n_tasks), NaN where unlabelled
+        sample_weight : array of shape (n,) or (n, n_tasks), default=None
+        events : EventLog, default=None
+            Not used; accepted so that all structures are called alike.
+        plan : FoldPlan, default=None
+            The folds, in place of those of ``cv``.
+        """
+        self._check_choices()
+        given = self._start_fit(X, Y, sample_weight)
+        importance = check_task_weights(self.task_weights, self.tasks_)
+        edges = resolve_edges(self.edges, self.tasks_)
+        order = final_order(edges, self.tasks_)
+        seed = root_seed(self.random_state)
+        self.combiners_, self.fallbacks_, self._reasons = {}, {}, {}
+        if edges and plan is None:
+            plan = self._plan(given, seed)
+        labels = decode_targets(given.targets)
+        base = self._learners(self.tasks_, self.learner, spawn_seed(seed, "base"))
+        self.base_ = base.fit(given.X, labels, sample_weight=given.weights, plan=plan)
+        if edges and plan is not None:
+            held = self._out_of_fold(base, given, labels, plan)
+            if self.edges == "dynamic" and isinstance(self.edges, str):
+                edges = find_edges(held, edges, importance, self.max_edges)
+            for task in order:
+                edges = self._combine(task, edges, given, held, plan, seed)
+        self.edges_ = edges
+        self.sharing_ = {task.name: self._describe(task) for task in self.tasks_}
+        return self
+
+    def to_dot(self) -> str:
+        """The graph in use, in the language of Graphviz; base edges are dashed."""
+        return to_dot(self.edges_, self.tasks_)
+
+    def _check_choices(self) -> None:
+        if self.combiner not in COMBINERS:
+            raise ValueError(f"combiner must be one of {', '.join(COMBINERS)}, got {self.combiner!r}.")
+        if self.scale not in SCALES:
+            raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {self.scale!r}.")
+        if not self.penalty > 0:
+            raise ValueError(f"penalty must be positive, got {self.penalty!r}.")
+
+    def _plan(self, given: FitInput, seed: int) -> FoldPlan:
+        time, targets = role_values(given.X, self.roles_["time"]), given.targets
+        ranking = [task for task in targets.tasks if task.kind == "ranking"]
+        groups = group_codes(given.X, ranking[0]) if ranking else None
+        labels = pd.DataFrame(targets.entire, columns=[task.name for task in targets.tasks])
+        if time is not None and isinstance(self.cv, int | np.integer | Temporal) and time.nunique() > 1:
+            return temporal_folds(self.cv, labels, targets.tasks, time, groups=groups)
+        time = time if isinstance(self.cv, Temporal) else None
+        return make_folds(self.cv, labels, groups=groups, time=time, random_state=spawn_seed(seed, "folds"))
+
+    def _learners(self, tasks: Sequence[Task], learner: Any, seed: int) -> PerTaskModel:
+        return PerTaskModel(
+            tuple(tasks),
+            learner=learner,
+            user=self.roles_["user"],
+            item=self.roles_["item"],
+            time=self.roles_["time"],
+            query=self.roles_["query"],
+            exclude=self.exclude,
+            max_categories=self.max_categories,
+            early_stopping=self.early_stopping,
+            validation_fraction=self.validation_fraction,
+            refit=self.refit,
+            n_jobs=self.n_jobs,
+            random_state=seed,
+        )
+
+    def _out_of_fold(self, base: PerTaskModel, given: FitInput, labels: pd.DataFrame, plan: FoldPlan) -> OutOfFold:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConstantTaskWarning)  # said by the fit on all rows, where it matters
+            crossed = cross_fit(
+                base, given.X, labels, plan, sample_weight=given.weights, score=False, n_jobs=self.n_jobs
+            )
+        scores = scores_of_frame(crossed.predictions, self.tasks_, self.classes_map_)
+        user = role_values(given.X, self.roles_["user"])
+        ranking = [task for task in self.tasks_ if task.kind == "ranking"]
+        groups = group_codes(given.X, ranking[0]) if ranking else None
+        clusters = groups if user is None else user.to_numpy()
+        return OutOfFold(
+            given.targets, given.weights, scores, plan, crossed.fold, groups, clusters, self.scale, self.penalty
+        )
+
+    def _combine(
+        self, task: Task, edges: tuple[Edge, ...], given: FitInput, held: OutOfFold, plan: FoldPlan, seed: int
+    ) -> tuple[Edge, ...]:
+        """Fit the combiner of one task; the edges that are left come back."""
+        sources = [edge for edge in edges if edge[1] == task.name]
+        if not sources or task.name not in held.able(self.combiner):
+            return tuple(edge for edge in edges if edge[1] != task.name)
+        if self.combiner == "linear":
+            columns = held.columns(task, sources)
+            combiner: Any = held.fit(task, columns)
+            crossed = held.cross(task, columns)
+        else:
+            combiner, crossed = self._augmented(task, sources, given, held, plan, seed)
+        verdict = held.against_own(task, crossed)
+        if self.fallback and verdict["verdict"] == "worse":
+            self.fallbacks_[task.name] = words(verdict)
+            return tuple(edge for edge in edges if edge[1] != task.name)
+        self.combiners_[task.name] = combiner
+        self._reasons[task.name] = words(verdict)
+        held.final[task.name] = crossed
+        return edges
+
+    def _augmented(
+        self, task: Task, sources: list[Edge], given: FitInput, held: OutOfFold, plan: FoldPlan, seed: int
+    ) -> tuple[PerTaskModel, Floats]:
+        """The target's learner on the table with the sources' columns: on all rows, and out of fold."""
+        columns = self._named(sources, held.scores, held.final)
+        table = append_columns(given.X, columns)
+        single = replace(task, given=None)
+        known = held.covered if plan.temporal else np.ones(len(held.covered), dtype=bool)
+        labels = decode_targets(given.targets)[[task.name]]
+        labels = labels.where(pd.Series(known), None) if not known.all() else labels
+        weight = held.weight(task)
+        share = _known_share(given.targets, task)
+        weight = weight if share is None else weight * share
+        learner = self.learner[task.name] if isinstance(self.learner, Mapping) else self.learner
+        model = self._learners([single], learner, spawn_seed(seed, "combiner", task.name))
+        usable = None if (weight == 1).all() else weight
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConstantTaskWarning)
+            fold = cross_fit(model, table, labels, plan, sample_weight=usable, score=False, n_jobs=self.n_jobs)
+        crossed = scores_of_frame(fold.predictions, (single,), self.classes_map_)[task.name]
+        return model.fit(table, labels, sample_weight=usable, plan=plan), crossed
+
+    def _named(self, sources: Iterable[Edge], base: Scores, final: Scores) -> dict[str, Floats]:
+        by_name = {task.name: task for task in self.tasks_}
+        named = {}
+        for source, _, level in sources:
+            values = as_columns(by_name[source], (final if level == "final" else base)[source], self.scale)
+            for k in range(values.shape[1]):
+                named[f"score of {source}" + (f" {k}" if values.shape[1] > 1 else "")] = values[:, k]
+        return named
+
+    def _describe(self, task: Task) -> str:
+        if task.name in self.fallbacks_:
+            return f"its own learner: {self.fallbacks_[task.name]}"
+        if task.name not in self.combiners_:
+            return "its own learner: no edge to it is in use"
+        helpers = ", ".join(f"{a} ({level})" for a, b, level in self.edges_ if b == task.name)
+        return f"{self.combiner} combination with {helpers}: {self._reasons[task.name]}"
+
+    def _scores(self, X: Table, space: str) -> Scores:
+        base = self.base_._scores(self.base_._start_predict(X), "entire")
+        final = dict(base)
+        for task in final_order(self.edges_, self.tasks_):
+            combiner = self.combiners_.get(task.name)
+            if combiner is None:
+                continue
+            sources = [edge for edge in self.edges_ if edge[1] == task.name]
+            if isinstance(combiner, LinearCombiner):
+                parts = [as_columns(task, base[task.name], self.scale)]
+                parts += list(self._stacked(sources, base, final))
+                final[task.name] = combiner.predict(np.column_stack(parts))
+            else:
+                table = append_columns(X, self._named(sources, base, final))
+                final[task.name] = combiner._scores(combiner._start_predict(table), "entire")[task.name]
+        entire = hold_monotone(self.tasks_, self.classes_map_, final)
+        return entire if space == "entire" else to_conditional(self.tasks_, self.classes_map_, entire)
+
+    def _stacked(self, sources: Iterable[Edge], base: Scores, final: Scores) -> Iterable[Floats]:
+        by_name = {task.name: task for task in self.tasks_}
+        for source, _, level in sources:
+            yield as_columns(by_name[source], (final if level == "final" else base)[source], self.scale)
