@@ -1,0 +1,162 @@
+"""Vector leaves: the built-in objectives' numbers, masks, shared structure, extra trees."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import xgboost as xgb
+from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
+
+from mtl_classic import PerTaskModel, SharedTreesModel, Task
+from mtl_classic._core.task_weights import gradient_weights
+from mtl_classic._core.tasks import Task as CoreTask
+from mtl_classic.multitask._joint_objective import JointObjective, make_block
+from mtl_classic.multitask._vector_trees import boost
+
+PARAMS = {"tree_method": "hist", "max_depth": 3, "learning_rate": 0.2, "lambda": 1.0, "seed": 0, "nthread": 1}
+VECTOR = {"multi_strategy": "multi_output_tree", "base_score": 0.0, "disable_default_eval_metric": True}
+
+
+@pytest.mark.parametrize(
+    ("kind", "objective"),
+    [("binary", "binary:logistic"), ("regression", "reg:squarederror"), ("count", "count:poisson")],
+)
+def test_one_task_without_a_mask_is_the_built_in_objective(kind: str, objective: str) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 4)).astype(np.float32)
+    y = {
+        "binary": X[:, 0] > 0.3 * rng.normal(size=400),
+        "regression": X[:, 0] * 3 + 7,
+        "count": rng.poisson(np.exp(X[:, 0])),
+    }
+    label = y[kind].astype(np.float64)
+    block = make_block(CoreTask("y", kind), 0, label, None)
+    ours = JointObjective([block], gradient_weights(None, [block.task]))
+    params = PARAMS | ({"max_delta_step": 0.7} if kind == "count" else {})
+    booster = boost(xgb.QuantileDMatrix(X, np.zeros((400, 1))), ours, params | VECTOR, 15)
+    scores = ours.blocks[0].scores(booster.inplace_predict(X, predict_type="margin").reshape(-1, 1).astype(np.float64))
+    peer = xgb.train(
+        params | {"objective": objective, "base_score": float(label.mean())}, xgb.QuantileDMatrix(X, label), 15
+    )
+    expected = peer.inplace_predict(X)
+    assert np.ptp(expected) > 0.3
+    np.testing.assert_allclose(scores, expected, rtol=1e-4 if kind != "binary" else 1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression", "count", "ranking"])
+def test_gradients_are_those_of_the_loss(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    n, width = 12, 3 if kind == "multiclass" else 1
+    y = rng.integers(0, 3 if kind in ("multiclass", "ranking", "count") else 2, n).astype(float)
+    y[3] = np.nan
+    groups = np.repeat(np.arange(3), 4) if kind == "ranking" else None
+    task = CoreTask("y", kind, query="q") if kind == "ranking" else CoreTask("y", kind)
+    block = make_block(task, 0, y, None, 3 if kind == "multiclass" else 0, groups)
+    margins = rng.normal(size=(n, width))
+    g, h = block.derivatives(margins)
+    assert (g[3] == 0).all()
+    assert (h >= 0).all()
+    if kind in ("ranking", "regression"):
+        return
+    scale = {"binary": 1.0, "multiclass": 1.0, "count": 2.0}[kind] * block.dispersion
+    for i in (0, 5, 11):
+        for k in range(width):
+            up, down = margins.copy(), margins.copy()
+            up[i, k] += 1e-5
+            down[i, k] -= 1e-5
+            numeric = (block.loss(up) - block.loss(down)) / 2e-5 * (n - 1) / scale
+            np.testing.assert_allclose(g[i, k], numeric, rtol=1e-4, atol=1e-7)
+
+
+def shared_structure(n: int) -> tuple[np.ndarray, pd.DataFrame]:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, 10))
+    f = 1.5 * np.sign(X[:, 0]) * np.abs(X[:, 1]) + 1.5 * np.where(X[:, 2] > 0, X[:, 3], -X[:, 3])
+    Y = pd.DataFrame(
+        {
+            "a": (f + rng.logistic(size=n) > 0) * 1.0,
+            "c": f + rng.normal(size=n),
+            "t": (f + rng.logistic(size=n) > 0) * 1.0,
+        }
+    )
+    return X, Y
+
+
+def test_few_labels_read_their_values_off_shared_splits() -> None:
+    X, Y = shared_structure(6000)
+    train, test = Y.iloc[:3000].copy(), Y.iloc[3000:]
+    train.loc[np.arange(3000) % 10 > 0, "t"] = np.nan
+    aucs = {}
+    for name, model in {
+        "alone": PerTaskModel(learner="xgboost", random_state=0),
+        "shared": SharedTreesModel(learning_rate=0.1, max_leaves=15, random_state=0),
+    }.items():
+        aucs[name] = roc_auc_score(test["t"], model.fit(X[:3000], train).predict_scores(X[3000:])["t"])
+    assert aucs["shared"] > aucs["alone"] + 0.03
+
+
+@pytest.mark.parametrize("trees", ["boosted", "extra"])
+def test_kinds_masks_weights_and_citizenship(trees: str) -> None:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(
+        {
+            "x": rng.normal(size=300),
+            "few": rng.choice(list("abc"), 300),
+            "many": rng.choice([f"s{i}" for i in range(20)], 300),
+        }
+    )
+    Y = pd.DataFrame(
+        {
+            "flag": (X["x"] > 0) * 1.0,
+            "amount": X["x"] + 1,
+            "visits": rng.poisson(2, 300) * 1.0,
+            "shade": rng.choice(["u", "v", "w"], 300),
+        }
+    )
+    Y = Y.mask(rng.random(Y.shape) < 0.3)
+    kinds = {"flag": "binary", "amount": "regression", "visits": "count", "shade": "multiclass"}
+    weight = rng.uniform(0.5, 2, size=Y.shape)
+    model = SharedTreesModel(kinds, trees=trees, max_iter=20, n_trees=20, random_state=0).fit(
+        X, Y, sample_weight=weight
+    )
+    scores = model.predict_scores(X)
+    assert np.isfinite(scores).all().all()
+    assert roc_auc_score(Y["flag"].dropna(), scores["flag"][Y["flag"].notna()]) > 0.95
+    pd.testing.assert_frame_equal(model.predict_scores(X.iloc[:7]), scores.iloc[:7])
+    pd.testing.assert_frame_equal(pickle.loads(pickle.dumps(model)).predict_scores(X), scores)
+    pd.testing.assert_frame_equal(clone(model).fit(X, Y, sample_weight=weight).predict_scores(X), scores)
+
+
+@pytest.mark.parametrize("funnel", ["direct", "product", "joint"])
+def test_funnels_are_monotone(funnel: str) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 3))
+    click = (X[:, 0] + rng.normal(size=600) > 0) * 1.0
+    buy = click * (X[:, 1] + rng.normal(size=600) > 0)
+    Y = pd.DataFrame({"click": click, "buy": buy, "spend": buy * np.exp(X[:, 2])})
+    tasks = [Task("click", "binary"), Task("buy", "binary", given="click"), Task("spend", "regression", given="buy")]
+    scores = SharedTreesModel(tasks, funnel=funnel, max_iter=30, random_state=0).fit(X, Y).predict_scores(X)
+    assert (scores["buy"] <= scores["click"] + 1e-12).all()
+    assert roc_auc_score(buy, scores["buy"]) > 0.8
+
+
+@pytest.mark.parametrize("weights", ["uncertainty", "dynamic", {"a": 2.0}])
+def test_task_weights(weights: object) -> None:
+    X, Y = shared_structure(400)
+    model = SharedTreesModel(task_weights=weights, max_iter=10, random_state=0).fit(X, Y)
+    assert np.isfinite(model.score(X, Y))
+
+
+def test_choices_are_checked() -> None:
+    X, Y = shared_structure(60)
+    for options in (
+        {"trees": "oak"},
+        {"funnel": "pipe"},
+        {"trees": "extra", "funnel": "joint"},
+        {"task_weights": "loud"},
+        {"reg_lambda": 0.0},
+    ):
+        with pytest.raises(ValueError, match="must be|has no gradients"):
+            SharedTreesModel(**options).fit(X, Y)

@@ -1,0 +1,159 @@
+"""Edges that are given, edges that are found, and the peers that a chain must agree with."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import KFold
+from sklearn.multioutput import ClassifierChain, RegressorChain
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mtl_classic import Task, TaskError, TaskGraphModel
+
+
+def planted(n: int, seed: int = 0, noise: float = 1.0) -> tuple[np.ndarray, pd.DataFrame]:
+    """Build two pairs of tasks that depend on the same sum (the second with the opposite sign), and a coin."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 12))
+    first, second = X[:, :6].sum(axis=1) / 2, X[:, 6:].sum(axis=1) / 2
+    Y = {
+        "a": first + noise * rng.logistic(size=n) > 0,
+        "anti": -first + noise * rng.logistic(size=n) > 0,
+        "b": second + noise * rng.logistic(size=n) > 0,
+        "coin": rng.random(n) < 0.5,
+    }
+    return X, pd.DataFrame(Y).astype(float)
+
+
+def test_a_chain_of_classifiers_gives_scikit_learns_numbers() -> None:
+    X, Y = planted(300)
+    X = X.astype(np.float32).astype(np.float64)
+    names, folds = ["a", "b", "anti"], KFold(3)
+    peer = ClassifierChain(
+        make_pipeline(StandardScaler(), LogisticRegression(tol=1e-10, max_iter=1000)),
+        cv=folds,
+        chain_method="predict_proba",
+    ).fit(X, Y[names].to_numpy())
+    ours = TaskGraphModel(
+        learner=LogisticRegression(tol=1e-10, max_iter=1000),
+        edges="serial",
+        combiner="learner",
+        scale="probability",
+        fallback=False,
+        cv=folds,
+    ).fit(X, Y[names])
+    assert np.ptp(peer.predict_proba(X)) > 0.5
+    np.testing.assert_allclose(ours.predict_scores(X), peer.predict_proba(X), rtol=1e-4, atol=1e-6)
+
+
+def test_a_chain_of_regressors_gives_scikit_learns_numbers() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 4)).astype(np.float32).astype(np.float64)
+    Y = np.column_stack([X[:, 0] ** 2, X[:, 0] ** 2 + X[:, 1], X[:, 2] ** 3]) + rng.normal(size=(200, 3))
+    peer = RegressorChain(LinearRegression(), cv=KFold(3)).fit(X, Y)
+    kinds = {"y0": "regression", "y1": "regression", "y2": "regression"}
+    ours = TaskGraphModel(
+        kinds,
+        learner=LinearRegression(),
+        edges="serial",
+        combiner="learner",
+        scale="probability",
+        fallback=False,
+        cv=KFold(3),
+    ).fit(X, Y)
+    np.testing.assert_allclose(ours.predict(X), peer.predict(X), rtol=1e-3, atol=1e-4)
+
+
+def test_final_edges_in_a_cycle_are_refused_by_name() -> None:
+    X, Y = planted(60)
+    edges = [("a", "b", "final"), ("b", "anti", "final"), ("anti", "a", "final")]
+    with pytest.raises(TaskError, match="cycle: .*a.*->"):
+        TaskGraphModel(edges=edges).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("edges", "error", "match"),
+    [
+        ([("a", "nobody")], TaskError, "nobody"),
+        ([("a", "a")], TaskError, "to itself"),
+        ("round", ValueError, "edges must be"),
+        ([("a", "b", "middle")], ValueError, "An edge is"),
+    ],
+)
+def test_edges_that_make_no_sense_are_refused(edges: Any, error: type[Exception], match: str) -> None:
+    X, Y = planted(60)
+    with pytest.raises(error, match=match):
+        TaskGraphModel(edges=edges).fit(X, Y)
+
+
+def test_base_edges_may_be_mutual() -> None:
+    X, Y = planted(300)
+    model = TaskGraphModel(edges=[("a", "anti"), ("anti", "a")], learner="linear", fallback=False, cv=3).fit(X, Y)
+    assert len(model.edges_) == 2
+    assert '"a" -> "anti"' in model.to_dot()
+
+
+def test_few_labels_gain_from_a_labelled_sibling() -> None:
+    X, Y = planted(4000, noise=0.5)
+    train, test = Y.iloc[:2000].copy(), Y.iloc[2000:]
+    train.loc[60:, "anti"] = np.nan
+    aucs = []
+    for edges in ([], [("a", "anti")]):
+        model = TaskGraphModel(edges=edges, learner="linear", cv=5, random_state=0).fit(X[:2000], train)
+        aucs.append(roc_auc_score(test["anti"], model.predict_scores(X[2000:])["anti"]))
+    assert aucs[1] > aucs[0] + 0.01
+
+
+def test_dynamic_leaves_strangers_alone() -> None:
+    X, Y = planted(1500)
+    model = TaskGraphModel(edges="dynamic", learner="linear", cv=3, random_state=0).fit(X, Y)
+    assert not [edge for edge in model.edges_ if "coin" in edge]
+    assert set(model.sharing_) == set(Y)
+
+
+def test_no_edges_is_a_learner_per_task() -> None:
+    X, Y = planted(200)
+    model = TaskGraphModel(edges=[], learner="linear", random_state=0).fit(X, Y)
+    pd.testing.assert_frame_equal(model.predict_scores(X), model.base_.predict_scores(X))
+
+
+@pytest.mark.parametrize("combiner", ["linear", "learner"])
+def test_mixed_kinds_with_missing_labels(combiner: str) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 3))
+    Y = pd.DataFrame(
+        {
+            "flag": (X[:, 0] > 0) * 1.0,
+            "amount": X[:, 0] + rng.normal(size=400),
+            "visits": rng.poisson(np.exp(0.3 * X[:, 0])) * 1.0,
+            "shade": rng.choice(["x", "y", "z"], 400),
+        }
+    )
+    Y = Y.mask(rng.random(Y.shape) < 0.3)
+    kinds = {"flag": "binary", "amount": "regression", "visits": "count", "shade": "multiclass"}
+    before = X.copy(), Y.copy()
+    model = TaskGraphModel(kinds, edges="dense", combiner=combiner, learner="linear", cv=3, random_state=0).fit(X, Y)
+    scores = model.predict_scores(X)
+    assert np.isfinite(scores).all().all()
+    np.testing.assert_allclose(scores.filter(like="shade").sum(axis=1), 1.0)
+    np.testing.assert_allclose(model.predict_scores(X[:1]), scores.iloc[:1], rtol=1e-6)
+    pd.testing.assert_frame_equal(pickle.loads(pickle.dumps(model)).predict_scores(X), scores)
+    pd.testing.assert_frame_equal(clone(model).fit(X, Y).predict_scores(X), scores)
+    np.testing.assert_array_equal(X, before[0])
+    pd.testing.assert_frame_equal(Y, before[1])
+
+
+def test_a_funnel_stays_monotone() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 2))
+    click = (X[:, 0] + rng.normal(size=500) > 0) * 1.0
+    Y = pd.DataFrame({"click": click, "buy": click * (X[:, 1] > 0)})
+    tasks = [Task("click", "binary"), Task("buy", "binary", given="click")]
+    scores = TaskGraphModel(tasks, edges="dense", learner="linear", cv=3, random_state=0).fit(X, Y).predict_scores(X)
+    assert (scores["buy"] <= scores["click"] + 1e-12).all()
