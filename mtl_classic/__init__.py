@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from mtl_classic.multitask import PerTaskModel as PerTaskModel
     from mtl_classic.multitask import SharedTreesModel as SharedTreesModel
     from mtl_classic.multitask import TaskGraphModel as TaskGraphModel
+    from mtl_classic.multitask import task_affinity as task_affinity
     from mtl_classic.persistence import ModelFileError as ModelFileError
     from mtl_classic.persistence import load_model as load_model
     from mtl_classic.persistence import save_model as save_model
@@ -101,7 +102,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "mtl_classic.metrics": ("evaluate", "evaluate_scores"),
     "mtl_classic.model": ("MultiTaskModel",),
     "mtl_classic.model_selection": ("CrossFit", "FoldPlan", "Temporal", "cross_fit", "make_folds", "multitask_scorer"),
-    "mtl_classic.multitask": ("FunnelModel", "PerTaskModel", "SharedTreesModel", "TaskGraphModel"),
+    "mtl_classic.multitask": ("FunnelModel", "PerTaskModel", "SharedTreesModel", "TaskGraphModel", "task_affinity"),
     "mtl_classic.persistence": ("ModelFileError", "load_model", "save_model"),
     "mtl_classic.preprocessing": ("FieldEncoder", "TargetStatistics"),
     "mtl_classic.serving": ("predict_scores_in_chunks", "top_k", "write_scores"),
@@ -162,6 +163,7 @@ __all__ = [
     "multitask_scorer",
     "predict_scores_in_chunks",
     "save_model",
+    "task_affinity",
     "top_k",
     "write_scores",
 ]

@@ -130,6 +130,7 @@ class TaskGraphModel(MultiTaskEstimator):
     edges_: tuple[Edge, ...]
     fallbacks_: dict[str, str]
     sharing_: dict[str, str]
+    _reasons: dict[str, str]
 
     def __init__(
         self,
