@@ -7,7 +7,16 @@ import os
 from importlib import import_module
 from pathlib import Path
 
-NAMES = ("quickstart", "complete_journey", "hotel_bookings", "bank_marketing", "history", "latent", "ensembles")
+NAMES = (
+    "quickstart",
+    "complete_journey",
+    "hotel_bookings",
+    "bank_marketing",
+    "history",
+    "sharing",
+    "latent",
+    "ensembles",
+)
 
 
 def main() -> None:
