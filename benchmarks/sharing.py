@@ -52,7 +52,8 @@ def run(options: argparse.Namespace) -> None:
     for s in summary:
         d = s["against alone"]
         lines.append(
-            f"| {s['table']} | {s['figure']} | {s['model']} | {s['mean']:.4g} | {s['low']:.4g} | {s['high']:.4g} | {d['mean']:+.4f} | "
+            f"| {s['table']} | {s['figure']} | {s['model']} | {s['mean']:.4g} | "
+            f"{s['low']:.4g} | {s['high']:.4g} | {d['mean']:+.4f} | "
             f"{d['low']:+.4f} | {d['high']:+.4f} | {s['cost ÷ alone']:.2f} |"
         )
     write(options.out, "sharing", {"seeds": options.seeds, "summary": summary, "rows": rows}, "\n".join(lines))
@@ -114,7 +115,7 @@ def planted(seed: int, options: argparse.Namespace) -> list[Row]:
 
 
 def edges(seed: int, options: argparse.Namespace) -> list[Row]:
-    """Opposite, equal and unrelated tasks: which edges does the search find?"""
+    """Find the edges among opposite, equal and unrelated tasks."""
     rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(2)[1])
     n = 20_000
     X = rng.normal(size=(n, 12))
@@ -137,7 +138,7 @@ def edges(seed: int, options: argparse.Namespace) -> list[Row]:
 
 
 def birds(seed: int, options: argparse.Namespace) -> list[Row]:
-    """19 rare labels on 322 rows: multi-output extra trees beside one forest per label."""
+    """Nineteen rare labels on 322 rows: multi-output extra trees beside one forest per label."""
     train, test = _read(options, "birds_train"), _read(options, "birds_test")
     names = list(train.columns[-19:])
     known = [name for name in names if test[name].nunique() > 1 and train[name].nunique() > 1]
