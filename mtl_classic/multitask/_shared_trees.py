@@ -113,8 +113,9 @@ class SharedTreesModel(LearnerStructure):
 
     Notes
     -----
-    Cost of boosting: that of one booster whose histograms hold two numbers per output, for as many rounds as the slowest
-    task needs: it can take longer than a booster per task. A ranking task is learnt listwise: by the cross-entropy of a query's softmax against its shares of gain.
+    Cost of boosting: that of one booster whose histograms hold two numbers per output, for as many rounds as the task
+    that needs most: it can take longer than a booster per task. A ranking task is learnt listwise: by the cross-entropy
+    of a query's softmax against its shares of gain.
 
     References
     ----------
