@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 from joblib import effective_n_jobs
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 __all__ = ["n_threads", "split_budget", "thread_limit"]
 
@@ -32,8 +33,14 @@ def thread_limit(n: int) -> Iterator[None]:
     if numba:
         numba.set_num_threads(max(1, min(n, numba.config.NUMBA_NUM_THREADS)))
     try:
-        with threadpool_limits(limits=n):
+        with _controller(len(sys.modules)).limit(limits=n):
             yield
     finally:
         if numba:
             numba.set_num_threads(before)
+
+
+@lru_cache(maxsize=1)
+def _controller(n_modules: int) -> ThreadpoolController:
+    """The thread pools of the loaded libraries: finding them takes a millisecond, and only an import adds one."""
+    return ThreadpoolController()

@@ -195,13 +195,16 @@ class SklearnFit:
         matrix = features.values
         if self.transformer is not None:
             matrix = self.transformer.transform(matrix.astype(np.float64))
-        matrix = _readable(self.model, matrix)
+        with thread_limit(n_threads):
+            return self._scores(_readable(self.model, matrix))
+
+    def _scores(self, matrix: Any) -> Floats:
         if self.kind not in ("binary", "multiclass"):
             return np.maximum(np.asarray(self.model.predict(matrix), dtype=np.float64), self.floor)
         probability = np.asarray(self.model.predict_proba(matrix), dtype=np.float64)
         if self.kind == "binary":
             return probability[:, 1]
-        full = np.zeros((len(features), self.n_classes))
+        full = np.zeros((len(probability), self.n_classes))
         full[:, self.model.classes_.astype(np.intp)] = probability
         return full
 
