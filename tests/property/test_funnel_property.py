@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_classic import AveragingEnsemble, ConstantTaskWarning, FunnelModel, LightGBMLearner, PerTaskModel, Task
@@ -73,6 +73,7 @@ def test_a_child_is_never_more_probable_than_its_parent(
 
 
 @pytest.mark.parametrize("name", list(STRUCTURES))
+@settings(max_examples=10)
 @given(order=st.permutations(range(5)), columns=st.permutations(range(5)))
 def test_neither_the_order_of_tasks_nor_that_of_columns_changes_anything(
     name: str, order: list[int], columns: list[int]
