@@ -211,7 +211,7 @@ def test_the_same_seed_gives_the_same_bits_also_after_pickling(name: str) -> Non
     assert_equal(copy.predict_scores(X), wanted)
 
 
-@pytest.mark.parametrize("name", ["product", "per task, xgboost", "per task, extra trees", "target statistics"])
+@pytest.mark.parametrize("name", ["product", "per task, xgboost", "per task, extra trees"])
 def test_threads_change_nothing(name: str) -> None:
     params = ALL[name].get_params()
     short = clone(ALL[name]).set_params(**{key: 3 for key in params if key.split("__")[-1] == "max_iter"})
