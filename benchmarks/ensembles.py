@@ -46,14 +46,14 @@ def run(options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     part = options.out / ".ensembles.part.json"
     done: dict[str, list[Row]] = json.loads(part.read_text()) if part.exists() else {}
-    for name in FILES:
-        path = find(options, name)
-        if path is None:
-            print(f"{FILES[name]} is not below the folder given by --data-dir: left out.")
-            continue
-        for seed in range(options.seeds):
+    paths = {name: find(options, name) for name in FILES}
+    for name in [name for name, path in paths.items() if path is None]:
+        print(f"{FILES[name]} is not below the folder given by --data-dir: left out.")
+    for seed in range(options.seeds):
+        for name in [name for name, path in paths.items() if path is not None]:
             if f"{name} {seed}" not in done:
-                done[f"{name} {seed}"] = [{"table": name, "seed": seed} | row for row in _table(path, name, seed)]
+                rows = _table(paths[name], name, seed)
+                done[f"{name} {seed}"] = [{"table": name, "seed": seed} | row for row in rows]
                 part.write_text(json.dumps(done, default=float))
             print(f"{name}, seed {seed}: done", flush=True)
     rows = [row for key in done for row in done[key]]
