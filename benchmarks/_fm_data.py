@@ -1,0 +1,126 @@
+"""Rows for the factorization machines: random ones, purchases against popular products, film ratings."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from benchmarks.latent import load as load_ratings
+from mtl_classic.datasets._journey_tables import purchase_lines, read_table
+from mtl_classic.metrics import log_loss, roc_auc
+from mtl_classic.preprocessing import FieldEncoder
+
+# The side that chooses, with what is known of the moment, and the side that is chosen.
+GROUPS = {
+    "user": ["household", "age", "income", "kids_count", "store", "weekday"],
+    "item": ["product", "product_type", "category", "department", "brand"],
+}
+FIELDS = [*GROUPS["user"], *GROUPS["item"]]
+N_PURCHASES, N_NEGATIVES = 200_000, 4
+FIRST_TEST_WEEK = 47
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Rows as CSR, split; `fields` is field → columns, a block each."""
+
+    X: sparse.csr_matrix
+    y: np.ndarray
+    X_test: sparse.csr_matrix
+    y_test: np.ndarray
+    fields: dict[str, np.ndarray]
+
+    def columns(self, group: str) -> np.ndarray:
+        """Columns of a side."""
+        return np.concatenate([self.fields[name] for name in GROUPS[group]])
+
+
+def synthetic(n_rows: int = 10**6, n_columns: int = 10**5, n_fields: int = 20) -> Encoded:
+    """One-hot fields of equal size, all values equally frequent; labels say nothing."""
+    rng = np.random.default_rng(0)
+    size = n_columns // n_fields
+    indices = (rng.integers(0, size, (n_rows, n_fields)) + size * np.arange(n_fields)).astype(np.int32)
+    indptr = np.arange(0, n_rows * n_fields + 1, n_fields, dtype=np.int32)
+    X = sparse.csr_matrix((np.ones(indices.size, np.float32), indices.ravel(), indptr), shape=(n_rows, n_columns))
+    y = (rng.random(n_rows) < 0.5).astype(np.float32)
+    names = [name for side in (("user", 10), ("item", 10)) for name in [side[0]] * side[1]]
+    fields = {f"{name}{k}": np.arange(k * size, (k + 1) * size) for k, name in enumerate(names)}
+    return Encoded(X, y, X[:0], y[:0], fields)
+
+
+@lru_cache(maxsize=1)
+def journey_frame() -> pd.DataFrame:
+    """Purchases, each with four products drawn by how often they are bought in the same period; in order of time.
+
+    The eleven fields of `FIELDS`, ``week``, ``day`` (number of the day) and ``bought``. The negatives are of the
+    purchase's household, store and day. Periods are before and from `FIRST_TEST_WEEK` on, so that no product gives
+    itself away by its time.
+    """
+    rng = np.random.default_rng(0)
+    lines = purchase_lines()
+    later = (lines["week"] >= FIRST_TEST_WEEK).to_numpy()
+    chosen = np.sort(rng.choice(len(lines), N_PURCHASES, replace=False))
+    negatives = np.empty((N_PURCHASES, N_NEGATIVES), dtype=np.int64)
+    for period in (False, True):
+        mine, pool = later[chosen] == period, np.flatnonzero(later == period)
+        negatives[mine] = rng.choice(pool, (mine.sum(), N_NEGATIVES))
+    item = np.column_stack([chosen, negatives]).ravel()
+    bought = lines.iloc[np.repeat(chosen, 1 + N_NEGATIVES)].reset_index(drop=True)
+    people = read_table("demographics").set_index("household_id").reindex(bought["household"])
+    taken = lines[["product_id", "product_type", "category", "department"]].iloc[item].reset_index(drop=True)
+    brands = read_table("products", ["product_id", "brand"]).set_index("product_id")["brand"]
+    return pd.DataFrame(
+        {
+            "household": bought["household"],
+            **{name: people[name].astype("category").array for name in ("age", "income", "kids_count")},
+            "store": bought["store"],
+            "weekday": bought["time"].dt.day_name().astype("category"),
+            "product": taken["product_id"],
+            **{name: taken[name] for name in ("product_type", "category", "department")},
+            "brand": brands.reindex(taken["product_id"]).astype("category").array,
+            "week": bought["week"],
+            "day": (bought["time"] - bought["time"].iloc[0].normalize()).dt.days,
+            "bought": np.tile(np.r_[1.0, np.zeros(N_NEGATIVES)], N_PURCHASES),
+        }
+    )
+
+
+@lru_cache(maxsize=1)
+def journey() -> Encoded:
+    """The purchases one-hot, 11 columns a row; the last weeks to judge."""
+    frame = journey_frame()
+    train = (frame["week"] < FIRST_TEST_WEEK).to_numpy()
+    encoder = FieldEncoder(categorical=["household", "product"]).fit(frame.loc[train, FIELDS])
+    y = frame["bought"].to_numpy(np.float32)
+    X, X_test = (encoder.transform(frame.loc[rows, FIELDS]) for rows in (train, ~train))
+    return Encoded(X, y[train], X_test, y[~train], dict(encoder.fields_))
+
+
+def ratings(options: argparse.Namespace, *, side: bool, seed: int) -> Encoded:
+    """MovieLens-100k, a random tenth to judge: the two ids, and for `side` age, gender, occupation, genres as fields.
+
+    Ages are classes of five years; a film's genres are one field of several ones.
+    """
+    frame, Y, _ = load_ratings(options)
+    genres = list(frame.columns[5:])
+    names = ["user_id", "movie_id", *(["age", "gender", "occupation"] if side else [])]
+    table = frame[names].assign(**({"age": frame["age"] // 5} if side else {}))
+    test = np.random.default_rng(np.random.SeedSequence([seed, 10])).random(len(frame)) < 0.1
+    encoder = FieldEncoder(categorical=names).fit(table[~test])
+    X, fields = encoder.transform(table), dict(encoder.fields_)
+    if side:
+        fields["genres"] = X.shape[1] + np.arange(len(genres))
+        X = sparse.hstack([X, sparse.csr_matrix(frame[genres].to_numpy(np.float32))], format="csr")
+    y = Y["rating"].to_numpy()
+    return Encoded(X[~test], y[~test], X[test], y[test], fields)
+
+
+def log_loss_and_auc(y: np.ndarray, probability: np.ndarray) -> dict[str, Any]:
+    """What binary labels are judged by."""
+    return {"AUC": roc_auc(y, probability), "log-loss": log_loss(y, probability)}

@@ -1,0 +1,116 @@
+"""Factorization machines: speed, accuracy, sharing, columns for boosters; beside LightFM, myFM, xLearn where installed.
+
+``--part NAME`` runs one part and puts its figures in the place of those of the last run. Times are CPU seconds of one
+thread, quoted as ratios within a part. The films come from a package that carries MovieLens-100k, see `latent`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import operator
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from benchmarks import _fm_boosting, _fm_compile, _fm_quality, _fm_speed
+from benchmarks._measure import spread, write
+
+PARTS: dict[str, tuple[str, Callable[[argparse.Namespace], dict[str, list[float]]]]] = {
+    "speed": (
+        "Epochs: 10⁶ rows × 10⁵ columns × 20, uniform; Complete Journey, 11 one-hot fields",
+        _fm_speed.run,
+    ),
+    "purchases": ("Complete Journey: purchases against popular products, 32 factors", _fm_quality.purchases),
+    "films": ("MovieLens-100k, a random tenth to judge: 8 factors, 200 Gibbs sweeps", _fm_quality.films),
+    "several": ("MovieLens-100k, several tasks", _fm_quality.several),
+    "boosting": ("Scores as columns of LightGBM: the Complete Journey table", _fm_boosting.run),
+    "compile": ("Compilation", _fm_compile.run),
+    "days": ("Complete Journey: eight weeks day by day", _fm_quality.days),
+}
+PEERS = ("rectools-lightfm", "lightfm", "myfm", "xlearn")
+AIMS: dict[str, tuple[str, float]] = {
+    "synthetic: ours ÷ best peer, 8 factors": ("≥", 3.0),
+    "synthetic: ours ÷ best peer, 16 factors": ("≥", 4.0),
+    "synthetic: ours ÷ limit of the memory, 16 factors": ("≥", 0.6),
+    "Complete Journey: ours ÷ best peer, 8 factors": ("≥", 3.0),
+    "Complete Journey: ours ÷ best peer, 16 factors": ("≥", 4.0),
+    "user × item AUC − LightFM's best": ("≥", 0.005),
+    "user × item log-loss − LightFM's best": ("≤", -0.015),
+    "fit time: user × item ÷ LightFM's fastest": ("≤", 1.0),
+    "all pairs AUC − myFM's": ("≥", 0.0),
+    "all pairs log-loss − myFM's": ("≤", 0.0),
+    "ids only, RMSE: ours − myFM": ("≤", 0.001),
+    "ids only, fit time ÷ myFM": ("≤", 0.5),
+    "with side fields, RMSE: ours": ("≤", 0.872),
+    "with side fields, RMSE: ours − myFM": ("≤", 0.001),
+    "with side fields, fit time ÷ myFM": ("≤", 0.5),
+    "four dense tasks, time: joint ÷ separate": ("≤", 0.5),
+    "liked with 10 % of the labels, AUC: joint − separate": ("≥", 0.03),
+    "tasks worse than separate after fallback, beyond the noise": ("≤", 0.0),
+    "coupon AUC: gain of FM scores": ("≥", 0.025),
+    "never-bought pairs, buy AUC: gain of both": ("≥", 0.012),
+    "compile, s: one default fit, uncached": ("≤", 10.0),
+    "compile, s: cached": ("≤", 1.0),
+    "compile: functions compiled by the import": ("≤", 0.0),
+    "log-loss gain: day by day ÷ fitted anew": ("≥", 0.95),
+    "time: a day ÷ fitted anew": ("≤", 0.1),
+}
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the parts and write the result after each."""
+    if options.part is not None and options.part not in PARTS:
+        raise SystemExit(f"There is no part {options.part!r}; the parts are {', '.join(PARTS)}.")
+    kept = options.out / "fm.json"
+    parts: dict[str, Any] = {}
+    if options.part is not None and kept.exists():
+        parts = json.loads(kept.read_text(encoding="utf-8"))["parts"]
+    for name in PARTS if options.part is None else (options.part,):
+        figures = PARTS[name][1](options)
+        parts[name] = {"peers": _versions(), "summary": {key: spread(values) for key, values in figures.items()}}
+        parts = {key: parts[key] for key in PARTS if key in parts}
+        write(options.out, "fm", {"seeds": options.seeds, "parts": parts}, markdown(parts, options.seeds))
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PEERS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def markdown(parts: dict[str, Any], seeds: int) -> str:
+    """The result as a page."""
+    versions = {name: number for part in parts.values() for name, number in part["peers"].items()}
+    lines = [
+        "# Factorization machines",
+        "",
+        f"One thread; CPU seconds, ratios within a part; {seeds} seeds where accuracy is judged (myFM on "
+        "purchases: the first). Mean over seeds, with the least and the greatest. Peers: "
+        f"{', '.join(f'{name} {number}' for name, number in versions.items()) or 'none installed'}.",
+    ]
+    for name, part in parts.items():
+        lines += [
+            "",
+            f"## {PARTS[name][0]}",
+            "",
+            "| figure | mean | low | high | aim | holds |",
+            "|---|---|---|---|---|---|",
+        ]
+        for key, value in part["summary"].items():
+            lines.append(
+                f"| {key} | {value['mean']:.4g} | {value['low']:.4g} | {value['high']:.4g} | {_aim(key, value)} |"
+            )
+    return "\n".join(lines)
+
+
+def _aim(name: str, value: dict[str, float]) -> str:
+    if name not in AIMS:
+        return " | "
+    sign, aim = AIMS[name]
+    holds = (operator.le if sign == "≤" else operator.ge)(value["mean"], aim)
+    return f"{sign} {aim} | {'yes' if holds else '**no**'}"
