@@ -103,14 +103,24 @@ def journey() -> Encoded:
 
 
 def ratings(options: argparse.Namespace, *, side: bool, seed: int) -> Encoded:
-    """MovieLens-100k, a random tenth to judge: the two ids, and for `side` age, gender, occupation, genres as fields.
+    """MovieLens-100k, a random tenth to judge: the two ids, and for `side` all else that is known of them, as fields.
 
-    Ages are classes of five years; a film's genres are one field of several ones.
+    That is age (classes of five years), gender, occupation, the first digit of the zip code; the year of release, and
+    the genres of a film, one field of several ones.
     """
     frame, Y, _ = load_ratings(options)
     genres = list(frame.columns[5:])
-    names = ["user_id", "movie_id", *(["age", "gender", "occupation"] if side else [])]
-    table = frame[names].assign(**({"age": frame["age"] // 5} if side else {}))
+    names = ["user_id", "movie_id"]
+    table = frame[names]
+    if side:
+        zips = _attribute(options, "users", "user_id", "zip_code").str[0]
+        years = _attribute(options, "items", "movie_id", "release_date").str[-4:]
+        table = frame[[*names, "gender", "occupation"]].assign(
+            age=frame["age"] // 5,
+            region=zips.reindex(frame["user_id"]).to_numpy(),
+            year=years.reindex(frame["movie_id"]).to_numpy(),
+        )
+        names = list(table)
     test = np.random.default_rng(np.random.SeedSequence([seed, 10])).random(len(frame)) < 0.1
     encoder = FieldEncoder(categorical=names).fit(table[~test])
     X, fields = encoder.transform(table), dict(encoder.fields_)
@@ -119,6 +129,11 @@ def ratings(options: argparse.Namespace, *, side: bool, seed: int) -> Encoded:
         X = sparse.hstack([X, sparse.csr_matrix(frame[genres].to_numpy(np.float32))], format="csr")
     y = Y["rating"].to_numpy()
     return Encoded(X[~test], y[~test], X[test], y[test], fields)
+
+
+def _attribute(options: argparse.Namespace, table: str, key: str, name: str) -> pd.Series:
+    frame = pd.read_parquet(options.data_dir / f"MovieLens100k_{table}.parquet.brotli")
+    return frame.set_index(key)[name]
 
 
 def log_loss_and_auc(y: np.ndarray, probability: np.ndarray) -> dict[str, Any]:
