@@ -22,7 +22,7 @@ GROUPS = {
     "item": ["product", "product_type", "category", "department", "brand"],
 }
 FIELDS = [*GROUPS["user"], *GROUPS["item"]]
-N_PURCHASES, N_NEGATIVES = 200_000, 4
+N_PURCHASES, N_NEGATIVES, POPULARITY = 200_000, 4, 0.75
 FIRST_TEST_WEEK = 47
 
 
@@ -56,20 +56,25 @@ def synthetic(n_rows: int = 10**6, n_columns: int = 10**5, n_fields: int = 20) -
 
 @lru_cache(maxsize=1)
 def journey_frame() -> pd.DataFrame:
-    """Purchases, each with four products drawn by how often they are bought in the same period; in order of time.
+    """Purchases, each with four products drawn by popularity in the same period; in order of time.
 
-    The eleven fields of `FIELDS`, ``week``, ``day`` (number of the day) and ``bought``. The negatives are of the
-    purchase's household, store and day. Periods are before and from `FIRST_TEST_WEEK` on, so that no product gives
-    itself away by its time.
+    All purchases of some households, so that what one buys again and again is there; negatives by purchases to the
+    power of 3/4, as word2vec draws them, with the purchase's household, store and day. Periods are before and from
+    `FIRST_TEST_WEEK` on, so that no product gives itself away by its time. Columns are the eleven of `FIELDS`,
+    ``week``, ``day`` (number of the day) and ``bought``.
     """
     rng = np.random.default_rng(0)
     lines = purchase_lines()
     later = (lines["week"] >= FIRST_TEST_WEEK).to_numpy()
-    chosen = np.sort(rng.choice(len(lines), N_PURCHASES, replace=False))
-    negatives = np.empty((N_PURCHASES, N_NEGATIVES), dtype=np.int64)
+    households = rng.permutation(lines["household"].unique())
+    so_far = lines["household"].value_counts().reindex(households).cumsum()
+    chosen = np.flatnonzero(lines["household"].isin(households[(so_far < N_PURCHASES).to_numpy()]))
+    negatives = np.empty((len(chosen), N_NEGATIVES), dtype=np.int64)
     for period in (False, True):
         mine, pool = later[chosen] == period, np.flatnonzero(later == period)
-        negatives[mine] = rng.choice(pool, (mine.sum(), N_NEGATIVES))
+        _, first, count = np.unique(lines["product_id"].to_numpy()[pool], return_index=True, return_counts=True)
+        weight = count**POPULARITY
+        negatives[mine] = pool[first[rng.choice(len(first), (mine.sum(), N_NEGATIVES), p=weight / weight.sum())]]
     item = np.column_stack([chosen, negatives]).ravel()
     bought = lines.iloc[np.repeat(chosen, 1 + N_NEGATIVES)].reset_index(drop=True)
     people = read_table("demographics").set_index("household_id").reindex(bought["household"])
@@ -86,7 +91,7 @@ def journey_frame() -> pd.DataFrame:
             "brand": brands.reindex(taken["product_id"]).astype("category").array,
             "week": bought["week"],
             "day": (bought["time"] - bought["time"].iloc[0].normalize()).dt.days,
-            "bought": np.tile(np.r_[1.0, np.zeros(N_NEGATIVES)], N_PURCHASES),
+            "bought": np.tile(np.r_[1.0, np.zeros(N_NEGATIVES)], len(chosen)),
         }
     )
 

@@ -157,7 +157,9 @@ def throughput(data: Encoded) -> dict[str, float]:
         seconds |= {f"myFM, {k} factors": peers.myfm_sweep_seconds(data, k, cpu_seconds) for k in (8, 16)}
     if peers.xlearn is not None:
         seconds |= {f"xLearn, {k} factors": v for k, v in peers.xlearn_epoch_seconds(data, (8, 16)).items()}
-    return {name: data.X.nnz / spent / 1e6 for name, spent in seconds.items()}
+    rates = {name: data.X.nnz / spent / 1e6 for name, spent in seconds.items()}
+    print("speed:", {name: round(rate, 1) for name, rate in rates.items()}, flush=True)
+    return rates
 
 
 def _with_sides(data: Encoded) -> Encoded:
