@@ -27,7 +27,7 @@ ROUNDS = 5
 LINE = 16  # float32 numbers of a cache line
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=True)
 def plain_epoch(factors, squares, linear, linear_squares, bias, indices, indptr, y, order):  # type: ignore[no-untyped-def]
     """The same epoch as one writes it first: loops over arrays, rows of ones."""
     n_factors = factors.shape[1]

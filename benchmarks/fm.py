@@ -54,8 +54,10 @@ AIMS: dict[str, tuple[str, float]] = {
     "compile, s: one default fit, uncached": ("≤", 10.0),
     "compile, s: cached": ("≤", 1.0),
     "compile: functions compiled by the import": ("≤", 0.0),
-    "log-loss gain: day by day ÷ fitted anew": ("≥", 0.95),
-    "time: a day ÷ fitted anew": ("≤", 0.1),
+    "log-loss gain ÷ that of a new fit: day by day, 1 pass each": ("≥", 0.95),
+    "log-loss gain ÷ that of a new fit: day by day, 3 passes each": ("≥", 0.95),
+    "time of a day ÷ that of a new fit: day by day, 1 pass each": ("≤", 0.1),
+    "time of a day ÷ that of a new fit: day by day, 3 passes each": ("≤", 0.1),
 }
 
 
