@@ -26,7 +26,7 @@ from mtl_classic.factorization._members import choose_task
 from mtl_classic.factorization._out_of_fold import log_for_full_fit
 from mtl_classic.model_selection import FoldPlan
 
-__all__ = ["MatrixFactorization"]
+__all__ = ["MatrixFactorization", "nearest"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -304,7 +304,7 @@ class MatrixFactorization(TransformerMixin, BaseEstimator):
             The best first; ids that the fit did not see have no rows.
         """
         check_is_fitted(self)
-        return _nearest(self._items, self.item_factors_, items, n, "item")
+        return nearest(self._items, self.item_factors_, items, n, "item")
 
     def similar_users(self, users: Any, n: int = 10) -> pd.DataFrame:
         """Nearest users by the cosine of their vectors.
@@ -319,7 +319,7 @@ class MatrixFactorization(TransformerMixin, BaseEstimator):
         DataFrame with the columns ``user``, ``similar``, ``cosine``
         """
         check_is_fitted(self)
-        return _nearest(self._users, self.user_factors_, users, n, "user")
+        return nearest(self._users, self.user_factors_, users, n, "user")
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Names of the columns of X and of those appended.
@@ -487,7 +487,8 @@ def _as_rows(X: Any) -> pd.DataFrame:
     return table
 
 
-def _nearest(ids: Ids, vectors: Array, asked: Any, n: int, what: str) -> pd.DataFrame:
+def nearest(ids: Ids, vectors: Array, asked: Any, n: int, what: str) -> pd.DataFrame:
+    """The n nearest others of each id that is asked for, by the cosine of their vectors."""
     units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     asked = pd.Series(list(asked))
     codes = ids.codes(asked)

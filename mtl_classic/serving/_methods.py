@@ -1,0 +1,156 @@
+"""What a fitted model does in production, as methods of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import pandas as pd
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from mtl_classic.serving._factors import find_factors
+from mtl_classic.serving._recommend import recommend_items
+from mtl_classic.serving._scores import CHUNK_SIZE, Progress
+from mtl_classic.serving._top_k import top_k
+
+__all__ = ["ServingMethods"]
+
+
+class ServingMethods:
+    """Mixin of a model with a ``pipeline_``: told of new events, ranking candidates, recommending."""
+
+    pipeline_: Pipeline
+
+    @property
+    def as_of_(self) -> Any:
+        """Time of the last event that predictions know of; None without a history."""
+        check_is_fitted(self)
+        return next((step.as_of_ for _, step in self.pipeline_.steps if hasattr(step, "as_of_")), None)
+
+    def observe(self, events: Any) -> Self:
+        """Append new events to the log: history and folded-in users move on, nothing is refitted.
+
+        Parameters
+        ----------
+        events : EventLog or frame with the columns of the log
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        for _, step in self.pipeline_.steps:
+            if hasattr(step, "observe"):
+                step.observe(events)
+        return self
+
+    def top_k(
+        self,
+        candidates: Any,
+        by: str | Callable[[pd.DataFrame, Any], Any],
+        k: int = 20,
+        per: str | Sequence[str] | None = "user",
+        *,
+        columns: Sequence[str] | None = None,
+        chunk_size: int = CHUNK_SIZE,
+        progress: Progress | None = None,
+    ) -> pd.DataFrame:
+        """The k best candidates of each user, from a table, files, or a stream of chunks: `mtl_classic.top_k`.
+
+        Parameters
+        ----------
+        candidates : frame, path of a Parquet file or of a folder of them, list of paths, or iterable of frames
+        by : str or callable
+            A task (``task=class`` for multiclass), or a function of the scores and the rows of a chunk.
+        k : int, default=20
+        per : str, list of str or None, default="user"
+            Roles or columns whose values are the groups; None is one list of all.
+        columns : list of str, default=None
+            Columns of the candidates to return; None: ``per`` and the roles.
+        chunk_size : int, default=100000
+        progress : callable, default=None
+            Called after each chunk with the rows done and the rows in all.
+
+        Returns
+        -------
+        DataFrame with the columns, ``score`` and ``rank``
+        """
+        return top_k(self, candidates, by=by, k=k, per=per, columns=columns, chunk_size=chunk_size, progress=progress)
+
+    def recommend(
+        self,
+        users: Any,
+        k: int = 20,
+        *,
+        by: str | Callable[[pd.DataFrame, Any], Any] | None = None,
+        items: Any = None,
+        exclude_seen: bool = True,
+        n_candidates: int | None = None,
+    ) -> pd.DataFrame:
+        """The k best items of each user: candidates by factors of users and items, ranked by the model.
+
+        The factors are those of the latent step (a `MatrixFactorization`, else a user × item factorization machine),
+        else an ALS of the whole event log, made at the first call after the log has changed.
+
+        Parameters
+        ----------
+        users : list of ids, or frame with a row per user
+            The frame also has the columns of users and context that the model reads. Without the time column the rows
+            are of the next instant after the last event of the log.
+        k : int, default=20
+        by : str, callable or None, default=None
+            As in `top_k`; None is the first task.
+        items : list of ids, or frame with a row per item, default=None
+            What may be recommended, with the columns of items that the model reads; None: all items of the factors.
+        exclude_seen : bool, default=True
+            Leave out items that the user has any event with in the log.
+        n_candidates : int, default=None
+            Items per user that the model ranks; None is the larger of 200 and 10 k.
+
+        Returns
+        -------
+        DataFrame with the columns of user and item, ``score`` and ``rank``
+
+        Raises
+        ------
+        ValueError
+            Without factors or a log to make them of; if columns that the model reads are in neither frame.
+
+        Notes
+        -----
+        Cost: users × items × factors, a sort of the items per user, and scores of ``n_candidates`` rows per user.
+        """
+        check_is_fitted(self)
+        return recommend_items(self, users, k, by=by, items=items, exclude_seen=exclude_seen, n_candidates=n_candidates)
+
+    def similar_items(self, items: Any, n: int = 10) -> pd.DataFrame:
+        """Nearest items by the cosine of their factors (those of `recommend`).
+
+        Parameters
+        ----------
+        items : list of ids
+        n : int, default=10
+
+        Returns
+        -------
+        DataFrame with the columns ``item``, ``similar``, ``cosine``
+            The best first; ids without factors have no rows.
+        """
+        check_is_fitted(self)
+        return find_factors(self).nearest("item", items, n)
+
+    def similar_users(self, users: Any, n: int = 10) -> pd.DataFrame:
+        """Nearest users by the cosine of their factors (those of `recommend`).
+
+        Parameters
+        ----------
+        users : list of ids
+        n : int, default=10
+
+        Returns
+        -------
+        DataFrame with the columns ``user``, ``similar``, ``cosine``
+        """
+        check_is_fitted(self)
+        return find_factors(self).nearest("user", users, n)
