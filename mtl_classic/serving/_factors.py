@@ -75,7 +75,7 @@ def find_factors(model: Any) -> Factors:
             "MatrixFactorization())]); a model that was loaded without its events needs observe(log) first."
         )
     if log not in _OF_LOG:
-        columns = {role: log.roles[role] for role in ("user", "item")}
+        columns: dict[str, Any] = {role: log.roles[role] for role in ("user", "item")}
         rows = pd.DataFrame({name: [None] for name in columns.values()})
         made = MatrixFactorization(**columns, n_jobs=model.n_jobs, random_state=_SEED)
         _OF_LOG[log] = made.fit(rows, events=log)
