@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -229,10 +229,17 @@ class AveragingEnsemble(Composition):
         self.estimators_ = list(self.named_estimators_.values())
 
     def _scores(self, X: Table, space: str) -> Scores:
+        def member_scores(asked: str) -> list[Scores]:
+            return [member._scores(member._start_predict(X), asked) for member in self.estimators_]
+
+        return self._averaged(member_scores, space)
+
+    def _averaged(self, member_scores: Callable[[str], list[Scores]], space: str) -> Scores:
+        """The average, from a function of the space that gives every member's scores."""
         alike = bool((self.weights_.nunique(axis=1) <= 1).all())
         if space == "conditional" and not alike:
-            return to_conditional(self.tasks_, self.classes_map_, self._scores(X, "entire"))
-        members = [member._scores(member._start_predict(X), space) for member in self.estimators_]
+            return to_conditional(self.tasks_, self.classes_map_, self._averaged(member_scores, "entire"))
+        members = member_scores(space)
         weights = self.weights_.loc[list(self.named_estimators_)]
         scores = {
             task.name: average(

@@ -258,9 +258,14 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         keys = dict.fromkeys(key for aggregate in self.aggregates_ for key in aggregate.keys)
         pairs = {}
         for key in keys:
-            column = self._row_column(key)
-            pairs[key] = X[str(find_role(X.columns, column, "key"))], self._log_column(key, column)
+            own, column = self._columns_of(key, X.columns)
+            pairs[key] = X[own], column
         return key_rows(self.log_, X[self.roles_["time"]], pairs)
+
+    def _columns_of(self, key: str, columns: Any) -> tuple[str, str]:
+        """The column of the rows, and that of the log, for a key."""
+        column = self._row_column(key)
+        return str(find_role(columns, column, "key")), self._log_column(key, column)
 
     def _row_column(self, key: str) -> str:
         """The column of the rows for a key: roles by their own name, by the name in the rows, or by that in the log."""

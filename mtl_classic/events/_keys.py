@@ -94,7 +94,7 @@ def _codes_in_log(log: EventLog, column: str, series: pd.Series[Any]) -> Ints:
     known = log.encode(column)[1]
     codes, distinct = as_column(series, str(series.name), amount=False).encode()
     asked = pd.Index(distinct)
-    kinds = _kind(known), _kind(asked)
+    kinds = key_kind(known), key_kind(asked)
     if set(kinds) == {"text", "numbers"}:
         raise TypeError(
             f"the column {column!r} of the log holds {kinds[0]}, the column {series.name!r} of the rows {kinds[1]}."
@@ -103,6 +103,6 @@ def _codes_in_log(log: EventLog, column: str, series: pd.Series[Any]) -> Ints:
     return positions[codes]
 
 
-def _kind(values: pd.Index[Any]) -> str:
+def key_kind(values: pd.Index[Any]) -> str:
     inferred = pd.api.types.infer_dtype(values, skipna=True)
     return "text" if inferred == "string" else "numbers" if inferred in ("integer", "floating") else "other"

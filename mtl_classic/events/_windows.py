@@ -37,7 +37,7 @@ def compute_aggregates(
     them per window end, O(n_events + n_rows · log); memory about 40 bytes an event and 60 bytes a row.
     """
     out = np.empty((len(rows.times), len(aggregates)), dtype=dtype, order="F")
-    events = _Events(log, rows.times, lag)
+    events = Events(log, rows.times, lag)
     by_keys: dict[tuple[str, ...], list[int]] = {}
     for j, aggregate in enumerate(aggregates):
         by_keys.setdefault(tuple(aggregate.keys), []).append(j)
@@ -45,7 +45,7 @@ def compute_aggregates(
     priors = _rate_priors(aggregates, events, rows)
 
     def fill(keys: tuple[str, ...]) -> None:
-        grouped = _Grouped(events, rows, keys)
+        grouped = Grouped(events, rows, keys)
         for j in by_keys[keys]:
             _fill(grouped, aggregates[j], priors[j], out[:, j])
 
@@ -69,8 +69,8 @@ def sum_ahead(
 
     `horizon` is on the axis of the log.
     """
-    events = _Events(log, rows.times, None)
-    grouped = _Grouped(events, rows, keys)
+    events = Events(log, rows.times, None)
+    grouped = Grouped(events, rows, keys)
     ahead = -np.int64(math.ceil(horizon)) if events.times.dtype == np.int64 else np.float64(-horizon)
     sums = []
     for keep, weights in parts:
@@ -85,7 +85,7 @@ def sum_ahead(
     return sums
 
 
-class _Events:
+class Events:
     """The log as arrays on the axis of the rows, with its filters evaluated once."""
 
     def __init__(self, log: EventLog, row_times: npt.NDArray[Any], lag: Any) -> None:
@@ -142,7 +142,7 @@ class _Events:
 
 
 @dataclass
-class _Stream:
+class Stream:
     """Grouped events that match a filter; the ends of the windows and the prefix sums are made once."""
 
     order: Ints
@@ -152,32 +152,32 @@ class _Stream:
     prefixes: dict[Any, Floats]
 
 
-class _Grouped:
+class Grouped:
     """The events and the rows of one key set, grouped by key, in the order of time within a key."""
 
-    def __init__(self, events: _Events, rows: Keyed, keys: tuple[str, ...]) -> None:
+    def __init__(self, events: Events, rows: Keyed, keys: tuple[str, ...]) -> None:
         self.events = events
         self.row_keys, event_keys, n_keys = shared_keys(events.log, rows, keys)
         nothing = np.empty(0, np.int64)
         self.row_order, _ = group(self.row_keys, n_keys, rows.order)
         order, indptr = group(event_keys, n_keys, nothing)
-        self.whole = _Stream(order, indptr, events.times[order], {}, {})
-        self.streams: dict[Any, _Stream] = {}
+        self.whole = Stream(order, indptr, events.times[order], {}, {})
+        self.streams: dict[Any, Stream] = {}
 
-    def stream(self, spec: Any, value: str | None) -> _Stream:
+    def stream(self, spec: Any, value: str | None) -> Stream:
         conditions = self.events.conditions(spec)
         keep = self.events.keep(conditions, value) if (conditions, value) not in self.streams else None
         if (conditions, value) not in self.streams:
             self.streams[conditions, value] = self.whole if keep is None else self.filtered(keep)
         return self.streams[conditions, value]
 
-    def filtered(self, keep: npt.NDArray[np.bool_]) -> _Stream:
+    def filtered(self, keep: npt.NDArray[np.bool_]) -> Stream:
         order, indptr = np.empty_like(self.whole.order), np.empty_like(self.whole.indptr)
         n = kernels.filter_grouped(self.whole.order, self.whole.indptr, keep, order, indptr)
         order = order[:n].copy()
-        return _Stream(order, indptr, self.events.times[order], {}, {})
+        return Stream(order, indptr, self.events.times[order], {}, {})
 
-    def window(self, stream: _Stream, window: Any) -> tuple[Ints, Ints]:
+    def window(self, stream: Stream, window: Any) -> tuple[Ints, Ints]:
         """First event seen and first event no longer seen, per row."""
         high = self.end(stream, self.events.offset(None))
         if window is not None:
@@ -186,7 +186,7 @@ class _Grouped:
             stream.ends["start"] = np.append(stream.indptr[:-1], 0)[self.row_keys]  # no key, -1, takes the last
         return stream.ends["start"], high
 
-    def end(self, stream: _Stream, offset: Any) -> Ints:
+    def end(self, stream: Stream, offset: Any) -> Ints:
         if offset not in stream.ends:
             stream.ends[offset] = np.zeros(len(self.row_keys), np.int64)
             kernels.window_positions(
@@ -200,7 +200,7 @@ class _Grouped:
             )
         return stream.ends[offset]
 
-    def total(self, stream: _Stream, value: str, window: Any) -> Floats:
+    def total(self, stream: Stream, value: str, window: Any) -> Floats:
         if value not in stream.prefixes:
             stream.prefixes[value] = np.empty(len(stream.order))
             kernels.prefix_sum(self.events.values[value][stream.order], stream.indptr, stream.prefixes[value])
@@ -210,7 +210,7 @@ class _Grouped:
         return out
 
 
-def _fill(grouped: _Grouped, aggregate: Aggregate, prior: Floats | None, out: npt.NDArray[Any]) -> None:
+def _fill(grouped: Grouped, aggregate: Aggregate, prior: Floats | None, out: npt.NDArray[Any]) -> None:
     """One column, by its statistic."""
     events = grouped.events
     value = events.value_name(aggregate)
@@ -229,7 +229,7 @@ def _fill(grouped: _Grouped, aggregate: Aggregate, prior: Floats | None, out: np
         kernels.window_gap(stream.times, low, high, events.unit, out)
     elif aggregate.stat == "decayed":
         half_life = float(events.duration(aggregate.half_life, "half_life"))
-        prefix = _decayed_prefix(grouped, stream, value, half_life)
+        prefix = decayed_prefix(grouped, stream, value, half_life)
         kernels.window_decayed(
             prefix, stream.times, stream.indptr, grouped.row_keys, events.row_times, low, high, half_life, out
         )
@@ -246,7 +246,7 @@ def _ratio(above: Floats, below: Floats) -> Floats:
     return out
 
 
-def _rate_parts(grouped: _Grouped, aggregate: Aggregate) -> tuple[Floats, Floats]:
+def _rate_parts(grouped: Grouped, aggregate: Aggregate) -> tuple[Floats, Floats]:
     """Numerator and denominator of a rate before smoothing."""
     value = aggregate.value
     above = grouped.stream(aggregate.where, value)
@@ -257,11 +257,11 @@ def _rate_parts(grouped: _Grouped, aggregate: Aggregate) -> tuple[Floats, Floats
     return numerator, (high - low).astype(np.float64)
 
 
-def _rate_priors(aggregates: Sequence[Aggregate], events: _Events, rows: Keyed) -> list[Floats | None]:
+def _rate_priors(aggregates: Sequence[Aggregate], events: Events, rows: Keyed) -> list[Floats | None]:
     """The rate over all keys in the window of each row: what a rate shrinks to."""
     priors: list[Floats | None] = [None] * len(aggregates)
     wanted = [j for j, aggregate in enumerate(aggregates) if aggregate.stat == "rate" and aggregate.smoothing > 0]
-    grouped = _Grouped(events, rows, ()) if wanted else None
+    grouped = Grouped(events, rows, ()) if wanted else None
     made: dict[Any, Floats] = {}
     for j in wanted:
         rate = aggregates[j]
@@ -277,7 +277,7 @@ def _rate_priors(aggregates: Sequence[Aggregate], events: _Events, rows: Keyed) 
     return priors
 
 
-def _decayed_prefix(grouped: _Grouped, stream: _Stream, value: str | None, half_life: float) -> Floats:
+def decayed_prefix(grouped: Grouped, stream: Stream, value: str | None, half_life: float) -> Floats:
     if (value, half_life) not in stream.prefixes:
         values = np.ones(len(stream.order)) if value is None else grouped.events.values[value][stream.order]
         stream.prefixes[value, half_life] = np.empty(len(stream.order))

@@ -283,7 +283,9 @@ class FunnelModel(LearnerStructure):
         return pd.DataFrame(by_route(self.tasks_, self.classes_map_, self.routes_, parts), index=index)
 
     def _scores(self, X: Table, space: str) -> Scores:
-        parts = predict_components(self, X, self.fits_)
+        return self._combined(predict_components(self, X, self.fits_), space)
+
+    def _combined(self, parts: dict[Key, Floats], space: str) -> Scores:
         entire = combine(self.tasks_, self.classes_map_, self.routes_, parts)
         if space == "entire":
             return entire

@@ -124,6 +124,8 @@ class PerTaskModel(LearnerStructure):
         return self
 
     def _scores(self, X: Table, space: str) -> Scores:
-        raw = predict_components(self, X, self.fits_)
-        entire = hold_monotone(self.tasks_, self.classes_map_, raw)
+        return self._combined(predict_components(self, X, self.fits_), space)
+
+    def _combined(self, parts: Scores, space: str) -> Scores:
+        entire = hold_monotone(self.tasks_, self.classes_map_, parts)
         return entire if space == "entire" else to_conditional(self.tasks_, self.classes_map_, entire)

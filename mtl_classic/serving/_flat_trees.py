@@ -1,0 +1,169 @@
+"""LightGBM boosters as flat arrays: what a single row costs is the walk down the trees, not the call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mtl_classic._kernels.flat_trees import add_trees
+
+__all__ = ["FlatTrees", "can_flatten"]
+
+Floats = npt.NDArray[np.float64]
+Array = npt.NDArray[Any]
+_ZERO = np.float32(1e-35)
+
+
+def _sigmoid(slope: float) -> Callable[[Floats], Any]:
+    return lambda raw: 1.0 / (1.0 + math.exp(-slope * raw[0]))
+
+
+def _softmax(raw: Floats) -> Any:
+    largest = raw.max()
+    powers = [math.exp(value - largest) for value in raw]
+    return np.array(powers) / sum(powers)
+
+
+def _identity(raw: Floats) -> Any:
+    return raw[0]
+
+
+def _exponential(raw: Floats) -> Any:
+    return math.exp(raw[0])
+
+
+_IDENTITIES = ("regression", "regression_l1", "huber", "fair", "quantile", "mape", "lambdarank", "rank_xendcg")
+_EXPONENTIALS = ("poisson", "gamma", "tweedie")
+
+
+def can_flatten(booster: Any) -> bool:
+    """Whether a booster's trees and objective are among those that are walked here."""
+    head, *first = booster.model_to_string(num_iteration=1).split("\nTree=")
+    is_linear = bool(first) and _fields(first[0]).get("is_linear", "0") != "0"
+    return _link(_fields(head)) is not None and "average_output" not in head and not is_linear
+
+
+class FlatTrees:
+    """The trees of some boosters over the same features.
+
+    Parameters
+    ----------
+    boosters : sequence of (lightgbm.Booster, number of rounds or None)
+        Such that `can_flatten`.
+    """
+
+    def __init__(self, boosters: Sequence[tuple[Any, int | None]]) -> None:
+        parts: list[dict[str, Array]] = []
+        self.links: list[Callable[[Floats], Any]] = []
+        self.slices: list[slice] = []
+        n_outputs = 0
+        for booster, n_rounds in boosters:
+            text = booster.model_to_string(num_iteration=-1 if n_rounds is None else n_rounds)
+            head, *trees = text.split("\n\nend of trees")[0].split("\nTree=")
+            header = _fields(head)
+            width = int(header["num_tree_per_iteration"])
+            self.links.append(_link(header) or _identity)
+            self.slices.append(slice(n_outputs, n_outputs + width))
+            parts += [_tree(_fields(tree), n_outputs + k % width) for k, tree in enumerate(trees)]
+            n_outputs += width
+        self.n_outputs = n_outputs
+        self.arrays = _joined(parts)
+
+    def predict(self, row: npt.NDArray[np.float32]) -> list[Any]:
+        """For each booster what it predicts for a row, a number, or an array of probabilities for several classes."""
+        values = row.astype(np.float64)
+        values[np.abs(row) <= _ZERO] = 0.0
+        raw = np.zeros(self.n_outputs)
+        add_trees(values, *self.arrays, raw)
+        return [link(raw[part]) for link, part in zip(self.links, self.slices, strict=True)]
+
+
+def _fields(text: str) -> dict[str, str]:
+    return {key: value for key, _, value in (line.partition("=") for line in text.splitlines())}
+
+
+def _link(header: dict[str, str]) -> Callable[[Floats], Any] | None:
+    """From raw scores to those of the objective, None where it is not known here."""
+    name, *options = header.get("objective", "").split(" ")
+    given = dict(option.split(":") for option in options if ":" in option)
+    if name == "binary" and set(given) == {"sigmoid"}:
+        return _sigmoid(float(given["sigmoid"]))
+    if name == "cross_entropy" and not options:
+        return _sigmoid(1.0)
+    if name == "multiclass" and set(given) == {"num_class"}:
+        return _softmax
+    if name in _IDENTITIES and "sqrt" not in options:
+        return _identity
+    return _exponential if name in _EXPONENTIALS else None
+
+
+def _tree(fields: dict[str, str], output: int) -> dict[str, Array]:
+    """The arrays of one tree; children and leaves are numbered from 0."""
+    leaves = _numbers(fields["leaf_value"], np.float64)
+    if int(fields["num_leaves"]) <= 1:
+        nodes = {name: np.empty(0, dtype) for name, dtype in _NODES.items()}
+        return {"leaf_value": leaves, "output": np.array([output]), "words": np.empty(0, np.uint32), **nodes}
+    feature = _numbers(fields["split_feature"], np.int32)
+    threshold, decision = _numbers(fields["threshold"], np.float64), _numbers(fields["decision_type"], np.int8)
+    start, count = np.zeros(len(feature), np.int32), np.zeros(len(feature), np.int32)
+    words = np.empty(0, np.uint32)
+    if int(fields["num_cat"]):
+        bounds, words = _numbers(fields["cat_boundaries"], np.int32), _numbers(fields["cat_threshold"], np.uint32)
+        categorical = np.flatnonzero(decision & 1)
+        which = threshold[categorical].astype(np.intp)
+        start[categorical], count[categorical] = bounds[which], bounds[which + 1] - bounds[which]
+    return {
+        "feature": feature,
+        "threshold": threshold,
+        "decision": decision,
+        "left": _numbers(fields["left_child"], np.int32),
+        "right": _numbers(fields["right_child"], np.int32),
+        "leaf_value": leaves,
+        "word_start": start,
+        "n_words": count,
+        "words": words,
+        "output": np.array([output]),
+    }
+
+
+_NODES = {
+    "feature": np.int32, "threshold": np.float64, "decision": np.int8, "left": np.int32, "right": np.int32,
+    "word_start": np.int32, "n_words": np.int32,
+}  # fmt: skip
+
+
+def _numbers(text: str, dtype: Any) -> Array:
+    return np.array(text.split(" ") if text else [], dtype=np.float64 if dtype == np.float64 else np.int64).astype(
+        dtype
+    )
+
+
+def _joined(parts: Sequence[dict[str, Array]]) -> tuple[Array, ...]:
+    """One array of each kind for all trees, in the order of `add_trees`."""
+    sizes = np.array([[len(part["feature"]), len(part["leaf_value"]), len(part["words"])] for part in parts]).reshape(
+        -1, 3
+    )
+    firsts = np.cumsum(sizes, axis=0) - sizes
+    moved: dict[str, list[Array]] = {name: [] for name in (*_NODES, "leaf_value", "words")}
+    roots = np.empty(len(parts), np.int32)
+    for k, (part, (node, leaf, word)) in enumerate(zip(parts, firsts, strict=True)):
+        roots[k] = node if len(part["feature"]) else ~leaf
+        for name in moved:
+            values = part[name]
+            if name in ("left", "right"):
+                values = np.where(values >= 0, values + node, values - leaf)
+            moved[name].append(values + word if name == "word_start" else values)
+    joined = {
+        name: np.concatenate(values).astype(_DTYPES[name]) if values else np.empty(0, _DTYPES[name])
+        for name, values in moved.items()
+    }
+    outputs = np.array([part["output"][0] for part in parts], dtype=np.int32)
+    order = ("feature", "threshold", "decision", "left", "right", "leaf_value", "word_start", "n_words", "words")
+    return (roots, outputs, *(np.ascontiguousarray(joined[name]) for name in order))
+
+
+_DTYPES = {**_NODES, "leaf_value": np.float64, "words": np.uint32}
