@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "mtl_classic"
 LAYERS = {
-    "model": 8,
+    "model": 9,
     "persistence": 8,
     "serving": 8,
     "inspection": 7,

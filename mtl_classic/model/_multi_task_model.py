@@ -30,6 +30,7 @@ from mtl_classic.multitask._latent_choice import choose_latent, propose_latent
 from mtl_classic.multitask._routes import better_routes
 from mtl_classic.multitask._structure import LearnerStructure
 from mtl_classic.preprocessing import TargetStatistics
+from mtl_classic.serving._methods import ServingMethods
 
 __all__ = ["MultiTaskModel"]
 
@@ -40,7 +41,7 @@ VALIDATION_SHARE = 0.1
 ROUTE_FOLDS = 2  # folds, the last of the plan, that judge the routes of a funnel: in time the nearest to use
 
 
-class MultiTaskModel(MultiTaskEstimator):
+class MultiTaskModel(ServingMethods, MultiTaskEstimator):
     """Several tasks on the same rows, from raw columns and an event log to scores.
 
     What ``"auto"`` puts together: history of user and item at each row's time (`HistoryFeatures`, from the log, or from
@@ -190,18 +191,6 @@ class MultiTaskModel(MultiTaskEstimator):
             steps, table = [*steps, ("latent", latent[0])], latent[1]
         model = self._fit_model(structure, table, labels, given.weights, plan, seed, started, fitted)
         self.pipeline_ = Pipeline([*steps, ("model", model)])
-        return self
-
-    def observe(self, events: Any) -> MultiTaskModel:
-        """Append new events to the log: history moves on, nothing is refitted.
-
-        Parameters
-        ----------
-        events : EventLog or frame with the columns of the log
-        """
-        for _, step in self.pipeline_.steps:
-            if hasattr(step, "observe"):
-                step.observe(events)
         return self
 
     def _check_choices(self, events: Any) -> None:
