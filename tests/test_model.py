@@ -195,7 +195,7 @@ def test_conflicts_are_settled_for_history_and_structure_alike() -> None:
     ("options", "given", "error", "says"),
     [
         ({"preset": "slow"}, {}, ValueError, "preset must be one of fast, best, got 'slow'"),
-        ({"structure": "chain"}, {}, ValueError, "structure must be auto, parallel, hierarchical.*got 'chain'"),
+        ({"structure": "chain"}, {}, ValueError, "structure must be auto, parallel, serial, hierarchical.*got 'chain'"),
         ({"structure": PerTaskModel}, {}, TypeError, "structure must be a name or an unfitted estimator"),
         ({"ensemble": "stacking"}, {}, ValueError, 'ensemble must be "auto" or None'),
         ({"latent": "fm"}, {}, ValueError, 'latent must be "auto", None or a transformer'),

@@ -37,7 +37,7 @@ class AveragingEnsemble(Composition):
     ----------
     estimators : list of (str, multi-task estimator)
         Unfitted; reachable as ``name__param``. With ``cv="prefit"`` fitted ones.
-    weights : None, list of float, "greedy" or "optimize", default=None
+    weights : None, list of float, dict task -> list of float, "greedy" or "optimize", default=None
         None is uniform; a list holds one non-negative weight per estimator. ``"greedy"``: members are added with
         replacement, each time the one that lowers the task's out-of-fold loss most. ``"optimize"``: convex weights of
         least out-of-fold loss, pulled to uniform (a ranking has no slope: its weights are greedy).
@@ -103,7 +103,7 @@ class AveragingEnsemble(Composition):
         self,
         estimators: Sequence[tuple[str, Any]],
         *,
-        weights: Sequence[float] | str | None = None,
+        weights: Sequence[float] | Mapping[str, Sequence[float]] | str | None = None,
         cv: Any = None,
         max_members: int | None = None,
         costs: Mapping[str, float] | None = None,
@@ -182,12 +182,15 @@ class AveragingEnsemble(Composition):
         if not self.shrinkage >= 0:
             raise ValueError(f"shrinkage must not be negative, got {self.shrinkage!r}.")
         check_costs(self.costs, self._names())
-        if not self._learns():
+        if not self._learns() and not isinstance(self.weights, Mapping):
             _check_weights(self.weights, len(self.estimators))
 
     def _given_weights(self) -> pd.DataFrame:
-        column = _check_weights(self.weights, len(self.estimators))
-        return self._frame(np.tile(column[:, None], len(self.tasks_)))
+        names, given = [task.name for task in self.tasks_], self.weights
+        if isinstance(given, Mapping) and set(given) != set(names):
+            raise ValueError(f"weights must name every task, {', '.join(names)}; got {', '.join(map(str, given))}.")
+        columns = [given[name] if isinstance(given, Mapping) else given for name in names]
+        return self._frame(np.column_stack([_check_weights(column, len(self.estimators)) for column in columns]))
 
     def _frame(self, weights: Any) -> pd.DataFrame:
         columns = pd.Index([task.name for task in self.tasks_], name="task")
@@ -232,19 +235,25 @@ class AveragingEnsemble(Composition):
         def member_scores(asked: str) -> list[Scores]:
             return [member._scores(member._start_predict(X), asked) for member in self.estimators_]
 
-        return self._averaged(member_scores, space)
+        return self._averaged(member_scores, space, self._mixing())
 
-    def _averaged(self, member_scores: Callable[[str], list[Scores]], space: str) -> Scores:
-        """The average, from a function of the space that gives every member's scores."""
-        alike = bool((self.weights_.nunique(axis=1) <= 1).all())
-        if space == "conditional" and not alike:
-            return to_conditional(self.tasks_, self.classes_map_, self._averaged(member_scores, "entire"))
-        members = member_scores(space)
+    def _mixing(self) -> tuple[bool, dict[str, Floats]]:
+        """Whether all tasks weigh the members alike, and the weights of each task."""
         weights = self.weights_.loc[list(self.named_estimators_)]
+        alike = bool((self.weights_.nunique(axis=1) <= 1).all())
+        return alike, {task.name: weights[task.name].to_numpy() for task in self.tasks_}
+
+    def _averaged(
+        self, member_scores: Callable[[str], list[Scores]], space: str, mixing: tuple[bool, dict[str, Floats]]
+    ) -> Scores:
+        """The average, from a function of the space that gives every member's scores."""
+        alike, weights = mixing
+        if space == "conditional" and not alike:
+            entire = self._averaged(member_scores, "entire", mixing)
+            return to_conditional(self.tasks_, self.classes_map_, entire)
+        members = member_scores(space)
         scores = {
-            task.name: average(
-                task, [s[task.name] for s in members], weights[task.name].to_numpy(), self.moments_.get(task.name)
-            )
+            task.name: average(task, [s[task.name] for s in members], weights[task.name], self.moments_.get(task.name))
             for task in self.tasks_
         }
         return hold_monotone(self.tasks_, self.classes_map_, scores) if space == "entire" else scores

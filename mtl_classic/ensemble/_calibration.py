@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -131,6 +132,22 @@ class CalibratedModel(OverMembers):
         scores, splits = self._honest_scores(given, Data(given.X, Y, given.weights, events), plan)
         self._choose(given, asked, scores, splits)
         return self
+
+    def over(self, estimator: Any) -> CalibratedModel:
+        """The same maps over another fitted estimator of the same tasks: this one's refit on more rows, say.
+
+        Parameters
+        ----------
+        estimator : fitted multi-task estimator
+
+        Returns
+        -------
+        CalibratedModel
+        """
+        other = copy(self)
+        other.estimator = other.estimator_ = estimator
+        other._agree([estimator])
+        return other
 
     def _honest_scores(
         self, given: FitInput, data: Data, plan: FoldPlan | None

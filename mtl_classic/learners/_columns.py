@@ -16,6 +16,7 @@ from mtl_classic._core.validation import Table, n_rows
 __all__ = ["FeatureColumns", "Features"]
 
 LARGEST = np.float32(1e30)  # sums over rows stay finite
+BLOCK = 1024  # rows
 _DAY = 86_400_000_000_000  # nanoseconds
 
 
@@ -66,6 +67,11 @@ class FeatureColumns:
     categories_: dict[str, pd.Index] = field(default_factory=dict, init=False)
     left_out_: tuple[str, ...] = field(default=(), init=False)
 
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """What decides, with the table, which columns are features."""
+        return tuple(self.exclude), tuple(self.ids), self.max_categories
+
     def fit(self, X: Table) -> FeatureColumns:
         """Learn names and categories from the training table."""
         self.categories_, self.left_out_, self.names_ = {}, (), ()
@@ -95,12 +101,14 @@ class FeatureColumns:
         frame = self._as_fitted(X)
         if frame is None:
             return Features(_to_float32(X), self.names_, ())
-        values = np.empty((len(frame), max(len(self.names_), 1)), dtype=np.float32)
-        if not self.names_:
-            values[:] = 0.0  # nothing to learn from: a constant column keeps every learner working
         by_name = {str(name): name for name in frame.columns}
-        for j, name in enumerate(self.names_):
-            values[:, j] = self._numbers(frame[by_name[name]], self.categories_.get(name))
+        columns = [self._numbers(frame[by_name[name]], self.categories_.get(name)) for name in self.names_]
+        if not columns:  # nothing to learn from: a constant column keeps every learner working
+            columns = [np.zeros(len(frame), np.float32)]
+        values = np.empty((len(frame), len(columns)), dtype=np.float32)
+        for first in range(0, len(frame), BLOCK):  # rows that fit into the cache: column by column would miss it
+            rows = slice(first, first + BLOCK)
+            np.stack([column[rows] for column in columns], axis=1, out=values[rows])
         categorical = tuple(j for j, name in enumerate(self.names_) if name in self.categories_)
         return Features(values, self.names_ or ("constant",), categorical)
 
@@ -124,6 +132,8 @@ class FeatureColumns:
             codes = _codes(column, categories).astype(np.float32)
             codes[codes < 0] = np.nan
             return codes
+        if column.dtype == np.float32:
+            return column.to_numpy()
         if isinstance(column.dtype, pd.DatetimeTZDtype):
             column = column.dt.tz_convert("UTC").dt.tz_localize(None)
         if column.dtype.kind in "Mm":

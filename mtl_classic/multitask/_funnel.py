@@ -169,8 +169,11 @@ class FunnelModel(LearnerStructure):
         FunnelConflictError
             If a child is non-zero where its parent is negative and ``on_conflict="raise"``.
         """
+        self._fit_on(self._open(X, Y, sample_weight, plan))
+        return self
+
+    def _fit_on(self, bench: Workbench) -> None:
         self._check_mode()
-        bench = self._open(X, Y, sample_weight, plan)
         unknown = [] if isinstance(self.mode, str) else sorted(set(self.mode) - {task.name for task in self.tasks_})
         if unknown:
             raise TaskError(f"mode names {', '.join(unknown)}, none of the tasks; give a mode for children only.")
@@ -178,13 +181,13 @@ class FunnelModel(LearnerStructure):
         parts: dict[Key, Component] = {}
         for task in fitting_order(bench.targets.tasks):
             parts |= self._fit_parts(bench, task, hurdles)
-        self.routes_ = {task.name: self._route(task, hurdles) for task in self.tasks_}
-        self.fallbacks_ = {}
-        if self.mode == "auto":
+        if not self._has_chosen(bench):
+            self.routes_ = {task.name: self._route(task, hurdles) for task in self.tasks_}
+            self.fallbacks_ = {}
+        if self.mode == "auto" and bench.phase != "final":
             self._choose(bench, parts)
         needed = {key for task in self.tasks_ for key in keys_of(task, self.routes_[task.name])}
-        self._keep({key: part for key, part in parts.items() if key in needed})
-        return self
+        self.fits_ = {key: part.fit for key, part in parts.items() if key in needed}
 
     def _fit_parts(self, bench: Workbench, task: Task, hurdles: set[str]) -> dict[Key, Component]:
         name = task.name
@@ -198,7 +201,7 @@ class FunnelModel(LearnerStructure):
                 (name, "amount"): bench.fit(task, amount, "amount"),
             }
         parts = {}
-        mode = self._mode(task)
+        mode = self.routes_[name] if self._has_chosen(bench) else self._mode(task)
         if has_entire_space(task) and mode != "product":
             parts[name, "entire"] = bench.fit_entire(task)
         if not has_entire_space(task):  # the same as in a PerTaskModel, to the bit
@@ -216,6 +219,10 @@ class FunnelModel(LearnerStructure):
 
     def _mode(self, task: Task) -> str:
         return self.mode if isinstance(self.mode, str) else self.mode.get(task.name, "product")
+
+    def _has_chosen(self, bench: Workbench) -> bool:
+        """Whether ``mode="auto"`` has chosen the routes in an earlier stage."""
+        return self.mode == "auto" and bench.phase == "final"
 
     def _check_mode(self) -> None:
         modes = [self.mode] if isinstance(self.mode, str) else list(self.mode.values())

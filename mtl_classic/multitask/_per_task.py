@@ -11,6 +11,7 @@ from mtl_classic._core.validation import Table
 from mtl_classic.learners._protocol import TaskFit
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.multitask._structure import LearnerStructure, hold_monotone, predict_components, to_conditional
+from mtl_classic.multitask._workbench import Workbench
 
 __all__ = ["PerTaskModel"]
 
@@ -119,9 +120,11 @@ class PerTaskModel(LearnerStructure):
         plan : FoldPlan, default=None
             Early stopping uses its last fold.
         """
-        bench = self._open(X, Y, sample_weight, plan)
-        self._keep({task.name: bench.fit_entire(task) for task in bench.targets.tasks})
+        self._fit_on(self._open(X, Y, sample_weight, plan))
         return self
+
+    def _fit_on(self, bench: Workbench) -> None:
+        self.fits_ = {task.name: bench.fit_entire(task).fit for task in bench.targets.tasks}
 
     def _scores(self, X: Table, space: str) -> Scores:
         return self._combined(predict_components(self, X, self.fits_), space)

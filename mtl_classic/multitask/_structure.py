@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,9 @@ from mtl_classic._core.targets import Classes
 from mtl_classic._core.tasks import Task, fitting_order
 from mtl_classic._core.validation import Table
 from mtl_classic.learners._columns import FeatureColumns
-from mtl_classic.learners._protocol import Floats, Rows
+from mtl_classic.learners._protocol import Floats
 from mtl_classic.model_selection import FoldPlan
-from mtl_classic.multitask._workbench import Component, Workbench, open_workbench
+from mtl_classic.multitask._workbench import Workbench, open_workbench
 
 __all__ = ["LearnerStructure", "condition_probability", "hold_monotone", "predict_components", "to_conditional"]
 
@@ -33,7 +32,9 @@ class LearnerStructure(MultiTaskEstimator):
     columns_: FeatureColumns
     fits_: dict[Any, Any]
 
-    def _open(self, X: Any, Y: Any, sample_weight: Any, plan: FoldPlan | None) -> Workbench:
+    def _open(
+        self, X: Any, Y: Any, sample_weight: Any, plan: FoldPlan | None, like: Workbench | None = None
+    ) -> Workbench:
         given = self._start_fit(X, Y, sample_weight)
         bench = open_workbench(
             self,
@@ -42,6 +43,7 @@ class LearnerStructure(MultiTaskEstimator):
             seed=root_seed(self.random_state),
             learner=self.learner,
             early_stopping=self.early_stopping,
+            like=like,
         )
         self.columns_ = bench.columns
         return bench
@@ -49,27 +51,9 @@ class LearnerStructure(MultiTaskEstimator):
     def _threads(self) -> int:
         return n_threads(self.n_jobs)
 
-    def fit_with_held_out(self, X: Any, Y: Any, split: tuple[Rows, Rows], sample_weight: Any = None) -> Any:
-        """Fit, stopping on the second rows of the split, and return the same structure as it was before the refit.
-
-        None if a part was fitted without validation rows: then nothing has been held out.
-        """
-        self._kept_parts: dict[Any, Component] = {}
-        try:
-            self.fit(X, Y, sample_weight=sample_weight, plan=FoldPlan((split,), len(Y)))
-            if any(part.held_out is None for part in self._kept_parts.values()):
-                return None
-            held_out = copy(self)
-            held_out.fits_ = {key: self._kept_parts[key].held_out for key in self.fits_}
-            return held_out
-        finally:
-            del self._kept_parts
-
-    def _keep(self, parts: dict[Any, Component]) -> None:
-        """Take the fitted parts; the components only if `fit_with_held_out` asked."""
-        self.fits_ = {key: part.fit for key, part in parts.items()}
-        if hasattr(self, "_kept_parts"):
-            self._kept_parts |= parts
+    def _fit_on(self, bench: Workbench) -> None:
+        """Fit every part of the structure on an open bench."""
+        raise TypeError(f"{type(self).__name__} has no parts of its own.")
 
 
 def condition_probability(task: Task, tasks: Sequence[Task], classes: Classes, entire: Scores) -> Floats:

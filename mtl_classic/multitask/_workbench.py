@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,9 @@ class Workbench:
     """Everything that the fits of one structure share.
 
     Rows are in the order of fitting: sorted by query where there is a ranking task, else as they came.
+
+    In the phase ``"whole"`` a part stops by the validation rows and is then fitted on all rows. ``"held out"`` ends
+    before that, and lets no part see a validation row; ``"final"`` is what was left to do, for the ``rounds`` found.
     """
 
     columns: FeatureColumns
@@ -56,6 +59,8 @@ class Workbench:
     threads: int
     order: Rows | None
     clusters: Any
+    phase: str = "whole"
+    rounds: dict[tuple[str, str], int | None] = field(default_factory=dict)
 
     def fit_entire(self, task: Task) -> Component:
         """Fit a task on its entire view.
@@ -95,11 +100,19 @@ class Workbench:
             seed=spawn_seed(self.seed, task.name, purpose),
             n_threads=self.threads,
         )
+        key = (task.name, purpose)
+        if self.phase == "final":
+            everything = replace(everything, n_rounds=self.rounds.get(key))
+            return Component(learner.fit_task(binned, everything), None)
         rows = self._validation(task, y, usable) if learner.early_stops else None
         if rows is None:
+            train = everything.rows if self.split is None else self.split[0][usable[self.split[0]]]
+            if self.phase == "held out" and len(train):
+                everything = replace(everything, rows=train)
             return Component(learner.fit_task(binned, everything), None)
         held_out = learner.fit_task(binned, replace(everything, rows=rows[0], valid_rows=rows[1]))
-        if not self.refit:
+        self.rounds[key] = held_out.n_rounds
+        if not self.refit or self.phase == "held out":
             return Component(held_out, held_out)
         return Component(learner.fit_task(binned, replace(everything, n_rounds=held_out.n_rounds)), held_out)
 
@@ -118,7 +131,14 @@ class Workbench:
 
 
 def open_workbench(
-    model: Any, given: FitInput, *, plan: FoldPlan | None, seed: int, learner: Any, early_stopping: bool
+    model: Any,
+    given: FitInput,
+    *,
+    plan: FoldPlan | None,
+    seed: int,
+    learner: Any,
+    early_stopping: bool,
+    like: Workbench | None = None,
 ) -> Workbench:
     """Encode the features once, put queries together, and choose the validation rows.
 
@@ -132,6 +152,8 @@ def open_workbench(
     seed : int
     learner : what the user gave as ``learner=``
     early_stopping : bool
+    like : Workbench, default=None
+        One of another structure on the same rows, whose encoded features are taken over where they would be the same.
     """
     tasks, roles = given.targets.tasks, model.roles_
     learners = resolve_learners(learner, tasks)
@@ -145,10 +167,14 @@ def open_workbench(
         weights = None if weights is None else weights[order]
         queries = None if queries is None else queries[order]
         split = None if split is None else (np.sort(place[split[0]]), np.sort(place[split[1]]))
-    columns = FeatureColumns(_excluded(X, tasks, roles, model.exclude), _ids(roles), model.max_categories).fit(X)
+    columns = FeatureColumns(_excluded(X, tasks, roles, model.exclude), _ids(roles), model.max_categories)
+    if like is not None and columns.settings == like.columns.settings:
+        columns, features = like.columns, like.features
+    else:
+        features = columns.fit(X).transform(X)
     return Workbench(
         columns,
-        columns.transform(X),
+        features,
         targets,
         weights,
         queries,

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mtl_classic._core.base import Scores
+from mtl_classic._core.base import MultiTaskEstimator, Scores
 from mtl_classic._core.losses import EPSILON, losses
 from mtl_classic._core.random import spawn_seed
 from mtl_classic._core.targets import Targets, encode_targets
@@ -27,9 +27,9 @@ from mtl_classic.factorization import (
     LatentFeatures,
 )
 from mtl_classic.metrics import compare
-from mtl_classic.model_selection import FoldPlan, make_folds
+from mtl_classic.model_selection import make_folds
 from mtl_classic.model_selection._folds import Rows
-from mtl_classic.multitask._structure import LearnerStructure
+from mtl_classic.multitask._stages import Stage, stage
 
 __all__ = ["LatentChoice", "choose_latent", "propose_latent"]
 
@@ -85,15 +85,15 @@ def propose_latent(
 
 @dataclass(frozen=True)
 class LatentChoice:
-    """The structure fitted without latent columns, whether they help it, and why."""
+    """Whether latent columns help a structure, and why."""
 
-    structure: LearnerStructure
     helps: bool
     why: str
 
 
 def choose_latent(
-    structure: LearnerStructure,
+    structure: MultiTaskEstimator,
+    staged: Stage,
     latent: LatentFeatures,
     table: pd.DataFrame,
     labels: pd.DataFrame,
@@ -103,14 +103,16 @@ def choose_latent(
     clusters: Any = None,
     seed: int = 0,
 ) -> LatentChoice:
-    """Fit the structure, and ask the validation rows whether latent columns help it.
+    """Ask the validation rows whether latent columns help a structure.
 
     A linear model is asked first. Only if it says yes are trees grown on the columns, too; they are kept if at least
     one task is better beyond the noise and none is worse.
 
     Parameters
     ----------
-    structure : unfitted structure; it is fitted here, on all rows
+    structure : unfitted structure
+    staged : Stage
+        Of the structure on the table without latent columns.
     latent : unfitted `LatentFeatures`
     table : frame of shape (n, n_columns)
     labels : frame of shape (n, n_tasks)
@@ -120,27 +122,23 @@ def choose_latent(
         Whose rows are drawn together: users, else queries.
     seed : int
     """
-    valid = split[1]
-    held_out = structure.fit_with_held_out(table, labels, split, weight)
-    if held_out is None:
-        return LatentChoice(structure, False, "too few validation labels to judge latent features by")
+    valid, held_out = split[1], staged.held_out
     targets = encode_targets(take_rows(labels, valid), held_out.tasks_, classes=held_out.classes_map_)
     who = None if clusters is None else np.asarray(clusters)[valid]
     without = held_out._scores(held_out._start_predict(take_rows(table, valid)), "entire")
     columns = trial_columns(latent, table, labels, split, seed)
     hopeful = latent_help(without, take_rows(columns, valid), targets, who)
     if not hopeful:
-        return LatentChoice(structure, False, "latent features tell no task more than its own score")
+        return LatentChoice(False, "latent features tell no task more than its own score")
     wide = pd.concat([table, columns], axis=1)
-    trial = clone(structure).set_params(refit=False)
-    trial.fit(wide, labels, sample_weight=weight, plan=FoldPlan((split,), len(table)))
+    trial = stage(structure, wide, labels, split, sample_weight=weight).held_out
     better, worse = compared_losses(
         targets, trial._scores(trial._start_predict(take_rows(wide, valid)), "entire"), without, who
     )
     shown = ", ".join(f"{name}: {why}" for name, why in (worse or better).items())
     if worse or not better:
-        return LatentChoice(structure, False, f"latent features make no task better, or one worse ({shown})")
-    return LatentChoice(structure, True, f"latent features help ({shown})")
+        return LatentChoice(False, f"latent features make no task better, or one worse ({shown})")
+    return LatentChoice(True, f"latent features help ({shown})")
 
 
 def trial_columns(latent: LatentFeatures, table: Any, labels: Any, split: tuple[Rows, Rows], seed: int) -> pd.DataFrame:

@@ -1,0 +1,123 @@
+"""The architectures of multi-task learning by name, and the models of several families that "best" tries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from sklearn.base import BaseEstimator, clone
+
+from mtl_classic._core.base import MultiTaskEstimator
+from mtl_classic.factorization import MultiTaskFactorizationMachine
+from mtl_classic.model._training import Training
+from mtl_classic.multitask import FunnelModel, PerTaskModel, SharedTreesModel, TaskGraphModel
+
+__all__ = ["STRUCTURES", "Member", "families", "make_structure", "simple_structure"]
+
+STRUCTURES = ("parallel", "serial", "hierarchical", "fusion", "dynamic")
+MOST_ROWS = {"linear": 2_000_000, "extra_trees": 50_000}  # beyond, the family costs more than all others together
+SEEDS = 2  # of the boosters among other families
+SEEDS_ALONE = 3
+KINDS_OF_FACTORS = ("binary", "multiclass", "regression", "count")
+
+
+def simple_structure(training: Training, learner: Any, **settings: Any) -> MultiTaskEstimator:
+    """A funnel if any task has a parent, else a learner per task."""
+    if any(task.parent for task in training.tasks):
+        return FunnelModel(learner=learner, **_shared(training), **settings)
+    return PerTaskModel(learner=learner, **_shared(training))
+
+
+def make_structure(
+    training: Training, structure: Any, learner: Any, *, cv: Any, task_weights: Any, route: str
+) -> MultiTaskEstimator:
+    """The unfitted structure that a name stands for, or a clone of the user's with what it leaves at None.
+
+    Parameters
+    ----------
+    training : Training
+    structure : name or unfitted estimator
+    learner, cv, task_weights : as the front door has them
+    route : str
+        ``mode`` of a funnel.
+    """
+    shared = _shared(training)
+    if isinstance(structure, BaseEstimator):
+        own = clone(structure)
+        params = own.get_params(deep=False)
+        own.set_params(**{name: value for name, value in shared.items() if name in params and params[name] is None})
+        return own
+    if structure == "parallel":
+        return PerTaskModel(learner=learner, **shared)
+    if structure == "hierarchical":
+        return FunnelModel(learner=learner, mode=route, **shared)
+    if structure == "fusion":
+        return SharedTreesModel(fallback=learner, task_weights=task_weights, **shared)
+    if structure in ("serial", "dynamic"):
+        weights = None if isinstance(task_weights, str) else task_weights
+        return TaskGraphModel(edges=structure, learner=learner, cv=cv, task_weights=weights, **shared)
+    return simple_structure(training, learner, **({"mode": route} if any(t.parent for t in training.tasks) else {}))
+
+
+def _shared(training: Training) -> dict[str, Any]:
+    return {
+        **training.roles,
+        "tasks": training.tasks,
+        "n_jobs": training.n_jobs,
+        "random_state": training.seed_for("structure"),
+    }
+
+
+@dataclass(frozen=True)
+class Member:
+    """A model that may enter the ensemble.
+
+    Attributes
+    ----------
+    name : str
+    model : unfitted estimator
+    cost : float
+        Time to fit, as a multiple of the first member's.
+    n_seeds : int
+        Fits on all rows, with different seeds, that are averaged if it enters.
+    """
+
+    name: str
+    model: MultiTaskEstimator
+    cost: float = 1.0
+    n_seeds: int = 1
+
+
+def families(training: Training, structure: MultiTaskEstimator, learner: Any) -> list[Member]:
+    """The structure, and what can stand beside it: the same with other learners, and factorization machines.
+
+    A structure or a learner of the user's own choice is not second-guessed: then only its seeds are averaged.
+    """
+    standard = type(structure) in (PerTaskModel, FunnelModel) and isinstance(learner, str) and learner == "lightgbm"
+    if not standard:
+        return [Member("model", structure, n_seeds=SEEDS_ALONE)]
+    rows = len(training.labels)
+    members = [Member("lightgbm", structure, n_seeds=SEEDS)]
+    for name, cost, seeds in (("xgboost", 2.0, SEEDS), ("linear", 0.7, 1), ("extra_trees", 3.0, 1)):
+        if rows <= MOST_ROWS.get(name, rows):
+            members.append(Member(name, clone(structure).set_params(learner=name), cost, seeds))
+    if isinstance(training.table, pd.DataFrame) and training.ids and _factorizable(training):
+        members.append(Member("factors", _machine(training), 0.5))
+    return members
+
+
+def _factorizable(training: Training) -> bool:
+    return all(task.kind in KINDS_OF_FACTORS and not task.is_soft for task in training.tasks)
+
+
+def _machine(training: Training) -> MultiTaskFactorizationMachine:
+    left_out = [column for column in (training.roles["time"], training.roles["query"]) if column is not None]
+    return MultiTaskFactorizationMachine(
+        training.tasks,
+        user=training.roles["user"],
+        categorical=training.ids,
+        exclude=left_out,
+        fallback=False,
+        random_state=training.seed_for("factors"),
+    )

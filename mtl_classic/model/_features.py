@@ -1,0 +1,98 @@
+"""The columns that the front door makes before any structure sees the table: history, then latent features."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import Any
+
+from sklearn.base import BaseEstimator, clone
+
+from mtl_classic._core.base import MultiTaskEstimator
+from mtl_classic._core.exceptions import RoleError
+from mtl_classic.events import HistoryFeatures
+from mtl_classic.model._latent_choice import choose_latent, propose_latent
+from mtl_classic.model._training import Training
+from mtl_classic.model_selection import make_folds
+from mtl_classic.multitask._stages import Stage, stage
+from mtl_classic.preprocessing import TargetStatistics
+
+__all__ = ["add_given", "add_proposed_latent", "history_step", "uses_target_statistics"]
+
+Step = tuple[str, Any]
+
+
+def uses_target_statistics(training: Training, aggregates: Any) -> bool:
+    """Whether user and item have no history for want of time, and target statistics take its place."""
+    automatic = isinstance(aggregates, str) and aggregates == "auto"
+    return automatic and training.events is None and training.roles["time"] is None and bool(training.ids)
+
+
+def history_step(training: Training, aggregates: Any, cv: Any) -> Any:
+    """The unfitted transformer that makes the history, or None.
+
+    Raises
+    ------
+    RoleError
+        If aggregates were given, but no time.
+    """
+    if aggregates is None:
+        return None
+    if isinstance(aggregates, BaseEstimator):
+        return clone(aggregates)
+    automatic = isinstance(aggregates, str) and aggregates == "auto"
+    if uses_target_statistics(training, aggregates):
+        seed = training.seed_for("means")
+        return TargetStatistics(columns=training.ids, tasks=training.sorted_tasks, cv=cv, random_state=seed)
+    if training.roles["time"] is None or (automatic and not training.ids):
+        if not automatic:
+            raise RoleError("aggregates were given, but no time column of the rows; name it with time=.")
+        return None
+    named = {role: training.roles[role] for role in ("user", "item", "time")}
+    return HistoryFeatures(aggregates, **named, tasks=training.sorted_tasks, n_jobs=training.n_jobs)
+
+
+def add_given(training: Training, step: Any) -> Any:
+    """Fit a transformer and append its columns, out-of-fold where it reads labels."""
+    offered = {"events": training.events, "plan": training.plan}
+    known = {key: value for key, value in offered.items() if value is not None and _takes(step, key)}
+    training.table = step.fit_transform(training.table, training.labels, **known)
+    return step
+
+
+def add_proposed_latent(training: Training, structure: MultiTaskEstimator) -> tuple[Any, Stage | None, str]:
+    """Append the latent features that suit the tasks, if the validation rows show that they help.
+
+    Returns
+    -------
+    step : fitted LatentFeatures, or None
+    staged : Stage, or None
+        The structure on the table as it was, if it was fitted to find out and the columns did not help.
+    why : str
+    """
+    latent = propose_latent(training.table, training.sorted_tasks, training.roles, training.seed_for("latent"))
+    split = None if latent is None else training.split()
+    if latent is None or split is None:
+        return None, None, "no user and item with enough rows to learn latent features for"
+    staged = stage(structure, training.table, training.labels, split, sample_weight=training.weights)
+    choice = choose_latent(
+        structure,
+        staged,
+        latent,
+        training.table,
+        training.labels,
+        split,
+        weight=training.weights,
+        clusters=training.users,
+        seed=training.seed,
+    )
+    if not choice.helps:
+        return None, staged, choice.why
+    folds = make_folds(
+        latent.cv, training.labels, groups=training.queries, random_state=training.seed_for("latent folds")
+    )
+    training.table = latent.fit_transform(training.table, training.labels, plan=folds)
+    return latent, None, choice.why
+
+
+def _takes(step: Any, parameter: str) -> bool:
+    return hasattr(step, "fit_transform") and parameter in signature(step.fit_transform).parameters

@@ -1,0 +1,126 @@
+"""What every part of the front door is fitted on: mature labels, roles, folds, seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mtl_classic._core.base import FitInput, Floats, group_codes
+from mtl_classic._core.random import spawn_seed
+from mtl_classic._core.tasks import Task
+from mtl_classic._core.validation import Table, role_values
+from mtl_classic.events import EventLog
+from mtl_classic.model_selection import FoldPlan, Temporal, make_folds
+from mtl_classic.model_selection._folds import Rows, longest_delay, validation_split
+from mtl_classic.model_selection._maturity import temporal_folds
+
+__all__ = ["Roles", "Training"]
+
+Roles = dict[str, str | None]
+VALIDATION_SHARE = 0.1
+
+
+@dataclass
+class Training:
+    """The rows to fit on.
+
+    Attributes
+    ----------
+    table : table of shape (n, p)
+        Raw columns first; history and latent features are appended as they are made.
+    labels : DataFrame of shape (n, n_tasks)
+        Named by task, NaN where unlabelled or not mature.
+    Y : the same labels in the form that the user gave
+    given : FitInput
+    roles : dict role -> column or None
+    events : EventLog or None
+    plan : FoldPlan or None
+    seed : int
+    n_jobs : int or None
+    """
+
+    table: Table
+    labels: pd.DataFrame
+    Y: Any
+    given: FitInput
+    roles: Roles
+    events: EventLog | None
+    plan: FoldPlan | None
+    seed: int
+    n_jobs: int | None
+    _split: list[tuple[Rows, Rows] | None] = field(default_factory=list)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """All tasks."""
+        return self.given.targets.tasks
+
+    @property
+    def sorted_tasks(self) -> list[Task]:
+        """In an order that does not depend on the user's, so that it changes no column."""
+        return sorted(self.tasks, key=lambda task: task.name)
+
+    @property
+    def weights(self) -> Floats | None:
+        """Sample weights of shape (n, n_tasks)."""
+        return self.given.weights
+
+    @property
+    def ids(self) -> list[str]:
+        """The columns of user and item."""
+        return [column for column in (self.roles["user"], self.roles["item"]) if column is not None]
+
+    @property
+    def time(self) -> Any:
+        """Values of the time column, or None."""
+        return role_values(self.given.X, self.roles["time"])
+
+    @property
+    def users(self) -> Any:
+        """Who the rows belong to, for the noise of differences."""
+        values = role_values(self.given.X, self.roles["user"])
+        return None if values is None else values.to_numpy()
+
+    @property
+    def queries(self) -> Any:
+        """Codes of the ranking groups, which are never split."""
+        ranking = [task for task in self.tasks if task.kind == "ranking"]
+        return group_codes(self.given.X, ranking[0]) if ranking else None
+
+    def seed_for(self, *names: Any) -> int:
+        """A seed of one part's own."""
+        return spawn_seed(self.seed, *names)
+
+    def make_plan(self, cv: Any) -> FoldPlan:
+        """Folds: in time where the rows have one and ``cv`` is a number."""
+        time = self.time
+        if time is not None and isinstance(cv, int | np.integer | Temporal) and time.nunique() > 1:
+            return temporal_folds(cv, self.labels, self.tasks, time, groups=self.queries)
+        time = time if isinstance(cv, Temporal) else None
+        return make_folds(cv, self.labels, groups=self.queries, time=time, random_state=self.seed_for("folds"))
+
+    def split(self) -> tuple[Rows, Rows] | None:
+        """Training and validation rows by which choices are made: the last fold of the plan, else a tenth of the rows.
+
+        None where there are too few rows to hold any out.
+        """
+        if not self._split:
+            time = self.time
+            gap = longest_delay(self.tasks, time)
+            random_state = self.seed_for("validation")
+            self._split.append(
+                self.plan.last
+                if self.plan is not None
+                else validation_split(
+                    self.labels,
+                    VALIDATION_SHARE,
+                    groups=self.queries,
+                    time=time,
+                    gap=gap,
+                    random_state=random_state,
+                )
+            )
+        return self._split[0]

@@ -1,0 +1,101 @@
+"""A structure in two stages: first without the validation rows, to be judged on them; then on all rows, if wanted."""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from sklearn.base import clone
+
+from mtl_classic._core.base import MultiTaskEstimator
+from mtl_classic._core.random import root_seed
+from mtl_classic._core.validation import take_rows
+from mtl_classic.learners._protocol import Rows
+from mtl_classic.model_selection import FoldPlan
+from mtl_classic.multitask._structure import LearnerStructure
+from mtl_classic.multitask._workbench import Workbench
+
+__all__ = ["Stage", "stage"]
+
+
+class Stage(Protocol):
+    """A structure that has not seen the validation rows."""
+
+    held_out: Any
+
+    def final(self, random_state: int | None = None) -> Any:
+        """The structure fitted on all rows; another ``random_state`` gives a sibling of it."""
+        ...
+
+
+def stage(
+    structure: MultiTaskEstimator,
+    X: Any,
+    Y: Any,
+    split: tuple[Rows, Rows],
+    *,
+    sample_weight: Any = None,
+    like: Stage | None = None,
+) -> Stage:
+    """Fit a clone of the structure on the training rows of a split; boosters stop by its validation rows.
+
+    Where the structure is made of learners, its two stages together are its ``fit``, to the bit and at its cost, and a
+    sibling costs the second stage only. Any other estimator is fitted anew on all rows.
+
+    Parameters
+    ----------
+    structure : unfitted estimator
+    X : table of shape (n, n_features)
+    Y : labels of shape (n,) or (n, n_tasks)
+    split : (training rows, validation rows)
+    sample_weight : array of shape (n,) or (n, n_tasks), default=None
+    like : Stage, default=None
+        Of another structure on the same rows, whose encoded features are shared.
+    """
+    plan = FoldPlan((split,), len(Y))
+    if isinstance(structure, LearnerStructure) and hasattr(structure, "_fit_on"):
+        fresh = clone(structure)
+        shared = like.bench if isinstance(like, _BenchStage) else None
+        bench = replace(fresh._open(X, Y, sample_weight, plan, shared), phase="held out")
+        fresh._fit_on(bench)
+        return _BenchStage(fresh, bench)
+    rows = np.sort(split[0])
+    weight = None if sample_weight is None else take_rows(sample_weight, rows)
+    held_out = clone(structure).fit(take_rows(X, rows), take_rows(Y, rows), sample_weight=weight)
+    return _RefitStage(held_out, structure, X, Y, sample_weight, plan)
+
+
+@dataclass
+class _BenchStage:
+    """On a bench that stays open: features, bins and rounds are those of the first stage."""
+
+    held_out: LearnerStructure
+    bench: Workbench
+
+    def final(self, random_state: int | None = None) -> LearnerStructure:
+        model = copy(self.held_out)
+        if random_state is not None:
+            model.random_state = random_state
+        seed = self.bench.seed if random_state is None else root_seed(random_state)
+        model._fit_on(replace(self.bench, phase="final", seed=seed))
+        return model
+
+
+@dataclass
+class _RefitStage:
+    """By a second fit, which stops by the validation rows as it would alone."""
+
+    held_out: Any
+    structure: Any
+    X: Any
+    Y: Any
+    sample_weight: Any
+    plan: FoldPlan
+
+    def final(self, random_state: int | None = None) -> Any:
+        model = clone(self.structure)
+        if random_state is not None and "random_state" in model.get_params():
+            model.set_params(random_state=random_state)
+        return model.fit(self.X, self.Y, sample_weight=self.sample_weight, plan=self.plan)
