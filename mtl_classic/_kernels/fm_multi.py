@@ -9,9 +9,14 @@ Conventions of `fm`, and:
 
 - `mixers` holds the r_t, each with its solver's slots: the learnt interaction weights of a task.
 - Linear weights and biases of the outputs lie side by side, padded to a multiple of 8, so that they are vectors too.
+- Behind the last output there may be one more, the *common* linear score U = b_0 + Σ_j u_j x_j: each output adds
+  c_t U, and `shares` holds the c_t, each with its solver's slots.
 - Outputs belong to groups, `group_bounds`: one output with a loss of its own, or the classes of a softmax.
-- `weights` (n_rows, n_outputs) is 0 where a label is missing: such a label moves nothing. Penalties of the shared
-  factors count by the mean weight of a row's labelled outputs.
+- `weights` (n_rows, n_outputs) is 0 where a label is missing: such a label moves nothing.
+- What is shared follows the mean of the labelled groups' gradients, and is penalized by their mean weight: a row with
+  many labels says no more about what they have in common than a row with one.
+- The scale of the shared factors and of the r_t is common to both, so one output may be the *anchor* (-1: none), whose
+  r and c stay what they are.
 """
 
 from __future__ import annotations
@@ -51,22 +56,25 @@ def _count_private(n_private):  # type: ignore[no-untyped-def]
 
 @njit(fastmath=FASTMATH, forceinline=True)
 def count_sizes(sizes, lanes):  # type: ignore[no-untyped-def]
-    """Return the numbers of shared and private factors, of outputs, of all factors, and the padded one of outputs."""
+    """Return the numbers of shared and private factors, of outputs, of all factors, and the padded one of outputs.
+
+    The last is of linear scores, the common one among them.
+    """
     n_shared, n_private, n_outputs = count_factors(sizes[0], lanes), count_private(sizes[1]), sizes[2]
-    n_padded = (n_outputs + LANE_BLOCK - 1) // LANE_BLOCK * LANE_BLOCK
+    n_padded = (sizes[3] + LANE_BLOCK - 1) // LANE_BLOCK * LANE_BLOCK
     return n_shared, n_private, n_outputs, n_shared + n_outputs * n_private, n_padded
 
 
 @njit(fastmath=FASTMATH, forceinline=True)
 def row_scores(  # type: ignore[no-untyped-def]
-    lanes, sizes, factors, stride, linear, linear_stride, bias, mixers, mixer_stride, values, indices, bounds, first,
-    mixing, n_parts, sums, products, scores, noise, clock,
+    lanes, sizes, factors, stride, linear, linear_stride, bias, mixers, mixer_stride, shares, share_stride, values,
+    indices, bounds, first, mixing, n_parts, sums, products, scores, noise, clock,
 ):  # fmt: skip
-    """Write the scores of a row's outputs, and on the way the P_f to `products`."""
-    n_shared, n_private, n_outputs, n_factors, _ = count_sizes(sizes, lanes)
+    """Write the scores of a row's outputs, and on the way the P_f to `products`; the common one stays behind them."""
+    n_shared, n_private, n_outputs, n_factors, n_padded = count_sizes(sizes, lanes)
     width = LANE_BLOCK * len(lanes)
     start, stop = load((), bounds, first), load((), bounds, first + n_parts)
-    for t in range(0, n_outputs, LANE_BLOCK):
+    for t in range(0, n_padded, LANE_BLOCK):
         score = load(OUTPUT_LANES, bias, t)
         for p in range(start, stop):
             weights = load(OUTPUT_LANES, linear, entry(indices, p) * linear_stride + t)
@@ -85,6 +93,10 @@ def row_scores(  # type: ignore[no-untyped-def]
         for f in range(n_shared + t * n_private, n_shared + (t + 1) * n_private, width):
             score = score + load(lanes, products, f)
         store(scores, t, load((), scores, t) + total(score))
+    if sizes[3] > n_outputs:
+        common = load((), scores, n_outputs)
+        for t in range(n_outputs):
+            store(scores, t, load((), scores, t) + load((), shares, t * share_stride) * common)
 
 
 @njit(fastmath=FASTMATH, forceinline=True)
@@ -93,12 +105,13 @@ def output_slopes(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Write each output's derivative and effective weight.
 
-    Return the mean weight of the labelled outputs, 0 if there is none.
+    Return the mean weight of the labelled outputs, 0 if there is none, and 1 / the number of labelled groups.
     """
-    summed, labelled = fill((), scores, 0.0), 0
+    summed, labelled, known = fill((), scores, 0.0), 0, 0
     for g in range(n_groups):
         loss, start, stop = load((), losses, g), load((), group_bounds, g), load((), group_bounds, g + 1)
         top, partition = load((), scores, start), fill((), scores, 0.0)
+        known += load((), weights, row * n_outputs + start) != 0
         if loss == SOFTMAX:
             for t in range(start, stop):
                 top = max(top, load((), scores, t))
@@ -117,14 +130,14 @@ def output_slopes(  # type: ignore[no-untyped-def]
                 labelled += 1
             store(slopes, t, slope)
             store(effects, t, weight)
-    return summed / fill((), scores, labelled) if labelled else summed
+    return summed / fill((), scores, max(labelled, 1)), fill((), scores, 1.0) / fill((), scores, max(known, 1))
 
 
 @njit(fastmath=FASTMATH, forceinline=True)
-def mixed_slopes(lanes, sizes, mixers, mixer_stride, slopes, mixed):  # type: ignore[no-untyped-def]
+def mixed_slopes(lanes, sizes, mixers, mixer_stride, slopes, portion, mixed):  # type: ignore[no-untyped-def]
     """Write the derivative of the row's loss by each P_f.
 
-    Σ_t slope_t r_tf for shared factors, slope_t for private ones.
+    Σ_t slope_t r_tf times the portion for shared factors, slope_t for private ones.
     """
     n_shared, n_private, n_outputs, _, _ = count_sizes(sizes, lanes)
     width = LANE_BLOCK * len(lanes)
@@ -132,21 +145,39 @@ def mixed_slopes(lanes, sizes, mixers, mixer_stride, slopes, mixed):  # type: ig
         slope = fill(lanes, mixed, 0.0)
         for t in range(n_outputs):
             slope = slope + load(lanes, mixers, t * mixer_stride + f) * load((), slopes, t)
-        store(mixed, f, slope)
+        store(mixed, f, slope * portion)
     for t in range(n_outputs):
         for f in range(n_shared + t * n_private, n_shared + (t + 1) * n_private, width):
             store(mixed, f, fill(lanes, mixed, load((), slopes, t)))
 
 
+@njit(fastmath=FASTMATH, forceinline=True)
+def step_shares(  # type: ignore[no-untyped-def]
+    n_outputs, anchor, solver, rate, shares, share_stride, scores, slopes, effects, weight, portion, penalty
+):
+    """Write the derivative by the common score behind the outputs' own, Σ_t c_t slope_t · portion; move the c_t."""
+    common, summed = load((), scores, n_outputs), fill((), scores, 0.0)
+    for t in range(n_outputs):
+        offset = t * share_stride
+        share, slope, effect = load((), shares, offset), load((), slopes, t), load((), effects, t)
+        summed += share * slope
+        if effect != 0 and t != anchor:
+            away = share - fill((), scores, 1.0)
+            step(solver, rate, (), shares, offset, 1, slope * common + away * effect * penalty)
+    store(slopes, n_outputs, summed * portion)
+    store(effects, n_outputs, weight)
+
+
 @njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy")
 def fit_outputs_epoch(  # type: ignore[no-untyped-def]
-    lanes, sizes, solvers, losses, group_bounds, factors, linear, bias, mixers, values, indices, bounds, targets,
-    weights, importance, blocks, block_size, mixing, penalties, sums, work, noise, clock,
+    lanes, sizes, solvers, losses, group_bounds, anchor, factors, linear, bias, mixers, shares, values, indices,
+    bounds, targets, weights, importance, blocks, block_size, mixing, penalties, sums, work, noise, clock,
 ):  # fmt: skip
     """Visit the rows block by block and take one step per row for all outputs; return the clock.
 
-    `sizes` is (n_shared, n_private, n_outputs), where None for n_shared is one vector, and for n_private nothing;
-    `solvers` and `penalties` as in `fm.fit_epoch`, the third penalty pulls the mixers towards 1; `importance`
+    `sizes` is (n_shared, n_private, n_outputs, n_linear), where None for n_shared is one vector, and for n_private
+    nothing, and n_linear is n_outputs, or one more with the common linear score; `solvers` and `penalties` as in
+    `fm.fit_epoch`, the third penalty pulls mixers and shares towards 1; `importance`
     (n_outputs) multiplies the weights; `work` (5 rows, as long as the longer of the factors and the padded outputs)
     is scratch.
     """
@@ -157,7 +188,8 @@ def fit_outputs_epoch(  # type: ignore[no-untyped-def]
     products, mixed, scores, slopes, effects = (
         pointer(work[0]), pointer(work[1]), pointer(work[2]), pointer(work[3]), pointer(work[4]),
     )  # fmt: skip
-    factors, linear, bias, mixers = pointer(factors), pointer(linear), pointer(bias), pointer(mixers)
+    factors, linear, bias = pointer(factors), pointer(linear), pointer(bias)
+    mixers, shares = pointer(mixers), pointer(shares)
     values, indices, bounds, mixing = pointer(values), pointer(indices), pointer(bounds), pointer(mixing)
     targets, weights, importance, sums = pointer(targets), pointer(weights), pointer(importance), pointer(sums)
     factor_penalty, linear_penalty = address(penalties[0]), address(penalties[1])
@@ -167,18 +199,24 @@ def fit_outputs_epoch(  # type: ignore[no-untyped-def]
             first = row * n_parts
             start, stop = load((), bounds, first), load((), bounds, first + n_parts)
             row_scores(
-                lanes, sizes, factors, stride, linear, linear_stride, bias, mixers, mixer_stride, values, indices,
-                bounds, first, mixing, n_parts, sums, products, scores, noise, clock + 1,
+                lanes, sizes, factors, stride, linear, linear_stride, bias, mixers, mixer_stride, shares,
+                n_slots(solvers[1]), values, indices, bounds, first, mixing, n_parts, sums, products, scores, noise,
+                clock + 1,
             )  # fmt: skip
-            weight = output_slopes(
+            weight, portion = output_slopes(
                 losses, n_groups, group_bounds, targets, weights, importance, row, n_outputs, scores, slopes, effects
             )
             if weight == 0:
                 continue
             clock += 1
-            mixed_slopes(lanes, sizes, mixers, mixer_stride, slopes, mixed)
+            mixed_slopes(lanes, sizes, mixers, mixer_stride, slopes, portion, mixed)
             factor_rate, linear_rate = rate_at(solvers[0], clock), rate_at(solvers[1], clock)
-            for t in range(0, n_outputs, LANE_BLOCK):
+            if sizes[3] > n_outputs:
+                step_shares(
+                    n_outputs, anchor, solvers[1], linear_rate, shares, n_slots(solvers[1]), scores, slopes, effects,
+                    weight, portion, penalties[2],
+                )  # fmt: skip
+            for t in range(0, n_padded, LANE_BLOCK):
                 slope, effect = load(OUTPUT_LANES, slopes, t), load(OUTPUT_LANES, effects, t)
                 step(solvers[1], linear_rate, OUTPUT_LANES, bias, t, n_padded, slope)
                 for p in range(start, stop):
@@ -198,7 +236,7 @@ def fit_outputs_epoch(  # type: ignore[no-untyped-def]
                         j, ahead, x = entry(indices, p), entry(indices, p + ENTRIES_AHEAD), at(values, p, factors)
                         prefetch_slots(solvers[0], lanes, factors, ahead * stride + f, n_factors)
                         if f == 0:
-                            for t in range(0, n_outputs, LANE_BLOCK):
+                            for t in range(0, n_padded, LANE_BLOCK):
                                 prefetch_slots(solvers[1], OUTPUT_LANES, linear, ahead * linear_stride + t, n_padded)
                         v, edge = load(lanes, factors, j * stride + f), connections(noise, lanes, factors, clock, f, p)
                         gradient = (pull - own * edge * v * x) * edge * x + v * (
@@ -206,19 +244,19 @@ def fit_outputs_epoch(  # type: ignore[no-untyped-def]
                         )
                         step(solvers[0], factor_rate, lanes, factors, j * stride + f, n_factors, gradient)
             for t in range(n_outputs):
-                slope, shrink = load((), slopes, t), load((), effects, t) * penalties[2]
-                for f in range(0, n_shared, width):
-                    offset = t * mixer_stride + f
-                    away = load(lanes, mixers, offset) - fill(lanes, mixers, 1.0)
-                    gradient = load(lanes, products, f) * slope + away * shrink
-                    if load((), effects, t) != 0:
+                slope, effect = load((), slopes, t), load((), effects, t)
+                if effect != 0 and t != anchor:
+                    for f in range(0, n_shared, width):
+                        offset = t * mixer_stride + f
+                        away = load(lanes, mixers, offset) - fill(lanes, mixers, 1.0)
+                        gradient = load(lanes, products, f) * slope + away * (effect * penalties[2])
                         step(solvers[0], factor_rate, lanes, mixers, offset, n_shared, gradient)
     return clock
 
 
 @njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy")
 def predict_outputs(  # type: ignore[no-untyped-def]
-    lanes, sizes, slots, factors, linear, bias, mixers, values, indices, bounds, mixing, sums, work, out
+    lanes, sizes, slots, factors, linear, bias, mixers, shares, values, indices, bounds, mixing, sums, work, out
 ):
     """Write the scores of every row's outputs to `out` (n_rows, n_outputs).
 
@@ -227,12 +265,13 @@ def predict_outputs(  # type: ignore[no-untyped-def]
     n_shared, _, n_outputs, n_factors, n_padded = count_sizes(sizes, lanes)
     n_parts, n_rows = count_parts(mixing), out.shape[0]
     products, scores, sums = pointer(work[0]), pointer(work[2]), pointer(sums)
-    factors, linear, bias, mixers = pointer(factors), pointer(linear), pointer(bias), pointer(mixers)
+    factors, linear, bias = pointer(factors), pointer(linear), pointer(bias)
+    mixers, shares = pointer(mixers), pointer(shares)
     values, indices, bounds, mixing = pointer(values), pointer(indices), pointer(bounds), pointer(mixing)
     for row in range(n_rows):
         row_scores(
-            lanes, sizes, factors, slots * n_factors, linear, slots * n_padded, bias, mixers, slots * n_shared, values,
-            indices, bounds, row * n_parts, mixing, n_parts, sums, products, scores, None, 0,
+            lanes, sizes, factors, slots * n_factors, linear, slots * n_padded, bias, mixers, slots * n_shared, shares,
+            slots, values, indices, bounds, row * n_parts, mixing, n_parts, sums, products, scores, None, 0,
         )  # fmt: skip
         for t in range(n_outputs):
             out[row, t] = load((), scores, t)

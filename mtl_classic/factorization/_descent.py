@@ -75,7 +75,7 @@ def split_validation(
 def start_parameters(solver: StepRules, problem: Problem, parameters: Parameters, settings: Settings) -> None:
     """Draw the factors of columns not seen before, N(0, init_scale), and start their slots.
 
-    Start biases and mixers unless the fit goes on.
+    Start biases, mixers and shares unless the fit goes on.
     """
     factor_rule, linear_rule = solver.rules(solver.rate(settings), parameters.dtype.type)
     present = np.zeros(parameters.n_columns, dtype=bool)
@@ -95,6 +95,8 @@ def start_parameters(solver: StepRules, problem: Problem, parameters: Parameters
         parameters.mixer_slots[:, 0, : parameters.n_factors] = 1
         solver.start(parameters.bias_slots, linear_rule)
         solver.start(parameters.mixer_slots, factor_rule)
+        parameters.share_slots[:, 0] = 1
+        solver.start(parameters.share_slots[:, :, None], linear_rule)
 
 
 def start_biases(problem: Problem) -> Array:

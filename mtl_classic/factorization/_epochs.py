@@ -112,13 +112,17 @@ class BatchEpoch(RowEpoch):
 
 
 class OutputsEpoch(RowEpoch):
-    """A step per row for all outputs; `importance` multiplies their weights and may change between epochs."""
+    """A step per row for all outputs; `importance` multiplies their weights and may change between epochs.
+
+    `anchor` is the output whose interaction weights stay 1, or -1.
+    """
 
     def __init__(
         self, solver: StepRules, problem: Problem, parameters: Parameters, settings: Settings,
-        rng: np.random.Generator,
+        rng: np.random.Generator, anchor: int = -1,
     ) -> None:  # fmt: skip
         super().__init__(solver, problem, parameters, settings, rng)
+        self.anchor = anchor
         names, widths = zip(*problem.loss, strict=True)
         self.losses = np.array([KERNEL_IDS[name] for name in names])
         self.group_bounds = np.concatenate([[0], np.cumsum(widths)])
@@ -129,7 +133,7 @@ class OutputsEpoch(RowEpoch):
         """Visit all rows once."""
         p, rows = self.parameters, self.rows
         p.clock = fit_outputs_epoch(
-            p.lanes, p.sizes, self.rules, self.losses, self.group_bounds, p.factors, p.linear, p.bias, p.mixers,
-            rows.values, rows.indices, rows.bounds, self.targets, self.weights, self.importance, self.blocks(),
-            BLOCK_ROWS, self.mixing, self.penalties, self.sums, self.work, self.noise, p.clock,
+            p.lanes, p.sizes, self.rules, self.losses, self.group_bounds, self.anchor, p.factors, p.linear, p.bias,
+            p.mixers, p.shares, rows.values, rows.indices, rows.bounds, self.targets, self.weights, self.importance,
+            self.blocks(), BLOCK_ROWS, self.mixing, self.penalties, self.sums, self.work, self.noise, p.clock,
         )  # fmt: skip

@@ -105,7 +105,8 @@ def descend_jointly(
 ) -> JointReport:  # fmt: skip
     """Fit all tasks; each keeps the pass that was the best for it, and the fit stops when none improves."""
     start_parameters(solver, training, parameters, settings)
-    epoch = OutputsEpoch(solver, training, parameters, settings, generator(settings.seed, "descent"))
+    rng, anchor = generator(settings.seed, "descent"), find_anchor(training, outputs)
+    epoch = OutputsEpoch(solver, training, parameters, settings, rng, anchor)
     judge = Judge(training if validation is None else validation, settings.seed)
     losses, best = [judge.each(parameters)], [0] * len(outputs)
     checkpoints = {0: parameters.copy()}
@@ -128,6 +129,15 @@ def descend_jointly(
             break
     refuse_divergence(parameters, [])
     return JointReport(checkpoints, best, losses)
+
+
+def find_anchor(problem: Problem, outputs: Sequence[TaskOutput]) -> int:
+    """Return the output with the most labels, whose interaction weights stay 1; -1 where there are only softmaxes.
+
+    Without it factors could grow and interaction weights shrink, or the other way round, past any penalty.
+    """
+    labels = {output.start: (problem.weights[:, output.start] > 0).sum() for output in outputs if output.width == 1}
+    return max(labels, key=lambda start: labels[start], default=-1)
 
 
 def set_importance(

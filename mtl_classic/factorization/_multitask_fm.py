@@ -40,10 +40,11 @@ RULES = ("uncertainty", "dynamic")
 class MultiTaskFactorizationMachine(MultiTaskEstimator):
     r"""One embedding of the columns for all tasks; each task weighs its dimensions, and has its own linear part.
 
-    .. math:: s_t(x) = b_t + \sum_j w_{jt} x_j + \sum_f r_{tf} \sum_{j < l} v_{jf} v_{lf} x_j x_l
+    .. math:: s_t(x) = b_t + \sum_j (w_{jt} + c_t u_j) x_j + \sum_f r_{tf} \sum_{j < l} v_{jf} v_{lf} x_j x_l
 
-    with v shared and r, w, b learnt per task, and for ``n_private`` > 0 the products of a task's own vectors besides.
-    Tasks with few labels learn from the vectors of the others. Missing labels move nothing.
+    with v, u shared and r, c, w, b learnt per task (r = c = 1 for the task with the most labels, to fix the scale), and
+    for ``n_private`` > 0 the products of a task's own vectors besides. Tasks with few labels learn from the others what
+    is shared; what is shared moves by the mean of a row's labelled tasks. Missing labels move nothing.
 
     Parameters
     ----------
@@ -53,6 +54,8 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
         Shared dimensions; multiples of 8 waste nothing.
     n_private : int, default=0
         Further dimensions of each task's own.
+    shared_linear : bool, default=True
+        The u and c; with one task they would say nothing new, and are left out.
     solver : {"adagrad", "sgd", "adam", "adadelta", "ftrl"} or solver object, default="adagrad"
     learning_rate : float or None, default=None
         None is the solver's own (0.05 for Adagrad).
@@ -94,6 +97,8 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
         After each pass (rows), by task: log loss, half squared error of standardized labels, half Poisson deviance.
     interaction_weights_ : dict task -> ndarray of shape (n_factors,)
         The r of each task; (n_classes, n_factors) for multiclass tasks.
+    linear_shares_ : dict task -> ndarray of shape (1,)
+        The c of each task; (n_classes,) for multiclass tasks.
 
     Notes
     -----
@@ -135,6 +140,7 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
         *,
         n_factors: int = 16,
         n_private: int = 0,
+        shared_linear: bool = True,
         solver: str | Solver = "adagrad",
         learning_rate: float | None = None,
         max_iter: int = 30,
@@ -162,6 +168,7 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
         self.tasks = tasks
         self.n_factors = n_factors
         self.n_private = n_private
+        self.shared_linear = shared_linear
         self.solver = solver
         self.learning_rate = learning_rate
         self.max_iter = max_iter
@@ -272,7 +279,7 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
     def _parameters(self, problem: Problem, solver: Solver) -> Parameters:
         return Parameters(
             problem.X.shape[1], self.n_factors, solver.n_slots, n_outputs=problem.targets.shape[1],
-            n_private=self.n_private,
+            n_private=self.n_private, shared_linear=bool(self.shared_linear) and len(self.outputs_) > 1,
         )  # fmt: skip
 
     def _split(
@@ -341,6 +348,16 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
         scores = {output.name: output.expectation(raw[output.name]) for output in self.outputs_}
         scores = entire_scores(self.tasks_, self.classes_map_, scores)
         return scores if space == "entire" else conditional_scores(self.tasks_, self.classes_map_, scores)
+
+    @property
+    def linear_shares_(self) -> dict[str, Array]:
+        """The c of each task at its checkpoint, empty without shared linear weights."""
+        return {
+            output.name: self._checkpoints[self.best_iter_[output.name]].share_slots[
+                output.start : output.start + output.width, 0
+            ]
+            for output in self.outputs_
+        }
 
     @property
     def interaction_weights_(self) -> dict[str, Array]:

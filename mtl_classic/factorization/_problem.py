@@ -113,26 +113,29 @@ class Parameters:
     Column j's factors start at `factors[j · n_slots · width]`; numbers of factors are rounded up to multiples of 8
     (`live` marks the real ones), the rest stays 0. Columns never seen in training are 0 throughout, so that they say
     nothing; `seen` marks the others. With `n_outputs`, the factors are `n_factors` shared ones and `n_private` for
-    each output, and `mixers` are the outputs' interaction weights; without, all that is for one output.
+    each output, and `mixers` are the outputs' interaction weights; without, all that is for one output. With
+    `shared_linear`, there is one more linear weight and bias behind those of the outputs, and `shares` says how much
+    of it goes into each output.
     """
 
-    NUMBERS = ("factors", "linear", "bias", "mixers")
+    NUMBERS = ("factors", "linear", "bias", "mixers", "shares")
 
     def __init__(
         self, n_columns: int, n_factors: int, n_slots: int = 1, *, n_outputs: int | None = None, n_private: int = 0,
-        dtype: Any = np.float32,
+        shared_linear: bool = False, dtype: Any = np.float32,
     ) -> None:  # fmt: skip
         self.n_columns, self.n_factors, self.n_slots, self.dtype = n_columns, n_factors, n_slots, np.dtype(dtype)
-        self.n_outputs, self.n_private = n_outputs, n_private
+        self.n_outputs, self.n_private, self.shared_linear = n_outputs, n_private, shared_linear
         self.shared_width, self.private_width = _padded(n_factors), _padded(n_private)
         private = np.tile(np.arange(self.private_width) < n_private, n_outputs or 0)
         self.live = np.concatenate([np.arange(self.shared_width) < n_factors, private])
         self.width = len(self.live)
-        self.output_width = 1 if n_outputs is None else _padded(n_outputs)
+        self.output_width = 1 if n_outputs is None else _padded(n_outputs + shared_linear)
         self.factors = aligned_zeros(n_columns * n_slots * self.width, dtype)
         self.linear = aligned_zeros(n_columns * n_slots * self.output_width, dtype)
         self.bias = aligned_zeros(n_slots * self.output_width, dtype)
         self.mixers = aligned_zeros((n_outputs or 0) * n_slots * self.shared_width, dtype)
+        self.shares = aligned_zeros(n_outputs * n_slots if n_outputs and shared_linear else 0, dtype)
         self.seen = np.zeros(n_columns, dtype=bool)
         self.clock = 0
 
@@ -157,6 +160,11 @@ class Parameters:
         return self.mixers.reshape(self.n_outputs or 0, self.n_slots, self.shared_width)
 
     @property
+    def share_slots(self) -> Array:
+        """View of the outputs' shares of the shared linear weights, (n_outputs or 0, n_slots)."""
+        return self.shares.reshape(-1, self.n_slots)
+
+    @property
     def lanes(self) -> tuple[int, ...]:
         """The kernels' `lanes`: the longest vector that divides what there is of factors."""
         widths = [width for width in (self.shared_width, self.private_width) if width]
@@ -168,14 +176,14 @@ class Parameters:
         return None if self.width in VECTOR_LENGTHS else self.width
 
     @property
-    def sizes(self) -> tuple[int | None, int | None, int]:
+    def sizes(self) -> tuple[int | None, int | None, int, int]:
         """The kernels' `sizes` of several outputs.
 
         None for the usual shared factors of one vector and no private ones.
         """
         usual = self.private_width == 0 and self.shared_width in VECTOR_LENGTHS
         shared, private = (None, None) if usual else (self.shared_width, self.private_width)
-        return shared, private, self.n_outputs or 0
+        return shared, private, self.n_outputs or 0, (self.n_outputs or 0) + self.shared_linear
 
     def scratch(self, n_parts: int, copies: int = 1) -> tuple[Array, Array]:
         """Return the kernels' `sums`, and `work` for several outputs."""
@@ -195,6 +203,7 @@ class Parameters:
             self.n_slots,
             n_outputs=self.n_outputs,
             n_private=self.n_private,
+            shared_linear=self.shared_linear,
             dtype=self.dtype,
         )
         other.restore(self)
@@ -219,7 +228,7 @@ class Parameters:
             out = np.empty((rows.n_rows, self.n_outputs), dtype=self.dtype)
             predict_outputs(
                 self.lanes, self.sizes, self.n_slots, self.factors, self.linear, self.bias, self.mixers,
-                rows.values, rows.indices, rows.bounds, mixing, sums, work, out,
+                self.shares, rows.values, rows.indices, rows.bounds, mixing, sums, work, out,
             )  # fmt: skip
             return out
         out = np.empty(rows.n_rows, dtype=self.dtype)

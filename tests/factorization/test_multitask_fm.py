@@ -109,6 +109,24 @@ def test_a_task_that_sharing_harms_falls_back_and_says_so(X, truth) -> None:
     pd.testing.assert_series_equal(model.predict_scores(X[TEST])["click"], joint_only.predict_scores(X[TEST])["click"])
 
 
+@pytest.mark.parametrize("interactions", ["all", [("user", "item")]])
+def test_a_task_with_few_labels_learns_what_is_popular_from_the_others(X, interactions) -> None:
+    rng = np.random.default_rng(7)
+    popular = rng.normal(size=150)[X["item"]] + rng.normal(size=200)[X["user"]]
+    Y = pd.DataFrame({"stars": popular + rng.normal(size=N), "hate": (rng.logistic(size=N) > 2 * popular) * 1.0})
+    few = Y.assign(hate=Y["hate"].where(rng.random(N) < 0.02))
+    aucs = {}
+    for shared in (True, False):
+        tasks = {"stars": "regression", "hate": "binary"}
+        model = machine(tasks, shared_linear=shared, interactions=interactions, init_scale=0.01)
+        fit_quietly(model, X[TRAIN], few[TRAIN])
+        aucs[shared] = roc_auc_score(Y["hate"][TEST], model.predict_scores(X[TEST])["hate"])
+        assert model.linear_shares_["hate"].shape == ((1,) if shared else (0,))
+    assert aucs[True] > aucs[False] + 0.05
+    assert aucs[True] > 0.8
+    assert model.interaction_weights_["stars"].tolist() == [1.0] * 8  # most labels: the scale is theirs
+
+
 @pytest.mark.parametrize("task_weights", ["uncertainty", "dynamic", {"click": 5.0}])
 def test_task_weights(X, Y, truth, task_weights) -> None:
     model = fit_quietly(machine(task_weights=task_weights, n_private=8), X[TRAIN], Y[TRAIN])
