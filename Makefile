@@ -15,7 +15,7 @@ help:  ## list the targets
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: call make PYTHON=python3.11 (or later)"; exit 1; }
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check -e ".[dev,data,plot]"
+	$(PY) -m pip install --quiet --disable-pip-version-check -e ".[dev,data,plot,search]"
 	@touch $@
 
 setup: $(STAMP)  ## make the environment in .venv

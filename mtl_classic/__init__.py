@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from mtl_classic.model import MultiTaskModel as MultiTaskModel
     from mtl_classic.model_selection import CrossFit as CrossFit
     from mtl_classic.model_selection import FoldPlan as FoldPlan
+    from mtl_classic.model_selection import MultiTaskSearchCV as MultiTaskSearchCV
     from mtl_classic.model_selection import Temporal as Temporal
     from mtl_classic.model_selection import cross_fit as cross_fit
     from mtl_classic.model_selection import make_folds as make_folds
@@ -101,7 +102,15 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "mtl_classic.learners": ("Learner", "LightGBMLearner", "SklearnLearner", "XGBoostLearner"),
     "mtl_classic.metrics": ("evaluate", "evaluate_scores"),
     "mtl_classic.model": ("MultiTaskModel",),
-    "mtl_classic.model_selection": ("CrossFit", "FoldPlan", "Temporal", "cross_fit", "make_folds", "multitask_scorer"),
+    "mtl_classic.model_selection": (
+        "CrossFit",
+        "FoldPlan",
+        "MultiTaskSearchCV",
+        "Temporal",
+        "cross_fit",
+        "make_folds",
+        "multitask_scorer",
+    ),
     "mtl_classic.multitask": ("FunnelModel", "PerTaskModel", "SharedTreesModel", "TaskGraphModel", "task_affinity"),
     "mtl_classic.persistence": ("ModelFileError", "load_model", "save_model"),
     "mtl_classic.preprocessing": ("FieldEncoder", "TargetStatistics"),
@@ -136,6 +145,7 @@ __all__ = [
     "ModelFileError",
     "MultiTaskFactorizationMachine",
     "MultiTaskModel",
+    "MultiTaskSearchCV",
     "PerTaskModel",
     "RoleError",
     "Segments",

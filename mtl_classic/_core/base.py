@@ -62,6 +62,20 @@ class MultiTaskEstimator(BaseEstimator):
     classes_map_: Classes
     roles_: dict[str, str | None]
 
+    def search_space(self) -> dict[str, Any]:
+        """What is worth searching: parameter -> list or scipy distribution, those of parts as ``part__parameter``.
+
+        `MultiTaskSearchCV` searches it where it is given no space. An estimator says what it knows of its own, and
+        passes on what its parts say.
+        """
+        parts = self.get_params(deep=False)
+        return {
+            f"{name}__{key}": values
+            for name, part in sorted(parts.items())
+            if hasattr(part, "search_space")
+            for key, values in part.search_space().items()
+        }
+
     def _start_fit(self, X: Any, Y: Any, sample_weight: Any = None) -> FitInput:
         """Validate once; learn tasks, classes, roles, columns and priors."""
         if Y is None:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from sklearn.utils.metaestimators import _BaseComposition
 
-from mtl_classic._core.base import FitInput, MultiTaskEstimator, group_codes
-from mtl_classic._core.exceptions import FoldError, TaskError
+from mtl_classic._core.base import FitInput, MultiTaskEstimator
+from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.tasks import Task, resolve_tasks
-from mtl_classic._core.validation import n_rows, resolve_roles, role_values
-from mtl_classic.model_selection import FoldPlan, Temporal, make_folds
-from mtl_classic.model_selection._maturity import temporal_folds
+from mtl_classic._core.validation import role_values
+from mtl_classic.model_selection import FoldPlan
+from mtl_classic.model_selection._plans import plan_for
 
 __all__ = ["Composition", "OverMembers", "plain_labels", "shared_plan"]
 
@@ -132,6 +132,10 @@ class Composition(_BaseComposition, OverMembers):
         self._set_params("estimators", **params)
         return self
 
+    def search_space(self) -> dict[str, Any]:
+        """What is worth searching: what the members say, as ``name__param``."""
+        return {f"{name}__{key}": v for name, member in self.estimators for key, v in member.search_space().items()}
+
     def _check_members(self) -> None:
         if not self.estimators:
             raise ValueError(f"{type(self).__name__} needs at least one (name, estimator).")
@@ -154,20 +158,7 @@ def _same_tasks(own: Sequence[Task], other: Sequence[Task]) -> None:
 
 def shared_plan(model: OverMembers, given: FitInput, Y: Any, cv: Any, plan: FoldPlan | None) -> FoldPlan:
     """The plan that was passed, else folds in time where there is a time, else of whole groups and queries."""
-    X, tasks = given.X, given.targets.tasks
-    if plan is not None:
-        if plan.n_rows != n_rows(X):
-            raise FoldError(f"The fold plan is for {plan.n_rows} rows, but X has {n_rows(X)}.")
-        return plan
-    cv = DEFAULT_FOLDS if cv is None else cv
-    ranking = [task for task in tasks if task.kind == "ranking"]
-    queries = group_codes(X, ranking[0]) if ranking else None
-    column = resolve_roles(X, groups=model.groups)["groups"] if model.groups is not None else None
-    if column is not None:
-        seed = spawn_seed(root_seed(getattr(model, "random_state", None)), "folds")
-        return make_folds(cv, Y, groups=role_values(X, column).to_numpy(), random_state=seed)  # type: ignore[union-attr]
-    time = role_values(X, model.roles_["time"])
-    if time is not None and isinstance(cv, int | np.integer | Temporal) and time.nunique() > 1:
-        return temporal_folds(cv, Y, tasks, time, groups=queries)
     seed = spawn_seed(root_seed(getattr(model, "random_state", None)), "folds")
-    return make_folds(cv, Y, groups=queries, time=time if isinstance(cv, Temporal) else None, random_state=seed)
+    cv = DEFAULT_FOLDS if cv is None else cv
+    time, groups = model.roles_["time"], model.groups
+    return plan_for(given.X, Y, given.targets.tasks, cv, plan, time=time, groups=groups, seed=seed)

@@ -18,7 +18,8 @@ from mtl_classic._core.validation import find_role
 from mtl_classic.factorization._design import Design, read_table
 from mtl_classic.factorization._problem import Parameters, Problem, Rows
 from mtl_classic.factorization._registry import check_solver, resolve_solver
-from mtl_classic.factorization._settings import Settings
+from mtl_classic.factorization._settings import Settings, machine_space
+from mtl_classic.factorization._solvers import StochasticSolver
 
 Array = npt.NDArray[Any]
 # What fields get that a dict of penalties does not name.
@@ -59,6 +60,13 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     _parameters: Parameters
     _design: Design
+
+    def search_space(self) -> dict[str, Any]:
+        """What is worth searching: the size of the vectors, the rate (stochastic solvers), and what holds them."""
+        space = machine_space()
+        if not isinstance(resolve_solver(self.solver), StochasticSolver):
+            del space["learning_rate"]
+        return space
 
     def fit(self, X: Any, y: Any, *, sample_weight: Any = None, query: Any = None) -> Self:
         """Fit to rows.

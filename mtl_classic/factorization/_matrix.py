@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.stats import loguniform
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -175,6 +176,10 @@ class MatrixFactorization(TransformerMixin, BaseEstimator):
         self.cv = cv
         self.n_jobs = n_jobs
         self.random_state = random_state
+
+    def search_space(self) -> dict[str, Any]:
+        """What is worth searching: the size of the vectors, and what holds them."""
+        return {"n_factors": [8, 16, 32, 64], "reg_factors": loguniform(1e-3, 10)}
 
     def fit(
         self,

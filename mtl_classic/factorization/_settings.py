@@ -5,6 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from scipy.stats import loguniform
+
+
+def machine_space() -> dict[str, Any]:
+    """What is worth searching of a factorization machine."""
+    return {
+        "n_factors": [8, 16, 32],
+        "learning_rate": loguniform(0.01, 0.2),
+        "reg_factors": loguniform(1e-3, 0.3),
+    }
+
 
 @dataclass(frozen=True)
 class Settings:

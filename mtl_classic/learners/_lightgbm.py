@@ -8,6 +8,7 @@ from typing import Any
 
 import lightgbm as lgb
 import numpy as np
+from scipy.stats import loguniform, uniform
 
 from mtl_classic._core.targets import MAX_RELEVANCE
 from mtl_classic.learners._columns import Features
@@ -91,6 +92,16 @@ class LightGBMLearner(Learner):
         self.feature_fraction = feature_fraction
         self.max_bin = max_bin
         self.params = params
+
+    def search_space(self) -> dict[str, Any]:
+        """The size of the trees, their rate, and what holds their leaves."""
+        return {
+            "num_leaves": [7, 15, 31, 63, 127],
+            "learning_rate": loguniform(0.02, 0.2),
+            "min_sum_hessian_in_leaf": loguniform(0.1, 50),
+            "lambda_l2": loguniform(0.01, 30),
+            "feature_fraction": uniform(0.3, 0.7),
+        }
 
     def bin(self, features: Features, *, n_threads: int = 1) -> BinnedLightGBM:
         """Construct the Dataset that all tasks share.

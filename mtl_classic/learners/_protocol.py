@@ -93,6 +93,13 @@ class Learner(BaseEstimator):
 
     early_stops = False
 
+    def search_space(self) -> dict[str, Any]:
+        """What is worth searching: parameter -> list or scipy distribution; empty for nothing.
+
+        `MultiTaskSearchCV` searches it as ``learner__parameter`` where it is given no space.
+        """
+        return {}
+
     def check_task(self, task: Task) -> None:
         """Refuse a task that this learner can't learn, before any work."""
 

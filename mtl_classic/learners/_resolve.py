@@ -14,9 +14,33 @@ from mtl_classic.learners._protocol import Learner
 from mtl_classic.learners._sklearn import as_sklearn_learner, sklearn_alias
 from mtl_classic.learners._xgboost import XGBoostLearner
 
-__all__ = ["ALIASES", "resolve_learners"]
+__all__ = ["ALIASES", "TakesLearner", "resolve_learners"]
 
 ALIASES = ("lightgbm", "xgboost", "linear", "svm", "forest", "extra_trees", "hist")
+
+
+class TakesLearner:
+    """Mixin of estimators with a parameter ``learner``, whose settings can be set where a name stands for it.
+
+    ``PerTaskModel(learner="lightgbm").set_params(learner__num_leaves=7)`` makes the name a `LightGBMLearner` first.
+    """
+
+    learner: Any
+
+    def set_params(self, **params: Any) -> Any:
+        """Set parameters, also those of the learner as ``learner__param``."""
+        learner = params.get("learner", getattr(self, "learner", None))
+        if isinstance(learner, str) and any(name.startswith("learner__") for name in params):
+            params = params | {"learner": _resolve(learner)}
+        return super().set_params(**params)  # type: ignore[misc]
+
+    def search_space(self) -> dict[str, Any]:
+        """What is worth searching: that of the learner, if it is one for all tasks, and of other parts."""
+        learner = getattr(self, "learner", None)
+        nested: dict[str, Any] = super().search_space()  # type: ignore[misc]
+        if isinstance(learner, str):
+            nested |= {f"learner__{name}": values for name, values in _resolve(learner).search_space().items()}
+        return nested
 
 
 def resolve_learners(learner: Any, tasks: Sequence[Task]) -> dict[str, Learner]:

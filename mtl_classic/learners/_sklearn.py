@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from scipy.stats import loguniform, uniform
 from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
@@ -36,6 +37,19 @@ from mtl_classic.learners._protocol import ConstantFit, FitRequest, Floats, Lear
 __all__ = ["SklearnLearner", "as_sklearn_learner", "sklearn_alias"]
 
 FORESTS = (RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, ExtraTreesRegressor)
+BOOSTERS = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
+TREE_SPACE = {
+    "max_leaf_nodes": [7, 15, 31, 63],
+    "learning_rate": loguniform(0.02, 0.3),
+    "l2_regularization": loguniform(0.01, 30),
+}
+SPACES: list[tuple[Any, dict[str, Any]]] = [
+    ((LogisticRegression, LinearSVR), {"C": loguniform(1e-3, 100)}),
+    (Ridge, {"alpha": loguniform(1e-2, 1000)}),
+    (PoissonRegressor, {"alpha": loguniform(1e-4, 10)}),
+    (FORESTS, {"min_samples_leaf": [1, 2, 5, 10, 20, 50], "max_features": uniform(0.1, 0.9)}),
+    (BOOSTERS, TREE_SPACE),
+]
 
 
 class SklearnLearner(Learner):
@@ -68,6 +82,12 @@ class SklearnLearner(Learner):
         self.classifier = classifier
         self.regressor = regressor
         self.count_regressor = count_regressor
+
+    def search_space(self) -> dict[str, Any]:
+        """What is known to matter for linear models, forests and histogram boosting; of others nothing."""
+        parts = {"classifier": self.classifier, "regressor": self.regressor, "count_regressor": self.count_regressor}
+        spaces = {name: next((s for kinds, s in SPACES if isinstance(part, kinds)), {}) for name, part in parts.items()}
+        return {f"{name}__{key}": values for name, space in spaces.items() for key, values in space.items()}
 
     def bin(self, features: Features, *, n_threads: int = 1) -> BinnedSklearn:
         """Keep the matrix, and make the scaled one-hot matrix if any of the estimators needs it."""

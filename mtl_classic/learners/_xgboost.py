@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import xgboost as xgb
+from scipy.stats import loguniform, uniform
 
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import tree_defaults
@@ -91,6 +92,16 @@ class XGBoostLearner(Learner):
         self.colsample_bytree = colsample_bytree
         self.max_bin = max_bin
         self.params = params
+
+    def search_space(self) -> dict[str, Any]:
+        """The size of the trees, their rate, and what holds their leaves."""
+        return {
+            "max_leaves": [7, 15, 31, 63, 127],
+            "learning_rate": loguniform(0.02, 0.2),
+            "min_child_weight": loguniform(0.1, 50),
+            "reg_lambda": loguniform(0.01, 30),
+            "colsample_bytree": uniform(0.3, 0.7),
+        }
 
     def bin(self, features: Features, *, n_threads: int = 1) -> BinnedXGBoost:
         """Sketch the quantiles once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,14 +28,14 @@ class CrossFit:
 
     Attributes
     ----------
-    predictions : DataFrame or ndarray, n rows
-        NaN where no fold covers a row.
+    predictions : DataFrame or ndarray of n rows, or None
+        NaN where no fold covers a row; None if none were asked for.
     fold : ndarray of shape (n,)
         Fold that predicted each row, -1 where none did.
     models : list
         The fitted estimator of each fold.
-    scores : ndarray of shape (n_folds,)
-        ``model.score`` on the rows that the fold predicts; NaN where the estimator has none.
+    scores : ndarray of shape (n_folds,), or (n_folds, n_scores)
+        ``model.score`` on the rows that the fold predicts, NaN where the estimator has none; or what a scorer said.
 
     Examples
     --------
@@ -60,10 +60,10 @@ def cross_fit(
     Y: Any,
     plan: FoldPlan,
     *,
-    method: str = "predict_scores",
+    method: str | None = "predict_scores",
     sample_weight: Any = None,
     fit_params: Mapping[str, Any] | None = None,
-    score: bool = True,
+    score: bool | Callable[[Any, Any, Any], Any] = True,
     n_jobs: int | None = None,
 ) -> CrossFit:
     """Fit a clone on the training rows of each fold and predict the fold's rows.
@@ -78,13 +78,14 @@ def cross_fit(
     estimator : estimator with ``fit`` and ``method``
     X, Y : table and labels of n rows
     plan : FoldPlan
-    method : str, default="predict_scores"
-        Also ``"predict"``, ``"predict_proba"`` (lists become one array per task), ``"transform"``.
+    method : str or None, default="predict_scores"
+        Also ``"predict"``, ``"predict_proba"`` (lists become one array per task), ``"transform"``. None: no
+        predictions.
     sample_weight : array of n rows, default=None
     fit_params : dict, default=None
         Passed to every fit unchanged (``events``).
-    score : bool, default=True
-        Whether to call ``estimator.score`` on each fold.
+    score : bool or callable (estimator, X, Y) -> number or array, default=True
+        Whether to call ``estimator.score`` on each fold, or what to call in its place.
     n_jobs : int, default=None
         Folds in parallel; the thread budget is split between them. Changes no result.
 
@@ -113,7 +114,7 @@ def cross_fit(
         for k, (train, test) in enumerate(plan.splits)
     )
     models = [model for model, _, _ in fitted]
-    predictions = _assemble([part for _, part, _ in fitted], plan, X)
+    predictions = None if method is None else _assemble([part for _, part, _ in fitted], plan, X)
     return CrossFit(predictions, plan.fold, models, np.array([value for _, _, value in fitted]))
 
 
@@ -137,12 +138,12 @@ def _fit_fold(
     fold: int,
     train: Rows,
     test: Rows,
-    method: str,
+    method: str | None,
     sample_weight: Any,
     fit_params: dict[str, Any],
-    score: bool,
+    score: bool | Callable[[Any, Any, Any], Any],
     threads: int,
-) -> tuple[Any, Any, float]:
+) -> tuple[Any, Any, Any]:
     if sample_weight is not None:
         fit_params["sample_weight"] = take_rows(_rows_of(sample_weight), train)
     with thread_limit(threads):
@@ -154,9 +155,12 @@ def _fit_fold(
                 f"if the labels begin late, use fewer folds or later rows, or leave the task out."
             ) from error
         X_test = take_rows(X, test)
-        predicted = getattr(model, method)(X_test)
-        judge = score and hasattr(model, "score")
-        value = model.score(X_test, take_rows(_rows_of(Y), test)) if judge else float("nan")
+        predicted = None if method is None else getattr(model, method)(X_test)
+        value: Any = float("nan")
+        if callable(score):
+            value = score(model, X_test, take_rows(_rows_of(Y), test))
+        elif score and hasattr(model, "score"):
+            value = model.score(X_test, take_rows(_rows_of(Y), test))
     return model, predicted, value
 
 

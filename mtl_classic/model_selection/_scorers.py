@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from mtl_classic._core.targets import encode_targets
 from mtl_classic._core.validation import as_table
 from mtl_classic.metrics import get_metric
 
-__all__ = ["multitask_scorer"]
+__all__ = ["TaskScores", "multitask_scorer"]
 
 
 def multitask_scorer(metric: str | None = None, task: str | None = None) -> Callable[[Any, Any, Any], float]:
@@ -79,6 +79,18 @@ class _Scorer:
 
     def __repr__(self) -> str:
         return f"multitask_scorer(metric={self.metric!r}, task={self.task!r})"
+
+
+class TaskScores:
+    """A scorer ``(estimator, X, Y) -> array``: 1 − loss / loss of the prior of every task, then further metrics."""
+
+    def __init__(self, metrics: Mapping[str, Callable[[Any, Any, Any], float]] | None = None) -> None:
+        self.metrics = dict(metrics or {})
+
+    def __call__(self, estimator: Any, X: Any, Y: Any) -> np.ndarray:
+        model, table = _last_step(estimator, X)
+        own = _values(model, table, Y, [task.name for task in model.tasks_], None)
+        return np.r_[own, [float(metric(estimator, X, Y)) for metric in self.metrics.values()]]
 
 
 def _last_step(model: Any, X: Any) -> tuple[Any, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import loguniform, uniform
 
 from mtl_classic._core.base import Scores
 from mtl_classic._core.random import root_seed, spawn_seed
@@ -205,6 +206,17 @@ class SharedTreesModel(LearnerStructure):
         self.on_conflict = on_conflict
         self.n_jobs = n_jobs
         self.random_state = random_state
+
+    def search_space(self) -> dict[str, Any]:
+        """The size of the trees, their rate, and what holds their leaves (boosted trees)."""
+        if self.trees != "boosted":
+            return super().search_space()
+        return super().search_space() | {
+            "max_leaves": [7, 15, 31, 63],
+            "learning_rate": loguniform(0.02, 0.2),
+            "reg_lambda": loguniform(0.1, 30),
+            "colsample_bytree": uniform(0.3, 0.7),
+        }
 
     def fit(
         self, X: Any, Y: Any, *, sample_weight: Any = None, events: Any = None, plan: FoldPlan | None = None

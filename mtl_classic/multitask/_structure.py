@@ -15,13 +15,14 @@ from mtl_classic._core.tasks import Task, fitting_order
 from mtl_classic._core.validation import Table
 from mtl_classic.learners._columns import FeatureColumns
 from mtl_classic.learners._protocol import Floats
+from mtl_classic.learners._resolve import TakesLearner
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.multitask._workbench import Workbench, open_workbench
 
 __all__ = ["LearnerStructure", "condition_probability", "hold_monotone", "predict_components", "to_conditional"]
 
 
-class LearnerStructure(MultiTaskEstimator):
+class LearnerStructure(TakesLearner, MultiTaskEstimator):
     """Base of the structures over one binned matrix."""
 
     learner: Any

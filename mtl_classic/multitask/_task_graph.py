@@ -18,6 +18,7 @@ from mtl_classic._core.task_weights import check_task_weights
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, role_values
 from mtl_classic.learners._protocol import Floats
+from mtl_classic.learners._resolve import TakesLearner
 from mtl_classic.model_selection import FoldPlan, Temporal, cross_fit, make_folds
 from mtl_classic.model_selection._maturity import temporal_folds
 from mtl_classic.multitask._edge_search import find_edges
@@ -35,7 +36,7 @@ __all__ = ["TaskGraphModel"]
 COMBINERS = ("linear", "learner")
 
 
-class TaskGraphModel(MultiTaskEstimator):
+class TaskGraphModel(TakesLearner, MultiTaskEstimator):
     r"""One learner per task, and edges along which out-of-fold predictions of one task help another.
 
     With the linear combiner, the score of task t is that of a generalized linear model of the logits :math:`z` of its

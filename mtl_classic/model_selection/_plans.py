@@ -1,0 +1,54 @@
+"""One fold plan for all levels of models of models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mtl_classic._core.base import group_codes
+from mtl_classic._core.exceptions import FoldError
+from mtl_classic._core.tasks import Task
+from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_values
+from mtl_classic.model_selection._folds import FoldPlan, Temporal, make_folds
+from mtl_classic.model_selection._maturity import temporal_folds
+
+__all__ = ["plan_for"]
+
+
+def plan_for(
+    X: Table,
+    Y: Any,
+    tasks: tuple[Task, ...],
+    cv: Any,
+    plan: FoldPlan | None,
+    *,
+    time: str | None,
+    groups: str | None,
+    seed: int,
+) -> FoldPlan:
+    """The plan that was passed, else folds of whole groups, else in time where there is one, else of whole queries.
+
+    Parameters
+    ----------
+    X, Y : table and labels of n rows
+    tasks : tuple of Task
+    cv : int, splitter, Temporal or array of fold numbers
+    plan : FoldPlan or None
+    time, groups : str or None
+        Columns of X.
+    seed : int
+    """
+    if plan is not None:
+        if plan.n_rows != n_rows(X):
+            raise FoldError(f"The fold plan is for {plan.n_rows} rows, but X has {n_rows(X)}.")
+        return plan
+    ranking = [task for task in tasks if task.kind == "ranking"]
+    queries = group_codes(X, ranking[0]) if ranking else None
+    columns = resolve_roles(X, groups=groups, time=time)
+    if columns["groups"] is not None:
+        return make_folds(cv, Y, groups=X[columns["groups"]].to_numpy(), random_state=seed)
+    stamps = role_values(X, columns["time"])
+    if stamps is not None and isinstance(cv, int | np.integer | Temporal) and stamps.nunique() > 1:
+        return temporal_folds(cv, Y, tasks, stamps, groups=queries)
+    return make_folds(cv, Y, groups=queries, time=stamps if isinstance(cv, Temporal) else None, random_state=seed)

@@ -1,0 +1,132 @@
+"""The course of a search: candidates are drawn, judged in parallel, and kept, until trials or time are used up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import joblib
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import clone
+
+from mtl_classic._core.parallel import split_budget
+from mtl_classic._core.random import generator
+from mtl_classic.model_selection._search_space import Codes, Dimension, Floats, grid_points
+from mtl_classic.model_selection._search_trial import COMPLETE, Outcome, Work, run_trial
+
+__all__ = ["Limits", "run_search"]
+
+BATCH = 4  # candidates drawn together; not the number of workers, which changes no result
+GENERATIONS = 8
+DEFAULT_TRIALS = 50
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a search ends.
+
+    Attributes
+    ----------
+    n_trials : int or None
+    time_budget : float or None
+        Seconds.
+    started : float
+        Seconds since the epoch.
+    reserve_refit : bool
+        Whether the budget must leave time for a fit on all rows.
+    """
+
+    n_trials: int | None
+    time_budget: float | None
+    started: float
+    reserve_refit: bool
+
+    def until(self, outcomes: Sequence[Outcome]) -> float | None:
+        """The latest time at which a fold may begin, so that it and the refit end within the budget."""
+        if self.time_budget is None:
+            return None
+        folds = np.concatenate([outcome.seconds.sum(axis=1) for outcome in outcomes]) if outcomes else np.zeros(1)
+        reached = folds[~np.isnan(folds)]
+        fold = float(reached.mean()) if len(reached) else 0.0
+        n_folds = len(outcomes[0].seconds) if outcomes else 2
+        refit = fold * n_folds / max(n_folds - 1, 1) if self.reserve_refit else 0.0
+        return self.started + self.time_budget - fold - refit
+
+
+def run_search(
+    work: Work, strategy: str, limits: Limits, *, storage: str | None, key: str, seed: int
+) -> Sequence[Outcome]:
+    """Judge candidates, those that the storage holds already included.
+
+    Parameters
+    ----------
+    work : Work
+    strategy : {"grid", "random", "tpe", "gp", "genetic"}
+    limits : Limits
+    storage : str or None
+    key : str
+        Fingerprint of the data.
+    seed : int
+    """
+    from mtl_classic.model_selection._search_study import open_study  # Optuna is an extra
+
+    n_trials, batch, order = _sizes(work.dimensions, strategy, limits, seed)
+    name = f"mtl_classic-{strategy}-{_fingerprint(work, strategy, key, seed)}"
+    with open_study(
+        storage, name, work.dimensions, work.judge, strategy=strategy, seed=seed, population=batch
+    ) as study:
+        while (left := n_trials - len(study.outcomes)) > 0:
+            until = limits.until(study.outcomes)
+            if study.outcomes and until is not None and time.time() > until:
+                break
+            asked = study.ask(min(left, batch), order)
+            finished = [outcome.scores for outcome in study.outcomes if outcome.state == COMPLETE]
+            for number, outcome in _judge(work, asked, finished, until, first=not study.outcomes):
+                study.tell(number, outcome)
+            study.collect()
+        return study.outcomes
+
+
+def _sizes(
+    dimensions: Sequence[Dimension], strategy: str, limits: Limits, seed: int
+) -> tuple[int, int, list[int] | None]:
+    """Candidates in all and at a time; the order of a grid that may not be finished."""
+    if strategy == "grid":
+        size = len(grid_points(dimensions))
+        n_trials = size if limits.n_trials is None else min(limits.n_trials, size)
+        partial = n_trials < size or limits.time_budget is not None
+        return n_trials, BATCH, generator(seed, "grid").permutation(size).tolist() if partial else None
+    n_trials = DEFAULT_TRIALS if limits.n_trials is None else limits.n_trials
+    return n_trials, max(BATCH, n_trials // GENERATIONS) if strategy == "genetic" else BATCH, None
+
+
+def _fingerprint(work: Work, strategy: str, key: str, seed: int) -> str:
+    """The same for the same search only: data, folds, settings, space and seed. Threads change no result."""
+    model = clone(work.estimator)
+    model.set_params(**{name: None for name in model.get_params() if name.split("__")[-1] == "n_jobs"})
+    space = [(d.name, d.low, d.high, d.log, d.values, d.quantiles) for d in work.dimensions]
+    judged = (work.judge.objective, work.judge.weights, sorted(work.scorer.metrics), work.pruning)
+    return str(joblib.hash((key, seed, work.plan.splits, model, space, judged, strategy)))
+
+
+def _judge(
+    work: Work, asked: Sequence[tuple[int, Codes]], finished: Sequence[Floats], until: float | None, *, first: bool
+) -> Iterable[tuple[int, Outcome | None]]:
+    """Outcomes as they come; the first candidate of all is judged to its end whatever the time."""
+    workers, threads = split_budget(work.n_jobs, len(asked))
+    if work.n_jobs is not None:
+        work = replace(work, n_jobs=threads)
+    jobs = (
+        delayed(_numbered)(number, work, codes, finished, None if first and k == 0 else until)
+        for k, (number, codes) in enumerate(asked)
+    )
+    found: Iterable[tuple[int, Outcome | None]] = Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
+    return found
+
+
+def _numbered(
+    number: int, work: Work, codes: Codes, finished: Sequence[Floats], until: float | None
+) -> tuple[int, Outcome | None]:
+    return number, run_trial(work, codes, finished, until)

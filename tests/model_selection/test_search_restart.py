@@ -1,0 +1,119 @@
+"""A search that is stopped, or killed, and started again loses nothing that had finished."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from mtl_classic import MultiTaskSearchCV
+from tests.model_selection.planted import TASKS, Planted, X, Y
+
+SPACE = {"a": stats.uniform(-2, 4), "b": stats.uniform(-2, 4)}
+STRATEGIES: list[dict[str, Any]] = [
+    {"strategy": "random"},
+    {"surrogate": "tpe"},
+    {"surrogate": "gp"},
+    {"strategy": "genetic"},
+    {"surrogate": "gp", "objective": "pareto"},
+]
+
+
+class Stopping(Planted):
+    """Is interrupted in the fit after the tenth that the log has seen."""
+
+    def fit(self, X: Any, Y: Any, **settings: Any) -> Planted:
+        if self.log is not None and Path(self.log).exists() and len(Path(self.log).read_text().split("\n")) > 10:
+            raise KeyboardInterrupt
+        return super().fit(X, Y, **settings)
+
+
+def search(tmp_path: Path, model: Any, **settings: Any) -> MultiTaskSearchCV:
+    given = {"n_trials": 12, "cv": 2, "random_state": 0, "storage": str(tmp_path / "search.db")} | settings
+    return MultiTaskSearchCV(model, SPACE, **given)
+
+
+def n_fits(log: Path) -> int:
+    return log.read_text().count("\n")
+
+
+@pytest.mark.parametrize("settings", STRATEGIES, ids=lambda s: "-".join(s.values()))
+def test_a_stopped_search_goes_on(tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "log"
+    model = Stopping(TASKS, log=str(log))
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path, model, pruning=False, **settings).fit(X, Y)
+    assert n_fits(log) == 10
+    before = log.read_text()
+    log.write_text("")
+    monkeypatch.setattr(Stopping, "fit", Planted.fit)
+    found = search(tmp_path, model, pruning=False, **settings).fit(X, Y)
+    assert len(found.cv_results_["params"]) == 12
+    assert n_fits(log) == 2 * (12 - 5) + 1  # five candidates had finished; one refit
+    tried = {line.split()[1] for line in before.splitlines()}
+    assert {str(params["a"]) for params in found.cv_results_["params"][:5]} == tried
+    whole = search(tmp_path, Planted(TASKS), pruning=False, storage=None, **settings).fit(X, Y)
+    if "genetic" in settings.values():  # the order in which parents are told enters their children
+        return
+    assert found.cv_results_["params"] == whole.cv_results_["params"]
+
+
+def test_a_finished_search_is_read_and_can_be_prolonged(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    first = search(tmp_path, Planted(TASKS, log=str(log))).fit(X, Y)
+    log.write_text("")
+    again = search(tmp_path, Planted(TASKS, log=str(log))).fit(X, Y)
+    assert n_fits(log) == 1
+    assert again.cv_results_["params"] == first.cv_results_["params"]
+    assert again.best_params_ == first.best_params_
+    longer = search(tmp_path, Planted(TASKS, log=str(log)), n_trials=16, n_jobs=1).fit(X, Y)
+    assert longer.cv_results_["params"][:12] == first.cv_results_["params"]
+    assert len(longer.cv_results_["params"]) == 16
+
+
+def test_other_searches_in_the_same_file_do_not_mix(tmp_path: Path) -> None:
+    first = search(tmp_path, Planted(TASKS)).fit(X, Y)
+    assert len(search(tmp_path, Planted(TASKS), n_trials=4).fit(X + 1, Y).cv_results_["params"]) == 4
+    assert len(search(tmp_path, Planted(TASKS, kind="y"), n_trials=4).fit(X, Y).cv_results_["params"]) == 4
+    assert len(search(tmp_path, Planted(TASKS), n_trials=4, random_state=1).fit(X, Y).cv_results_["params"]) == 4
+    assert len(search(tmp_path, Planted(TASKS), n_trials=4).fit(X, Y).cv_results_["params"]) == 12
+    assert first.n_splits_ == 2
+
+
+def test_a_storage_makes_up_for_a_missing_seed(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    for _ in range(2):
+        log.write_text("")
+        search(tmp_path, Planted(TASKS, log=str(log)), random_state=None).fit(X, Y)
+    assert n_fits(log) == 1
+
+
+SCRIPT = """
+from tests.model_selection.test_search_restart import *
+search(Path({path!r}), Planted(TASKS, wait=0.15, log={log!r})).fit(X, Y)
+"""
+
+
+def test_a_killed_search_loses_no_finished_candidate(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    script = SCRIPT.format(path=str(tmp_path), log=str(log))
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parents[2])
+    try:
+        while process.poll() is None and not (log.exists() and n_fits(log) >= 7):
+            time.sleep(0.02)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    killed_at = n_fits(log)
+    model = Planted(TASKS, wait=0.15, log=str(log))
+    found = search(tmp_path, model).fit(X, Y)
+    fits = n_fits(log)
+    judged = sum(2 if state == "complete" else 1 for state in found.cv_results_["state"])
+    assert len(found.cv_results_["params"]) == 12
+    assert fits <= judged + 1 + 2  # beside each fold once and the refit, only the candidate of that moment
+    assert fits > killed_at >= 7
