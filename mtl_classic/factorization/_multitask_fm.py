@@ -25,7 +25,7 @@ from mtl_classic.factorization._fm_base import REG_FACTORS, REG_LINEAR, check_ra
 from mtl_classic.factorization._joint import TaskOutput, code_tasks, descend_jointly, own_problem
 from mtl_classic.factorization._problem import Parameters, Problem, Rows
 from mtl_classic.factorization._registry import check_solver, resolve_solver
-from mtl_classic.factorization._settings import Settings
+from mtl_classic.factorization._settings import Settings, machine_space
 from mtl_classic.factorization._solvers import Solver, StochasticSolver
 from mtl_classic.factorization._task_views import conditional_scores, entire_scores
 from mtl_classic.metrics import compare
@@ -192,6 +192,10 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
         self.tol = tol
         self.on_conflict = on_conflict
         self.random_state = random_state
+
+    def search_space(self) -> dict[str, Any]:
+        """The sizes of the shared and private vectors, the rate, and what holds the vectors."""
+        return machine_space() | {"n_private": [0, 4, 8]}
 
     def fit(
         self, X: Any, Y: Any, *, sample_weight: Any = None, events: Any = None, plan: FoldPlan | None = None
