@@ -16,7 +16,7 @@ from mtl_classic.factorization import LatentFeatures, MatrixFactorization
 from mtl_classic.factorization._explicit import ExplicitFactors
 from mtl_classic.factorization._feedback import Ids
 from mtl_classic.factorization._implicit import with_mean
-from mtl_classic.factorization._matrix import nearest
+from mtl_classic.factorization._matrix_columns import nearest
 
 __all__ = ["Factors", "find_factors", "log_of", "seen_pairs"]
 

@@ -1,0 +1,176 @@
+"""What fitted vectors of users and items say: columns of rows, names, nearest neighbours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from mtl_classic._core.validation import align_columns, as_table
+from mtl_classic.factorization._feedback import Ids
+from mtl_classic.factorization._implicit import with_mean
+
+__all__ = ["PairVectors", "as_rows", "nearest"]
+
+Array = npt.NDArray[Any]
+
+
+class PairVectors(TransformerMixin):
+    """Reads the vectors that `MatrixFactorization` has fitted: `_users` and `_items` (ids), `_factors`."""
+
+    model: str
+    output: str
+    n_factors: int
+    roles_: dict[str, str]
+    feature_names_in_: Array
+    _users: Ids
+    _items: Ids
+    _factors: Any
+
+    def transform(self, X: Any) -> pd.DataFrame:
+        """Append the columns of the full fit.
+
+        Parameters
+        ----------
+        X : frame of shape (n, n_features)
+
+        Returns
+        -------
+        DataFrame of shape (n, n_features + n_columns)
+            Called ``als__score``, ``als__user_norm``, ``als__item_norm`` (after the model), and ``als__user_0`` …,
+            ``als__item_0`` … for vectors; float32.
+        """
+        check_is_fitted(self)
+        X = align_columns(self, as_rows(X))
+        return pd.concat([X, self._columns(X)], axis=1)
+
+    def similar_items(self, items: Any, n: int = 10) -> pd.DataFrame:
+        """Nearest items by the cosine of their vectors.
+
+        Parameters
+        ----------
+        items : list of ids
+        n : int, default=10
+
+        Returns
+        -------
+        DataFrame with the columns ``item``, ``similar``, ``cosine``
+            The best first; ids that the fit did not see have no rows.
+        """
+        check_is_fitted(self)
+        return nearest(self._items, self.item_factors_, items, n, "item")
+
+    def similar_users(self, users: Any, n: int = 10) -> pd.DataFrame:
+        """Nearest users by the cosine of their vectors.
+
+        Parameters
+        ----------
+        users : list of ids
+        n : int, default=10
+
+        Returns
+        -------
+        DataFrame with the columns ``user``, ``similar``, ``cosine``
+        """
+        check_is_fitted(self)
+        return nearest(self._users, self.user_factors_, users, n, "user")
+
+    def get_feature_names_out(self, input_features: Any = None) -> Array:
+        """Names of the columns of X and of those appended.
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        ndarray of str
+        """
+        check_is_fitted(self)
+        scores = [f"{self.model}__{name}" for name in ("score", "user_norm", "item_norm")]
+        vectors = [f"{self.model}__{side}_{k}" for side in ("user", "item") for k in range(self.n_factors)]
+        added = {"scores": scores, "vectors": vectors, "both": scores + vectors}[self.output]
+        return np.asarray([*self.feature_names_in_, *added], dtype=object)
+
+    @property
+    def users_(self) -> pd.Index:
+        """Ids of the users."""
+        return self._users.values
+
+    @property
+    def items_(self) -> pd.Index:
+        """Ids of the items."""
+        return self._items.values
+
+    @property
+    def user_factors_(self) -> Array:
+        """Vectors of the users, (n_users, n_factors)."""
+        return self._factors.users
+
+    @property
+    def item_factors_(self) -> Array:
+        """Vectors of the items, (n_items, n_factors)."""
+        return self._factors.items
+
+    def _columns(self, X: pd.DataFrame) -> pd.DataFrame:
+        parts = [] if self.output == "vectors" else [self._score_columns(X)]
+        if self.output != "scores":
+            for side, values in self._vectors(X).items():
+                names = [f"{side}_{k}" for k in range(values.shape[1])]
+                parts.append(pd.DataFrame(values, columns=names, index=X.index))
+        return pd.concat(parts, axis=1).astype(np.float32).add_prefix(f"{self.model}__")
+
+    def _score_columns(self, X: pd.DataFrame) -> pd.DataFrame:
+        user, item = self._codes(X)
+        lengths = [np.append(np.linalg.norm(v, axis=1), 0.0) for v in (self.user_factors_, self.item_factors_)]
+        columns = {
+            "score": self._factors.score(user, item),
+            "user_norm": lengths[0][user],
+            "item_norm": lengths[1][item],
+        }
+        return pd.DataFrame(columns, index=X.index)
+
+    def _vectors(self, X: pd.DataFrame) -> dict[str, Array]:
+        user, item = self._codes(X)
+        return {"user": with_mean(self.user_factors_)[user], "item": with_mean(self.item_factors_)[item]}
+
+    def _basis(self) -> tuple[pd.Index, Array]:
+        keys = [("user", value) for value in self.users_] + [("item", value) for value in self.items_]
+        return pd.Index(keys, tupleize_cols=False), np.vstack([self.user_factors_, self.item_factors_])
+
+    def _codes(self, X: pd.DataFrame) -> tuple[Array, Array]:
+        return self._users.codes(X[self.roles_["user"]]), self._items.codes(X[self.roles_["item"]])
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_factors")
+
+
+def as_rows(X: Any) -> pd.DataFrame:
+    """A table with named columns."""
+    table = as_table(X)
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(f"MatrixFactorization reads columns by name, so X must be a frame; got {type(X).__name__}.")
+    return table
+
+
+def nearest(ids: Ids, vectors: Array, asked: Any, n: int, what: str) -> pd.DataFrame:
+    """The n nearest others of each id that is asked for, by the cosine of their vectors."""
+    units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    asked = pd.Series(list(asked))
+    codes = ids.codes(asked)
+    asked, codes = asked[codes >= 0], codes[codes >= 0]
+    cosines = units[codes] @ units.T
+    cosines[np.arange(len(codes)), codes] = -np.inf
+    count = min(n, len(vectors) - 1)
+    best = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
+    return pd.DataFrame(
+        {
+            what: np.repeat(asked.to_numpy(), count),
+            "similar": ids.values[best.ravel()],
+            "cosine": np.take_along_axis(cosines, best, axis=1).ravel(),
+        }
+    )
