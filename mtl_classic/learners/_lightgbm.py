@@ -47,6 +47,9 @@ class LightGBMLearner(Learner):
     lambda_l2 : float, default=None
     feature_fraction : float, default=None
         Share of the columns tried by each tree.
+    cat_smooth : float, default=100.0
+        Hessians added to each category before the categories are ordered by their means: LightGBM's own 10 lets the
+        means of small categories decide, which are noise.
     max_bin : int, default=255
     params : dict, default=None
         Further parameters of LightGBM, taking precedence.
@@ -79,6 +82,7 @@ class LightGBMLearner(Learner):
         min_sum_hessian_in_leaf: float | None = None,
         lambda_l2: float | None = None,
         feature_fraction: float | None = None,
+        cat_smooth: float = 100.0,
         max_bin: int = 255,
         params: Mapping[str, Any] | None = None,
     ) -> None:
@@ -90,6 +94,7 @@ class LightGBMLearner(Learner):
         self.min_sum_hessian_in_leaf = min_sum_hessian_in_leaf
         self.lambda_l2 = lambda_l2
         self.feature_fraction = feature_fraction
+        self.cat_smooth = cat_smooth
         self.max_bin = max_bin
         self.params = params
 
@@ -156,6 +161,7 @@ class LightGBMLearner(Learner):
             else auto.min_hessian,
             "lambda_l2": self.lambda_l2 if self.lambda_l2 is not None else auto.l2,
             "feature_fraction": self.feature_fraction if self.feature_fraction is not None else auto.feature_fraction,
+            "cat_smooth": self.cat_smooth,
             "seed": request.seed,
             "num_threads": request.n_threads,
         }

@@ -56,7 +56,7 @@ def stage(
     """
     plan = FoldPlan((split,), len(Y))
     if isinstance(structure, LearnerStructure) and hasattr(structure, "_fit_on"):
-        fresh = clone(structure)
+        fresh: Any = clone(structure)
         shared = like.bench if isinstance(like, _BenchStage) else None
         bench = replace(fresh._open(X, Y, sample_weight, plan, shared), phase="held out")
         fresh._fit_on(bench)
@@ -71,10 +71,10 @@ def stage(
 class _BenchStage:
     """On a bench that stays open: features, bins and rounds are those of the first stage."""
 
-    held_out: LearnerStructure
+    held_out: Any
     bench: Workbench
 
-    def final(self, random_state: int | None = None) -> LearnerStructure:
+    def final(self, random_state: int | None = None) -> Any:
         model = copy(self.held_out)
         if random_state is not None:
             model.random_state = random_state

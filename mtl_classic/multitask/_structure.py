@@ -52,10 +52,6 @@ class LearnerStructure(TakesLearner, MultiTaskEstimator):
     def _threads(self) -> int:
         return n_threads(self.n_jobs)
 
-    def _fit_on(self, bench: Workbench) -> None:
-        """Fit every part of the structure on an open bench."""
-        raise TypeError(f"{type(self).__name__} has no parts of its own.")
-
 
 def condition_probability(task: Task, tasks: Sequence[Task], classes: Classes, entire: Scores) -> Floats:
     """P(the condition of a funnel child holds), from the entire-space scores of its ancestors.
