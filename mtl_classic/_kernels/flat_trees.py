@@ -2,6 +2,7 @@
 
 Conventions: nodes of all trees one after the other; a child c ≥ 0 is a node, c < 0 the leaf ~c; a root may be a leaf.
 ``decision`` has the bits of LightGBM: 1 category, 2 missing goes left, 4 zero is missing, 8 NaN is missing.
+The interpreter lock is kept: to give it away for microseconds, and wait for it, would cost more than the walk.
 """
 
 import math
@@ -15,7 +16,7 @@ _ZERO = np.float64(np.float32(1e-35))  # nearer to 0 than this is 0 to LightGBM
 _CATEGORY, _LEFT, _ZERO_MISSING, _NAN_MISSING = 1, 2, 4, 8
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def add_trees(
     row, roots, outputs, feature, threshold, decision, left, right, leaf_value, word_start, n_words, words, out
 ):
@@ -43,7 +44,7 @@ def add_trees(
         out[outputs[tree]] += leaf_value[~node]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, inline="always")
 def _is_in(value, words, start, n):
     """Whether a category, a number cut to an integer, is among the bits; missing and negative ones are not."""
     if math.isnan(value) or value <= -1.0 or value >= 32.0 * n:

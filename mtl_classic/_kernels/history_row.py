@@ -2,7 +2,8 @@
 
 Conventions: the grouped events of all streams one after the other; ``starts[s]`` is where the events of stream s begin
 in ``times``, ``pointers[s]`` where its pointers (one more than keys) begin in ``indptr``. A question asks something of
-the events of one key in one stream, in the window [row time − far, row time − near).
+the events of one key in one stream, in the window [row time − far, row time − near). The interpreter lock is kept: to
+give it away for microseconds, and wait for it, would cost more than the searches.
 """
 
 import math
@@ -15,7 +16,7 @@ __all__ = ["COUNT", "DECAYED", "GAP", "MEAN", "RATE", "RECENCY", "SUM", "answer_
 COUNT, SUM, MEAN, RATE, RECENCY, GAP, DECAYED = range(7)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def answer_row(
     time, keys, kind, key_set, stream, has_far, far, near, prefix_start, half_life, unit, times, starts, indptr,
     pointers, prefixes, out,
@@ -42,7 +43,7 @@ def answer_row(
         )
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, inline="always")
 def _position(times, base, low, high, cut):
     """The first event from low to high that is not earlier than the cut."""
     while low < high:
@@ -54,7 +55,7 @@ def _position(times, base, low, high, cut):
     return low
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _answer(kind, time, low, high, first, base, times, prefixes, prefix, half_life, unit):
     n = high - low
     if kind == COUNT:
@@ -77,7 +78,7 @@ def _answer(kind, time, low, high, first, base, times, prefixes, prefix, half_li
     return (times[base + high - 1] - times[base + low]) / (unit * (n - 1)) if n > 1 else math.nan
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def combine_answers(kind, first, second, prior_first, prior_second, smoothing, answers, out):
     """Columns of the aggregates (float32) from the answers: one, a mean of two, or a rate with its prior.
 

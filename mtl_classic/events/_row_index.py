@@ -45,7 +45,7 @@ class HistoryIndex:
         self.time = history.roles_["time"]
         self.log_kind, self.is_datetime = history.log_.axis_kind, history.log_.is_datetime
         self.is_integer = history.log_.time.dtype == np.int64
-        self._tables = {
+        self.tables = {
             keys: KeyTable(history.log_, [history._columns_of(key, history.feature_names_in_) for key in keys])
             for keys in dict.fromkeys((*(tuple(aggregate.keys) for aggregate in history._asked), ()))
         }
@@ -56,7 +56,7 @@ class HistoryIndex:
         time = self._axis_time(row[self.time])
         if time is None:
             return None
-        keys = np.array([table.position(row) for table in self._tables.values()], dtype=np.int64)
+        keys = np.array([table.position(row) for table in self.tables.values()], dtype=np.int64)
         answers = np.empty(len(self._questions[0]))
         row_kernels.answer_row(time, keys, *self._questions, *self._events, answers)
         out = np.empty(len(self.names), dtype=np.float32)
@@ -80,7 +80,7 @@ class HistoryIndex:
         events = Events(log, np.empty(0, log.time.dtype), history.lag)
         for aggregate in history._asked:
             events.prepare(aggregate)
-        questions = _Questions(events, self._tables)
+        questions = _Questions(events, self.tables)
         formulas = [_formula(questions, aggregate) for aggregate in history._asked]
         unit = NANOSECONDS_PER_DAY if log.is_datetime else 1.0
         *answers, smoothing = (np.array(column) for column in zip(*formulas, strict=True))

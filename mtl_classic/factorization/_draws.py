@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -99,6 +99,15 @@ class Draws:
         """Mean score of each row, (n,), before Φ."""
         return self._moments(X, self.factors, self.linear, link=False)[0]
 
+    def row_score(self, columns: Array, values: Array) -> float:
+        """`mean_score` of one row, at the cost of its entries: ascending columns, and what is in them."""
+        factors, parts = self.factors[columns], self.interactions.parts
+        norms = np.einsum("jdf,jdf->jd", factors, factors)
+        among = Interactions(None if parts is None else parts[columns], self.interactions.mixing)
+        row = _OneRow(values, np.arange(len(columns)), np.array([0, len(columns)]))
+        scores = scores_of_draws(row, factors, norms, self.linear[columns], self.bias, among, 0, 1)
+        return float((scores.astype(np.float64) * self.scale.deviation + self.scale.mean).mean(axis=1)[0])
+
     def std(self, X: sparse.csr_matrix) -> Floats:
         """Standard deviation of the prediction between draws, (n,): how well the mean is known; noise is not in it."""
         factors, linear = self.factors, self.linear
@@ -121,8 +130,16 @@ class Draws:
         return mean, std
 
 
+class _OneRow(NamedTuple):
+    """What the kernel reads of a matrix, without the checks of one."""
+
+    data: Array
+    indices: Array
+    indptr: Array
+
+
 def scores_of_draws(
-    X: sparse.csr_matrix,
+    X: sparse.csr_matrix | _OneRow,
     factors: Array,
     norms: Array,
     linear: Array,

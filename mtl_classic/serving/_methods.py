@@ -9,6 +9,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from mtl_classic.serving._compiled import CompiledModel
 from mtl_classic.serving._factors import find_factors
 from mtl_classic.serving._recommend import recommend_items
 from mtl_classic.serving._scores import CHUNK_SIZE, Progress
@@ -154,3 +155,23 @@ class ServingMethods:
         """
         check_is_fitted(self)
         return find_factors(self).nearest("user", users, n)
+
+    def compile_for_serving(self) -> CompiledModel:
+        """The model for single requests: light, thread-safe, as of the log now.
+
+        Trees, history and factors are copied into arrays, so that a row costs microseconds in place of the milliseconds
+        of a frame. The result does not follow ``observe``: compile again, which costs one grouping of the log and the
+        reading of the boosters' text.
+
+        Returns
+        -------
+        CompiledModel
+            With ``predict_scores(row)``, where ``row`` is a mapping of column to value.
+
+        Raises
+        ------
+        ValueError
+            If the model was not fitted on a frame.
+        """
+        check_is_fitted(self)
+        return CompiledModel(self)

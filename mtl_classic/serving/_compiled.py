@@ -1,0 +1,173 @@
+"""A model for single requests: arrays and dictionaries in place of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mtl_classic._core.base import Scores
+from mtl_classic.ensemble import AveragingEnsemble
+from mtl_classic.learners._columns import Features
+from mtl_classic.learners._lightgbm import LightGBMFit
+from mtl_classic.learners._protocol import ConstantFit
+from mtl_classic.multitask import FunnelModel, PerTaskModel
+from mtl_classic.serving._flat_trees import FlatTrees, can_flatten
+from mtl_classic.serving._row_steps import RowStep, Sources, compile_step
+from mtl_classic.serving._row_values import Row, RowEncoder
+
+__all__ = ["CompiledModel"]
+
+
+class CompiledModel:
+    """A fitted model as it was when compiled, for one row at a time; safe to share between threads.
+
+    Made by `MultiTaskModel.compile_for_serving`. Trees of LightGBM, history, and scores of factor models are read from
+    arrays; learners, structures and steps of other kinds predict by themselves, from a frame of one row.
+
+    Parameters
+    ----------
+    model : MultiTaskModel
+        Fitted on a frame.
+
+    Attributes
+    ----------
+    as_of_ : time of the last event that it knows of, or None
+    tasks_ : tuple of Task
+    feature_names_in_ : ndarray of str
+        What a row must have.
+
+    Examples
+    --------
+    >>> from mtl_classic import MultiTaskModel, make_funnel
+    >>> shop = make_funnel(2000, random_state=0)
+    >>> model = MultiTaskModel(shop.tasks, **shop.roles, random_state=0).fit(shop.X, shop.Y, events=shop.events)
+    >>> serving = model.compile_for_serving()
+    >>> scores = serving.predict_scores({**shop.X.iloc[5]})
+    >>> bool(scores["buy"] == model.predict_scores(shop.X.iloc[[5]])["buy"].iloc[0])
+    True
+    """
+
+    def __init__(self, model: Any) -> None:
+        names = getattr(model, "feature_names_in_", None)
+        if names is None:
+            raise ValueError("A row has names, so only a model that was fitted on a frame can be compiled for serving.")
+        self.feature_names_in_ = names
+        self.as_of_, self.tasks_ = model.as_of_, model.tasks_
+        self._needed = frozenset(names)
+        self._classes = model.classes_map_
+        sources: Sources = {}
+        self._steps: list[RowStep] = [
+            part for _, step in model.pipeline_.steps[:-1] for part in compile_step(step, sources)
+        ]
+        self._scorer = _compile_scorer(model.pipeline_.steps[-1][1], sources)
+
+    def predict_scores(self, row: Mapping[str, Any], space: str = "entire") -> dict[str, float]:
+        """Scores of all tasks for one row.
+
+        Parameters
+        ----------
+        row : mapping of column to value
+            Such as a dict, or a Series of a frame's row; further names are left out. None and NaN are missing.
+        space : {"entire", "conditional"}, default="entire"
+
+        Returns
+        -------
+        dict of task (``task=class`` for multiclass) to float
+            Those of the model's ``predict_scores``.
+
+        Raises
+        ------
+        ValueError
+            If the row lacks a column, or a number is infinite.
+        """
+        if space not in ("entire", "conditional"):
+            raise ValueError(f'space must be "entire" or "conditional", got {space!r}.')
+        if not self._needed.issubset(row.keys()):
+            missing = [name for name in self.feature_names_in_ if name not in row]
+            raise ValueError(f"The row lacks the columns {', '.join(missing)}; it has {', '.join(map(str, row))}.")
+        state = Row(row)
+        for step in self._steps:
+            step.apply(state)
+        return self._named(self._scorer.scores(state, space))
+
+    def _named(self, scores: Scores) -> dict[str, float]:
+        named: dict[str, float] = {}
+        for task in self.tasks_:
+            values = scores[task.name]
+            if task.kind != "multiclass":
+                named[task.name] = float(values[0])
+                continue
+            for label, value in zip(self._classes[task.name], values[0], strict=True):
+                named[f"{task.name}={label}"] = float(value)
+        return named
+
+
+class _Scorer(Protocol):
+    def scores(self, row: Row, space: str) -> Scores: ...
+
+
+def _compile_scorer(model: Any, sources: Sources) -> _Scorer:
+    if type(model) in (PerTaskModel, FunnelModel) and model.columns_.all_names_ is not None:
+        return _OfParts(model, sources)
+    if type(model) is AveragingEnsemble:
+        return _OfMembers(model, sources)
+    return _OfFrame(model, sources)
+
+
+class _OfParts:
+    """A structure of one fit per part over one encoding."""
+
+    def __init__(self, model: Any, sources: Sources) -> None:
+        self.model = model
+        self.encoder = RowEncoder(model.columns_, sources)
+        fits = model.fits_
+        self.flat = [key for key, fit in fits.items() if type(fit) is LightGBMFit and can_flatten(fit.booster)]
+        self.trees = FlatTrees([(fits[key].booster, fits[key].n_rounds) for key in self.flat])
+        self.constant = {key: fit.predict(_one_row(1)) for key, fit in fits.items() if isinstance(fit, ConstantFit)}
+        self.others = {key: fit for key, fit in fits.items() if key not in self.constant and key not in self.flat}
+
+    def scores(self, row: Row, space: str) -> Scores:
+        values = self.encoder.encode(row)
+        parts: dict[Any, npt.NDArray[np.float64]] = dict(self.constant)
+        for key, value in zip(self.flat, self.trees.predict(values), strict=True):
+            parts[key] = np.array([value])
+        if self.others:
+            features = Features(values[None, :], self.encoder.names, self.encoder.categorical)
+            parts |= {key: fit.predict(features, 1) for key, fit in self.others.items()}
+        scores: Scores = self.model._combined({key: parts[key] for key in self.model.fits_}, space)
+        return scores
+
+
+class _OfMembers:
+    """A weighted average."""
+
+    def __init__(self, model: AveragingEnsemble, sources: Sources) -> None:
+        self.model = model
+        self.members = [_compile_scorer(member, sources) for member in model.estimators_]
+        self.mixing = model._mixing()
+
+    def scores(self, row: Row, space: str) -> Scores:
+        def member_scores(asked: str) -> list[Scores]:
+            return [member.scores(row, asked) for member in self.members]
+
+        return self.model._averaged(member_scores, space, self.mixing)
+
+
+class _OfFrame:
+    """Any other model, by a frame of one row."""
+
+    def __init__(self, model: Any, sources: Sources) -> None:
+        self.model, self.sources = model, dict(sources)
+        self.columns: Sequence[str] = list(model.feature_names_in_)
+
+    def scores(self, row: Row, space: str) -> Scores:
+        table = self.model._start_predict(row.frame(self.columns, self.sources))
+        scores: Scores = self.model._scores(table, space)
+        return scores
+
+
+def _one_row(n_features: int) -> Features:
+    return Features(np.zeros((1, n_features), dtype=np.float32), ("x",) * n_features, ())

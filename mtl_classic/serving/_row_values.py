@@ -1,0 +1,114 @@
+"""One row on its way through a compiled model: named values, and blocks of columns that parts have added."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mtl_classic.learners._columns import LARGEST, FeatureColumns
+
+__all__ = ["Row", "RowEncoder", "Source", "as_number", "is_missing"]
+
+Floats32 = npt.NDArray[np.float32]
+Source = tuple[int, int] | None  # block and position in it; None: a named value
+_DAY = 86_400_000_000_000  # nanoseconds
+_BOUND = float(LARGEST)
+
+
+class Row:
+    """The values of a row: by name as the caller gave them, and the blocks of the parts so far."""
+
+    __slots__ = ("blocks", "values")
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = values
+        self.blocks: list[npt.NDArray[np.floating[Any]]] = []
+
+    def get(self, name: str, source: Source) -> Any:
+        """The value of a column."""
+        return self.values[name] if source is None else self.blocks[source[0]][source[1]]
+
+    def frame(self, columns: Sequence[str], sources: Mapping[str, Source]) -> pd.DataFrame:
+        """The row as a frame, for parts that read nothing else."""
+        data: dict[str, Any] = {}
+        for name in columns:
+            source = sources.get(name)
+            if source is None:
+                data[name] = [self.values[name]]
+            else:
+                data[name] = self.blocks[source[0]][source[1] : source[1] + 1]
+        return pd.DataFrame(data)
+
+
+class RowEncoder:
+    """What `FeatureColumns` makes of a table, for one row.
+
+    Parameters
+    ----------
+    columns : FeatureColumns
+    sources : mapping of column to Source
+        Columns that are not in it are named values.
+    """
+
+    def __init__(self, columns: FeatureColumns, sources: Mapping[str, Source]) -> None:
+        self.names = columns.names_ or ("constant",)
+        self.categorical = tuple(j for j, name in enumerate(columns.names_) if name in columns.categories_)
+        named: list[tuple[int, str, dict[Any, int] | None, Source]] = []
+        moved: dict[int, list[tuple[int, int]]] = {}
+        for j, name in enumerate(columns.names_):
+            source, categories = sources.get(name), columns.categories_.get(name)
+            if source is None or categories is not None:
+                codes = None if categories is None else {value: code for code, value in enumerate(categories.tolist())}
+                named.append((j, name, codes, source))
+            else:
+                moved.setdefault(source[0], []).append((j, source[1]))
+        self.named = named
+        self.moved: list[tuple[int, Any, Any]] = [
+            (block, np.array([to for to, _ in pairs]), np.array([at for _, at in pairs]))
+            for block, pairs in moved.items()
+        ]
+
+    def encode(self, row: Row) -> Floats32:
+        """The features, float32, NaN where missing."""
+        out = np.zeros(len(self.names), dtype=np.float32)
+        for block, to, at in self.moved:
+            out[to] = row.blocks[block][at]
+        for j, name, codes, source in self.named:
+            value = row.get(name, source)
+            out[j] = _number(value, name) if codes is None else codes.get(value, math.nan)
+        return out
+
+
+def is_missing(value: Any) -> bool:
+    """None, NaN, NA and NaT."""
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
+
+
+def as_number(value: Any, name: str) -> float:
+    """A number, dates and durations in days, NaN where missing."""
+    if isinstance(value, float | int):
+        number = float(value)
+    elif is_missing(value):
+        return math.nan
+    elif isinstance(value, pd.Timestamp | pd.Timedelta):
+        return value.as_unit("ns").value / _DAY
+    elif isinstance(value, np.datetime64 | np.timedelta64):
+        return as_number(pd.Series([value]).iloc[0], name)
+    else:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"{name!r} held numbers or dates at fit; the row has {value!r}.") from None
+    if math.isinf(number):
+        raise ValueError(f"Infinite value (infinity) in {name!r}; expected a finite number, or NaN for missing.")
+    return number
+
+
+def _number(value: Any, name: str) -> float:
+    number = as_number(value, name)
+    return number if number != number else min(max(number, -_BOUND), _BOUND)

@@ -1,0 +1,240 @@
+"""A compiled model says of one row what the model says of a table."""
+
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtl_classic import (
+    Aggregate,
+    AveragingEnsemble,
+    FactorizationMachineClassifier,
+    FactorizationMachineRegressor,
+    FunnelModel,
+    HistoryFeatures,
+    LatentFeatures,
+    LightGBMLearner,
+    MatrixFactorization,
+    MultiTaskModel,
+    PerTaskModel,
+    Segments,
+    Task,
+    TaskGraphModel,
+    average_over_seeds,
+    make_funnel,
+)
+from mtl_classic.serving._flat_trees import FlatTrees, can_flatten
+
+SHOP = make_funnel(3000, n_users=150, n_items=60, n_days=30, random_state=0)
+PLAIN = ["user", "item", "category", "device", "price"]
+AGGREGATES = [
+    Aggregate("user", "count"),
+    Aggregate(("user", "item"), "recency"),
+    Aggregate("item", "rate", where="buy", per="view"),
+]
+
+
+def fitted(**options: Any) -> MultiTaskModel:
+    model = MultiTaskModel(SHOP.tasks, **SHOP.roles, random_state=0, **({"latent": None} | options))
+    return model.fit(SHOP.X, SHOP.Y, events=SHOP.events)
+
+
+def machine(kind: type = FactorizationMachineClassifier, **options: Any) -> Any:
+    return kind(
+        categorical=["user", "item"], exclude=["time", "day"], n_factors=4, max_iter=3, random_state=0, **options
+    )
+
+
+def latent(*models: Any) -> dict[str, Any]:
+    named = [(f"m{k}", model) for k, model in enumerate(models)]
+    return {"latent": LatentFeatures(named, cv=2, random_state=0), "aggregates": AGGREGATES}
+
+
+SIDES = {"user": ["user", "device"], "item": ["item", "category"]}
+MODELS: dict[str, Callable[[], MultiTaskModel]] = {
+    "funnel": lambda: fitted(),
+    "routes": lambda: fitted(structure=FunnelModel(mode={"cart": "average", "buy": "direct"}), aggregates=AGGREGATES),
+    "per task": lambda: fitted(structure="parallel"),
+    "best": lambda: fitted(preset="best", cv=2, aggregates=AGGREGATES, time_budget=1),
+    "seeds": lambda: fitted(structure=average_over_seeds(FunnelModel(), 2, 0), aggregates=AGGREGATES),
+    "average": lambda: fitted(
+        structure=AveragingEnsemble([("a", FunnelModel()), ("b", PerTaskModel(learner="linear"))], weights=[1, 3]),
+        aggregates=AGGREGATES,
+    ),
+    "matrix": lambda: fitted(**latent(MatrixFactorization(n_factors=4, random_state=0), MatrixFactorization("bpr"))),
+    "ratings": lambda: fitted(**latent(MatrixFactorization("explicit", n_factors=2, max_iter=5, random_state=0))),
+    "machines": lambda: fitted(**latent(machine(), machine(groups=SIDES, interactions=[("user", "item")]))),
+    "gibbs": lambda: fitted(**latent(machine(FactorizationMachineRegressor, solver="gibbs"))),
+    "vectors": lambda: fitted(latent=LatentFeatures([("m", machine())], cv=2, output="both"), aggregates=AGGREGATES),
+    "lag": lambda: fitted(aggregates=HistoryFeatures(AGGREGATES, **SHOP.roles, lag="2D")),
+    "xgboost": lambda: fitted(learner="xgboost", aggregates=AGGREGATES),
+    "mixed": lambda: fitted(learner={"view": "hist", "cart": "lightgbm", "buy": "linear", "spend": "lightgbm"}),
+    "graph": lambda: fitted(structure=TaskGraphModel(cv=2), aggregates=AGGREGATES),
+    "segments": lambda: fitted(latent=Segments(user="user", item="item", n_segments=3, random_state=0)),
+    "no history": lambda: fitted(aggregates=None),
+    "own log": lambda: MultiTaskModel(SHOP.tasks, **SHOP.roles, latent=None, random_state=0).fit(SHOP.X, SHOP.Y),
+    "no time": lambda: MultiTaskModel(SHOP.tasks, user="user", item="item", latent=None, random_state=0).fit(
+        SHOP.X[PLAIN], SHOP.Y
+    ),
+}
+
+
+@cache
+def model_of(name: str) -> MultiTaskModel:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return MODELS[name]()
+
+
+def rows(n: int = 25) -> pd.DataFrame:
+    """Rows of all sorts: unseen ids, missing values, times before, within and after the log."""
+    X = SHOP.X.iloc[:: len(SHOP.X) // n].head(n).copy()
+    X["device"] = X["device"].astype(object)
+    X.iloc[0, X.columns.get_loc("user")] = 99_999
+    X.iloc[1, X.columns.get_loc("item")] = 77_777
+    X.iloc[2, X.columns.get_loc("price")] = np.nan
+    X.iloc[3, X.columns.get_loc("device")] = None
+    X.iloc[4, X.columns.get_loc("device")] = "watch"
+    X["time"] += pd.to_timedelta(np.arange(len(X)) % 5 * 20 - 40, unit="D")
+    return X
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_row_has_the_scores_of_the_table(name: str) -> None:
+    model, X = model_of(name), rows(10)
+    compiled = model.compile_for_serving()
+    for space in ("entire", "conditional"):
+        expected = model.predict_scores(X, space=space)
+        own = pd.DataFrame([compiled.predict_scores(row, space) for row in X.to_dict("records")], index=X.index)
+        pd.testing.assert_frame_equal(own, expected, rtol=1e-12, atol=0.0)
+
+
+@pytest.mark.parametrize("name", ["funnel", "per task", "seeds", "matrix", "machines", "no time"])
+def test_boosters_agree_to_the_bit(name: str) -> None:
+    model, X = model_of(name), rows(60)
+    compiled = model.compile_for_serving()
+    own = pd.DataFrame([compiled.predict_scores(row) for row in X.to_dict("records")], index=X.index)
+    assert (own == model.predict_scores(X)).all(axis=None)
+
+
+def test_series_further_columns_and_order_do_not_matter() -> None:
+    model, X = model_of("funnel"), rows()
+    compiled = model.compile_for_serving()
+    row = X.iloc[7].to_dict()
+    expected = compiled.predict_scores(row)
+    assert compiled.predict_scores(X.iloc[7]) == expected
+    assert compiled.predict_scores({"more": object(), **dict(reversed(row.items()))}) == expected
+    assert list(expected) == ["view", "cart", "buy", "spend"]
+
+
+def test_it_is_of_the_log_when_compiled() -> None:
+    model = fitted()
+    before = model.compile_for_serving()
+    row = SHOP.X.iloc[-1].to_dict() | {"time": pd.Timestamp("2024-06-01")}
+    scores = before.predict_scores(row)
+    new = SHOP.events.to_frame().query("user == @row['user']").assign(time=pd.Timestamp("2024-05-30"))
+    model.observe(new)
+    assert before.predict_scores(row) == scores
+    assert before.as_of_ == SHOP.events.last_time
+    after = model.compile_for_serving()
+    assert after.as_of_ == pd.Timestamp("2024-05-30")
+    expected = model.predict_scores(pd.DataFrame([row]))["view"].iloc[0]
+    assert after.predict_scores(row)["view"] == expected != scores["view"]
+
+
+def test_threads_share_it() -> None:
+    model, X = model_of("seeds"), rows(60)
+    compiled = model.compile_for_serving()
+    records = X.to_dict("records") * 10
+    with ThreadPoolExecutor(8) as pool:
+        shared = list(pool.map(compiled.predict_scores, records))
+    assert shared == [compiled.predict_scores(row) for row in records]
+
+
+def test_multiclass_counts_and_rankings() -> None:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"query": rng.integers(0, 60, 900), "a": rng.normal(size=900), "b": rng.choice(list("xyz"), 900)})
+    Y = pd.DataFrame(
+        {"kind": rng.choice(["p", "q", "r"], 900), "n": rng.poisson(2, 900), "rank": rng.integers(0, 3, 900)}
+    )
+    tasks = [Task("kind", "multiclass"), Task("n", "count"), Task("rank", "ranking", query="query")]
+    model = MultiTaskModel(tasks, query="query", latent=None, random_state=0).fit(X, Y)
+    compiled = model.compile_for_serving()
+    own = pd.DataFrame([compiled.predict_scores(row) for row in X.head(50).to_dict("records")])
+    pd.testing.assert_frame_equal(own, model.predict_scores(X.head(50)), rtol=1e-12, atol=0.0)
+
+
+def test_what_is_wrong_is_told() -> None:
+    compiled = model_of("funnel").compile_for_serving()
+    row = rows().iloc[7].to_dict()
+    with pytest.raises(ValueError, match="lacks the columns price"):
+        compiled.predict_scores({name: value for name, value in row.items() if name != "price"})
+    with pytest.raises(ValueError, match="Infinite"):
+        compiled.predict_scores(row | {"price": np.inf})
+    with pytest.raises(TypeError, match="'price' held numbers"):
+        compiled.predict_scores(row | {"price": "dear"})
+    with pytest.raises(TypeError, match="log holds numbers"):
+        compiled.predict_scores(row | {"user": "7"})
+    with pytest.raises(TypeError, match="times of the log are dates"):
+        compiled.predict_scores(row | {"time": 7})
+    with pytest.raises(ValueError, match="missing"):
+        compiled.predict_scores(row | {"time": None})
+    with pytest.raises(ValueError, match="space"):
+        compiled.predict_scores(row, space="all")
+    with pytest.raises(ValueError, match="fitted on a frame"):
+        MultiTaskModel(random_state=0).fit(np.zeros((50, 1)), np.arange(50) % 2).compile_for_serving()
+
+
+@pytest.mark.parametrize("options", [
+    {"objective": "binary"}, {"objective": "binary", "sigmoid": 2.0}, {"objective": "binary", "zero_as_missing": True},
+    {"objective": "binary", "use_missing": False}, {"objective": "cross_entropy"}, {"objective": "poisson"},
+    {"objective": "regression"}, {"objective": "multiclass", "num_class": 3}, {"objective": "tweedie"},
+    {"objective": "regression", "boosting": "dart", "drop_rate": 0.5}, {"objective": "regression", "num_leaves": 2},
+    {"objective": "binary", "max_cat_to_onehot": 300},
+], ids=str)  # fmt: skip
+def test_flat_trees_are_the_booster(options: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3000, 6)).astype(np.float32)
+    X[:, 0], X[:, 1] = rng.integers(0, 200, 3000), rng.integers(0, 5, 3000)
+    X[:, 2] *= rng.random(3000) < 0.5
+    X[rng.random(X.shape) < 0.05] = np.nan
+    signal = np.nan_to_num(X[:, 3]) + (X[:, 0] % 3 == 0) + np.nan_to_num(X[:, 2])
+    y = signal if options["objective"] == "regression" else (np.digitize(signal, [0, 1]) % options.get("num_class", 2))
+    data = lgb.Dataset(X, y, categorical_feature=[0, 1])
+    booster = lgb.train({"verbosity": -1, "num_threads": 1, "seed": 0} | options, data, 30)
+    assert can_flatten(booster)
+    X[:50, 2], X[:20, 0], X[20:40, 0], X[40:60, 0] = 1e-36, -1, 1e9, 3.7
+    trees = FlatTrees([(booster, 20), (booster, None)])
+    for rounds, which in ((20, 0), (None, 1)):
+        expected = booster.predict(X[:400], num_iteration=rounds, num_threads=1)
+        np.testing.assert_array_equal([trees.predict(row)[which] for row in X[:400]], expected)
+
+
+@pytest.mark.parametrize("options", [
+    {"objective": "regression", "linear_tree": True}, {"objective": "regression", "reg_sqrt": True},
+    {"objective": "binary", "boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5},
+    {"objective": "multiclassova", "num_class": 3},
+], ids=str)  # fmt: skip
+def test_what_is_not_flattened_predicts_by_itself(options: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 3))
+    y = rng.integers(0, 3, 500) if "num_class" in options else (X[:, 0] > 0).astype(float)
+    data = lgb.Dataset(X, y, params={"linear_tree": options.get("linear_tree", False), "verbosity": -1})
+    assert not can_flatten(lgb.train({"verbosity": -1, "num_threads": 1} | options, data, 5))
+
+
+def test_a_learner_with_parameters_of_its_own() -> None:
+    learner = LightGBMLearner(params={"linear_tree": True})
+    frame = SHOP.X[PLAIN]
+    model = MultiTaskModel({"spend": "regression"}, latent=None, learner=learner, random_state=0).fit(
+        frame, SHOP.Y["spend"]
+    )
+    compiled = model.compile_for_serving()
+    own = [compiled.predict_scores(row)["spend"] for row in frame.head(20).to_dict("records")]
+    np.testing.assert_array_equal(own, model.predict_scores(frame.head(20))["spend"])

@@ -1,0 +1,163 @@
+"""What a fitted MultiTaskModel does in production."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtl_classic import (
+    Aggregate,
+    FactorizationMachineClassifier,
+    LatentFeatures,
+    MatrixFactorization,
+    MultiTaskModel,
+    make_funnel,
+    top_k,
+)
+from mtl_classic.serving._factors import find_factors, seen_pairs
+
+SHOP = make_funnel(4000, n_users=150, n_items=60, n_days=30, random_state=0)
+USERS = SHOP.X.drop_duplicates("user")[["user", "device", "day"]].reset_index(drop=True)
+ITEMS = SHOP.X.drop_duplicates("item")[["item", "category", "price"]].reset_index(drop=True)
+AGGREGATES = [Aggregate("user", "count"), Aggregate("item", "rate", where="buy", per="view")]
+SIDES = {"user": ["user", "device"], "item": ["item", "category"]}
+MACHINE = FactorizationMachineClassifier(
+    groups=SIDES, interactions=[("user", "item")], categorical=["user", "item"], max_iter=5, random_state=0,
+    exclude=["time", "day", "price", *(aggregate.name for aggregate in AGGREGATES)],
+)  # fmt: skip
+FACTORS: dict[str, Any] = {
+    "log": None,
+    "matrix": MatrixFactorization(n_factors=4, random_state=0),
+    "bpr": MatrixFactorization("bpr", n_factors=4, max_iter=20, random_state=0),
+    "ratings": MatrixFactorization("explicit", n_factors=2, max_iter=5, random_state=0),
+    "machine": MACHINE,
+}
+
+
+@cache
+def model_of(name: str) -> MultiTaskModel:
+    latent = None if FACTORS[name] is None else LatentFeatures([("m", FACTORS[name])], cv=2, random_state=0)
+    model = MultiTaskModel(SHOP.tasks, **SHOP.roles, aggregates=AGGREGATES, latent=latent, random_state=0)
+    return model.fit(SHOP.X, SHOP.Y, events=SHOP.events)
+
+
+def test_top_k_is_the_function() -> None:
+    model = model_of("log")
+    pd.testing.assert_frame_equal(model.top_k(SHOP.X, "buy", 3), top_k(model, SHOP.X, by="buy", k=3))
+    whole = model.top_k(SHOP.X, lambda scores, rows: scores["spend"] * rows["price"], 2, per=None, columns=["item"])
+    assert list(whole.columns) == ["item", "score", "rank"]
+
+
+def test_as_of_follows_the_log() -> None:
+    shop = make_funnel(300, n_users=30, n_items=20, n_days=5, random_state=1)
+    model = MultiTaskModel(shop.tasks, **shop.roles, aggregates=AGGREGATES, latent=None, random_state=0)
+    model.fit(shop.X, shop.Y, events=shop.events)
+    assert model.as_of_ == shop.events.last_time
+    new = shop.events.to_frame().tail(5).assign(time=pd.Timestamp("2024-09-01"))
+    assert model.observe(new) is model
+    assert model.as_of_ == pd.Timestamp("2024-09-01")
+    plain = MultiTaskModel(shop.tasks, aggregates=None, latent=None, random_state=0).fit(shop.X[["price"]], shop.Y)
+    assert plain.as_of_ is None
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_recommended_is_the_best_of_what_is_left(name: str) -> None:
+    model = model_of(name)
+    found = model.recommend(USERS.head(8), 5, by="buy", items=ITEMS, n_candidates=len(ITEMS))
+    seen = set(zip(*(SHOP.events.column(column) for column in ("user", "item")), strict=True))
+    rows = USERS.head(8).merge(ITEMS, how="cross").assign(time=SHOP.events.last_time + pd.Timedelta(1, "ns"))
+    rows = rows[[pair not in seen for pair in zip(rows["user"], rows["item"], strict=True)]]
+    expected = model.top_k(rows, "buy", 5)
+    key = ["user", "rank"]
+    pd.testing.assert_frame_equal(
+        found.sort_values(key)[[*key, "score"]].reset_index(drop=True),
+        expected.sort_values(key)[[*key, "score"]].reset_index(drop=True),
+    )
+    assert all(pair not in seen for pair in zip(found["user"], found["item"], strict=True))
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_candidates_are_the_best_of_the_factors(name: str) -> None:
+    factors = find_factors(model_of(name))
+    users = pd.concat([USERS.head(6), USERS.head(1).assign(user=9999)], ignore_index=True)
+    scores = factors.scores(users, ITEMS)
+    assert scores.shape == (7, len(ITEMS))
+    if name == "machine":
+        pairs = users.merge(ITEMS, how="cross")
+        known = factors.model.decision_function(pairs.reindex(columns=factors.model.feature_names_in_))
+        known = known.reshape(scores.shape)
+    else:
+        pairs = users[["user"]].merge(ITEMS[["item"]], how="cross").assign(time=0, extra=0.0)
+        columns = factors.model._score_columns(pairs[["user", "item"]])
+        known = columns["score"].to_numpy().reshape(scores.shape)
+    apart = known - scores  # may differ by what does not depend on the item
+    np.testing.assert_allclose(apart, np.broadcast_to(apart[:, :1], apart.shape), atol=1e-5)
+
+
+def test_few_candidates_come_from_the_factors() -> None:
+    model = model_of("matrix")
+    found = model.recommend(USERS.head(5), 3, items=ITEMS, n_candidates=3, exclude_seen=False)
+    scores = find_factors(model).scores(USERS.head(5), ITEMS)
+    best = ITEMS["item"].to_numpy()[np.argsort(-scores, axis=1, kind="stable")[:, :3]]
+    for user, items in zip(USERS["user"].head(5), best, strict=True):
+        assert set(found.loc[found["user"] == user, "item"]) == set(items)
+
+
+def test_ids_alone_where_the_model_reads_no_more() -> None:
+    X = SHOP.X[["user", "item", "time"]]
+    model = MultiTaskModel(SHOP.tasks, **SHOP.roles, aggregates=AGGREGATES, latent=None, random_state=0)
+    model.fit(X, SHOP.Y, events=SHOP.events)
+    found = model.recommend([3, 5, 9999], 4)
+    assert found.groupby("user").size().to_dict() == {3: 4, 5: 4, 9999: 4}
+    some = model.recommend([3], 2, items=[1, 2, 3, 4, 5, 6], exclude_seen=False)
+    assert set(some["item"]) <= {1, 2, 3, 4, 5, 6}
+
+
+def test_new_events_are_seen() -> None:
+    model = MultiTaskModel(SHOP.tasks, **SHOP.roles, aggregates=AGGREGATES, latent=None, random_state=0)
+    model.fit(SHOP.X[["user", "item", "time"]], SHOP.Y, events=SHOP.events)
+    first = model.recommend([3], 1)["item"].iloc[0]
+    new = SHOP.events.to_frame().tail(1).assign(user=3, item=first, time=pd.Timestamp("2024-09-01"))
+    assert first not in set(model.observe(new).recommend([3], 60)["item"])
+
+
+@pytest.mark.parametrize("name", ["log", "matrix", "machine"])
+def test_similar(name: str) -> None:
+    model = model_of(name)
+    items = model.similar_items([3, 9999, 4], 5)
+    assert items["item"].tolist() == [3] * 5 + [4] * 5
+    assert (items.groupby("item")["cosine"].diff().dropna() <= 1e-6).all()
+    assert not (items["item"] == items["similar"]).any()
+    assert items["cosine"].between(-1.001, 1.001).all()
+    assert list(model.similar_users([5], 2).columns) == ["user", "similar", "cosine"]
+
+
+def test_pairs_that_were_seen() -> None:
+    users, items = pd.Series([3, 9999, 3, 5]), pd.Series([1, 8888, 2])
+    pairs = set(zip(*(SHOP.events.column(column) for column in ("user", "item")), strict=True))
+    expected = [[(user, item) in pairs for item in items] for user in users]
+    assert seen_pairs(SHOP.events, users, items).tolist() == expected
+
+
+def test_what_is_wrong_is_told() -> None:
+    model = model_of("log")
+    with pytest.raises(ValueError, match="reads the columns category, price"):
+        model.recommend(USERS, 3)
+    with pytest.raises(ValueError, match="both have the columns price"):
+        model.recommend(USERS.assign(price=1.0), 3, items=ITEMS)
+    with pytest.raises(ValueError, match="no column 'user'"):
+        model.recommend(USERS[["device"]], 3, items=ITEMS)
+    with pytest.raises(TypeError, match="list of ids"):
+        model.recommend("3", 3, items=ITEMS)
+    with pytest.raises(ValueError, match="k must be"):
+        model.recommend(USERS, 0, items=ITEMS)
+    with pytest.raises(ValueError, match="fewer than"):
+        model.recommend(USERS, 5, items=ITEMS, n_candidates=4)
+    rowwise = MultiTaskModel(SHOP.tasks, **SHOP.roles, latent=None, random_state=0).fit(SHOP.X, SHOP.Y)
+    with pytest.raises(ValueError, match="no factors"):
+        rowwise.recommend(USERS, 3, items=ITEMS)
+    nobody = MultiTaskModel(SHOP.tasks, latent=None, random_state=0).fit(SHOP.X[["price"]], SHOP.Y)
+    with pytest.raises(ValueError, match="users and items"):
+        nobody.similar_items([1])
