@@ -38,7 +38,7 @@ OBJECTIVES = {"buy": "binary", "spend": "regression", "items": "poisson", "grade
 ROUNDS = 25
 LEARNER = LightGBMLearner(
     num_leaves=7, learning_rate=0.1, max_iter=ROUNDS, min_data_in_leaf=5, min_sum_hessian_in_leaf=1.0, lambda_l2=1.0,
-    feature_fraction=0.8,
+    feature_fraction=0.8, cat_smooth=10.0,
 )  # fmt: skip
 DATASET = {"verbosity": -1, "max_bin": 255, "feature_pre_filter": False, "deterministic": True, "force_col_wise": True}
 DATASET["num_threads"] = 1

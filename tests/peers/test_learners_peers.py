@@ -20,7 +20,7 @@ ONE = {"early_stopping": False, "random_state": 0}
 def test_lightgbm() -> None:
     learner = LightGBMLearner(
         num_leaves=15, learning_rate=0.1, max_iter=30, min_data_in_leaf=20, min_sum_hessian_in_leaf=1e-3, lambda_l2=0.0,
-        feature_fraction=1.0,
+        feature_fraction=1.0, cat_smooth=10.0,
     )  # fmt: skip
     ours = PerTaskModel({"y": "binary"}, learner=learner, **ONE).fit(X, Y)
     n_rounds = ours.fits_["y"].booster.num_trees()
