@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
 from mtl_classic._core.exceptions import ConstantTaskWarning
 from mtl_classic.factorization._fm_base import BaseFactorizationMachine, Labels
+from mtl_classic.factorization._registry import learns_in_parts
 from mtl_classic.factorization._solvers import Solver
 
 __all__ = ["FactorizationMachineClassifier"]
@@ -202,8 +203,12 @@ class FactorizationMachineClassifier(ClassifierMixin, BaseFactorizationMachine):
         self.random_state = random_state
         self.verbose = verbose
 
+    @available_if(learns_in_parts)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, *, sample_weight: Any = None, query: Any = None) -> Self:
-        """One pass over new rows, on top of what is learnt.
+        """One pass over new rows, on top of what is learnt; solvers ``"als"`` and ``"gibbs"`` have none.
+
+        Each row moves its columns a little. To learn all that a batch says, call this several times with the same rows:
+        about half as many as the epochs (``n_iter_``) of a full fit.
 
         Parameters
         ----------

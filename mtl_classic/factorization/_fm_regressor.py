@@ -8,10 +8,12 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import RegressorMixin
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_y, column_or_1d
 
 from mtl_classic.factorization._fm_base import BaseFactorizationMachine, Labels
 from mtl_classic.factorization._losses import to_mean
+from mtl_classic.factorization._registry import learns_in_parts
 from mtl_classic.factorization._solvers import Solver
 
 __all__ = ["FactorizationMachineRegressor"]
@@ -182,8 +184,12 @@ class FactorizationMachineRegressor(RegressorMixin, BaseFactorizationMachine):
         self.random_state = random_state
         self.verbose = verbose
 
+    @available_if(learns_in_parts)
     def partial_fit(self, X: Any, y: Any, *, sample_weight: Any = None, query: Any = None) -> Self:
-        """One pass over new rows, on top of what is learnt.
+        """One pass over new rows, on top of what is learnt; solvers ``"als"`` and ``"gibbs"`` have none.
+
+        Each row moves its columns a little. To learn all that a batch says, call this several times with the same rows:
+        about half as many as the epochs (``n_iter_``) of a full fit.
 
         Parameters
         ----------

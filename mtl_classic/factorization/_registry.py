@@ -21,6 +21,18 @@ def resolve_solver(solver: Any) -> Solver:
     return SOLVERS[solver]
 
 
+def learns_in_parts(estimator: Any) -> bool:
+    """Whether the solver of an estimator takes rows in parts; for `available_if`, so it says why not.
+
+    A solver that is not known is refused where it is asked for.
+    """
+    solver = estimator.solver if isinstance(estimator.solver, Solver) else SOLVERS.get(str(estimator.solver))
+    if solver is not None and not solver.can.partial_fit:
+        able = [other.name for other in SOLVERS.values() if other.can.partial_fit]
+        raise AttributeError(f"solver={solver.name!r} has no partial_fit; solvers that have: {', '.join(able)}.")
+    return True
+
+
 def check_solver(solver: Solver, *, loss: str, interactions: str, **asked: bool) -> None:
     """Refuse a loss, interactions, or a capability (named in `asked`) that a solver lacks.
 

@@ -15,6 +15,7 @@ from mtl_classic.factorization._chain import Chain
 from mtl_classic.factorization._draws import Scale
 from mtl_classic.factorization._patterns import find_patterns, guess_fields
 from mtl_classic.factorization._problem import Interactions, Parameters, Problem, Rows
+from mtl_classic.factorization._registry import SOLVERS
 from mtl_classic.factorization._settings import Settings
 from mtl_classic.factorization._solvers_fieldwise import Als, Gibbs
 from tests._reference import fieldwise as twin
@@ -359,8 +360,13 @@ def test_what_the_solvers_cannot_do_is_refused(solver: str) -> None:
     ):
         with pytest.raises(ValueError, match=f"cannot do {message}"):
             FactorizationMachineRegressor(solver=solver, **arguments).fit(X, np.abs(y))
-    with pytest.raises(ValueError, match="cannot do partial_fit"):
+    assert not hasattr(FactorizationMachineRegressor(solver=solver), "partial_fit")
+    assert not hasattr(FactorizationMachineClassifier(solver=SOLVERS[solver]), "partial_fit")
+    with pytest.raises(AttributeError, match="has no attribute 'partial_fit'") as caught:
         FactorizationMachineRegressor(solver=solver).partial_fit(X, y)
+    assert f"solver='{solver}' has no partial_fit; solvers that have: adagrad" in str(caught.value.__cause__)
+    with pytest.raises(ValueError, match="cannot do partial_fit"):
+        FactorizationMachineRegressor(solver=solver, warm_start=True).fit(X, y)
     with pytest.raises(ValueError, match="cannot do loss"):
         FactorizationMachineClassifier(solver=solver, loss="log").fit(X, y > 0)
     if solver == "gibbs":
@@ -368,12 +374,8 @@ def test_what_the_solvers_cannot_do_is_refused(solver: str) -> None:
             FactorizationMachineClassifier(solver=solver, loss="probit").fit(X, X["user"] % 3)
 
 
-NO_PARTIAL_FIT = "partial_fit is there, and refuses these solvers"
 SCALES = "targets are standardized without weights, and weighted rows draw other noise than repeated ones"
 EXPECTED_FAILURES = {
-    "check_fit_score_takes_y": NO_PARTIAL_FIT,
-    "check_n_features_in_after_fitting": NO_PARTIAL_FIT,
-    "check_estimators_partial_fit_n_features": NO_PARTIAL_FIT,
     "check_sample_weight_equivalence_on_dense_data": SCALES,
     "check_sample_weight_equivalence_on_sparse_data": SCALES,
     "check_regressor_data_not_an_array": "the columns of a frame are fields, an array is one field",
