@@ -243,3 +243,14 @@ def test_what_cannot_work_is_refused_first(change: dict[str, Any], error: type[E
     X, Y = mixed(50)
     with pytest.raises(error, match=message):
         AveragingEnsemble(**({"estimators": members()} | change)).fit(X, Y)
+
+
+def test_weights_may_be_given_per_task() -> None:
+    X, Y = mixed(400)
+    weights = {task.name: [1.0 + k, 0.0, 1.0] for k, task in enumerate(MIXED)}
+    model = AveragingEnsemble(members(), weights=weights).fit(X, Y)
+    for name, column in weights.items():
+        np.testing.assert_allclose(model.weights_[name], np.array(column) / np.sum(column))
+    assert len(model.estimators_) == 2
+    with pytest.raises(ValueError, match="weights must name every task"):
+        AveragingEnsemble(members(), weights={MIXED[0].name: [1, 0, 0]}).fit(X, Y)

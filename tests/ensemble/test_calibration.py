@@ -137,3 +137,15 @@ def test_what_cannot_work_is_refused(change: dict[str, Any], error: type[Excepti
     X, Y = table(60)
     with pytest.raises(error, match=message):
         CalibratedModel(PerTaskModel([Task("buy", "binary")], learner="linear"), **change).fit(X, Y[["buy"]])
+
+
+def test_the_maps_may_be_put_over_another_model() -> None:
+    X, Y = table(6000)
+    early, later = wrong().fit(X[:3000], Y[:3000]), wrong().fit(X, Y)
+    calibrated = CalibratedModel(early, cv="prefit").fit(X[3000:], Y[3000:])
+    moved = calibrated.over(later)
+    assert moved.estimator_ is later
+    assert calibrated.estimator_ is early
+    raw, scores = later.predict_scores(X)["buy"].to_numpy(), moved.predict_scores(X)["buy"].to_numpy()
+    np.testing.assert_allclose(scores, calibrated.maps_["buy"](raw))
+    assert not np.allclose(scores, raw)

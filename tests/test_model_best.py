@@ -1,0 +1,144 @@
+"""The preset "best", and structures by name: what they are made of, and that they keep what every model promises."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtl_classic import (
+    AveragingEnsemble,
+    LightGBMLearner,
+    MultiTaskModel,
+    SharedTreesModel,
+    Task,
+    TaskGraphModel,
+    make_funnel,
+)
+from mtl_classic.ensemble import CalibratedModel
+
+SHOP = make_funnel(1_500, n_users=100, n_items=40, n_days=30, random_state=0)
+X, Y, LOG = SHOP.X, SHOP.Y, SHOP.events
+SMALL = LightGBMLearner(max_iter=15)
+FAMILIES = {"lightgbm", "xgboost", "linear", "extra_trees", "factors"}
+
+
+@pytest.fixture(scope="module")
+def best() -> MultiTaskModel:
+    return MultiTaskModel(SHOP.tasks, **SHOP.roles, preset="best", latent=None, cv=3, random_state=0).fit(
+        X, Y, events=LOG
+    )
+
+
+def ensemble_of(fitted: MultiTaskModel) -> AveragingEnsemble:
+    last = fitted.pipeline_[-1]
+    return last.estimator if isinstance(last, CalibratedModel) else last
+
+
+def test_best_weighs_families_per_task(best: MultiTaskModel) -> None:
+    weights = best.member_weights_
+    assert set(weights.index) <= FAMILIES
+    assert list(weights.columns) == [task.name for task in SHOP.tasks]
+    np.testing.assert_allclose(weights.sum(), 1.0)
+    assert (weights.max(axis=1) >= 0.05).all()  # a member that hardly counts is not carried along
+    inside = ensemble_of(best).weights_
+    boosters = [name for name in inside.index if name.split("_seed")[0] == "lightgbm"]
+    assert len(boosters) in (0, 2)
+    by_family = inside.groupby([name.split("_seed")[0] for name in inside.index]).sum()
+    pd.testing.assert_frame_equal(
+        by_family.sort_index(), weights.sort_index(), check_names=False, check_column_type=False
+    )
+
+
+def test_best_keeps_the_funnel(best: MultiTaskModel) -> None:
+    scores = best.predict_scores(X)
+    assert np.isfinite(scores.to_numpy()).all()
+    for parent, child in (("view", "cart"), ("cart", "buy")):
+        assert (scores[child] <= scores[parent]).all()
+    conditional = best.predict_scores(X, space="conditional")
+    assert (conditional[["cart", "buy"]] >= scores[["cart", "buy"]]).all(axis=None)
+
+
+def test_best_is_the_same_every_time(best: MultiTaskModel) -> None:
+    again = MultiTaskModel(SHOP.tasks, **SHOP.roles, preset="best", latent=None, cv=3, random_state=0).fit(
+        X, Y, events=LOG
+    )
+    pd.testing.assert_frame_equal(best.predict_scores(X), again.predict_scores(X), check_exact=True)
+
+
+def test_no_time_leaves_one_member_and_its_first_stage() -> None:
+    hurried = MultiTaskModel(SHOP.tasks, **SHOP.roles, preset="best", latent=None, time_budget=0, random_state=0)
+    began = time.monotonic()
+    hurried.fit(X, Y, events=LOG)
+    took = time.monotonic() - began
+    assert list(hurried.member_weights_.index) == ["lightgbm"]
+    assert list(ensemble_of(hurried).weights_.index) == ["lightgbm"]
+    longer = MultiTaskModel(
+        SHOP.tasks, **SHOP.roles, preset="best", latent=None, time_budget=1000 * took, random_state=0
+    )
+    assert len(longer.fit(X, Y, events=LOG).member_weights_.columns) == len(SHOP.tasks)
+
+
+def test_too_few_rows_to_judge_by_average_seeds() -> None:
+    few = MultiTaskModel({"y": "binary"}, preset="best", cv=np.zeros(8, dtype=int) - 1, learner=SMALL, random_state=0)
+    with pytest.raises(ValueError, match="fold"):
+        few.fit(np.arange(8.0)[:, None], np.arange(8) % 2)
+
+
+def test_a_class_of_the_validation_rows_alone_leaves_out_who_cannot_know_it() -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"user": rng.integers(0, 30, 400), "a": rng.normal(size=400)})
+    labels = pd.DataFrame({"kind": rng.choice(list("xy"), 400)})
+    fold = np.arange(400) % 2
+    labels.loc[np.flatnonzero(fold == 1)[:20], "kind"] = "z"
+    fitted = MultiTaskModel({"kind": "multiclass"}, user="user", preset="best", cv=fold, random_state=0)
+    scores = fitted.fit(table, labels).predict_scores(table)
+    assert list(scores.columns) == ["kind=x", "kind=y", "kind=z"]
+    assert "factors" not in fitted.member_weights_.index
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("serial", TaskGraphModel), ("dynamic", TaskGraphModel), ("fusion", SharedTreesModel)]
+)
+def test_structures_by_name(name: str, kind: type) -> None:
+    fitted = MultiTaskModel(
+        SHOP.tasks, **SHOP.roles, structure=name, learner=SMALL, latent=None, cv=2, random_state=0
+    ).fit(X, Y, events=LOG)
+    structure = fitted.pipeline_[-1]
+    assert type(structure) is kind
+    assert fitted.fallbacks_ == structure.fallbacks_
+    scores = fitted.predict_scores(X)
+    assert np.isfinite(scores.to_numpy()).all()
+    assert (scores["cart"] <= scores["view"]).all()
+    if kind is TaskGraphModel:
+        assert structure.get_params()["edges"] == name
+
+
+def test_task_weights_by_name_reach_the_joint_loss() -> None:
+    fitted = MultiTaskModel(
+        SHOP.tasks, **SHOP.roles, structure="fusion", task_weights="uncertainty", latent=None, random_state=0
+    ).fit(X, Y)
+    assert fitted.pipeline_[-1].task_weights == "uncertainty"
+
+
+@pytest.mark.parametrize("structure", ["auto", "serial", "dynamic", "fusion"])
+def test_kinds_of_all_sorts_under_every_structure(structure: str) -> None:
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame({"a": rng.normal(size=600), "b": rng.choice(list("xyz"), 600), "q": np.arange(600) // 10})
+    labels: Any = pd.DataFrame({"click": (table["a"] > 0) * 1.0, "visits": rng.poisson(np.exp(table["a"]))})
+    labels["why"] = np.where(table["a"] > 1, "gift", np.where(table["b"] == "x", "need", "whim"))
+    labels["spend"] = table["a"] + rng.normal(size=600)
+    labels["rank"] = rng.integers(0, 3, 600)
+    labels = labels.mask(rng.random(labels.shape) < 0.3)
+    tasks = [
+        Task("click", "binary"),
+        Task("visits", "count"),
+        Task("why", "multiclass"),
+        Task("spend", "regression"),
+        Task("rank", "ranking", query="q"),
+    ]
+    fitted = MultiTaskModel(tasks, structure=structure, learner=SMALL, cv=2, random_state=0).fit(table, labels)
+    scores = fitted.predict_scores(table)
+    assert scores.shape == (600, 7)
+    assert np.isfinite(scores.to_numpy()).all()
