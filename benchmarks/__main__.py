@@ -16,6 +16,7 @@ NAMES = (
     "sharing",
     "latent",
     "ensembles",
+    "search",
     "fm",
 )
 

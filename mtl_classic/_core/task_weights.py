@@ -11,11 +11,12 @@ import numpy.typing as npt
 from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.tasks import Task
 
-__all__ = ["ADAPTIVE", "GradientWeights", "check_task_weights", "fixed_task_weights", "gradient_weights"]
+__all__ = ["ADAPTIVE", "BY_CV", "GradientWeights", "check_task_weights", "fixed_task_weights", "gradient_weights"]
 
 Floats = npt.NDArray[np.float64]
 
 ADAPTIVE = ("uncertainty", "dynamic")  # weights that follow the losses while a joint model is trained
+BY_CV = "cv"  # weights that are chosen before it is
 TEMPERATURE = 2.0  # of the dynamic weight average: the paper's
 
 
@@ -66,8 +67,8 @@ def check_task_weights(task_weights: Mapping[str, float] | None, tasks: Sequence
 
 
 def fixed_task_weights(task_weights: Any) -> Any:
-    """What weighs the tasks in means: a name of weights that follow the losses stands for equal ones there."""
-    return None if isinstance(task_weights, str) and task_weights in ADAPTIVE else task_weights
+    """What weighs the tasks in means: a name of weights that are found in training stands for equal ones there."""
+    return None if isinstance(task_weights, str) and task_weights in (*ADAPTIVE, BY_CV) else task_weights
 
 
 def gradient_weights(task_weights: Mapping[str, float] | str | None, tasks: Sequence[Task]) -> GradientWeights:
@@ -90,7 +91,7 @@ def gradient_weights(task_weights: Mapping[str, float] | str | None, tasks: Sequ
     """
     if isinstance(task_weights, str):
         if task_weights not in ADAPTIVE:
-            names = ", ".join(map(repr, ADAPTIVE))
+            names = ", ".join(map(repr, (*ADAPTIVE, BY_CV)))
             raise ValueError(f"task_weights must be None, a dict name -> weight, or {names}; got {task_weights!r}.")
         return _Uncertainty() if task_weights == "uncertainty" else _DynamicAverage()
     return _Fixed(check_task_weights(task_weights, tasks))

@@ -16,7 +16,7 @@ from mtl_classic._core.base import MultiTaskEstimator
 from mtl_classic._core.exceptions import FallbackWarning
 from mtl_classic._core.losses import losses
 from mtl_classic._core.random import generator, root_seed, spawn_seed
-from mtl_classic._core.task_weights import check_task_weights
+from mtl_classic._core.task_weights import ADAPTIVE, BY_CV, check_task_weights
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, role_values
 from mtl_classic.factorization._descent import descend_validated, split_validation
@@ -30,11 +30,11 @@ from mtl_classic.factorization._solvers import Solver, StochasticSolver
 from mtl_classic.factorization._task_views import conditional_scores, entire_scores
 from mtl_classic.metrics import compare
 from mtl_classic.model_selection import FoldPlan
+from mtl_classic.model_selection._task_weights import choose_task_weights
 
 __all__ = ["MultiTaskFactorizationMachine"]
 
 Array = npt.NDArray[Any]
-RULES = ("uncertainty", "dynamic")
 
 
 class MultiTaskFactorizationMachine(MultiTaskEstimator):
@@ -67,8 +67,9 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
         Share of the latent dimensions, of the embedding entries, left out of a training step.
     init_scale : float, default=0.01
         Standard deviation of the first vectors.
-    task_weights : None, dict task -> weight, "uncertainty" or "dynamic", default=None
-        ``"uncertainty"`` weighs tasks by 1 / loss; ``"dynamic"`` gives those that improve slowly more weight.
+    task_weights : None, dict task -> weight, "uncertainty", "dynamic" or "cv", default=None
+        ``"uncertainty"`` weighs tasks by 1 / loss; ``"dynamic"`` gives those that improve slowly more weight; ``"cv"``
+        gives one task three times as much where that helps some task out-of-fold beyond the noise and harms none.
     fallback : bool, default=True
         Fit each task alone too, and take that where the joint fit is worse on the validation rows beyond the noise.
     fields, groups, interactions, categorical, exclude, scale
@@ -93,6 +94,8 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
         The pass that the task keeps.
     fallbacks_ : dict task -> str
         Tasks that have their own machine, and why.
+    task_weights_ : dict task -> weight
+        Those chosen, with ``task_weights="cv"``.
     validation_losses_ : DataFrame
         After each pass (rows), by task: log loss, half squared error of standardized labels, half Poisson deviance.
     interaction_weights_ : dict task -> ndarray of shape (n_factors,)
@@ -103,7 +106,7 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
     Notes
     -----
     A pass costs non-zeros × (n_factors + n_tasks × (n_private + 2)); the work on the shared vectors is done once for
-    all tasks. ``fallback`` adds a fit per task.
+    all tasks. ``fallback`` adds a fit per task, ``task_weights="cv"`` (n_tasks + 1) × 3 fits.
 
     References
     ----------
@@ -133,6 +136,7 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
     """
 
     outputs_: tuple[TaskOutput, ...]
+    task_weights_: dict[str, float]
 
     def __init__(
         self,
@@ -215,6 +219,8 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
         checked = self._start_fit(X, Y, sample_weight)
         solver = self._check_solver()
         settings = self._settings()
+        if self.task_weights == BY_CV:
+            self.task_weights_ = choose_task_weights(self, X, Y, sample_weight=sample_weight, plan=plan)
         task_weights = self._check_task_weights()
         self.outputs_, targets, weights = code_tasks(checked.targets, checked.weights)
         problem = self._problem(checked.X, targets, weights)
@@ -257,14 +263,13 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
         )  # fmt: skip
 
     def _check_task_weights(self) -> Array | str:
-        if isinstance(self.task_weights, str):
-            if self.task_weights not in RULES:
-                raise ValueError(
-                    f"task_weights must be None, a dict, {' or '.join(map(repr, RULES))} here, got "
-                    f"{self.task_weights!r}."
-                )
-            return self.task_weights
-        return check_task_weights(self.task_weights, self.tasks_)
+        given = self.task_weights_ if self.task_weights == BY_CV else self.task_weights
+        if isinstance(given, str):
+            if given not in ADAPTIVE:
+                names = ", ".join(map(repr, (*ADAPTIVE, BY_CV)))
+                raise ValueError(f"task_weights must be None, a dict, or one of {names}; got {given!r}.")
+            return given
+        return check_task_weights(given, self.tasks_)
 
     def _problem(self, table: Table, targets: Array, weights: Array) -> Problem:
         self._design = Design(

@@ -19,7 +19,7 @@ from mtl_classic._core.targets import spell_out
 from mtl_classic._core.validation import as_table, n_rows, take_rows
 from mtl_classic.model_selection._folds import FoldPlan, Rows
 
-__all__ = ["CrossFit", "cross_fit"]
+__all__ = ["CrossFit", "cross_fit", "rows_of"]
 
 
 @dataclass(frozen=True)
@@ -145,10 +145,10 @@ def _fit_fold(
     threads: int,
 ) -> tuple[Any, Any, Any]:
     if sample_weight is not None:
-        fit_params["sample_weight"] = take_rows(_rows_of(sample_weight), train)
+        fit_params["sample_weight"] = take_rows(rows_of(sample_weight), train)
     with thread_limit(threads):
         try:
-            model.fit(take_rows(X, train), take_rows(_rows_of(Y), train), **fit_params)
+            model.fit(take_rows(X, train), take_rows(rows_of(Y), train), **fit_params)
         except UnlabelledTaskError as error:
             raise FoldError(
                 f"Fold {fold} cannot be trained: {error} In its {len(train)} training rows, that is; "
@@ -158,13 +158,14 @@ def _fit_fold(
         predicted = None if method is None else getattr(model, method)(X_test)
         value: Any = float("nan")
         if callable(score):
-            value = score(model, X_test, take_rows(_rows_of(Y), test))
+            value = score(model, X_test, take_rows(rows_of(Y), test))
         elif score and hasattr(model, "score"):
-            value = model.score(X_test, take_rows(_rows_of(Y), test))
+            value = model.score(X_test, take_rows(rows_of(Y), test))
     return model, predicted, value
 
 
-def _rows_of(values: Any) -> Any:
+def rows_of(values: Any) -> Any:
+    """Labels or weights of which rows can be taken: pandas, or an array."""
     if hasattr(values, "to_pandas"):
         values = values.to_pandas()
     return values if hasattr(values, "iloc") else np.asarray(values)

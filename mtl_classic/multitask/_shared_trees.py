@@ -10,11 +10,12 @@ from scipy.stats import loguniform, uniform
 
 from mtl_classic._core.base import Scores
 from mtl_classic._core.random import root_seed, spawn_seed
-from mtl_classic._core.task_weights import gradient_weights
+from mtl_classic._core.task_weights import BY_CV, gradient_weights
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, role_values, take_rows
 from mtl_classic.learners._protocol import ConstantFit, Floats, TaskFit
 from mtl_classic.model_selection import FoldPlan
+from mtl_classic.model_selection._task_weights import choose_task_weights
 from mtl_classic.multitask._dense_features import DenseFeatures
 from mtl_classic.multitask._extra_forest import ExtraForest, grow
 from mtl_classic.multitask._joint_blocks import JointBlocks
@@ -56,9 +57,10 @@ class SharedTreesModel(LearnerStructure):
         What a binary, count or regression child of a funnel learns. ``"direct"``: its label in the entire space.
         ``"product"``: its label where the parent is positive; predictions are multiplied. ``"joint"``: as the product,
         but binary children by the gradient of the entire-space likelihood through it, which moves the parents too.
-    task_weights : None, dict name -> weight, "uncertainty" or "dynamic", default=None
+    task_weights : None, dict name -> weight, "uncertainty", "dynamic" or "cv", default=None
         How much each task's gradients count (boosted trees only): equally, as given, by Kendall's homoscedastic
-        uncertainty, or by the dynamic weight average.
+        uncertainty, by the dynamic weight average, or chosen by cross-validation: three times as much for the task
+        where that helps some task beyond the noise and harms none, else equally.
     fallback : None, str, Learner or dict task -> learner, default=None
         A task that is worse than this learner alone on the validation rows, beyond the noise, is given back to it.
         None shares always.
@@ -111,12 +113,14 @@ class SharedTreesModel(LearnerStructure):
         Tasks that went back to a learner of their own, and why.
     sharing_ : dict task -> str
         What was chosen for each task, in words.
+    task_weights_ : dict task -> weight
+        Those chosen, with ``task_weights="cv"``.
 
     Notes
     -----
     Cost of boosting: that of one booster whose histograms hold two numbers per output, for as many rounds as the task
-    that needs most: it can take longer than a booster per task. A ranking task is learnt listwise: by the cross-entropy
-    of a query's softmax against its shares of gain.
+    that needs most: it can take longer than a booster per task. ``task_weights="cv"`` adds (n_tasks + 1) × 3 fits. A
+    ranking task is learnt listwise: by the cross-entropy of a query's softmax against its shares of gain.
 
     References
     ----------
@@ -143,6 +147,7 @@ class SharedTreesModel(LearnerStructure):
     rounds_: dict[str, int]
     fallbacks_: dict[str, str]
     sharing_: dict[str, str]
+    task_weights_: dict[str, float]
 
     def __init__(
         self,
@@ -235,7 +240,9 @@ class SharedTreesModel(LearnerStructure):
         """
         self._check_choices()
         given = self._start_fit(X, Y, sample_weight)
-        gradient_weights(self.task_weights, given.targets.tasks)
+        if self.task_weights == BY_CV:
+            self.task_weights_ = choose_task_weights(self, X, Y, sample_weight=sample_weight, plan=plan)
+        gradient_weights(self._gradient_weights(), given.targets.tasks)
         seed = root_seed(self.random_state)
         bench = open_workbench(
             self,
@@ -259,6 +266,9 @@ class SharedTreesModel(LearnerStructure):
             self._fall_back(bench, matrix, held_out)
         self.sharing_ = {task.name: self._describe(task) for task in self.tasks_}
         return self
+
+    def _gradient_weights(self) -> Any:
+        return self.task_weights_ if self.task_weights == BY_CV else self.task_weights
 
     def _check_choices(self) -> None:
         if self.trees not in TREES:
@@ -297,7 +307,7 @@ class SharedTreesModel(LearnerStructure):
             self.params,
         )
         self.trees_, held_out = boost_with_stops(
-            matrix, joint, bench, settings, self.task_weights, spawn_seed(bench.seed, "trees")
+            matrix, joint, bench, settings, self._gradient_weights(), spawn_seed(bench.seed, "trees")
         )
         self.rounds_ = dict(self.trees_.rounds)
         return held_out
