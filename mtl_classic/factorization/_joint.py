@@ -134,10 +134,11 @@ def descend_jointly(
 def find_anchor(problem: Problem, outputs: Sequence[TaskOutput]) -> int:
     """Return the output with the most labels, whose interaction weights stay 1; -1 where there are only softmaxes.
 
-    Without it factors could grow and interaction weights shrink, or the other way round, past any penalty.
+    Without it factors could grow and interaction weights shrink, or the other way round, past any penalty. Names break
+    ties, so that the order of the tasks does not matter.
     """
-    labels = {output.start: (problem.weights[:, output.start] > 0).sum() for output in outputs if output.width == 1}
-    return max(labels, key=lambda start: labels[start], default=-1)
+    count = {output: (problem.weights[:, output.start] > 0).sum() for output in outputs if output.width == 1}
+    return max(count, key=lambda output: (count[output], output.name)).start if count else -1
 
 
 def set_importance(

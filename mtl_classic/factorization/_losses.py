@@ -24,6 +24,8 @@ KERNEL_IDS = {
 }
 
 
+# Infinite scores are no news here: the fit says that it diverged.
+@np.errstate(over="ignore", invalid="ignore")
 def mean_loss(loss: str, scores: Floats, targets: Floats, weights: Floats) -> float:
     """Return the mean of log loss, half squared error, half Poisson deviance; NaN where there is no weight."""
     if not weights.any():

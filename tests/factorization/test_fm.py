@@ -146,6 +146,47 @@ def test_a_row_is_its_row_of_the_batch(matrix, planted) -> None:
     np.testing.assert_allclose(model.predict_proba(matrix[TEST][:50][order]), batch[order], rtol=1e-5)
 
 
+def test_permuted_columns_agree(frame, matrix, planted) -> None:
+    """First factors are drawn column by column, so that fits agree as two seeds do; predictions read names."""
+    order = np.random.default_rng(1).permutation(matrix.shape[1])
+    models = [
+        FactorizationMachineClassifier(**SETTINGS).fit(X[TRAIN], planted["binary"][TRAIN])
+        for X in (matrix, matrix[:, order])
+    ]
+    p, q = (m.predict_proba(X[TEST])[:, 1] for m, X in zip(models, (matrix, matrix[:, order]), strict=True))
+    assert np.corrcoef(p, q)[0, 1] > 0.98
+    losses = [log_loss(planted["binary"][TEST], scores) for scores in (p, q)]
+    assert abs(losses[0] - losses[1]) < 0.01
+    named = FactorizationMachineClassifier(**SETTINGS, categorical=["user", "item"], max_iter=2)
+    named.fit(frame[TRAIN], planted["binary"][TRAIN])
+    np.testing.assert_array_equal(named.predict_proba(frame[TEST][["item", "user"]]), named.predict_proba(frame[TEST]))
+
+
+def test_permuted_columns_agree_exactly_under_als(planted) -> None:
+    """ALS goes to a minimum: from whatever start, with one factor for a planted product of rank one."""
+    rng = np.random.default_rng(2)
+    X = pd.DataFrame({"user": planted["user"], "item": planted["item"]})[:8000]
+    y = rng.normal(size=N_USERS)[X["user"]] * rng.normal(size=N_ITEMS)[X["item"]] + 0.1 * rng.normal(size=8000)
+    settings = {"n_factors": 1, "solver": "als", "max_iter": 200, "early_stopping": False, "random_state": 0}
+    fits = [
+        FactorizationMachineRegressor(**settings, categorical=["user", "item"]).fit(X[names], y).predict(X)
+        for names in (["user", "item"], ["item", "user"])
+    ]
+    np.testing.assert_allclose(fits[0], fits[1], atol=0.02)
+
+
+@pytest.mark.parametrize("loss", ["log", "squared", "poisson"])
+def test_overflow_is_refused_or_survived(matrix, planted, loss: str) -> None:
+    rows = matrix[:2000].multiply(1e30).tocsr()
+    machine = FactorizationMachineClassifier if loss == "log" else FactorizationMachineRegressor
+    y = planted["binary"][:2000]
+    with np.errstate(all="raise"):
+        scaled = machine(loss=loss, random_state=0).fit(rows, y)  # columns are scaled
+    assert np.isfinite(scaled.predict(rows)).all()
+    with pytest.raises(ValueError, match="diverged|too large|infinity"):
+        machine(loss=loss, scale=False, learning_rate=10.0, random_state=0).fit(rows, y)
+
+
 def test_fits_repeat_bit_for_bit(matrix, planted) -> None:
     fits = [
         FactorizationMachineClassifier(**SETTINGS, max_iter=3, dropout=0.2).fit(matrix[TRAIN], planted["binary"][TRAIN])

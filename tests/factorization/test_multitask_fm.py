@@ -156,6 +156,13 @@ def test_columns_and_rows_in_any_order(fitted, X) -> None:
     np.testing.assert_allclose(one.to_numpy(), batch.iloc[[7]].to_numpy(), rtol=1e-5)
 
 
+def test_tasks_in_any_order(fitted, X, Y) -> None:
+    other = fit_quietly(machine(dict(reversed(TASKS.items()))), X[TRAIN], Y[TRAIN])
+    ours, theirs = fitted.predict_scores(X[TEST]), other.predict_scores(X[TEST])
+    assert other.best_iter_ == fitted.best_iter_
+    np.testing.assert_allclose(theirs[ours.columns], ours, rtol=0.02, atol=0.02)  # float32 sums in another order
+
+
 def test_same_seed_same_bits_and_copies(X, Y) -> None:
     fits = [fit_quietly(machine(max_iter=3), X[:5000], Y[:5000]) for _ in range(2)]
     pd.testing.assert_frame_equal(fits[0].predict_scores(X), fits[1].predict_scores(X), rtol=0, atol=0)
