@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
@@ -212,10 +212,17 @@ class CalibratedModel(OverMembers):
                 self.maps_[task.name] = _fit_map(task, method, y, scores[task.name], _weight(given, task))
 
     def _scores(self, X: Table, space: str) -> Scores:
+        def inner(asked: str) -> Scores:
+            scores: Scores = self.estimator_._scores(self.estimator_._start_predict(X), asked)
+            return scores
+
+        return self._mapped(inner, space)
+
+    def _mapped(self, inner: Callable[[str], Scores], space: str) -> Scores:
+        """The calibrated scores, from a function of the space that gives those of the model."""
         if space == "conditional" and not self.maps_:
-            conditional: Scores = self.estimator_._scores(self.estimator_._start_predict(X), space)
-            return conditional
-        entire = self.estimator_._scores(self.estimator_._start_predict(X), "entire")
+            return inner(space)
+        entire = inner("entire")
         for name, calibrate in self.maps_.items():
             entire[name] = calibrate(entire[name])
         entire = hold_monotone(self.tasks_, self.classes_map_, entire)

@@ -13,6 +13,7 @@ from scipy.stats import loguniform, uniform
 from mtl_classic._core.targets import MAX_RELEVANCE
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import tree_defaults
+from mtl_classic.learners._flat_trees import flat_trees_for
 from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit, constant_fit, run_lengths
 
 __all__ = ["LightGBMLearner"]
@@ -143,6 +144,32 @@ class LightGBMLearner(Learner):
         booster = lgb.train(params | binned.params, train, rounds, valid_sets=valid, callbacks=callbacks)
         return LightGBMFit(booster, max(booster.best_iteration, 1) if valid else rounds)
 
+    def refresh_task(
+        self, fit: LightGBMFit, features: Features, request: FitRequest, how: str, decay: float
+    ) -> TaskFit:
+        """A new fit that new rows have moved: leaf values refitted, or a tenth as many rounds added.
+
+        A leaf's value becomes ``decay`` · old + (1 − ``decay``) · that of the new rows [1]_; the trees stay.
+        """
+        known = fit.booster.model_to_string(num_iteration=-1 if fit.n_rounds is None else fit.n_rounds)
+        booster, rows = lgb.Booster(model_str=known), request.rows
+        parts: dict[str, Any] = {
+            "label": request.y[rows],
+            "weight": None if request.weight is None else request.weight[rows],
+            "group": None if request.groups is None else run_lengths(request.groups[rows]),
+        }
+        params = self._train_params(request)
+        if how == "leaves":
+            kept = {"verbosity": -1, "num_threads": request.n_threads}
+            moved = booster.refit(features.values[rows], **parts, decay_rate=decay, dataset_params=kept, **kept)
+        else:
+            names = [f"f{j}" for j in range(features.values.shape[1])]
+            data = {"categorical_feature": list(features.categorical), "feature_name": names, **parts}
+            data["params"] = self._dataset_params() | {"num_threads": request.n_threads}
+            more = max(1, booster.current_iteration() // 10)
+            moved = lgb.train(params, lgb.Dataset(features.values[rows], **data), more, init_model=booster)
+        return LightGBMFit(moved, moved.current_iteration())
+
     def _dataset_params(self) -> dict[str, Any]:
         # without feature_pre_filter=False a column useless for one task's leaf size would be lost to all tasks
         params = {"verbosity": -1, "max_bin": self.max_bin, "feature_pre_filter": False, "deterministic": True}
@@ -219,6 +246,10 @@ class LightGBMFit:
         if not len(features):
             k = self.booster.num_model_per_iteration()
             return np.empty((0, k) if k > 1 else 0)
+        if isinstance(features.values, np.ndarray):
+            flat = flat_trees_for(self.booster, self.n_rounds, len(features))
+            if flat is not None:
+                return flat.predict_rows(np.ascontiguousarray(features.values), n_threads)[0]
         return np.asarray(
             self.booster.predict(features.values, num_iteration=self.n_rounds, num_threads=n_threads), dtype=np.float64
         )

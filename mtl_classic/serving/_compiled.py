@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mtl_classic._core.base import Scores
-from mtl_classic.ensemble import AveragingEnsemble
+from mtl_classic.ensemble import AveragingEnsemble, CalibratedModel
 from mtl_classic.learners._columns import Features
+from mtl_classic.learners._flat_trees import FlatTrees, can_flatten
 from mtl_classic.learners._lightgbm import LightGBMFit
 from mtl_classic.learners._protocol import ConstantFit
 from mtl_classic.multitask import FunnelModel, PerTaskModel
-from mtl_classic.serving._flat_trees import FlatTrees, can_flatten
 from mtl_classic.serving._row_steps import RowStep, Sources, compile_step
 from mtl_classic.serving._row_values import Row, RowEncoder
 
@@ -114,6 +114,8 @@ def _compile_scorer(model: Any, sources: Sources) -> _Scorer:
         return _OfParts(model, sources)
     if type(model) is AveragingEnsemble:
         return _OfMembers(model, sources)
+    if type(model) is CalibratedModel:
+        return _Calibrated(model, sources)
     return _OfFrame(model, sources)
 
 
@@ -154,6 +156,16 @@ class _OfMembers:
             return [member.scores(row, asked) for member in self.members]
 
         return self.model._averaged(member_scores, space, self.mixing)
+
+
+class _Calibrated:
+    """Maps of the scores of another model."""
+
+    def __init__(self, model: CalibratedModel, sources: Sources) -> None:
+        self.model, self.inner = model, _compile_scorer(model.estimator_, sources)
+
+    def scores(self, row: Row, space: str) -> Scores:
+        return self.model._mapped(lambda asked: self.inner.scores(row, asked), space)
 
 
 class _OfFrame:

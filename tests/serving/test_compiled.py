@@ -14,6 +14,7 @@ import pytest
 from mtl_classic import (
     Aggregate,
     AveragingEnsemble,
+    CalibratedModel,
     FactorizationMachineClassifier,
     FactorizationMachineRegressor,
     FunnelModel,
@@ -29,7 +30,7 @@ from mtl_classic import (
     average_over_seeds,
     make_funnel,
 )
-from mtl_classic.serving._flat_trees import FlatTrees, can_flatten
+from mtl_classic.learners._flat_trees import FlatTrees, can_flatten
 
 SHOP = make_funnel(3000, n_users=150, n_items=60, n_days=30, random_state=0)
 PLAIN = ["user", "item", "category", "device", "price"]
@@ -62,11 +63,14 @@ MODELS: dict[str, Callable[[], MultiTaskModel]] = {
     "routes": lambda: fitted(structure=FunnelModel(mode={"cart": "average", "buy": "direct"}), aggregates=AGGREGATES),
     "per task": lambda: fitted(structure="parallel"),
     "best": lambda: fitted(preset="best", cv=2, aggregates=AGGREGATES, time_budget=1),
-    "seeds": lambda: fitted(structure=average_over_seeds(FunnelModel(), 2, 0), aggregates=AGGREGATES),
+    "seeds": lambda: fitted(structure=average_over_seeds(FunnelModel(SHOP.tasks), 2, 0), aggregates=AGGREGATES),
     "average": lambda: fitted(
-        structure=AveragingEnsemble([("a", FunnelModel()), ("b", PerTaskModel(learner="linear"))], weights=[1, 3]),
+        structure=AveragingEnsemble(
+            [("a", FunnelModel(SHOP.tasks)), ("b", PerTaskModel(SHOP.tasks, learner="linear"))], weights=[1, 3]
+        ),
         aggregates=AGGREGATES,
     ),
+    "calibrated": lambda: fitted(structure=CalibratedModel(FunnelModel(SHOP.tasks), cv=2), aggregates=AGGREGATES),
     "matrix": lambda: fitted(**latent(MatrixFactorization(n_factors=4, random_state=0), MatrixFactorization("bpr"))),
     "ratings": lambda: fitted(**latent(MatrixFactorization("explicit", n_factors=2, max_iter=5, random_state=0))),
     "machines": lambda: fitted(**latent(machine(), machine(groups=SIDES, interactions=[("user", "item")]))),
