@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from mtl_classic.serving._compiled import CompiledModel
 from mtl_classic.serving._factors import find_factors
 from mtl_classic.serving._recommend import recommend_items
+from mtl_classic.serving._refresh import refresh_model
 from mtl_classic.serving._scores import CHUNK_SIZE, Progress
 from mtl_classic.serving._top_k import top_k
 
@@ -155,6 +156,39 @@ class ServingMethods:
         """
         check_is_fitted(self)
         return find_factors(self).nearest("user", users, n)
+
+    def refresh(self, X: Any, Y: Any, *, sample_weight: Any = None, how: str = "leaves", decay: float = 0.9) -> Self:
+        """A new model, moved by new rows without being fitted anew; this one stays as it is.
+
+        Boosters get new leaf values on the trees that they have, or a tenth as many rounds more. Factorization
+        machines of the latent step make a pass over the rows, where their solver can. What else was learnt stays:
+        categories, the choice of history, routes, weights of ensembles, calibration. Whether it is better is for
+        ``evaluate(new, X, Y, baseline=old)`` to say, on rows that neither has seen.
+
+        Parameters
+        ----------
+        X : frame of shape (n, n_features)
+            New rows, after ``observe`` has told of the events between; their history is that before each row's time.
+        Y : labels of shape (n,) or (n, n_tasks), NaN where unlabelled
+            Labels whose delay was not over as far as the log goes do not count.
+        sample_weight : array of shape (n,) or (n, n_tasks), default=None
+        how : {"leaves", "rounds"}, default="leaves"
+        decay : float in [0, 1], default=0.9
+            Share of the old value in a leaf's new one; of no effect on rounds.
+
+        Returns
+        -------
+        MultiTaskModel
+
+        Raises
+        ------
+        TypeError
+            If a learner or structure cannot be refreshed: those of LightGBM in `PerTaskModel` and `FunnelModel`, and
+            averages and calibrations of them, can.
+        """
+        check_is_fitted(self)
+        new: Self = refresh_model(self, X, Y, sample_weight, how, decay)
+        return new
 
     def compile_for_serving(self) -> CompiledModel:
         """The model for single requests: light, thread-safe, as of the log now.

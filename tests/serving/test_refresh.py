@@ -1,0 +1,147 @@
+"""A model moved by new rows: like the old where nothing is new, nearer to the new where something is."""
+
+import warnings
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtl_classic import (
+    Aggregate,
+    CalibratedModel,
+    FactorizationMachineClassifier,
+    FunnelModel,
+    LatentFeatures,
+    LightGBMLearner,
+    MultiTaskModel,
+    PerTaskModel,
+    Task,
+    TaskGraphModel,
+    average_over_seeds,
+    evaluate,
+    make_funnel,
+)
+
+SHOP = make_funnel(4000, n_users=150, n_items=60, n_days=30, random_state=0)
+CUT = SHOP.X["day"] < 20
+AGGREGATES = [Aggregate("user", "count"), Aggregate("item", "rate", where="buy", per="view")]
+STRUCTURES: dict[str, Any] = {
+    "funnel": FunnelModel(),
+    "routes": FunnelModel(mode={"cart": "average", "buy": "direct"}),
+    "per task": PerTaskModel(),
+    "seeds": average_over_seeds(FunnelModel(SHOP.tasks), 2, 0),
+    "calibrated": CalibratedModel(FunnelModel(SHOP.tasks), cv=2),
+}
+
+
+@cache
+def model_of(name: str) -> MultiTaskModel:
+    model = MultiTaskModel(
+        SHOP.tasks, **SHOP.roles, structure=STRUCTURES[name], aggregates=AGGREGATES, latent=None, random_state=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return model.fit(SHOP.X[CUT], SHOP.Y[CUT], events=SHOP.events)
+
+
+@pytest.mark.parametrize("how", ["leaves", "rounds"])
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_new_scores_and_the_old_model_stays(name: str, how: str) -> None:
+    model = model_of(name)
+    before = model.predict_scores(SHOP.X[~CUT])
+    new = model.refresh(SHOP.X[~CUT], SHOP.Y[~CUT], how=how)
+    pd.testing.assert_frame_equal(model.predict_scores(SHOP.X[~CUT]), before)
+    scores = new.predict_scores(SHOP.X[~CUT])
+    assert ((scores - before).abs().mean() > 0).all()
+    assert (scores["buy"] <= scores["cart"]).all()
+    assert new.refresh(SHOP.X[~CUT], SHOP.Y[~CUT]).pipeline_ is not new.pipeline_
+
+
+def test_all_of_the_old_leaves_is_the_old_model() -> None:
+    model = model_of("funnel")
+    new = model.refresh(SHOP.X[~CUT], SHOP.Y[~CUT], how="leaves", decay=1.0)
+    pd.testing.assert_frame_equal(new.predict_scores(SHOP.X[~CUT]), model.predict_scores(SHOP.X[~CUT]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["leaves", "rounds"])
+def test_a_world_that_turned(how: str) -> None:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(6000, 3)), columns=list("abc"))
+    up = X["a"].to_numpy() > 0
+    old, new = ((rng.random(6000) < p).astype(float) for p in (0.2 + 0.2 * up, 0.6 - 0.2 * up))
+    model = MultiTaskModel({"buy": "binary"}, latent=None, random_state=0).fit(X, old)
+    moved = model.refresh(X[:3000], new[:3000], how=how, decay=0.5)
+    table = evaluate(moved, X[3000:], pd.DataFrame({"buy": new[3000:]}), baseline=model)
+    assert (table.loc[("buy", "log_loss"), "verdict"]) == "better"
+
+
+def test_machines_make_a_pass_and_learn_new_users() -> None:
+    machine = FactorizationMachineClassifier(categorical=["user", "item"], exclude=["time", "day"], random_state=0)
+    latent = LatentFeatures([("fm", machine)], cv=2, random_state=0)
+    model = MultiTaskModel(SHOP.tasks, **SHOP.roles, aggregates=AGGREGATES, latent=latent, random_state=0)
+    model.fit(SHOP.X[CUT], SHOP.Y[CUT], events=SHOP.events)
+    old = model.pipeline_.named_steps["latent"].models_["fm"]
+    width = len(old.factors_)
+    X = SHOP.X[~CUT].assign(user=lambda rows: rows["user"].where(rows.index % 2 == 0, 10_000))
+    moved = model.refresh(X, SHOP.Y[~CUT])
+    assert len(moved.pipeline_.named_steps["latent"].models_["fm"].factors_) > width == len(old.factors_)
+
+
+def test_labels_that_are_not_mature_do_not_count() -> None:
+    shop = make_funnel(3000, n_users=100, n_items=50, n_days=20, delay="7D", random_state=0)
+    model = MultiTaskModel(shop.tasks, **shop.roles, aggregates=AGGREGATES, latent=None, random_state=0)
+    model.fit(shop.X, shop.Y, events=shop.events)
+    young = shop.X["time"] > shop.events.last_time - pd.Timedelta("7D")
+    other = shop.Y.copy()
+    other.loc[young, ["buy", "spend"]] = np.nan
+    one, two = (model.refresh(shop.X, Y).predict_scores(shop.X) for Y in (shop.Y, other))
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_masks_weights_kinds_and_constants() -> None:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"query": rng.integers(0, 60, 1500), "a": rng.normal(size=1500)})
+    Y = pd.DataFrame({"n": rng.poisson(2, 1500), "rank": rng.integers(0, 3, 1500)}).astype(float)
+    Y["kind"] = np.resize(["p", "q", "r"], 1500)
+    Y["rare"] = np.where(np.arange(1500) < 200, 0.0, np.nan)
+    tasks = [
+        Task("kind", "multiclass"),
+        Task("n", "count"),
+        Task("rank", "ranking", query="query"),
+        Task("rare", "binary"),
+    ]
+    model = MultiTaskModel(tasks, query="query", latent=None, random_state=0)
+    with pytest.warns(UserWarning, match="rare"):
+        model.fit(X, Y)
+    weight = np.where(np.arange(1500) % 2, 1.0, 0.0)
+    some = Y.mask(pd.Series(weight == 0))
+    masked, weighted = model.refresh(X, some), model.refresh(X, Y, sample_weight=weight)
+    pd.testing.assert_frame_equal(masked.predict_scores(X), weighted.predict_scores(X))
+    assert (masked.predict_scores(X)["rare"] == 0).all()
+
+
+def test_what_is_wrong_is_told() -> None:
+    model = model_of("funnel")
+    with pytest.raises(ValueError, match="how must be"):
+        model.refresh(SHOP.X, SHOP.Y, how="all")
+    with pytest.raises(ValueError, match="decay"):
+        model.refresh(SHOP.X, SHOP.Y, decay=2)
+    with pytest.raises(ValueError, match="same number"):
+        model.refresh(SHOP.X, SHOP.Y[:10])
+    linear = MultiTaskModel(SHOP.tasks, aggregates=None, latent=None, learner="linear").fit(SHOP.X[["price"]], SHOP.Y)
+    with pytest.raises(TypeError, match="SklearnLearner, cannot be refreshed"):
+        linear.refresh(SHOP.X[["price"]], SHOP.Y)
+    graph = MultiTaskModel(SHOP.tasks, aggregates=None, latent=None, structure=TaskGraphModel(cv=2, random_state=0))
+    with pytest.raises(TypeError, match="TaskGraphModel cannot be refreshed"):
+        graph.fit(SHOP.X[["price"]], SHOP.Y).refresh(SHOP.X[["price"]], SHOP.Y)
+
+
+def test_parameters_of_the_learner_hold() -> None:
+    model = MultiTaskModel({"buy": "binary"}, latent=None, learner=LightGBMLearner(num_leaves=4), random_state=0)
+    model.fit(SHOP.X[["price"]], SHOP.Y["buy"])
+    fit = model.refresh(SHOP.X[["price"]], SHOP.Y["buy"], how="rounds").pipeline_.steps[-1][1].fits_["buy"]
+    old = model.pipeline_.steps[-1][1].fits_["buy"]
+    assert fit.n_rounds == old.n_rounds + max(1, old.n_rounds // 10)
+    assert max(tree["num_leaves"] for tree in fit.booster.dump_model()["tree_info"]) <= 4
