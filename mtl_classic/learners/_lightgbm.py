@@ -13,6 +13,7 @@ from scipy.stats import loguniform, uniform
 from mtl_classic._core.targets import MAX_RELEVANCE
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import tree_defaults
+from mtl_classic.learners._flat_trees import flat_trees_for
 from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit, constant_fit, run_lengths
 
 __all__ = ["LightGBMLearner"]
@@ -245,6 +246,10 @@ class LightGBMFit:
         if not len(features):
             k = self.booster.num_model_per_iteration()
             return np.empty((0, k) if k > 1 else 0)
+        if isinstance(features.values, np.ndarray):
+            flat = flat_trees_for(self.booster, self.n_rounds, len(features))
+            if flat is not None:
+                return flat.predict_rows(np.ascontiguousarray(features.values), n_threads)[0]
         return np.asarray(
             self.booster.predict(features.values, num_iteration=self.n_rounds, num_threads=n_threads), dtype=np.float64
         )

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from mtl_classic._core.base import Scores
 from mtl_classic.ensemble import AveragingEnsemble, CalibratedModel
 from mtl_classic.learners._columns import Features
+from mtl_classic.learners._flat_trees import FlatTrees, can_flatten
 from mtl_classic.learners._lightgbm import LightGBMFit
 from mtl_classic.learners._protocol import ConstantFit
 from mtl_classic.multitask import FunnelModel, PerTaskModel
-from mtl_classic.serving._flat_trees import FlatTrees, can_flatten
 from mtl_classic.serving._row_steps import RowStep, Sources, compile_step
 from mtl_classic.serving._row_values import Row, RowEncoder
 

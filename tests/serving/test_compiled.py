@@ -30,7 +30,7 @@ from mtl_classic import (
     average_over_seeds,
     make_funnel,
 )
-from mtl_classic.serving._flat_trees import FlatTrees, can_flatten
+from mtl_classic.learners._flat_trees import FlatTrees, can_flatten
 
 SHOP = make_funnel(3000, n_users=150, n_items=60, n_days=30, random_state=0)
 PLAIN = ["user", "item", "category", "device", "price"]
