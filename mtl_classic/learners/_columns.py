@@ -36,6 +36,13 @@ class Features:
     values: Any
     names: tuple[str, ...]
     categorical: tuple[int, ...]
+    _seen: dict[int, tuple[Any, Any]] = field(default_factory=dict, repr=False, compare=False)
+
+    def seen_through(self, transformer: Any) -> Any:
+        """The matrix in double precision through a fitted transformer, kept for the other tasks that share it."""
+        if id(transformer) not in self._seen:
+            self._seen[id(transformer)] = transformer, transformer.transform(self.values.astype(np.float64))
+        return self._seen[id(transformer)][1]
 
     def __len__(self) -> int:
         return n_rows(self.values)

@@ -212,9 +212,7 @@ class SklearnFit:
         """Scores on the scale of the task's kind."""
         if not len(features):
             return np.empty((0, self.n_classes) if self.kind == "multiclass" else 0)
-        matrix = features.values
-        if self.transformer is not None:
-            matrix = self.transformer.transform(matrix.astype(np.float64))
+        matrix = features.values if self.transformer is None else features.seen_through(self.transformer)
         with thread_limit(n_threads):
             return self._scores(_readable(self.model, matrix))
 
