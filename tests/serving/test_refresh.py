@@ -74,7 +74,7 @@ def test_a_world_that_turned(how: str) -> None:
     model = MultiTaskModel({"buy": "binary"}, latent=None, random_state=0).fit(X, old)
     moved = model.refresh(X[:3000], new[:3000], how=how, decay=0.5)
     table = evaluate(moved, X[3000:], pd.DataFrame({"buy": new[3000:]}), baseline=model)
-    assert (table.loc[("buy", "log_loss"), "verdict"]) == "better"
+    assert (table.loc[("buy", "loss"), "verdict"]) == "better"
 
 
 def test_machines_make_a_pass_and_learn_new_users() -> None:
