@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import mmap as mapping
 import os
 import secrets
 import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from mtl_classic.persistence._errors import ModelFileError
 
-__all__ = ["FORMAT", "MANIFEST", "read_archive", "write_archive"]
+__all__ = ["FORMAT", "MANIFEST", "Mapped", "parse_json", "read_archive", "write_archive"]
 
 FORMAT = "mtl_classic model"
 MANIFEST = "manifest.json"
@@ -24,20 +26,38 @@ _MAX_RATIO = 200
 _SMALL = 2**20  # bytes that are read whatever the ratio
 _MAX_MANIFEST = 2**26
 _MAX_MEMBERS = 1_000_000
+_MAPPED_ABOVE = 2**16  # bytes of an array that is worth a mapping of its own
+_HEAD = 10_000 + 128  # enough for the header of any array that is read
+_ALIGNMENT = 64
+_HEADER = struct.Struct("<4s5H3L2H")  # of a member in a zip: signature … length of its name, of what comes after
+_PADDING_ID = 0xD935  # by custom the extra field that aligns what follows
 _BROKEN = (
     zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError,
     OSError, UnicodeError, OverflowError, IndexError, KeyError, ValueError, MemoryError,
 )  # fmt: skip
 
 
-def write_archive(path: Path, manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> None:
-    """Write a zip beside `path`, bring it to the disk, then put it in place; equal members give equal bytes."""
-    described = {name: {"sha256": sha256(data).hexdigest(), "bytes": len(data)} for name, data in members.items()}
-    text = json.dumps({**manifest, "members": described}, indent=1, ensure_ascii=True, allow_nan=False)
+@dataclass(frozen=True)
+class Mapped:
+    """A member that stays in the file: where its bytes are, uncompressed."""
+
+    path: Path
+    offset: int
+    size: int
+    head: bytes
+
+
+def write_archive(
+    path: Path, manifest: Mapping[str, Any], members: Mapping[str, bytes], stored: frozenset[str] = frozenset()
+) -> None:
+    """Write a zip beside `path`, bring it to the disk, then put it in place; equal members give equal bytes.
+
+    Members named in `stored` are not compressed, and begin where arrays are aligned.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with open(temporary, "xb") as file:
-            _write_zip(file, {MANIFEST: text.encode(), **members})
+        with open(temporary, "x+b") as file:
+            _write_zip(file, manifest, members, stored)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -47,13 +67,35 @@ def write_archive(path: Path, manifest: Mapping[str, Any], members: Mapping[str,
     _sync_folder(path.parent)
 
 
-def _write_zip(file: BinaryIO, members: Mapping[str, bytes]) -> None:
+def _write_zip(
+    file: BinaryIO, manifest: Mapping[str, Any], members: Mapping[str, bytes], stored: frozenset[str]
+) -> None:
+    """The members, then the manifest that tells the checksum of each as it lies in the file."""
+    described: dict[str, Any] = {}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name, data in members.items():
-            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-            info.compress_type = zipfile.ZIP_STORED if _compresses_too_well(data) else zipfile.ZIP_DEFLATED
-            info.external_attr = 0o644 << 16
+            info = _new_member(name, is_stored=name in stored or _compresses_too_well(data))
+            if name in stored:
+                _align(info, archive.start_dir, len(data))
             archive.writestr(info, data)
+            digest = sha256(_packed(file, info)).hexdigest()
+            described[name] = {"sha256": digest, "packed": info.compress_size, "bytes": len(data)}
+        text = json.dumps({**manifest, "members": described}, indent=1, ensure_ascii=True, allow_nan=False)
+        archive.writestr(_new_member(MANIFEST, is_stored=False), text.encode())
+
+
+def _new_member(name: str, is_stored: bool) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+    info.compress_type = zipfile.ZIP_STORED if is_stored else zipfile.ZIP_DEFLATED
+    info.external_attr = 0o644 << 16
+    return info
+
+
+def _align(info: zipfile.ZipInfo, at: int, size: int) -> None:
+    """Fill the header, so that the data begin at a multiple of the alignment."""
+    header = _HEADER.size + len(info.filename.encode()) + 4 + (20 if size * 1.05 > zipfile.ZIP64_LIMIT else 0)
+    padding = -(at + header) % _ALIGNMENT
+    info.extra = struct.pack("<HH", _PADDING_ID, padding) + bytes(padding)
 
 
 def _compresses_too_well(data: bytes) -> bool:
@@ -71,8 +113,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def read_archive(path: Path, known_format: int) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The manifest and the members, all checked against it.
+def read_archive(path: Path, known_format: int, mmap: bool = False) -> tuple[dict[str, Any], dict[str, bytes | Mapped]]:
+    """The manifest and the members, all checked against it; with `mmap` large uncompressed arrays stay in the file.
 
     Raises
     ------
@@ -87,7 +129,7 @@ def read_archive(path: Path, known_format: int) -> tuple[dict[str, Any], dict[st
             _check_format(manifest, known_format)
             described = manifest["members"]
             _check_names(set(infos) - {MANIFEST}, set(described))
-            members = {name: _read_member(archive, infos[name], described[name]) for name in described}
+            members = {name: _read_member(file, infos[name], described[name], path, mmap) for name in described}
     except ModelFileError:
         raise
     except _BROKEN as error:
@@ -137,7 +179,7 @@ def _read_manifest(archive: zipfile.ZipFile, infos: Mapping[str, zipfile.ZipInfo
     return manifest
 
 
-def parse_json(data: bytes) -> Any:
+def parse_json(data: Any) -> Any:
     """Strict JSON: no NaN, no bottomless nesting."""
     try:
         return json.loads(data, parse_constant=_refuse_constant)
@@ -171,13 +213,54 @@ def _check_names(there: set[str], expected: set[str]) -> None:
         raise ModelFileError(f"There are members that the {MANIFEST} does not name: {', '.join(extra[:5])}.")
 
 
-def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, described: Any) -> bytes:
+def _read_member(file: BinaryIO, info: zipfile.ZipInfo, described: Any, path: Path, mmap: bool) -> bytes | Mapped:
     if not isinstance(described, dict) or described.get("bytes") != info.file_size:
         raise ModelFileError(f"The member {info.filename!r} has not the size that the {MANIFEST} says.")
-    data = _read_exactly(archive, info)
-    if sha256(data).hexdigest() != described.get("sha256"):
-        raise ModelFileError(f"The member {info.filename!r} has been altered: its checksum is wrong.")
+    is_stored = info.compress_type == zipfile.ZIP_STORED
+    if mmap and is_stored and info.file_size >= _MAPPED_ABOVE and info.filename.startswith("arrays/"):
+        return _mapped(file, info, described, path)
+    packed = _packed(file, info)
+    _check_digest(packed, info, described)
+    if is_stored:
+        data = packed
+    elif info.compress_type == zipfile.ZIP_DEFLATED:
+        unpacker = zlib.decompressobj(-15)
+        data = unpacker.decompress(packed, info.file_size + 1)  # never more than is declared
+        if not unpacker.eof or unpacker.unused_data:
+            raise ModelFileError(f"The member {info.filename!r} has not the size that it says.")
+    else:
+        raise ModelFileError(f"The member {info.filename!r} is compressed in a way that is not read here.")
+    if len(data) != info.file_size:
+        raise ModelFileError(f"The member {info.filename!r} has not the size that it says.")
     return data
+
+
+def _check_digest(packed: bytes | memoryview, info: zipfile.ZipInfo, described: dict[str, Any]) -> None:
+    if len(packed) != described.get("packed") or sha256(packed).hexdigest() != described.get("sha256"):
+        raise ModelFileError(f"The member {info.filename!r} has been altered: its checksum is wrong.")
+
+
+def _mapped(file: BinaryIO, info: zipfile.ZipInfo, described: dict[str, Any], path: Path) -> Mapped:
+    start = _start(file, info)
+    stop = start + info.file_size
+    with mapping.mmap(file.fileno(), 0, access=mapping.ACCESS_READ) as whole, memoryview(whole)[start:stop] as data:
+        _check_digest(data, info, described)
+        return Mapped(path, start, info.file_size, bytes(data[:_HEAD]))
+
+
+def _packed(file: BinaryIO, info: zipfile.ZipInfo) -> bytes:
+    """The bytes of a member as they lie in the file."""
+    file.seek(_start(file, info))
+    return file.read(info.compress_size)
+
+
+def _start(file: BinaryIO, info: zipfile.ZipInfo) -> int:
+    """Where the data of a member begin, after its own header."""
+    file.seek(info.header_offset)
+    signature, *_, n_name, n_extra = _HEADER.unpack(file.read(_HEADER.size))
+    if signature != b"PK\3\4":
+        raise ModelFileError(f"The member {info.filename!r} is not where the file says that it is.")
+    return info.header_offset + _HEADER.size + int(n_name) + int(n_extra)
 
 
 def _read_exactly(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:

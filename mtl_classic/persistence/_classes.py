@@ -61,7 +61,7 @@ _HOMES = {
     "mtl_classic.preprocessing._vocabulary": "Vocabulary",
     "mtl_classic.preprocessing._keys": "KeyCoder",
     "mtl_classic.preprocessing._category_means": "CategoryMeans",
-    "mtl_classic.model_selection": "Temporal",
+    "mtl_classic.model_selection": "MultiTaskSearchCV Temporal",
     "lightgbm.basic": "Booster",
     "xgboost.core": "Booster",
     "sklearn.pipeline": "FeatureUnion Pipeline",

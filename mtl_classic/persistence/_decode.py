@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from mtl_classic.persistence._archive import Mapped
 from mtl_classic.persistence._encode import BIT_GENERATORS, SCALAR_TYPES, SMALL_ARRAYS, SPARSE, Node
 from mtl_classic.persistence._errors import ModelFileError
-from mtl_classic.persistence._members import array_from_bytes, array_of, dtype_from_json
+from mtl_classic.persistence._members import array_from_bytes, array_of, dtype_from_json, mapped_array
 from mtl_classic.persistence._states import from_state
 
 __all__ = ["Decoder"]
@@ -31,10 +32,10 @@ class Decoder:
 
     Parameters
     ----------
-    members : mapping of name to bytes
+    members : mapping of name to bytes, or where they lie in the file
     """
 
-    def __init__(self, members: Mapping[str, bytes]) -> None:
+    def __init__(self, members: Mapping[str, bytes | Mapped]) -> None:
         self._members = members
         self._made: list[Any] = []
         self._unused = set(members)
@@ -71,6 +72,13 @@ class Decoder:
 
     def member(self, name: Any) -> bytes:
         """The bytes of a member."""
+        data = self.anywhere(name)
+        if isinstance(data, Mapped):
+            raise ModelFileError(f"The member {name!r} is no array.")
+        return data
+
+    def anywhere(self, name: Any) -> bytes | Mapped:
+        """The bytes of a member, or where they lie."""
         if name not in self._members:
             raise ModelFileError(f"The member {name!r} is missing.")
         self._unused.discard(name)
@@ -90,7 +98,10 @@ def _float(decoder: Decoder, node: Node) -> float:
 
 
 def _array(decoder: Decoder, node: Node) -> Any:
-    return _frozen(array_from_bytes(decoder.member(node["m"])), node)
+    data = decoder.anywhere(node["m"])
+    if isinstance(data, Mapped):
+        return _frozen(mapped_array(data.path, data.offset, data.size, data.head), node)
+    return _frozen(array_from_bytes(data), node)
 
 
 def _small(decoder: Decoder, node: Node) -> Any:
@@ -98,7 +109,7 @@ def _small(decoder: Decoder, node: Node) -> Any:
     stop = start + math.prod(node["shape"]) * dtype.itemsize
     if start < 0:
         raise ModelFileError(f"An array starts at {start}.")
-    raw = decoder.member(SMALL_ARRAYS)[start:stop] if stop > start else b""
+    raw = memoryview(decoder.member(SMALL_ARRAYS))[start:stop] if stop > start else b""
     return _frozen(array_of(raw, dtype, node["shape"], bool(node.get("fortran"))), node)
 
 
@@ -113,6 +124,11 @@ def _frozen(array: Any, node: Node) -> Any:
     if node.get("frozen"):
         array.flags.writeable = False
     return array
+
+
+def _masked_array(decoder: Decoder, node: Node) -> Any:
+    data, mask = decoder.items(node["v"])
+    return np.ma.MaskedArray(data, mask=mask)
 
 
 def _numpy_scalar(decoder: Decoder, node: Node) -> Any:
@@ -252,6 +268,7 @@ _READERS: dict[str, Callable[[Decoder, Node], Any]] = {
     "array": _array,
     "small": _small,
     "objects": _objects,
+    "masked_array": _masked_array,
     "scalar": _numpy_scalar,
     "sparse": _sparse,
     "dtype": _dtype,

@@ -203,6 +203,12 @@ def _array(encoder: Encoder, value: np.ndarray[Any, Any]) -> Node:
     return {"t": "small", "d": dtype_to_json(value.dtype), "shape": list(value.shape), "at": start} | order | frozen
 
 
+def _masked_array(encoder: Encoder, value: Any) -> Node:
+    """Search results of scikit-learn: parameters that a candidate does not have are masked."""
+    parts = [encoder.value(np.asarray(value.data), ".data"), encoder.value(np.ma.getmaskarray(value), ".mask")]
+    return {"t": "masked_array", "v": parts}
+
+
 def _numpy_scalar(encoder: Encoder, value: np.generic) -> Node:
     array = np.asarray(value)
     return {"t": "scalar", "d": dtype_to_json(array.dtype), "v": base64.b64encode(array.tobytes()).decode()}
@@ -345,6 +351,7 @@ _EXACT: dict[type, Callable[[Encoder, Any], Node]] = {
     pd.DataFrame: _frame,
 }
 _INSTANCES: tuple[tuple[type, Callable[[Encoder, Any], Node]], ...] = (
+    (np.ma.MaskedArray, _masked_array),
     (np.ndarray, _array),
     (np.generic, _numpy_scalar),
     (np.dtype, _dtype),

@@ -15,12 +15,15 @@ from mtl_classic.persistence._save import FORMAT_VERSION, GRAPH
 __all__ = ["load_model"]
 
 
-def load_model(path: str | Path) -> Any:
+def load_model(path: str | Path, *, mmap: bool = False) -> Any:
     """Load a model that `save_model` wrote; nothing in the file is run.
 
     Parameters
     ----------
     path : str or Path
+    mmap : bool, default=False
+        Whether large arrays stay in the file, if it was saved with ``compress=False``: memory holds what is read of
+        them, once for all processes. The file must stay as it is. Arrays may be written to; that stays in memory.
 
     Returns
     -------
@@ -54,7 +57,7 @@ def load_model(path: str | Path) -> Any:
         ...
     mtl_classic.persistence._errors.ModelFileError: model.zip is no model file, or truncated or damaged ...
     """
-    manifest, members = read_archive(Path(path), FORMAT_VERSION)
+    manifest, members = read_archive(Path(path), FORMAT_VERSION, mmap)
     _check_version(manifest)
     if GRAPH not in members:
         raise ModelFileError(f"The file has no {GRAPH}.")

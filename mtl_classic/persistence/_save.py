@@ -24,7 +24,7 @@ GRAPH = "model.json"
 LIBRARIES = ("numpy", "scipy", "pandas", "scikit-learn", "lightgbm", "xgboost", "implicit", "numba")
 
 
-def save_model(model: Any, path: str | Path, *, include_events: bool = False) -> None:
+def save_model(model: Any, path: str | Path, *, include_events: bool = False, compress: bool = True) -> None:
     """Save a model as one zip file that holds no code and no pickle.
 
     The file holds a manifest in JSON (versions, checksums of every member, class and parameters of the model, its
@@ -45,6 +45,9 @@ def save_model(model: Any, path: str | Path, *, include_events: bool = False) ->
         columns count nothing until ``observe(log)`` has told it what had happened, the whole log, not the last day's
         alone (the manifest tells hash and last time of the log that there was). Predictions after that are those of
         before. Where the fitted rows themselves were the log, it holds their labels, so think before including it.
+    compress : bool, default=True
+        Whether large arrays are compressed, too. Without, the file is larger, and ``load_model(path, mmap=True)`` reads
+        them where they lie: processes share one copy of a log or of factors.
 
     Raises
     ------
@@ -86,7 +89,9 @@ def save_model(model: Any, path: str | Path, *, include_events: bool = False) ->
         "logs": [_log(log, include_events) for log in encoder.logs],
         "classes": sorted(encoder.classes),
     }
-    write_archive(Path(path), manifest, {GRAPH: graph.encode(), **encoder.finish()})
+    members = {GRAPH: graph.encode(), **encoder.finish()}
+    stored = frozenset() if compress else frozenset(name for name in members if name.endswith(".npy"))
+    write_archive(Path(path), manifest, members, stored)
 
 
 def _versions() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Values travel unchanged, types included; what cannot travel is refused with the place where it is."""
 
 import datetime as dt
+import io
 import json
 from typing import Any
 
@@ -16,6 +17,7 @@ from mtl_classic import EventLog, Task
 from mtl_classic.persistence import ModelFileError
 from mtl_classic.persistence._decode import Decoder
 from mtl_classic.persistence._encode import Encoder
+from mtl_classic.persistence._members import array_from_bytes, array_to_bytes, read_header
 
 
 def travel(value: Any) -> Any:
@@ -233,3 +235,32 @@ def test_a_tree_that_would_lead_outside_its_arrays_is_refused() -> None:
         decoder._members = {**members, "arrays/small.bin": bytes(small)}
         with pytest.raises(ModelFileError):
             decoder.run(nodes, root)
+
+
+def test_headers_are_read_as_numpy_reads_them() -> None:
+    record = np.zeros(3, dtype=[("a", "<f8"), ("b", "i1")])
+    for array in (np.zeros(0), np.arange(6.0).reshape(2, 3), np.asfortranarray(np.ones((2, 3), np.int8)), np.array(3),
+                  record, np.array(["x", "yy"]), np.zeros(2, "M8[ns]")):  # fmt: skip
+        data = array_to_bytes(array)
+        buffer = io.BytesIO(data)
+        assert np.lib.format.read_magic(buffer) == (1, 0)
+        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(buffer)
+        assert read_header(data) == (dtype, shape, is_fortran, buffer.tell())
+
+
+ONE = "{'descr': %s, 'fortran_order': False, 'shape': (%s,), }"
+STRANGE = [ONE % ("'<f8'", "1e9"), ONE % ("'|O'", "1"), ONE % ("[('a', '|O')]", "1"), "__import__('os')"]
+
+
+@pytest.mark.parametrize("text", STRANGE)
+def test_strange_headers_are_refused(text: str) -> None:
+    body = (text + "\n").encode()
+    with pytest.raises((ModelFileError, ValueError)):
+        array_from_bytes(b"\x93NUMPY\x01\x00" + len(body).to_bytes(2, "little") + body + bytes(8))
+
+
+def test_masked_arrays() -> None:
+    array = np.ma.MaskedArray(np.array([1, "a", 2.0], dtype=object), mask=[False, True, False])
+    loaded = travel(array)
+    assert loaded.mask.tolist() == [False, True, False]
+    assert loaded.data.tolist() == [1, "a", 2.0]

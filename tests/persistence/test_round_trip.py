@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator
 
 import mtl_classic
 from mtl_classic import PerTaskModel, load_model, save_model
+from mtl_classic.persistence._archive import _packed
 from mtl_classic.persistence._classes import class_named, class_names, name_of_class
 from tests.persistence.models import MODELS, make_rows, outputs, same
 
@@ -148,8 +149,12 @@ def test_the_manifest_tells_what_is_in_the_file(saved: Any) -> None:
     model, X, path = saved["fast"]
     with zipfile.ZipFile(path) as archive:
         manifest = json.loads(archive.read("manifest.json"))
-        sums = {name: sha256(archive.read(name)).hexdigest() for name in archive.namelist() if name != "manifest.json"}
+        infos = [info for info in archive.infolist() if info.filename != "manifest.json"]
+    with open(path, "rb") as file:
+        sums = {info.filename: sha256(_packed(file, info)).hexdigest() for info in infos}
+    sizes = {info.filename: info.file_size for info in infos}
     assert {name: said["sha256"] for name, said in manifest["members"].items()} == sums
+    assert {name: said["bytes"] for name, said in manifest["members"].items()} == sizes
     assert manifest["model"]["class"] == "mtl_classic.MultiTaskModel"
     assert manifest["input"]["columns"] == list(X.columns)
     assert [task["name"] for task in manifest["tasks"]] == ["view", "cart", "buy", "spend"]
