@@ -91,6 +91,7 @@ def _all_labels(table: Table, seed: int, memory: str) -> Iterable[Row]:
         "stacking": StackingEnsemble(four, **settings),
         "boosting": BoostingEnsemble([four[2], four[0]], **settings),
         "bagging": BaggingEnsemble(four[0][1], random_state=seed),
+        "bagging, twice the rows": BaggingEnsemble(four[0][1], max_samples=2.0, random_state=seed),
     }
     scores, predicting = {}, {}
     for name, member in four:
@@ -103,7 +104,7 @@ def _all_labels(table: Table, seed: int, memory: str) -> Iterable[Row]:
     names = [name for name, _ in four]
     best = max(names, key=lambda name: np.mean(list(losses[name].values())))
     for name in (*names, *ensembles):
-        against = "lightgbm" if name == "bagging" else best
+        against = "lightgbm" if name.startswith("bagging") else best
         verdicts = _against(table, scores[name], scores[against])
         ratio = predicting[name] / one if name in predicting else None
         row = {"part": "all labels", "model": name, "best member": best, "against": against, "verdicts": verdicts}
@@ -119,13 +120,15 @@ def _all_labels(table: Table, seed: int, memory: str) -> Iterable[Row]:
                 **figures,
                 "liked AUC": roc_auc(table.Y_test["liked"], frame["liked"]),
             }
-    bags = ensembles["bagging"]
-    yield {
-        "part": "bagging",
-        "model": "bagging",
-        "out of bag": bags.oob_task_scores_.to_dict(),
-        "test": losses["bagging"],
-    }
+    for name in [name for name in ensembles if name.startswith("bagging")]:
+        outside = ensembles[name].oob_task_scores_.to_dict()
+        yield {
+            "part": "bagging",
+            "model": name,
+            "out of bag": outside,
+            "test": losses[name],
+            "member": losses["lightgbm"],
+        }
     calibrated = CalibratedModel(ensembles["greedy"]).fit(table.X, table.Y)
     yield {
         "part": "calibration",
@@ -248,11 +251,14 @@ def _films_table(frame: pd.DataFrame) -> list[str]:
 
 
 def _bagging_table(frame: pd.DataFrame) -> list[str]:
-    lines = ["## Bagging", "", *_head("table", "task", "out-of-bag score", "test score")]
-    for (table,), group in _by(frame, "bagging", ["table"]):
+    lines = ["## Bagging", "", "Scores of eight bags, and of the member alone.", ""]
+    lines += _head("table", "bags", "task", "member", "bags", "low", "high", "out of bag")
+    for (table, model), group in _by(frame, "bagging", ["table", "model"]):
         for task in group["test"].iloc[0]:
-            oob, test = (np.mean([row[task] for row in group[key]]) for key in ("out of bag", "test"))
-            lines.append(_row(table, task, f"{oob:.4f}", f"{test:.4f}"))
+            member, oob = (np.mean([row[task] for row in group[key]]) for key in ("member", "out of bag"))
+            test = spread(row[task] for row in group["test"])
+            shown = (f"{value:.4f}" for value in (member, *test.values(), oob))
+            lines.append(_row(table, model, task, *shown))
     return lines
 
 

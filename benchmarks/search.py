@@ -199,6 +199,7 @@ def _killed() -> dict[str, Any]:
         found = MultiTaskSearchCV(
             Planted(TASKS, wait=0.05), SPACE, n_trials=20, cv=2, storage=path, random_state=0
         ).fit(X, Y)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         trials = optuna.load_study(study_name=None, storage=f"sqlite:///{path}").trials
     begun = sum("outcome" not in trial.user_attrs for trial in trials)
     return {"part": "killed", "seed": 0, "finished at each kill": finished,

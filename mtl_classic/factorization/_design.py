@@ -79,6 +79,7 @@ class Design:
         if isinstance(table, pd.DataFrame):
             scale = "standard" if self.scale else None
             self.encoder = FieldEncoder(categorical=self.categorical, exclude=self.exclude, scale=scale)
+            self.encoder.set_output(transform="default")  # CSR, whatever scikit-learn is configured to give to users
             self.columns = list(table.columns)
             matrix = self.encoder.fit_transform(table)
         else:

@@ -277,7 +277,7 @@ def _design(features: Features) -> _Design:
     """Double precision: in single, a row and a batch would differ in the digits that linear solvers show."""
     values = features.values
     if sparse.issparse(values):
-        transformer = MaxAbsScaler()
+        transformer = MaxAbsScaler().set_output(transform="default")
         return _Design(transformer, transformer.fit_transform(values.astype(np.float64)).tocsr())
     numeric = [j for j in range(values.shape[1]) if j not in features.categorical]
     transformer = ColumnTransformer(
@@ -290,5 +290,6 @@ def _design(features: Features) -> _Design:
             ("categories", OneHotEncoder(handle_unknown="ignore"), list(features.categorical)),
         ]
     )
+    transformer.set_output(transform="default")  # arrays, whatever scikit-learn is configured to give to users
     matrix = transformer.fit_transform(_fill_empty(values).astype(np.float64))
     return _Design(transformer, matrix.tocsr() if sparse.issparse(matrix) else matrix)

@@ -1,0 +1,117 @@
+"""What scikit-learn's stackers and chains fail on: pandas output, 2-D y, missing labels, multiclass members, time."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from sklearn.model_selection import TimeSeriesSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from mtl_classic import (
+    AveragingEnsemble,
+    BaggingEnsemble,
+    BoostingEnsemble,
+    CalibratedModel,
+    ConformalModel,
+    MultiTaskFactorizationMachine,
+    PerTaskModel,
+    StackingEnsemble,
+    Task,
+)
+from tests.ensemble.tables import MIXED, members, mixed, trees
+
+pytestmark = pytest.mark.filterwarnings("ignore::mtl_classic.FallbackWarning")
+X, Y = mixed(500)
+
+
+def ensembles(tasks: Any = MIXED, cv: Any = 3) -> list[Any]:
+    two = members(tasks)[:2]
+    kept = tuple(task for task in tasks if task.kind in ("regression", "count"))
+    numbers = PerTaskModel(kept, learner=trees(2), random_state=0)
+    found = [
+        AveragingEnsemble(two, cv=cv, random_state=0),
+        AveragingEnsemble(two, weights="greedy", cv=cv, random_state=0),
+        AveragingEnsemble(two, weights="optimize", cv=cv, random_state=0),
+        StackingEnsemble(two, cv=cv, random_state=0),
+        StackingEnsemble(two, cv=cv, passthrough=True, random_state=0),
+        BaggingEnsemble(two[1][1], 4, random_state=0),
+        BoostingEnsemble(two, cv=cv, random_state=0),
+        CalibratedModel(two[0][1], cv=cv, random_state=0),
+    ]
+    return [*found, ConformalModel(numbers, cv=cv, random_state=0)] if kept else found
+
+
+def name(model: Any) -> str:
+    return f"{type(model).__name__}-{getattr(model, 'weights', None) or getattr(model, 'passthrough', '')}"
+
+
+def labels_of(model: Any) -> pd.DataFrame:
+    return Y[[task.name for task in model._known_tasks()]]
+
+
+def is_complete(scores: pd.DataFrame) -> bool:
+    return bool(np.isfinite(scores.to_numpy()).all())
+
+
+@pytest.mark.parametrize("model", ensembles(), ids=name)
+def test_every_kind_with_missing_labels(model: Any) -> None:
+    labels = labels_of(model)
+    scores = model.fit(X, labels).predict_scores(X)
+    assert is_complete(scores)
+    predicted = model.predict(X)
+    assert predicted.columns.tolist() == labels.columns.tolist()
+    if "reason" in labels:
+        shares = scores[["reason=gift", "reason=need", "reason=whim"]]
+        np.testing.assert_allclose(shares.sum(axis=1), 1.0)
+        assert set(predicted["reason"]) <= {"gift", "need", "whim"}
+        assert [p.shape[1] for p in model.predict_proba(X)] == [2, 3]
+    assert model.score(X, labels) > 0
+
+
+@pytest.mark.parametrize("model", ensembles(cv=TimeSeriesSplit(3)), ids=name)
+def test_folds_that_leave_the_first_rows_out(model: Any) -> None:
+    labels = labels_of(model)
+    assert is_complete(model.fit(X, labels).predict_scores(X))
+    if getattr(model, "n_uncovered_", None) is not None:
+        assert model.n_uncovered_ == 125
+    assert model.score(X, labels) > 0
+
+
+PAIR = (Task("y0", "binary"), Task("y1", "binary"))
+
+
+@pytest.mark.parametrize("model", ensembles(PAIR), ids=name)
+def test_two_columns_of_labels_as_an_array(model: Any) -> None:
+    labels = Y[["buy", "visits"]].to_numpy(dtype=float).copy()
+    labels[:, 1] = np.where(np.isnan(labels[:, 1]), np.nan, labels[:, 1] > 1)
+    model.fit(X, labels)
+    assert model.predict(X).shape == (500, 2)
+    assert [p.shape for p in model.predict_proba(X)] == [(500, 2), (500, 2)]
+    assert is_complete(model.predict_scores(X))
+    assert model.score(X, labels) > 0
+
+
+@pytest.mark.parametrize("model", ensembles(), ids=name)
+def test_pandas_output_changes_nothing(model: Any) -> None:
+    labels = labels_of(model)
+    plain = model.fit(X, labels).predict_scores(X)
+    pipe = make_pipeline(FunctionTransformer(feature_names_out="one-to-one"), model).set_output(transform="pandas")
+    pd.testing.assert_frame_equal(pipe.fit(X, labels).decision_function(X), plain)
+    with sklearn.config_context(transform_output="pandas"):
+        pd.testing.assert_frame_equal(model.fit(X, labels).predict_scores(X), plain)
+
+
+def test_machines_and_linear_learners_read_arrays_whatever_is_configured() -> None:
+    """FieldEncoder and OneHotEncoder make sparse matrices, which pandas output refuses."""
+    frame = X.assign(user=np.arange(500) % 30)
+    for model in (
+        MultiTaskFactorizationMachine(MIXED, categorical=["shop", "user"], max_iter=3, fallback=False, random_state=0),
+        PerTaskModel(MIXED, learner="linear"),
+        PerTaskModel(MIXED, learner="svm", random_state=0),
+    ):
+        plain = model.fit(frame, Y).predict_scores(frame)
+        with sklearn.config_context(transform_output="pandas"):
+            pd.testing.assert_frame_equal(model.fit(frame, Y).predict_scores(frame), plain)
