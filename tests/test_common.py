@@ -13,6 +13,7 @@ from mtl_classic import (
     FieldEncoder,
     FunnelModel,
     MultiTaskModel,
+    MultiTaskSearchCV,
     PerTaskModel,
     StackingEnsemble,
     TargetStatistics,
@@ -37,6 +38,7 @@ ESTIMATORS = [
     ConformalModel(LINEAR, cv=2, random_state=0),
     MultiTaskModel(NUMBERS, random_state=0),
     MultiTaskModel(CLASSES, preset="best", cv=2, random_state=0),
+    MultiTaskSearchCV(LINEAR, {"learner__regressor__alpha": [0.1, 1.0]}, strategy="grid", cv=2, random_state=0),
     FieldEncoder(),
     TargetStatistics([0], tasks=NUMBERS, random_state=0),
 ]
@@ -64,8 +66,8 @@ EXPECTED_FAILURES = {
 
 
 def expected_failures(estimator: Any) -> dict[str, str]:
-    if isinstance(estimator, MultiTaskEstimator):
-        classification = estimator.tasks == CLASSES
+    if isinstance(estimator, MultiTaskEstimator | MultiTaskSearchCV):
+        classification = getattr(estimator, "tasks", None) == CLASSES
         return EXPECTED_FAILURES["structures"] | (EXPECTED_FAILURES["classification"] if classification else {})
     return EXPECTED_FAILURES.get(type(estimator).__name__, {})
 

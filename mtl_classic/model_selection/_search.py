@@ -20,6 +20,7 @@ from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.task_weights import check_task_weights
 from mtl_classic._core.tasks import Task, resolve_tasks
 from mtl_classic._core.validation import as_table
+from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._folds import FoldPlan
 from mtl_classic.model_selection._plans import plan_for
 from mtl_classic.model_selection._scorers import TaskScores
@@ -189,11 +190,13 @@ class MultiTaskSearchCV(BestEstimator):
         """
         started = time.time()
         self._check_settings()
+        if Y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         dimensions = read_space(self.space, self.estimator)
         model = _last_step(self.estimator)
         tasks = resolve_tasks(getattr(model, "tasks", None), Y)
         judge = self._judge(tasks)
-        X, Y = as_table(X), Y.to_pandas() if hasattr(Y, "to_pandas") else Y
+        X, Y = as_table(X), rows_of(Y)
         key = joblib.hash((X, Y, sample_weight, events))
         seed = int(key[:8], 16) if self.storage and self.random_state is None else root_seed(self.random_state)
         plan = plan_for(
