@@ -10,7 +10,7 @@ Conventions of `fm`, and:
 - `mixers` holds the r_t, each with its solver's slots: the learnt interaction weights of a task.
 - Linear weights and biases of the outputs lie side by side, padded to a multiple of 8, so that they are vectors too.
 - Behind the last output there may be one more, the *common* linear score U = b_0 + Σ_j u_j x_j: each output adds
-  c_t U, and `shares` holds the c_t, each with its solver's slots.
+  c_t U, and `shares` holds the c_t as `bias` holds the biases; 0 in the common one's place.
 - Outputs belong to groups, `group_bounds`: one output with a loss of its own, or the classes of a softmax.
 - `weights` (n_rows, n_outputs) is 0 where a label is missing: such a label moves nothing.
 - What is shared follows the mean of the labelled groups' gradients, and is penalized by their mean weight: a row with
@@ -67,7 +67,7 @@ def count_sizes(sizes, lanes):  # type: ignore[no-untyped-def]
 
 @njit(fastmath=FASTMATH, forceinline=True)
 def row_scores(  # type: ignore[no-untyped-def]
-    lanes, sizes, factors, stride, linear, linear_stride, bias, mixers, mixer_stride, shares, share_stride, values,
+    lanes, sizes, factors, stride, linear, linear_stride, bias, mixers, mixer_stride, shares, values,
     indices, bounds, first, mixing, n_parts, sums, products, scores, noise, clock,
 ):  # fmt: skip
     """Write the scores of a row's outputs, and on the way the P_f to `products`; the common one stays behind them."""
@@ -95,8 +95,8 @@ def row_scores(  # type: ignore[no-untyped-def]
         store(scores, t, load((), scores, t) + total(score))
     if sizes[3] > n_outputs:
         common = load((), scores, n_outputs)
-        for t in range(n_outputs):
-            store(scores, t, load((), scores, t) + load((), shares, t * share_stride) * common)
+        for t in range(0, n_padded, LANE_BLOCK):
+            store(scores, t, load(OUTPUT_LANES, scores, t) + load(OUTPUT_LANES, shares, t) * common)
 
 
 @njit(fastmath=FASTMATH, forceinline=True)
@@ -153,18 +153,23 @@ def mixed_slopes(lanes, sizes, mixers, mixer_stride, slopes, portion, mixed):  #
 
 @njit(fastmath=FASTMATH, forceinline=True)
 def step_shares(  # type: ignore[no-untyped-def]
-    n_outputs, anchor, solver, rate, shares, share_stride, scores, slopes, effects, weight, portion, penalty
+    n_outputs, n_padded, anchor, solver, rate, shares, scores, slopes, effects, weight, portion, penalty
 ):
     """Write the derivative by the common score behind the outputs' own, Σ_t c_t slope_t · portion; move the c_t."""
-    common, summed = load((), scores, n_outputs), fill((), scores, 0.0)
-    for t in range(n_outputs):
-        offset = t * share_stride
-        share, slope, effect = load((), shares, offset), load((), slopes, t), load((), effects, t)
-        summed += share * slope
-        if effect != 0 and t != anchor:
-            away = share - fill((), scores, 1.0)
-            step(solver, rate, (), shares, offset, 1, slope * common + away * effect * penalty)
-    store(slopes, n_outputs, summed * portion)
+    common, summed = load((), scores, n_outputs), fill(OUTPUT_LANES, scores, 0.0)
+    kept = load((), shares, max(anchor, 0))
+    store(slopes, n_outputs, fill((), scores, 0.0))  # those of the row before
+    store(effects, n_outputs, fill((), scores, 0.0))
+    for t in range(0, n_padded, LANE_BLOCK):
+        share, slope, effect = (
+            load(OUTPUT_LANES, shares, t), load(OUTPUT_LANES, slopes, t), load(OUTPUT_LANES, effects, t),
+        )  # fmt: skip
+        summed = summed + share * slope
+        away = share - fill(OUTPUT_LANES, scores, 1.0)
+        step(solver, rate, OUTPUT_LANES, shares, t, n_padded, slope * common + away * effect * penalty)
+    if anchor >= 0:
+        store(shares, anchor, kept)
+    store(slopes, n_outputs, total(summed) * portion)
     store(effects, n_outputs, weight)
 
 
@@ -200,8 +205,7 @@ def fit_outputs_epoch(  # type: ignore[no-untyped-def]
             start, stop = load((), bounds, first), load((), bounds, first + n_parts)
             row_scores(
                 lanes, sizes, factors, stride, linear, linear_stride, bias, mixers, mixer_stride, shares,
-                n_slots(solvers[1]), values, indices, bounds, first, mixing, n_parts, sums, products, scores, noise,
-                clock + 1,
+                values, indices, bounds, first, mixing, n_parts, sums, products, scores, noise, clock + 1,
             )  # fmt: skip
             weight, portion = output_slopes(
                 losses, n_groups, group_bounds, targets, weights, importance, row, n_outputs, scores, slopes, effects
@@ -213,8 +217,8 @@ def fit_outputs_epoch(  # type: ignore[no-untyped-def]
             factor_rate, linear_rate = rate_at(solvers[0], clock), rate_at(solvers[1], clock)
             if sizes[3] > n_outputs:
                 step_shares(
-                    n_outputs, anchor, solvers[1], linear_rate, shares, n_slots(solvers[1]), scores, slopes, effects,
-                    weight, portion, penalties[2],
+                    n_outputs, n_padded, anchor, solvers[1], linear_rate, shares, scores, slopes, effects, weight,
+                    portion, penalties[2],
                 )  # fmt: skip
             for t in range(0, n_padded, LANE_BLOCK):
                 slope, effect = load(OUTPUT_LANES, slopes, t), load(OUTPUT_LANES, effects, t)
@@ -271,7 +275,7 @@ def predict_outputs(  # type: ignore[no-untyped-def]
     for row in range(n_rows):
         row_scores(
             lanes, sizes, factors, slots * n_factors, linear, slots * n_padded, bias, mixers, slots * n_shared, shares,
-            slots, values, indices, bounds, row * n_parts, mixing, n_parts, sums, products, scores, None, 0,
+            values, indices, bounds, row * n_parts, mixing, n_parts, sums, products, scores, None, 0,
         )  # fmt: skip
         for t in range(n_outputs):
             out[row, t] = load((), scores, t)

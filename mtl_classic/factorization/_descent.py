@@ -95,8 +95,8 @@ def start_parameters(solver: StepRules, problem: Problem, parameters: Parameters
         parameters.mixer_slots[:, 0, : parameters.n_factors] = 1
         solver.start(parameters.bias_slots, linear_rule)
         solver.start(parameters.mixer_slots, factor_rule)
-        parameters.share_slots[:, 0] = 1
-        solver.start(parameters.share_slots[:, :, None], linear_rule)
+        parameters.share_slots[0, :outputs] = 1
+        solver.start(parameters.share_slots, linear_rule)
 
 
 def start_biases(problem: Problem) -> Array:

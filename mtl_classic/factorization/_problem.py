@@ -135,7 +135,7 @@ class Parameters:
         self.linear = aligned_zeros(n_columns * n_slots * self.output_width, dtype)
         self.bias = aligned_zeros(n_slots * self.output_width, dtype)
         self.mixers = aligned_zeros((n_outputs or 0) * n_slots * self.shared_width, dtype)
-        self.shares = aligned_zeros(n_outputs * n_slots if n_outputs and shared_linear else 0, dtype)
+        self.shares = aligned_zeros(n_slots * self.output_width if shared_linear else 0, dtype)
         self.seen = np.zeros(n_columns, dtype=bool)
         self.clock = 0
 
@@ -161,8 +161,8 @@ class Parameters:
 
     @property
     def share_slots(self) -> Array:
-        """View of the outputs' shares of the shared linear weights, (n_outputs or 0, n_slots)."""
-        return self.shares.reshape(-1, self.n_slots)
+        """View of the outputs' shares of the shared linear weights, (n_slots, output_width), or (n_slots, 0)."""
+        return self.shares.reshape(self.n_slots, -1)
 
     @property
     def lanes(self) -> tuple[int, ...]:

@@ -34,13 +34,13 @@ def random_parameters(n_slots: int, seed: int = 1) -> Parameters:
     p = Parameters(
         N_COLUMNS, N_FACTORS, n_slots, n_outputs=N_OUTPUTS, n_private=N_PRIVATE, shared_linear=True, dtype=np.float64
     )
-    for slots in (p.factor_slots, p.linear_slots, p.bias_slots[None], p.mixer_slots, p.share_slots):
+    for slots in (p.factor_slots, p.linear_slots, p.bias_slots[None], p.mixer_slots, p.share_slots[None]):
         slots[:, 1:] = 1.0
     p.factor_slots[:, 0, p.live] = rng.uniform(-0.8, 0.8, (N_COLUMNS, int(p.live.sum())))
     p.linear_slots[:, 0, :N_LINEAR] = rng.uniform(-0.8, 0.8, (N_COLUMNS, N_LINEAR))
     p.bias_slots[0, :N_LINEAR] = rng.uniform(-0.8, 0.8, N_LINEAR)
     p.mixer_slots[:, 0, :N_FACTORS] = rng.uniform(0.5, 1.5, (N_OUTPUTS, N_FACTORS))
-    p.share_slots[:, 0] = rng.uniform(0.5, 1.5, N_OUTPUTS)
+    p.share_slots[0, :N_OUTPUTS] = rng.uniform(0.5, 1.5, N_OUTPUTS)
     return p
 
 
@@ -51,7 +51,7 @@ def pack(p: Parameters) -> np.ndarray:
             p.linear_slots[:, 0, :N_LINEAR].ravel(),
             p.bias_slots[0, :N_LINEAR],
             p.mixer_slots[:, 0, :N_FACTORS].ravel(),
-            p.share_slots[:, 0],
+            p.share_slots[0, :N_OUTPUTS],
         ]
     )
 
@@ -146,7 +146,7 @@ def test_a_step_follows_the_numerical_gradient(interactions: str, solver: str) -
     np.testing.assert_array_equal(pack(p)[~touched], at[~touched])
     unlabelled = 7
     assert p.bias_slots[0, unlabelled] == unpack(at)[2][unlabelled]
-    assert p.share_slots[unlabelled, 0] == unpack(at)[4][unlabelled]
+    assert p.share_slots[0, unlabelled] == unpack(at)[4][unlabelled]
     assert not p.factor_slots[:, 0, ~p.live].any()
 
 
@@ -156,16 +156,18 @@ def test_the_anchor_keeps_its_interaction_weights() -> None:
     for parameters, anchor in ((p, ANCHOR), (free, -1)):
         OutputsEpoch(SOLVERS["adagrad"], problem, parameters, Settings(), FixedOrder(), anchor).run()
     np.testing.assert_array_equal(p.mixer_slots[ANCHOR, 0, :N_FACTORS], unpack(before)[3][ANCHOR])
-    assert p.share_slots[ANCHOR, 0] == unpack(before)[4][ANCHOR]
+    assert p.share_slots[0, ANCHOR] == unpack(before)[4][ANCHOR]
     moved = pack(p) != pack(free)
     assert moved.sum() == N_FACTORS + 1
     assert (pack(free) != before)[moved].all()
+    OutputsEpoch(SOLVERS["adagrad"], problem, free, Settings(), FixedOrder()).run()
+    assert free.share_slots[0, N_OUTPUTS:].tolist() == [0.0] * 7  # the common score has no share of itself
 
 
 def test_without_shared_linear_weights_nothing_is_shared_but_factors() -> None:
     problem = one_row(Interactions())
     p = Parameters(N_COLUMNS, N_FACTORS, n_outputs=N_OUTPUTS, dtype=np.float64)
-    assert p.share_slots.shape == (0, 1)
+    assert p.share_slots.shape == (1, 0)
     OutputsEpoch(SOLVERS["sgd"], problem, p, Settings(), FixedOrder()).run()
     assert p.linear_slots[:, 0, :N_OUTPUTS].any()
     assert not p.linear_slots[:, :, N_OUTPUTS:].any()
