@@ -136,6 +136,7 @@ def _all_labels(table: Table, seed: int, memory: str) -> Iterable[Row]:
         "methods": calibrated.methods_,
         "before": _calibration_errors(table, scores["greedy"]),
         "after": _calibration_errors(table, calibrated.predict_scores(table.X_test)),
+        "noise": _calibration_errors(table, calibrated.predict_scores(table.X_test), drawn=seed),
     }
 
 
@@ -208,13 +209,18 @@ def _against(table: Table, scores: pd.DataFrame, baseline: pd.DataFrame) -> dict
     return {str(name): row.to_dict() for (name, _), row in frame[columns].iterrows()}
 
 
-def _calibration_errors(table: Table, scores: pd.DataFrame) -> dict[str, float]:
+def _calibration_errors(table: Table, scores: pd.DataFrame, drawn: int | None = None) -> dict[str, float]:
+    """With ``drawn`` the error that perfect probabilities would have on as many rows: labels are drawn from them."""
     targets = encode_targets(table.Y_test, table.tasks)
-    return {
-        task.name: expected_calibration_error(targets.view(task.name), scores[task.name])
-        for task in table.tasks
-        if task.kind == "binary" and targets.view(task.name).sum() >= LEAST_POSITIVES
-    }
+    errors = {}
+    for task in table.tasks:
+        y, score = targets.view(task.name), scores[task.name].to_numpy()
+        if task.kind != "binary" or y.sum() < LEAST_POSITIVES:
+            continue
+        rng = np.random.default_rng(drawn)
+        labels = [y] if drawn is None else [(rng.random(len(score)) < score) * 1.0 for _ in range(50)]
+        errors[task.name] = float(np.mean([expected_calibration_error(one, score) for one in labels]))
+    return errors
 
 
 def _markdown(frame: pd.DataFrame, seeds: int) -> str:
@@ -275,12 +281,18 @@ def _few_labels_table(frame: pd.DataFrame) -> list[str]:
 
 
 def _calibration_table(frame: pd.DataFrame) -> list[str]:
-    lines = ["## Calibration of the greedy ensemble", "", *_head("table", "task", "error before", "after", "methods")]
+    lines = ["## Calibration of the greedy ensemble", ""]
+    lines += [
+        "Perfect probabilities would have the error of the last column but one on as many test rows, by chance.",
+        "",
+    ]
+    lines += _head("table", "task", "error before", "after", "by chance", "methods")
     for (table,), group in _by(frame, "calibration", ["table"]):
         for task in group["before"].iloc[0]:
-            before, after = (np.mean([row[task] for row in group[key] if task in row]) for key in ("before", "after"))
+            parts = ("before", "after", "noise")
+            errors = [np.mean([row[task] for row in group[key] if task in row]) for key in parts]
             methods = ", ".join(str(row[task]) for row in group["methods"])
-            lines.append(_row(table, task, f"{before:.4f}", f"{after:.4f}", methods))
+            lines.append(_row(table, task, *(f"{error:.4f}" for error in errors), methods))
     return lines
 
 

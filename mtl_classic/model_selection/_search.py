@@ -197,7 +197,7 @@ class MultiTaskSearchCV(BestEstimator):
         tasks = resolve_tasks(getattr(model, "tasks", None), Y)
         judge = self._judge(tasks)
         X, Y = as_table(X), rows_of(Y)
-        key = joblib.hash((X, Y, sample_weight, events))
+        key = str(joblib.hash((X, Y, sample_weight, events))) if self.storage else ""
         seed = int(key[:8], 16) if self.storage and self.random_state is None else root_seed(self.random_state)
         plan = plan_for(
             X, Y, tasks, self.cv, plan, time=getattr(model, "time", None), groups=self.groups,

@@ -13,7 +13,7 @@ from sklearn.base import clone
 
 from mtl_classic._core.parallel import split_budget
 from mtl_classic._core.random import generator
-from mtl_classic.model_selection._search_space import Codes, Dimension, Floats, grid_points
+from mtl_classic.model_selection._search_space import Codes, Dimension, Floats, grid_points, n_points
 from mtl_classic.model_selection._search_trial import COMPLETE, Outcome, Work, run_trial
 
 __all__ = ["Limits", "run_search"]
@@ -21,6 +21,7 @@ __all__ = ["Limits", "run_search"]
 BATCH = 4  # candidates drawn together; not the number of workers, which changes no result
 GENERATIONS = 8
 DEFAULT_TRIALS = 50
+MAX_LISTED = 10_000  # points of a space of lists that are enumerated to draw without replacement
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,13 @@ def run_search(
         Fingerprint of the data.
     seed : int
     """
-    from mtl_classic.model_selection._search_study import open_study  # Optuna is an extra
+    try:
+        from mtl_classic.model_selection._search_study import open_study
+    except ModuleNotFoundError as error:
+        raise ImportError(f"A search needs {error.name}: pip install 'mtl-classic[search]'.") from error
 
-    n_trials, batch, order = _sizes(work.dimensions, strategy, limits, seed)
     name = f"mtl_classic-{strategy}-{_fingerprint(work, strategy, key, seed)}"
+    strategy, n_trials, batch, order = _sizes(work.dimensions, strategy, limits, seed)
     with open_study(
         storage, name, work.dimensions, work.judge, strategy=strategy, seed=seed, population=batch
     ) as study:
@@ -91,15 +95,19 @@ def run_search(
 
 def _sizes(
     dimensions: Sequence[Dimension], strategy: str, limits: Limits, seed: int
-) -> tuple[int, int, list[int] | None]:
-    """Candidates in all and at a time; the order of a grid that may not be finished."""
-    if strategy == "grid":
-        size = len(grid_points(dimensions))
-        n_trials = size if limits.n_trials is None else min(limits.n_trials, size)
-        partial = n_trials < size or limits.time_budget is not None
-        return n_trials, BATCH, generator(seed, "grid").permutation(size).tolist() if partial else None
-    n_trials = DEFAULT_TRIALS if limits.n_trials is None else limits.n_trials
-    return n_trials, max(BATCH, n_trials // GENERATIONS) if strategy == "genetic" else BATCH, None
+) -> tuple[str, int, int, list[int] | None]:
+    """How to draw, candidates in all and at a time, and the order of a grid that may not be finished.
+
+    Random draws from lists are a grid in random order, so that nothing is drawn twice; so is any search that tries all.
+    """
+    size = len(grid_points(dimensions)) if strategy == "grid" else n_points(dimensions)
+    default = size if strategy == "grid" else DEFAULT_TRIALS
+    n_trials = int(min(default if limits.n_trials is None else limits.n_trials, size))
+    if strategy == "grid" or n_trials == size or (strategy == "random" and size <= MAX_LISTED):
+        shuffled = strategy != "grid" or n_trials < size or limits.time_budget is not None
+        order = generator(seed, "grid").permutation(int(size)).tolist() if shuffled else None
+        return "grid", n_trials, BATCH, order
+    return strategy, n_trials, max(BATCH, n_trials // GENERATIONS) if strategy == "genetic" else BATCH, None
 
 
 def _fingerprint(work: Work, strategy: str, key: str, seed: int) -> str:

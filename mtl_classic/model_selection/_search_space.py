@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
 
-__all__ = ["Codes", "Dimension", "as_features", "declared_space", "from_unit", "grid_points", "read_space"]
+__all__ = ["Codes", "Dimension", "as_features", "declared_space", "from_unit", "grid_points", "n_points", "read_space"]
 
 Codes = dict[str, Any]  # parameter -> its number within the dimension: what a sampler and a storage see
 Floats = npt.NDArray[np.float64]
@@ -107,6 +107,11 @@ def read_space(space: Mapping[str, Any] | None, estimator: Any) -> list[Dimensio
     dimensions = [_read(str(name), space[name]) for name in sorted(space)]
     clone(estimator).set_params(**{d.name: clone(d.value(d.code(0.5)), safe=False) for d in dimensions})
     return dimensions
+
+
+def n_points(dimensions: Sequence[Dimension]) -> float:
+    """How many points a space of lists has; infinity where a dimension is continuous."""
+    return float(np.prod([d.high - d.low + 1 if d.integer else np.inf for d in dimensions]))
 
 
 def grid_points(dimensions: Sequence[Dimension]) -> list[Codes]:

@@ -50,6 +50,10 @@ class Study:
         self._open: dict[int, optuna.Trial] = {}
         self._left: list[Codes] = []
         self.collect()
+        for _ in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):  # killed between naming and drawing
+            trial = study.ask(self.distributions)
+            self._left.append(dict(trial.params))
+            study.tell(trial.number, state=TrialState.FAIL)
 
     def ask(self, n: int, order: Sequence[int] | None = None) -> list[tuple[int, Codes]]:
         """The next candidates: first those that a stopped search had begun.

@@ -1,6 +1,7 @@
 """The search: its strategies and objectives, its report, what it hands on, what it refuses."""
 
 import pickle
+import sys
 from typing import Any
 
 import numpy as np
@@ -166,6 +167,20 @@ def test_a_grid_that_is_cut_short_is_drawn_at_random() -> None:
     points = [tuple(params.values()) for params in found.cv_results_["params"]]
     assert len(set(points)) == 6
     assert len({b for _, b in points}) == 2
+
+
+@pytest.mark.parametrize("strategy", ["random", "bayesian", "genetic"])
+def test_lists_end_a_search_when_all_has_been_tried(strategy: str) -> None:
+    found = search(GRID | {"kind": ["x", "y"]}, strategy=strategy, n_trials=100)
+    points = {tuple(params.values()) for params in found.cv_results_["params"]}
+    assert len(found.cv_results_["params"]) == 12
+    assert len(points) == 12
+
+
+def test_a_missing_optuna_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mtl_classic.model_selection._search_study", None)
+    with pytest.raises(ImportError, match=r"A search needs .*: pip install 'mtl-classic\[search\]'"):
+        search()
 
 
 def test_predictions_are_those_of_the_refitted_best() -> None:
