@@ -22,6 +22,7 @@ PARTS: dict[str, tuple[str, Callable[[argparse.Namespace], dict[str, list[float]
         _fm_speed.run,
     ),
     "purchases": ("Complete Journey: purchases against popular products, 32 factors", _fm_quality.purchases),
+    "samplers": ("The same purchases, all pairs, 32 factors, one seed: samplers", _fm_quality.samplers),
     "films": ("MovieLens-100k, a random tenth to judge: 8 factors, 200 Gibbs sweeps", _fm_quality.films),
     "several": ("Several tasks: MovieLens-100k, a random tenth to judge; purchases for the time", _fm_several.several),
     "boosting": ("Scores as columns of LightGBM: the Complete Journey table", _fm_boosting.run),
@@ -92,8 +93,8 @@ def markdown(parts: dict[str, Any], seeds: int) -> str:
     lines = [
         "# Factorization machines",
         "",
-        f"One thread; CPU seconds, ratios within a part; {seeds} seeds where accuracy is judged (myFM on "
-        "purchases: the first). Mean over seeds, with the least and the greatest. Peers: "
+        f"One thread; CPU seconds, ratios within a part; {seeds} seeds where accuracy is judged, if "
+        "not said otherwise. Mean over seeds, with the least and the greatest. Peers: "
         f"{', '.join(f'{name} {number}' for name, number in versions.items()) or 'none installed'}.",
     ]
     for name, part in parts.items():
