@@ -8,6 +8,7 @@ from typing import Any
 
 import lightgbm as lgb
 import numpy as np
+from scipy import sparse
 from scipy.stats import loguniform, uniform
 
 from mtl_classic._core.targets import MAX_RELEVANCE
@@ -115,6 +116,8 @@ class LightGBMLearner(Learner):
         Cost: one pass over a sample of 200,000 rows for the bin edges and one over all rows; one to two bytes a value.
         """
         params = self._dataset_params() | {"num_threads": n_threads}
+        if not sparse.issparse(features.values):  # sparse bins, column by column, break on subsets: wild memory
+            params = {"is_enable_sparse": False} | params
         dataset = lgb.Dataset(
             features.values,
             label=np.zeros(len(features), dtype=np.float32),
