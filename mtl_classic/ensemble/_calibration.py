@@ -201,8 +201,9 @@ class CalibratedModel(OverMembers):
             clusters=users,
             sample_weight={text: weight[key] for text, key in names.items()},
         )
-        self.report_ = table.set_axis(pd.MultiIndex.from_tuples(list(after), names=["task", "method"]), axis=0)
-        for task in self.tasks_:
+        keys = pd.MultiIndex.from_arrays([[k[0] for k in after], [k[1] for k in after]], names=["task", "method"])
+        self.report_ = table.set_axis(keys, axis=0)
+        for task in self.tasks_ if after else ():  # there may be no task of a kind that is calibrated
             mine = self.report_.loc[[key for key in after if key[0] == task.name]]
             better = mine.loc[mine["verdict"] == "better", "difference"]
             if len(better):

@@ -81,6 +81,15 @@ def test_tasks_may_be_left_out_and_other_kinds_pass_through() -> None:
     assert model.report_.index.tolist() == [("buy", "beta")]
 
 
+def test_numbers_alone_are_left_as_they_are() -> None:
+    X, _ = table(400)
+    model = CalibratedModel(PerTaskModel(learner="linear"), cv=2, random_state=0)
+    model.fit(X, pd.DataFrame({"a": X[:, 0], "b": X.sum(axis=1)}))
+    assert model.methods_ == {}
+    assert model.report_.empty
+    pd.testing.assert_frame_equal(model.predict_scores(X), model.estimator_.predict_scores(X))
+
+
 def test_the_funnel_stays_consistent() -> None:
     X, Y = funnel(3000)
     model = CalibratedModel(PerTaskModel(FUNNEL[:2], learner=GaussianNB()), cv=3, random_state=0)
