@@ -1,0 +1,121 @@
+"""Pictures of how tasks help each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["plot_affinity", "plot_task_graph"]
+
+SURE = "better"  # the verdict that is marked
+
+
+def plot_affinity(affinity: pd.DataFrame, *, ax: Any = None) -> Any:
+    """A heat map of `task_affinity`: by how many percent a column's loss falls when it may read the row's score.
+
+    Each cell shows the gain and its standard error; gains beyond the noise are marked by a star. The colours reach to
+    the largest gain or loss on both sides of 0, so that white is no effect.
+
+    Parameters
+    ----------
+    affinity : DataFrame
+        As `task_affinity` returns it: index (source, target), columns ``gain``, ``standard_error``, ``verdict``.
+    ax : matplotlib Axes, default=None
+        Where to draw; None makes a new figure.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from mtl_classic import plot_affinity, task_affinity
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(400, 5))
+    >>> Y = pd.DataFrame({"rating": X.sum(axis=1) + rng.normal(size=400), "liked": (X.sum(axis=1) > 0) * 1.0})
+    >>> axes = plot_affinity(task_affinity(X, Y, learner="linear", cv=3, random_state=0))
+    >>> axes.get_xlabel()
+    'task that gains'
+    """
+    missing = {"gain", "standard_error", "verdict"} - set(affinity.columns)
+    if missing or affinity.index.nlevels != 2:
+        raise ValueError(
+            f"affinity must be the frame of task_affinity, indexed by (source, target); got the columns "
+            f"{list(affinity.columns)} and {affinity.index.nlevels} index levels."
+        )
+    names = list(dict.fromkeys([*affinity.index.get_level_values(0), *affinity.index.get_level_values(1)]))
+    gain = 100 * affinity["gain"].unstack().reindex(index=names, columns=names)
+    largest = float(np.nanmax(np.abs(gain.to_numpy()), initial=0.0)) or 1.0
+    ax = _axes(ax, 1.2 * len(names) + 2, 0.9 * len(names) + 1.5)
+    image = ax.imshow(gain, cmap="RdBu", vmin=-largest, vmax=largest)
+    for (source, target), row in affinity.iterrows():
+        at = names.index(target), names.index(source)
+        dark = abs(100 * row["gain"]) > 0.6 * largest
+        text = f"{100 * row['gain']:+.2f}{'*' if row['verdict'] == SURE else ''}\n± {100 * row['standard_error']:.2f}"
+        ax.text(*at, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    ax.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    ax.set_yticks(range(len(names)), names)
+    ax.set_xlabel("task that gains")
+    ax.set_ylabel("task whose score is read")
+    ax.figure.colorbar(image, ax=ax, label="fall of the loss, %")
+    return ax
+
+
+def plot_task_graph(model: Any, *, ax: Any = None) -> Any:
+    """The edges that a fitted `TaskGraphModel` uses, tasks on a circle; edges to first-level scores are dashed.
+
+    Parameters
+    ----------
+    model : fitted TaskGraphModel
+    ax : matplotlib Axes, default=None
+        Where to draw; None makes a new figure.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtl_classic import TaskGraphModel, plot_task_graph
+    >>> X = np.random.default_rng(0).normal(size=(300, 3))
+    >>> graph = TaskGraphModel(edges=[("y0", "y1")], learner="linear", cv=2, fallback=False, random_state=0)
+    >>> axes = plot_task_graph(graph.fit(X, np.c_[X[:, 0] > 0, X[:, 0] + X[:, 1] > 0] * 1.0))
+    >>> [text.get_text() for text in axes.texts if text.get_text()]
+    ['y0', 'y1']
+    """
+    if not hasattr(model, "edges_"):
+        raise TypeError(f"plot_task_graph draws a fitted TaskGraphModel, got {model!r}.")
+    names = [task.name for task in model.tasks_]
+    turn = np.linspace(0, 2 * np.pi, len(names), endpoint=False) + np.pi / 2
+    place = dict(zip(names, np.column_stack([np.cos(turn), np.sin(turn)]), strict=True))
+    ax = _axes(ax, 5, 5)
+    both = {(a, b) for a, b, _ in model.edges_} & {(b, a) for a, b, _ in model.edges_}
+    for source, target, level in model.edges_:
+        style = {
+            "arrowstyle": "-|>",
+            "shrinkA": 22,
+            "shrinkB": 22,
+            "linestyle": "--" if level == "base" else "-",
+            "connectionstyle": f"arc3,rad={0.15 if (source, target) in both else 0.0}",
+            "color": "tab:blue",
+        }
+        ax.annotate("", xy=place[target], xytext=place[source], arrowprops=style)
+    for name, (x, y) in place.items():
+        box = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": "black"}
+        ax.text(x, y, name, ha="center", va="center", bbox=box)
+    ax.set_xlim(-1.5, 1.5)
+    ax.set_ylim(-1.4, 1.4)
+    ax.set_axis_off()
+    return ax
+
+
+def _axes(ax: Any, width: float, height: float) -> Any:
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=(width, height), layout="constrained")[1]

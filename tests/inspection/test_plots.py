@@ -1,0 +1,62 @@
+"""The pictures say what the tables say."""
+
+from collections.abc import Iterator
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtl_classic import TaskGraphModel, plot_affinity, plot_task_graph
+
+matplotlib.use("agg")
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    from matplotlib import pyplot
+
+    pyplot.close("all")
+
+
+def affinity() -> pd.DataFrame:
+    index = pd.MultiIndex.from_tuples([("a", "b"), ("b", "a"), ("c", "a")], names=["source", "target"])
+    table = {"gain": [0.02, -0.01, 0.0], "standard_error": [0.001, 0.004, 0.002], "verdict": ["better", "same", "same"]}
+    return pd.DataFrame(table, index=index)
+
+
+def test_the_heat_map_shows_gains_errors_and_what_is_sure() -> None:
+    axes = plot_affinity(affinity())
+    assert sorted(text.get_text() for text in axes.texts) == ["+0.00\n± 0.20", "+2.00*\n± 0.10", "-1.00\n± 0.40"]
+    shown = axes.images[0].get_array()
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    assert shown[names.index("a"), names.index("b")] == pytest.approx(2.0)
+    assert np.ma.getmaskarray(np.ma.masked_invalid(shown)).sum() == 6
+    assert axes.images[0].get_clim() == (-2.0, 2.0)
+
+
+def test_a_given_axes_is_drawn_on() -> None:
+    from matplotlib import pyplot
+
+    _, axes = pyplot.subplots()
+    assert plot_affinity(affinity(), ax=axes) is axes
+    assert plot_affinity(affinity().assign(gain=0.0)).images[0].get_clim() == (-1.0, 1.0)
+
+
+def test_what_is_no_affinity_is_refused() -> None:
+    with pytest.raises(ValueError, match="frame of task_affinity.*got the columns"):
+        plot_affinity(affinity().drop(columns="gain"))
+    with pytest.raises(TypeError, match="fitted TaskGraphModel"):
+        plot_task_graph(TaskGraphModel())
+
+
+def test_the_graph_has_a_box_per_task_and_an_arrow_per_edge() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 3))
+    edges = [("y0", "y1"), ("y1", "y0"), ("y1", "y2", "final")]
+    model = TaskGraphModel(edges=edges, learner="linear", cv=2, fallback=False, random_state=0)
+    axes = plot_task_graph(model.fit(X, (X > 0) * 1.0))
+    assert [text.get_text() for text in axes.texts if text.get_text()] == ["y0", "y1", "y2"]
+    arrows = [text.arrow_patch for text in axes.texts if getattr(text, "arrow_patch", None) is not None]
+    assert sorted(arrow.get_linestyle() for arrow in arrows) == ["-", "--", "--"]
