@@ -51,7 +51,8 @@ def plot_affinity(affinity: pd.DataFrame, *, ax: Any = None) -> Any:
     largest = float(np.nanmax(np.abs(gain.to_numpy()), initial=0.0)) or 1.0
     ax = _axes(ax, 1.2 * len(names) + 2, 0.9 * len(names) + 1.5)
     image = ax.imshow(gain, cmap="RdBu", vmin=-largest, vmax=largest)
-    for (source, target), row in affinity.iterrows():
+    pairs: list[Any] = list(affinity.index)
+    for (source, target), (_, row) in zip(pairs, affinity.iterrows(), strict=True):
         at = names.index(target), names.index(source)
         dark = abs(100 * row["gain"]) > 0.6 * largest
         text = f"{100 * row['gain']:+.2f}{'*' if row['verdict'] == SURE else ''}\n± {100 * row['standard_error']:.2f}"
