@@ -49,10 +49,10 @@ def run(options: argparse.Namespace) -> None:
     paths = {name: find(options, name) for name in FILES}
     for name in [name for name, path in paths.items() if path is None]:
         print(f"{FILES[name]} is not below the folder given by --data-dir: left out.")
-    for seed in range(options.seeds):
-        for name in [name for name, path in paths.items() if path is not None]:
+    for name, path in paths.items():
+        for seed in range(options.seeds if path is not None else 0):
             if f"{name} {seed}" not in done:
-                rows = _table(paths[name], name, seed)
+                rows = _table(path, name, seed)
                 done[f"{name} {seed}"] = [{"table": name, "seed": seed} | row for row in rows]
                 part.write_text(json.dumps(done, default=float))
             print(f"{name}, seed {seed}: done", flush=True)
@@ -178,7 +178,8 @@ def _few_labels(table: Table, target: str, shares: tuple[float, ...], seed: int)
 
 def _coverage(random: Table, in_time: Table, seed: int) -> Iterable[Row]:
     """How often 90 % intervals cover, on a random split and, where there is a time, on later rows."""
-    splits = {"random": random} | ({"later rows": in_time} if in_time is not random else {})
+    splits = {"random" if random.native is None else "later rows": random}  # films: each user's last ratings
+    splits |= {"later rows": in_time} if in_time is not random else {}
     for split, table in splits.items():
         numbers = tuple(task for task in table.tasks if task.kind in ("regression", "count"))
         if not numbers:
