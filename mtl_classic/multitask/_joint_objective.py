@@ -19,6 +19,7 @@ from mtl_classic._core.losses import EPSILON, task_loss
 from mtl_classic._core.task_weights import GradientWeights
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._protocol import Floats
+from mtl_classic.multitask._gradient_log import GradientLog
 
 __all__ = ["Block", "JointObjective", "make_block"]
 
@@ -180,11 +181,18 @@ class JointObjective:
     through_product : dict position -> list of positions
         The block of a child (with its labels of the entire space) -> its own and its ancestors' blocks, whose margins
         it moves.
+    log : GradientLog, default=None
+        Looks at the gradients.
     """
 
     def __init__(
-        self, blocks: Sequence[Block], weights: GradientWeights, through_product: dict[int, list[int]] | None = None
+        self,
+        blocks: Sequence[Block],
+        weights: GradientWeights,
+        through_product: dict[int, list[int]] | None = None,
+        log: GradientLog | None = None,
     ) -> None:
+        self.log = log
         alone = len(blocks) == 1  # then there is nobody to agree on a scale with: the gradients are the library's own
         self.blocks = tuple(replace(block, dispersion=1.0) if alone else block for block in blocks)
         self.weights = weights
@@ -213,6 +221,8 @@ class JointObjective:
             own = block.derivatives(margins)
             g[:, block.columns] += share[k] * own[0]
             h[:, block.columns] += share[k] * own[1]
+        if self.log is not None:
+            self.log.look(g, self.blocks)
         return g.astype(np.float32), h.astype(np.float32)
 
     def _entire_space(self, child: int, margins: Floats, share: float, g: Floats, h: Floats) -> None:

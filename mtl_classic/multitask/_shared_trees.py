@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.stats import loguniform, uniform
 
 from mtl_classic._core.base import Scores
@@ -18,6 +19,7 @@ from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._task_weights import choose_task_weights
 from mtl_classic.multitask._dense_features import DenseFeatures
 from mtl_classic.multitask._extra_forest import ExtraForest, grow
+from mtl_classic.multitask._gradient_log import GradientLog, advice
 from mtl_classic.multitask._joint_blocks import JointBlocks
 from mtl_classic.multitask._routes import combine, conditional, has_entire_space
 from mtl_classic.multitask._structure import LearnerStructure
@@ -113,6 +115,11 @@ class SharedTreesModel(LearnerStructure):
         Tasks that went back to a learner of their own, and why.
     sharing_ : dict task -> str
         What was chosen for each task, in words.
+    gradient_cosines_ : DataFrame
+        Index (round, task), a column per task: how the gradients of two tasks agree over the rows that have both
+        labels, every tenth round of boosting. Near 0 the tasks compete for splits; empty for extra trees.
+    advice_ : list of str
+        On tasks that compete, and tasks with few labels beside the others.
     task_weights_ : dict task -> weight
         Those chosen, with ``task_weights="cv"``.
 
@@ -147,6 +154,8 @@ class SharedTreesModel(LearnerStructure):
     rounds_: dict[str, int]
     fallbacks_: dict[str, str]
     sharing_: dict[str, str]
+    gradient_cosines_: pd.DataFrame
+    advice_: list[str]
     task_weights_: dict[str, float]
 
     def __init__(
@@ -261,10 +270,15 @@ class SharedTreesModel(LearnerStructure):
         }
         joint = JointBlocks(bench, self.routes_, through_product=self.funnel == "joint")
         self.constants_, self.rounds_, self.fits_, self.fallbacks_ = joint.constants, {}, {}, {}
-        held_out = self._grow(bench, joint, matrix)
+        log = GradientLog()
+        held_out = self._grow(bench, joint, matrix, log)
+        self.gradient_cosines_ = log.frame()
         if self.fallback is not None and held_out is not None:
             self._fall_back(bench, matrix, held_out)
         self.sharing_ = {task.name: self._describe(task) for task in self.tasks_}
+        labelled = (~np.isnan(bench.targets.entire)).sum(axis=0)
+        counts = {task.name: int(n) for task, n in zip(bench.targets.tasks, labelled, strict=True)}
+        self.advice_ = advice(log, counts)
         return self
 
     def _gradient_weights(self) -> Any:
@@ -285,7 +299,9 @@ class SharedTreesModel(LearnerStructure):
         time = role_values(X, self.roles_["time"])
         return time if time is None or bench.order is None else take_rows(time, bench.order)
 
-    def _grow(self, bench: Workbench, joint: JointBlocks, matrix: Any) -> VectorTrees | ExtraForest | None:
+    def _grow(
+        self, bench: Workbench, joint: JointBlocks, matrix: Any, log: GradientLog
+    ) -> VectorTrees | ExtraForest | None:
         """Set ``trees_``; the trees that have not seen the validation rows are returned where there are any."""
         self.trees_ = None
         if not joint.tasks:
@@ -307,7 +323,7 @@ class SharedTreesModel(LearnerStructure):
             self.params,
         )
         self.trees_, held_out = boost_with_stops(
-            matrix, joint, bench, settings, self._gradient_weights(), spawn_seed(bench.seed, "trees")
+            matrix, joint, bench, settings, self._gradient_weights(), spawn_seed(bench.seed, "trees"), log
         )
         self.rounds_ = dict(self.trees_.rounds)
         return held_out

@@ -13,6 +13,7 @@ from mtl_classic._core.task_weights import gradient_weights
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._defaults import TreeDefaults, tree_defaults
 from mtl_classic.learners._protocol import Floats, Rows
+from mtl_classic.multitask._gradient_log import GradientLog
 from mtl_classic.multitask._joint_blocks import JointBlocks
 from mtl_classic.multitask._joint_objective import Block, JointObjective
 from mtl_classic.multitask._workbench import Workbench
@@ -117,6 +118,7 @@ def boost_with_stops(
     settings: BoosterSettings,
     task_weights: Any,
     seed: int,
+    log: GradientLog | None = None,
 ) -> tuple[VectorTrees, VectorTrees | None]:
     """Boost all tasks, read each at its best round on the validation rows, and train again on all rows.
 
@@ -134,7 +136,9 @@ def boost_with_stops(
     if not any(trusted):
         blocks = joint.on(everything)
         rounds = min(settings.max_iter, max(_auto(block).n_rounds for block in blocks))
-        booster = _boost(matrix, everything, joint, blocks, settings, task_weights, seed, rounds, bench.threads)
+        booster = _boost(
+            matrix, everything, joint, blocks, settings, task_weights, seed, rounds, bench.threads, log=log
+        )
         return VectorTrees(booster, _bare(blocks), {task.name: rounds for task in joint.tasks}), None
     blocks = joint.on(train)
     stops = Stops(joint.moved(blocks, valid), settings.n_iter_no_change)
@@ -150,6 +154,7 @@ def boost_with_stops(
         settings.max_iter,
         bench.threads,
         (validation, stops),
+        log,
     )
     rounds_of = rounds_by_validation(stops.history, joint.tasks, trusted)
     held_out = VectorTrees(booster, _bare(blocks), rounds_of)
@@ -172,8 +177,9 @@ def _boost(
     n_rounds: int,
     threads: int,
     validation: tuple[xgb.DMatrix, Stops] | None = None,
+    log: GradientLog | None = None,
 ) -> xgb.Booster:
-    objective = JointObjective(blocks, gradient_weights(task_weights, joint.tasks), joint.paths)
+    objective = JointObjective(blocks, gradient_weights(task_weights, joint.tasks), joint.paths, log)
     part = matrix if len(rows) == matrix.shape[0] else matrix[rows]
     zeros = np.zeros((len(rows), objective.n_outputs), dtype=np.float32)  # labels and masks live in the objective
     data = xgb.QuantileDMatrix(part, zeros, max_bin=settings.max_bin, nthread=threads)
