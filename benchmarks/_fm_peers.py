@@ -54,10 +54,15 @@ model.fit({"task": "binary", "k": factors, "epoch": epochs, "nthread": 1, "opt":
 class LightFMRows:
     """LightFM on rows: each is a user (the user side's columns) and an item (the item side's) of its own."""
 
-    def __init__(self, data: Encoded, n_factors: int, seed: int, penalty: float = 0.0) -> None:
+    def __init__(self, data: Encoded, n_factors: int, seed: int, rate: float = 0.05, penalty: float = 0.0) -> None:
         self.user, self.item = data.columns("user"), data.columns("item")
         self.model = LightFM(
-            no_components=n_factors, loss="logistic", item_alpha=penalty, user_alpha=penalty, random_state=seed
+            no_components=n_factors,
+            loss="logistic",
+            learning_rate=rate,
+            item_alpha=penalty,
+            user_alpha=penalty,
+            random_state=seed,
         )
 
     def sides(self, X: sparse.csr_matrix) -> dict[str, sparse.csr_matrix]:
