@@ -35,7 +35,7 @@ from mtl_classic.model_selection._task_weights import choose_task_weights
 __all__ = ["MultiTaskFactorizationMachine"]
 
 Array = npt.NDArray[Any]
-# Beyond the noise of validation rows, a task would have to be harmed as much as the rows to come can just tell.
+# A task need not be worse beyond the noise: harm that so many validation rows cannot prove, as many rows to come may.
 FALLBACK_LEVEL = 0.5
 
 
