@@ -18,6 +18,7 @@ NAMES = (
     "ensembles",
     "search",
     "fm",
+    "week",
 )
 
 
@@ -31,6 +32,7 @@ def main() -> None:
     )
     parser.add_argument("--households", type=int, default=None, help="Complete Journey: a sample of households")
     parser.add_argument("--part", default=None, help="fm: run this part only")
+    parser.add_argument("--rows", type=int, default=None, help="week: candidates of the night (default 10 million)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
     options = parser.parse_args()
     import_module(f"benchmarks.{options.name}").run(options)

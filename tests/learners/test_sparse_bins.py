@@ -1,4 +1,4 @@
-"""LightGBM's sparse bins, built column by column, make it write beside its memory on subsets: dense tables have none."""
+"""Sparse bins of LightGBM, built column by column, write beside their memory on subsets: dense tables have none."""
 
 import numpy as np
 import pytest

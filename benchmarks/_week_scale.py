@@ -1,0 +1,228 @@
+"""Ten million candidates scored as a stream, and what surrounds the night: load, observe, single requests."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import timeit
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+
+from benchmarks._measure import PeakMemory, cpu_seconds, spread
+from mtl_classic import (
+    EventLog,
+    HistoryFeatures,
+    LatentFeatures,
+    MatrixFactorization,
+    MultiTaskModel,
+    PerTaskModel,
+    Task,
+    load_model,
+    make_funnel,
+    save_model,
+)
+
+CHUNK = 100_000
+EVERY = 10  # the plain boosters predict every tenth chunk, so that both are measured on the same machine at once
+
+
+def make_model(seed: int, n_rows: int = 100_000) -> tuple[MultiTaskModel, Any]:
+    """Five tasks of a shop of 20,000 users and 3000 items: history, ALS factors, funnel; preset fast."""
+    shop = make_funnel(n_rows, n_users=20_000, n_items=3000, random_state=seed)
+    Y = shop.Y.assign(large=(shop.Y["spend"] > 10).astype(float))
+    tasks = [*shop.tasks, Task("large", "binary", given="buy")]
+    latent = LatentFeatures([("als", MatrixFactorization(n_factors=16, random_state=seed))], random_state=seed)
+    model = MultiTaskModel(tasks, **shop.roles, latent=latent, random_state=seed, n_jobs=1)
+    return model.fit(shop.X, Y, events=shop.events), (shop, tasks, Y)
+
+
+class Candidates:
+    """Frames of random pairs for the day after the log; the seconds that making them takes are kept apart."""
+
+    def __init__(self, shop: Any, n_rows: int, seed: int) -> None:
+        self.shop, self.n_rows, self.rng = shop, n_rows, np.random.default_rng(seed)
+        self.seconds = 0.0
+        self.items = shop.X.drop_duplicates("item").reset_index(drop=True)
+
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        for start in range(0, self.n_rows, CHUNK):
+            began = time.process_time()
+            frame = self.frame(min(CHUNK, self.n_rows - start), start)
+            self.seconds += time.process_time() - began
+            yield frame
+
+    def frame(self, n: int, start: int) -> pd.DataFrame:
+        """Users one after the other, as a night's candidates come; items at random."""
+        user = (start + np.arange(n)) * 20_000 // self.n_rows
+        item = self.items.iloc[self.rng.integers(0, len(self.items), n)].reset_index(drop=True)
+        device = pd.Categorical.from_codes(self.rng.integers(0, 3, n), dtype=self.shop.X["device"].dtype)
+        when = self.shop.events.last_time.normalize() + pd.Timedelta("1D")
+        return item[["item", "category", "price"]].assign(user=user, device=device, time=when, day=60)
+
+
+def score(n_rows: int, seed: int) -> dict[str, Any]:
+    """`top_k` over a stream against the history and one plain booster per task on the same rows.
+
+    In a process of its own that has only loaded the model, so that the memory is that of scoring.
+    """
+    model, (shop, tasks, Y) = make_model(seed)
+    plain, plain_columns = _plain_boosters(model, shop, tasks, Y, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(model, Path(folder) / "model.zip", include_events=True)
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            run = pool.submit(_stream, str(Path(folder) / "model.zip"), Candidates(shop, n_rows, seed)).result()
+    marks, gibibytes, n_users = run
+    whole = marks[-1][1]
+    history, boosters = _parts(model, plain, plain_columns, Candidates(shop, n_rows, seed))
+    done, seconds = next((done, seconds) for done, seconds in marks if done >= n_rows / 10)
+    return {
+        "rows": n_rows,
+        "lists": n_users,
+        "GiB above log and model": gibibytes,
+        "seconds": whole,
+        "history seconds": history,
+        "plain booster seconds": boosters,
+        "time ÷ (1.2 × plain boosters + history)": whole / (1.2 * boosters + history),
+        "slope in rows": float(np.log(whole / seconds) / np.log(n_rows / done)),
+    }
+
+
+def _stream(path: str, source: Candidates) -> tuple[list[tuple[int, float]], float, int]:
+    """CPU seconds by rows done, without those of making rows; peak memory above that of the loaded model; lists."""
+    model = load_model(path)
+    model.top_k(Candidates(source.shop, 1000, 0), "spend", 20)  # compile
+    marks: list[tuple[int, float]] = []
+    began = time.process_time()
+
+    def progress(done: int, _: int | None) -> None:
+        marks.append((done, time.process_time() - began - source.seconds))
+
+    with PeakMemory() as peak:
+        best = model.top_k(source, "spend", 20, progress=progress)
+    return marks, peak.mebibytes / 1024, int(best["user"].nunique())
+
+
+def _plain_boosters(model: Any, shop: Any, tasks: Any, Y: Any, seed: int) -> tuple[list[Any], Any]:
+    """One LightGBM per task, on the columns that the model's own learners read."""
+    table = shop.X
+    for _, step in model.pipeline_.steps[:-1]:
+        table = step.transform(table)
+    baseline = PerTaskModel(tasks, **shop.roles, random_state=seed, n_jobs=1).fit(table, Y)
+    return [(fit.booster, fit.n_rounds) for fit in baseline.fits_.values()], baseline.columns_
+
+
+def _parts(model: Any, boosters: list[Any], columns: Any, source: Candidates) -> tuple[float, float]:
+    """Seconds of the history on all rows, and of the plain boosters' own prediction, from every tenth chunk."""
+    history, *rest = [step for _, step in model.pipeline_.steps[:-1]]
+    seconds = [0.0, 0.0]
+    n_seen = 0
+    for k, frame in enumerate(source):
+        if k % EVERY:
+            continue
+        n_seen += len(frame)
+        spent, table = cpu_seconds(lambda frame=frame: history.transform(frame))
+        seconds[0] += spent
+        for step in rest:
+            table = step.transform(table)
+        values = columns.transform(table).values
+        for booster, n_rounds in boosters:
+            spent, _ = cpu_seconds(lambda b=booster, n=n_rounds, v=values: b.predict(v, num_iteration=n, num_threads=1))
+            seconds[1] += spent
+    return tuple(total * source.n_rows / n_seen for total in seconds)  # type: ignore[return-value]
+
+
+def single_request(seed: int, n_rows: int = 200) -> float:
+    """Time of one row of the compiled model ÷ that of its boosters' own prediction of one row; medians."""
+    model, (shop, _, _) = make_model(seed)
+    compiled = model.compile_for_serving()
+    rows = shop.X.iloc[-n_rows:]
+    table = rows
+    for _, step in model.pipeline_.steps[:-1]:
+        table = step.transform(table)
+    last = model.pipeline_.steps[-1][1]
+    values = last.columns_.transform(table).values
+    fits = list(last.fits_.values())
+
+    def by_boosters(k: int) -> None:
+        for fit in fits:
+            fit.booster.predict(values[k : k + 1], num_iteration=fit.n_rounds, num_threads=1)
+
+    records = rows.to_dict("records")
+    expected = model.predict_scores(rows)
+    own = pd.DataFrame([compiled.predict_scores(row) for row in records], index=rows.index)
+    if not (own == expected).all(axis=None):
+        raise AssertionError("A compiled row has other scores than the table.")
+    ours = [
+        min(timeit.repeat(lambda k=k: compiled.predict_scores(records[k]), number=5, repeat=3)) for k in range(n_rows)
+    ]
+    theirs = [min(timeit.repeat(lambda k=k: by_boosters(k), number=5, repeat=3)) for k in range(n_rows)]
+    return float(np.median(ours) / np.median(theirs))
+
+
+def observe(seed: int, n_events: int) -> float:
+    """Time of `observe` of the last 1 % of a log ÷ time to build log and history anew; features must be the same."""
+    rng = np.random.default_rng(seed)
+    n_users, n_items = n_events // 50, n_events // 500
+    seconds = np.sort(rng.integers(0, 100 * 86_400, n_events))
+    events = pd.DataFrame({
+        "user": (n_users * rng.random(n_events) ** 2).astype(np.int64),
+        "item": (n_items * rng.random(n_events) ** 3).astype(np.int64),
+        "time": pd.Timestamp("2024-01-01") + pd.to_timedelta(seconds, unit="s"),
+        "event": rng.choice(["view", "cart", "buy"], n_events, p=[0.7, 0.2, 0.1]),
+    })  # fmt: skip
+    roles = {"user": "user", "item": "item", "time": "time"}
+    cut = n_events - n_events // 100
+    rows = events[["user", "item"]].iloc[-1000:].assign(time=events["time"].iloc[-1] + pd.Timedelta("1h"))
+
+    def build(table: pd.DataFrame) -> HistoryFeatures:
+        log = EventLog(table, **roles, event="event")
+        return HistoryFeatures(**roles).fit(rows, events=log)
+
+    rebuilt, whole = min((cpu_seconds(lambda: build(events)) for _ in range(3)), key=lambda pair: pair[0])
+    spent = []
+    for _ in range(3):
+        history = build(events.iloc[:cut])
+        new = events.iloc[cut:]
+        spent.append(cpu_seconds(lambda history=history, new=new: history.observe(new))[0])
+    same = HistoryFeatures(whole.aggregates_, **roles).fit(rows, events=history.log_).transform(rows)
+    if not same.equals(whole.transform(rows)):
+        raise AssertionError("The history of an observed log is not that of a rebuilt one.")
+    return float(np.median(spent) / rebuilt)
+
+
+def files(seed: int) -> dict[str, float]:
+    """Load time against joblib's, and file size against the boosters' text and arrays, compressed."""
+    model, _ = make_model(seed, 20_000)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        own, raw, packed = (Path(folder) / name for name in ("model.zip", "model.joblib", "model.joblib.z"))
+        save_model(model, own, include_events=True)
+        joblib.dump(model, raw)
+        joblib.dump(model, packed, compress=3)
+        seconds = {path: min(cpu_seconds(lambda p=path, f=load: f(p))[0] for _ in range(9))
+                   for path, load in ((own, load_model), (raw, joblib.load), (packed, joblib.load))}  # fmt: skip
+        with zipfile.ZipFile(own) as archive:
+            parts = [name for name in archive.namelist() if name.split("/")[0] in ("texts", "arrays", "bytes")]
+            needed = sum(len(zlib.compress(archive.read(name), 6)) for name in parts)
+        return {
+            "load time ÷ joblib's (compress=3)": seconds[own] / seconds[packed],
+            "load time ÷ joblib's (not compressed)": seconds[own] / seconds[raw],
+            "size ÷ boosters' text and arrays compressed": os.path.getsize(own) / needed,
+            "size ÷ joblib's (compress=3)": os.path.getsize(own) / os.path.getsize(packed),
+        }
+
+
+def spreads(measured: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Mean, low and high of each figure over seeds."""
+    return {name: spread(result[name] for result in measured) for name in measured[0]}

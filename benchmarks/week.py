@@ -1,0 +1,76 @@
+"""The week of a model: a night of ten million candidates, fourteen days, the watch, files, single requests."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from benchmarks import _week_days as days
+from benchmarks import _week_scale as scale
+from benchmarks._measure import spread, write
+
+OBSERVED = "observe of 1 % of a log ÷ building anew"
+LOGS = (1_000_000, 5_000_000)
+SINGLE = "single request ÷ its boosters' own"
+SAMPLING = "calibration error at 1:10 corrected less that of all rows"
+RESUMED = "killed runs that end in the same file"
+# What each figure must not exceed, or must reach, by the words before the first comma.
+BOUNDS = {
+    "GiB above log and model": "< 4",
+    "time ÷ (1.2 × plain boosters + history)": "≤ 1",
+    "slope in rows": "≤ 1.05",
+    OBSERVED: "≤ .05",
+    "load time ÷ joblib's (compress=3)": "≤ 1",
+    "load time ÷ joblib's (not compressed)": "≤ 1",
+    "size ÷ boosters' text and arrays compressed": "≤ 1.2",
+    SINGLE: "≤ 1.5",
+    SAMPLING: "within .01",
+    RESUMED: "1",
+    "largest difference of AUC": "≤ .01",
+    "days of false alarm among 30": "≤ 1 at alpha = .01",
+    "shifted column told on its day": "1",
+    "15 % unseen users told on its day": "1",
+    "10 % calibration drift told on its day": "1",
+}
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure each part; ``--rows`` candidates in the night, once; the others over seeds.
+
+    ``--part`` measures that part anew and keeps the others as they are in the file.
+    """
+    seeds = range(options.seeds)
+    parts: dict[str, Callable[[], Mapping[str, Any]]] = {
+        "nights": lambda: days.nights(options.seeds),
+        "watch": lambda: {name: spread([value]) for name, value in days.watch().items()},
+        "sampling": lambda: {SAMPLING: spread(days.sampling(s) for s in seeds)},
+        "resume": lambda: {RESUMED: spread(float(days.resumed(s)) for s in seeds)},
+        "observe": lambda: {
+            f"{OBSERVED}, {n // 10**6} million events": spread(scale.observe(s, n) for s in seeds) for n in LOGS
+        },
+        "files": lambda: scale.spreads([scale.files(s) for s in seeds]),
+        "request": lambda: {SINGLE: spread(scale.single_request(s) for s in seeds)},
+        "candidates": lambda: {
+            name: spread([value]) for name, value in scale.score(options.rows or 10_000_000, 0).items()
+        },
+    }
+    known = options.out / "week.json"
+    before = json.loads(known.read_text())["parts"] if options.part and known.exists() else {}
+    found = {name: dict(work()) if options.part in (None, name) else before[name] for name, work in parts.items()}
+    lines = [
+        "# The week of a model",
+        "",
+        f"Preset fast; CPU time, one thread; {options.seeds} seeds. Once: the watch, and a night of candidates",
+        "× 5 tasks with history, factors and `top_k` of 20 per user.",
+        "",
+        "| figure | mean | low | high | must be |",
+        "|---|---|---|---|---|",
+    ]
+    for summary in found.values():
+        lines += [
+            f"| {name} | {v['mean']:.3g} | {v['low']:.3g} | {v['high']:.3g} | {BOUNDS.get(name.split(', ')[0], '')} |"
+            for name, v in summary.items()
+        ]
+    write(options.out, "week", {"seeds": options.seeds, "parts": found}, "\n".join(lines))
