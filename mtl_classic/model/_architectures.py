@@ -99,9 +99,11 @@ def families(training: Training, structure: MultiTaskEstimator, learner: Any) ->
         return [Member("model", structure, n_seeds=SEEDS_ALONE)]
     rows = len(training.labels)
     members = [Member("lightgbm", structure, n_seeds=SEEDS)]
-    for name, cost, seeds in (("xgboost", 2.0, SEEDS), ("linear", 0.7, 1), ("extra_trees", 3.0, 1)):
-        if rows <= MOST_ROWS.get(name, rows):
-            members.append(Member(name, clone(structure).set_params(learner=name), cost, seeds))
+    members.append(Member("xgboost", clone(structure).set_params(learner="xgboost"), 2.0, SEEDS))
+    if rows <= MOST_ROWS["linear"]:
+        members.append(Member("linear", clone(structure).set_params(learner="linear"), 0.7))
+    if rows <= MOST_ROWS["extra_trees"]:
+        members.append(Member("extra_trees", SharedTreesModel(trees="extra", **_shared(training)), 0.7))
     if isinstance(training.table, pd.DataFrame) and training.ids and _factorizable(training):
         members.append(Member("factors", _machine(training), 0.5))
     return members
