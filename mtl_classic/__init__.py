@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from mtl_classic.persistence import save_model as save_model
     from mtl_classic.preprocessing import FieldEncoder as FieldEncoder
     from mtl_classic.preprocessing import TargetStatistics as TargetStatistics
+    from mtl_classic.serving import CompiledModel as CompiledModel
     from mtl_classic.serving import predict_scores_in_chunks as predict_scores_in_chunks
     from mtl_classic.serving import top_k as top_k
     from mtl_classic.serving import write_scores as write_scores
@@ -116,7 +117,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "mtl_classic.multitask": ("FunnelModel", "PerTaskModel", "SharedTreesModel", "TaskGraphModel", "task_affinity"),
     "mtl_classic.persistence": ("ModelFileError", "load_model", "save_model"),
     "mtl_classic.preprocessing": ("FieldEncoder", "TargetStatistics"),
-    "mtl_classic.serving": ("predict_scores_in_chunks", "top_k", "write_scores"),
+    "mtl_classic.serving": ("CompiledModel", "predict_scores_in_chunks", "top_k", "write_scores"),
 }
 _HOME = {name: part for part, names in _PARTS.items() for name in names}
 
@@ -126,6 +127,7 @@ __all__ = [
     "BaggingEnsemble",
     "BoostingEnsemble",
     "CalibratedModel",
+    "CompiledModel",
     "ConformalModel",
     "ConstantTaskWarning",
     "CrossFit",
