@@ -30,7 +30,8 @@ def save_model(model: Any, path: str | Path, *, include_events: bool = False, co
     The file holds a manifest in JSON (versions, checksums of every member, class and parameters of the model, its
     input columns, hash and last time of its event log), the objects as JSON, arrays as npy, and boosters in their own
     text (LightGBM) or binary JSON (XGBoost). Nothing else is ever read from it, and only classes of a fixed list are
-    made: a stranger's file runs no code. Checksums tell accidents, not forgers: whose numbers a file holds, only its
+    made: a stranger's file runs no code. Checksums are of the members as they lie in the zip, so that a file cannot be
+    unpacked and packed again by another tool. They tell accidents, not forgers: whose numbers a file holds, only its
     source can say.
 
     Parameters
