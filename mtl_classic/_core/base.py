@@ -99,7 +99,10 @@ class MultiTaskEstimator(BaseEstimator):
         register_columns(self, X)
         self.tasks_, self.classes_map_, self.form_ = targets.tasks, targets.classes, targets.form
         self.priors_ = {
-            task.name: prior_scores(task.kind, targets.view(task.name), self._n_classes(task)) for task in tasks
+            task.name: prior_scores(
+                task.kind, targets.view(task.name), self._n_classes(task), None if weights is None else weights[:, j]
+            )
+            for j, task in enumerate(tasks)
         }
         if len(tasks) == 1 and tasks[0].is_classification and self.classes_map_[tasks[0].name] is not None:
             self.classes_ = self.classes_map_[tasks[0].name]

@@ -98,17 +98,19 @@ def task_loss(
     return float(np.average(values, weights=None if weight is None else weight[known]))
 
 
-def prior_scores(kind: str, y: Floats, n_classes: int = 0) -> Floats:
-    """What a model that knows only the labels would predict: the mean, or the class frequencies.
+def prior_scores(kind: str, y: Floats, n_classes: int = 0, weight: Floats | None = None) -> Floats:
+    """What a model that knows only the labels would predict: the weighted mean, or the class frequencies.
 
     Returns
     -------
     ndarray of shape () or (n_classes,)
     """
-    known = y[~np.isnan(y)]
+    known = ~np.isnan(y) & (y >= 0 if kind == "multiclass" else True)
+    share = np.ones(len(y)) if weight is None or not weight[known].sum() > 0 else weight
     if kind == "multiclass":
-        codes = known[known >= 0].astype(np.intp)
-        return np.asarray(np.bincount(codes, minlength=n_classes) / max(len(codes), 1))
-    if kind == "ranking" or not len(known):
+        codes = y[known].astype(np.intp)
+        counts = np.bincount(codes, share[known], minlength=n_classes)
+        return np.asarray(counts / max(float(counts.sum()), EPSILON))
+    if kind == "ranking" or not known.any():
         return np.asarray(0.0)
-    return np.asarray(known.mean())
+    return np.asarray(np.average(y[known], weights=share[known]))

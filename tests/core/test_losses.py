@@ -58,3 +58,7 @@ def test_priors() -> None:
     assert prior_scores("binary", np.array([0, 1, np.nan, 1])) == pytest.approx(2 / 3)
     assert prior_scores("multiclass", np.array([0.0, 2, 2, -1]), 3).tolist() == pytest.approx([1 / 3, 0, 2 / 3])
     assert prior_scores("ranking", np.array([3.0])) == 0
+    weight = np.array([1.0, 3.0, 5.0, 0.0])
+    assert prior_scores("regression", np.array([2.0, 6.0, np.nan, 9.0]), weight=weight) == pytest.approx(5.0)
+    assert prior_scores("multiclass", np.array([0.0, 1, -1, 1]), 2, weight).tolist() == pytest.approx([0.25, 0.75])
+    assert prior_scores("regression", np.array([2.0, 6.0]), weight=np.zeros(2)) == pytest.approx(4.0)
