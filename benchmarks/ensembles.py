@@ -49,13 +49,13 @@ def run(options: argparse.Namespace) -> None:
     paths = {name: find(options, name) for name in FILES}
     for name in [name for name, path in paths.items() if path is None]:
         print(f"{FILES[name]} is not below the folder given by --data-dir: left out.")
-    for name, path in paths.items():
-        for seed in range(options.seeds if path is not None else 0):
-            if f"{name} {seed}" not in done:
-                rows = _table(path, name, seed)
-                done[f"{name} {seed}"] = [{"table": name, "seed": seed} | row for row in rows]
-                part.write_text(json.dumps(done, default=float))
-            print(f"{name}, seed {seed}: done", flush=True)
+    found = [(name, path, seed) for seed in range(options.seeds) for name, path in paths.items() if path is not None]
+    for name, path, seed in sorted(found, key=lambda one: one[0] == "hotels"):  # the largest last
+        if f"{name} {seed}" not in done:
+            rows = _table(path, name, seed)
+            done[f"{name} {seed}"] = [{"table": name, "seed": seed} | row for row in rows]
+            part.write_text(json.dumps(done, default=float))
+        print(f"{name}, seed {seed}: done", flush=True)
     rows = [row for key in done for row in done[key]]
     write(
         options.out, "ensembles", {"seeds": options.seeds, "rows": rows}, _markdown(pd.DataFrame(rows), options.seeds)
