@@ -56,11 +56,17 @@ def run(options: argparse.Namespace) -> None:
             done[f"{name} {seed}"] = [{"table": name, "seed": seed} | row for row in rows]
             part.write_text(json.dumps(done, default=float))
         print(f"{name}, seed {seed}: done", flush=True)
-    rows = [row for key in done for row in done[key]]
-    write(
-        options.out, "ensembles", {"seeds": options.seeds, "rows": rows}, _markdown(pd.DataFrame(rows), options.seeds)
-    )
+    report(options.out, done)
     part.unlink()
+
+
+def report(out: Path, done: dict[str, list[Row]]) -> None:
+    """Write what there is of tables and seeds."""
+    frame = pd.DataFrame([row for key in sorted(done) for row in done[key]])
+    seeds = frame.groupby("table", sort=False)["seed"].nunique().to_dict()
+    write(
+        out, "ensembles", {"seeds": seeds, "rows": [row for key in sorted(done) for row in done[key]]}, _markdown(frame)
+    )
 
 
 def _table(path: Path, name: str, seed: int) -> Iterable[Row]:
@@ -219,9 +225,10 @@ def _calibration_errors(table: Table, scores: pd.DataFrame, drawn: int | None = 
     return errors
 
 
-def _markdown(frame: pd.DataFrame, seeds: int) -> str:
+def _markdown(frame: pd.DataFrame) -> str:
     parts = [_all_labels_table, _films_table, _bagging_table, _few_labels_table, _calibration_table, _intervals_table]
-    lines = ["# Ensembles", "", f"{seeds} seeds; a fifth of the rows is held out; verdicts by paired bootstrap."]
+    seeds = ", ".join(f"{table} {n}" for table, n in frame.groupby("table", sort=False)["seed"].nunique().items())
+    lines = ["# Ensembles", "", f"Seeds: {seeds}. A fifth of the rows is held out; verdicts by paired bootstrap."]
     for part in parts:
         lines += ["", *part(frame)]
     return "\n".join(lines)
