@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -97,7 +98,7 @@ def as_number(value: Any, name: str) -> float:
         return math.nan
     elif isinstance(value, pd.Timestamp | pd.Timedelta):
         return value.as_unit("ns").value / _DAY
-    elif isinstance(value, np.datetime64 | np.timedelta64):
+    elif isinstance(value, np.datetime64 | np.timedelta64 | dt.datetime | dt.timedelta):
         return as_number(pd.Series([value]).iloc[0], name)
     else:
         try:

@@ -174,6 +174,26 @@ def test_multiclass_counts_and_rankings() -> None:
     pd.testing.assert_frame_equal(own, model.predict_scores(X.head(50)), rtol=1e-12, atol=0.0)
 
 
+def test_dates_durations_and_flags_are_numbers() -> None:
+    rng = np.random.default_rng(0)
+    since = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 900, 600), unit="h")
+    X = pd.DataFrame(
+        {"since": since, "kept": pd.to_timedelta(rng.integers(0, 99, 600), unit="D"), "new": rng.random(600) < 0.5}
+    )
+    X.loc[::7, ["since", "kept"]] = pd.NaT
+    y = (X["since"].dt.day.fillna(0) + X["kept"].dt.days.fillna(0) + 9 * X["new"] > 50).astype(float)
+    model = MultiTaskModel({"y": "binary"}, latent=None, random_state=0).fit(X, y)
+    compiled = model.compile_for_serving()
+    expected = model.predict_scores(X.head(40))["y"].to_numpy()
+    for row, score in zip(X.head(40).to_dict("records"), expected, strict=True):
+        plain = {name: None if value is pd.NaT else value for name, value in row.items()}
+        others = plain | {
+            name: getattr(plain[name], f"to_py{kind}")()
+            for name, kind in (("since", "datetime"), ("kept", "timedelta")) if plain[name] is not None
+        }  # fmt: skip
+        assert all(compiled.predict_scores(same)["y"] == score for same in (row, plain, others))
+
+
 def test_what_is_wrong_is_told() -> None:
     compiled = model_of("funnel").compile_for_serving()
     row = rows().iloc[7].to_dict()
