@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def recommend_items(
     columns = [model.roles_["user"], model.roles_["item"]]
     if first is None:
         return pd.DataFrame(columns=[*columns, "score", "rank"])
-    return top_k(model, _chain(first, blocks), by=by, k=k, per=columns[0], columns=columns)
+    return top_k(model, chain([first], blocks), by=by, k=k, per=columns[0], columns=columns)
 
 
 def _table(given: Any, column: str, what: str) -> pd.DataFrame:
@@ -114,8 +115,3 @@ def _best(scores: Array, n: int) -> tuple[Array, Array]:
     column = order.ravel()
     finite = np.isfinite(scores[row, column])
     return row[finite], column[finite]
-
-
-def _chain(first: pd.DataFrame, rest: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    yield first
-    yield from rest
