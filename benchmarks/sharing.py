@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ import pandas as pd
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from benchmarks._measure import cpu_seconds, spread, write
-from mtl_classic import PerTaskModel, SharedTreesModel, TaskGraphModel
+from mtl_classic import HistoryFeatures, MultiTaskModel, PerTaskModel, SharedTreesModel, TaskGraphModel, make_funnel
+from mtl_classic._core.losses import losses
+from mtl_classic._core.targets import encode_targets
+from mtl_classic.metrics import compare
 
 Row = dict[str, Any]
 
@@ -21,7 +24,7 @@ def run(options: argparse.Namespace) -> None:
     """Run every table that is there, seed by seed."""
     rows: list[Row] = []
     for seed in range(options.seeds):
-        for part in (planted, edges, birds, rf1, adult, clothing):
+        for part in (planted, edges, joint_funnel, birds, rf1, adult, clothing, automatic):
             try:
                 rows += [{"seed": seed, **row} for row in part(seed, options)]
             except FileNotFoundError as error:
@@ -137,67 +140,90 @@ def edges(seed: int, options: argparse.Namespace) -> list[Row]:
     ]
 
 
+def joint_funnel(seed: int, options: argparse.Namespace) -> list[Row]:
+    """Plenty of views, rare purchases: the gradient through the product beside the product of conditional models."""
+    rows: list[Row] = []
+    shop = make_funnel(30_000, n_users=2_000, n_items=300, random_state=seed)
+    table = HistoryFeatures(**shop.roles).fit_transform(shop.X, events=shop.events)
+    early = (shop.X["day"] < shop.X["day"].quantile(0.7)).to_numpy()
+    train = table[early], shop.Y[early]
+    for name in ("cart", "buy"):
+        y = shop.Y.loc[~early, name]
+        rows += compare_models(
+            f"planted funnel, {name}",
+            SharedTreesModel(shop.tasks, funnel="product", n_jobs=1, random_state=seed, **shop.roles),
+            {"joint": SharedTreesModel(shop.tasks, funnel="joint", n_jobs=1, random_state=seed, **shop.roles)},
+            train,
+            table[~early],
+            {f"log-loss of {name}": lambda s: log_loss(y, s[name])},  # noqa: B023
+        )
+    return rows
+
+
+def automatic(seed: int, options: argparse.Namespace) -> list[Row]:
+    """``MultiTaskModel(preset="best")`` with every choice left to it, beside a LightGBM per task with our defaults."""
+    rows: list[Row] = []
+    for name, X, Y, X_test, Y_test, kinds in _tables(seed, options):
+        alone = PerTaskModel(kinds, n_jobs=1, random_state=seed)
+        seconds, _ = cpu_seconds(lambda: alone.fit(X, Y))  # noqa: B023
+        model = MultiTaskModel(kinds, preset="best", n_jobs=1, random_state=seed)
+        cost, _ = cpu_seconds(lambda: model.fit(X, Y))  # noqa: B023
+        targets = encode_targets(Y_test, alone.tasks_, classes=alone.classes_map_)
+        ours, theirs = (
+            {t.name: losses(t.kind, targets.view(t.name), s[t.name].to_numpy()) for t in alone.tasks_}
+            for s in (model.predict_scores(X_test), alone.predict_scores(X_test))
+        )
+        found = compare(ours, theirs)
+        ratio = float(np.mean([np.nanmean(ours[t]) / np.nanmean(theirs[t]) for t in ours]))
+        shared = {"table": name, "model": "auto, best", "cost": cost / seconds}
+        rows.append({**shared, "figure": "mean of loss ÷ loss alone", "value": ratio, "alone": 1.0})
+        worse = float((found["verdict"] == "worse").sum())
+        rows.append({**shared, "figure": "tasks worse beyond the noise", "value": worse, "alone": 0.0})
+    return rows
+
+
 def birds(seed: int, options: argparse.Namespace) -> list[Row]:
-    """Nineteen rare labels on 322 rows: multi-output extra trees beside one forest per label."""
-    train, test = _read(options, "birds_train"), _read(options, "birds_test")
-    names = list(train.columns[-19:])
-    known = [name for name in names if test[name].nunique() > 1 and train[name].nunique() > 1]
-    X, Y = train.drop(columns=names), train[known].astype(float)
-    figure = {
-        "mean AP": lambda s: np.mean([average_precision_score(test[name].astype(int), s[name]) for name in known])
-    }
+    """Rare labels on 322 rows: multi-output extra trees beside one forest per label."""
+    X, Y, X_test, Y_test = _birds(options)
+    figure = {"mean AP": lambda s: np.mean([average_precision_score(Y_test[name], s[name]) for name in Y_test])}
     return compare_models(
         "birds",
         PerTaskModel(learner="extra_trees", random_state=seed),
         {"shared extra trees": SharedTreesModel(trees="extra", random_state=seed)},
         (X, Y),
-        test.drop(columns=names),
+        X_test,
         figure,
     )
 
 
 def rf1(seed: int, options: argparse.Namespace) -> list[Row]:
     """Eight river flows: average relative RMSE."""
-    train, test = _read(options, "rf1_train"), _read(options, "rf1_test")
-    names = list(train.columns[-8:])
-    kinds = dict.fromkeys(names, "regression")
-    means = train[names].mean()
+    X, Y, X_test, Y_test = _rf1(options)
+    kinds = dict.fromkeys(Y, "regression")
     figure = {
         "average relative RMSE": lambda s: np.mean(
-            [np.sqrt(((s[c] - test[c]) ** 2).mean() / ((means[c] - test[c]) ** 2).mean()) for c in names]
+            [np.sqrt(((s[c] - Y_test[c]) ** 2).mean() / ((Y[c].mean() - Y_test[c]) ** 2).mean()) for c in Y_test]
         )
     }
     return compare_models(
         "rf1",
         PerTaskModel(kinds, random_state=seed),
         {"task graph": TaskGraphModel(kinds, cv=3, random_state=seed)},
-        (train.drop(columns=names), train[names]),
-        test.drop(columns=names),
+        (X, Y),
+        X_test,
         figure,
     )
 
 
 def adult(seed: int, options: argparse.Namespace) -> list[Row]:
     """Income with 1 % of its labels, marriage with all."""
-    table = _read(options, "adult").sample(frac=1.0, random_state=seed, ignore_index=True)
-    Y = pd.DataFrame(
-        {"income": table["income"].str.contains(">50K"), "married": table["marital-status"].str.startswith("Married")}
-    ).astype(float)
-    X = table.drop(columns=["income", "marital-status", "relationship"])
+    X, Y = _adult(seed, options)
     return _few("adult", X, Y, "income", (0.01,), seed)
 
 
 def clothing(seed: int, options: argparse.Namespace) -> list[Row]:
     """Recommended with few labels, rating with all."""
-    table = _read(options, "WomensClothingE-CommerceReviews").sample(frac=1.0, random_state=seed, ignore_index=True)
-    text = table["Review Text"].fillna("")
-    X = table[["Age", "Positive Feedback Count", "Division Name", "Department Name", "Class Name"]].assign(
-        length=text.str.len(),
-        exclaims=text.str.count("!"),
-        love=text.str.contains("love", case=False) * 1.0,
-        back=text.str.contains("return|disappoint|unfortunately", case=False) * 1.0,
-    )
-    Y = pd.DataFrame({"recommended": table["Recommended IND"], "rating": table["Rating"]}).astype(float)
+    X, Y = _clothing(seed, options)
     return _few("women's clothing", X, Y, "recommended", (0.01, 0.03, 0.1), seed)
 
 
@@ -218,6 +244,52 @@ def _few(name: str, X: pd.DataFrame, Y: pd.DataFrame, target: str, shares: tuple
             {f"log-loss of {target}": lambda s: log_loss(Y[target].iloc[cut:], s[target])},
         )
     return rows
+
+
+def _tables(seed: int, options: argparse.Namespace) -> Iterator[tuple[str, Any, Any, Any, Any, Any]]:
+    """Name, training and test tables and labels, kinds."""
+    X, Y, X_test, Y_test = _rf1(options)
+    yield "rf1", X, Y, X_test, Y_test, dict.fromkeys(Y, "regression")
+    X, Y, X_test, Y_test = _birds(options)
+    yield "birds", X, Y, X_test, Y_test, dict.fromkeys(Y, "binary")
+    for name, (X, Y) in {"adult": _adult(seed, options), "women's clothing": _clothing(seed, options)}.items():
+        cut = int(0.8 * len(X))
+        kinds = {column: "binary" if Y[column].nunique() == 2 else "regression" for column in Y}
+        yield name, X[:cut], Y[:cut], X[cut:], Y[cut:], kinds
+
+
+def _birds(options: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
+    train, test = _read(options, "birds_train"), _read(options, "birds_test")
+    names = list(train.columns[-19:])
+    known = [name for name in names if test[name].nunique() > 1 and train[name].nunique() > 1]
+    X, X_test = train.drop(columns=names), test.drop(columns=names)
+    return X, train[known].astype(float), X_test, test[known].astype(float)
+
+
+def _rf1(options: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
+    train, test = _read(options, "rf1_train"), _read(options, "rf1_test")
+    names = list(train.columns[-8:])
+    return train.drop(columns=names), train[names], test.drop(columns=names), test[names]
+
+
+def _adult(seed: int, options: argparse.Namespace) -> tuple[Any, Any]:
+    table = _read(options, "adult").sample(frac=1.0, random_state=seed, ignore_index=True)
+    Y = pd.DataFrame(
+        {"income": table["income"].str.contains(">50K"), "married": table["marital-status"].str.startswith("Married")}
+    )
+    return table.drop(columns=["income", "marital-status", "relationship"]), Y.astype(float)
+
+
+def _clothing(seed: int, options: argparse.Namespace) -> tuple[Any, Any]:
+    table = _read(options, "WomensClothingE-CommerceReviews").sample(frac=1.0, random_state=seed, ignore_index=True)
+    text = table["Review Text"].fillna("")
+    X = table[["Age", "Positive Feedback Count", "Division Name", "Department Name", "Class Name"]].assign(
+        length=text.str.len(),
+        exclaims=text.str.count("!"),
+        love=text.str.contains("love", case=False) * 1.0,
+        back=text.str.contains("return|disappoint|unfortunately", case=False) * 1.0,
+    )
+    return X, pd.DataFrame({"recommended": table["Recommended IND"], "rating": table["Rating"]}).astype(float)
 
 
 def _read(options: argparse.Namespace, name: str) -> pd.DataFrame:
