@@ -2,22 +2,22 @@
 
 from collections.abc import Iterator
 
-import matplotlib
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 
 from mtl_classic import TaskGraphModel, plot_affinity, plot_task_graph
 
-matplotlib.use("agg")
+mpl.use("agg")
 
 
 @pytest.fixture(autouse=True)
 def _closed() -> Iterator[None]:
     yield
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plt
 
-    pyplot.close("all")
+    plt.close("all")
 
 
 def affinity() -> pd.DataFrame:
@@ -37,9 +37,9 @@ def test_the_heat_map_shows_gains_errors_and_what_is_sure() -> None:
 
 
 def test_a_given_axes_is_drawn_on() -> None:
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plt
 
-    _, axes = pyplot.subplots()
+    _, axes = plt.subplots()
     assert plot_affinity(affinity(), ax=axes) is axes
     assert plot_affinity(affinity().assign(gain=0.0)).images[0].get_clim() == (-1.0, 1.0)
 
