@@ -8,8 +8,10 @@ import pytest
 
 from mtl_classic import (
     AveragingEnsemble,
+    FunnelModel,
     LightGBMLearner,
     MultiTaskModel,
+    PerTaskModel,
     SharedTreesModel,
     Task,
     TaskGraphModel,
@@ -135,3 +137,12 @@ def test_kinds_of_all_sorts_under_every_structure(structure: str) -> None:
     scores = fitted.predict_scores(table)
     assert scores.shape == (600, 7)
     assert np.isfinite(scores.to_numpy()).all()
+
+
+def test_members_of_an_own_ensemble_learn_of_the_tasks() -> None:
+    pair = AveragingEnsemble([("funnel", FunnelModel(learner=SMALL)), ("alone", PerTaskModel(learner=SMALL))])
+    fitted = MultiTaskModel(SHOP.tasks, **SHOP.roles, structure=pair, latent=None, n_jobs=1, random_state=0)
+    inside = fitted.fit(X, Y).pipeline_[-1]
+    assert [task.given for task in inside.estimators_[0].tasks_] == [task.given for task in SHOP.tasks]
+    assert inside.estimators_[1].roles_["user"] == SHOP.roles["user"]
+    assert pair.estimators[0][1].tasks is None

@@ -44,10 +44,7 @@ def make_structure(
     """
     shared = _shared(training)
     if isinstance(structure, BaseEstimator):
-        own = clone(structure)
-        params = own.get_params(deep=False)
-        own.set_params(**{name: value for name, value in shared.items() if name in params and params[name] is None})
-        return own
+        return _completed(clone(structure), shared)
     if structure == "parallel":
         return PerTaskModel(learner=learner, **shared)
     if structure == "hierarchical":
@@ -58,6 +55,16 @@ def make_structure(
         weights = None if isinstance(task_weights, str) else task_weights
         return TaskGraphModel(edges=structure, learner=learner, cv=cv, task_weights=weights, **shared)
     return simple_structure(training, learner, **({"mode": route} if any(t.parent for t in training.tasks) else {}))
+
+
+def _completed(structure: Any, shared: dict[str, Any]) -> Any:
+    """Set what the user left at None; tasks and roles also in the members of an ensemble."""
+    chosen = {}
+    for name, value in structure.get_params(deep=True).items():
+        *inside, last = name.split("__")
+        if value is None and last in shared and not (inside and last in ("n_jobs", "random_state")):
+            chosen[name] = shared[last]
+    return structure.set_params(**chosen)
 
 
 def _shared(training: Training) -> dict[str, Any]:

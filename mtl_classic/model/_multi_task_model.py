@@ -62,7 +62,7 @@ class MultiTaskModel(ServingMethods, MultiTaskEstimator):
         ``"serial"``: a chain in the order of the tasks, and ``"dynamic"``: only the links that help out of fold
         (`TaskGraphModel`). ``"hierarchical"``: the levels of ``given`` (`FunnelModel`). ``"fusion"``: trees for all
         tasks together (`SharedTreesModel`, with the learner to fall back to). Tasks, roles, seed and threads that an
-        unfitted structure leaves at None are those of this model.
+        unfitted structure, or a member of it, leaves at None are those of this model.
     ensemble : {"auto", None}, default="auto"
         None fits the structure alone; then ``"best"`` chooses the route of each funnel child on validation rows.
     cv : int, splitter, Temporal or array of fold numbers, default=5
