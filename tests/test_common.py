@@ -15,8 +15,10 @@ from mtl_classic import (
     MultiTaskModel,
     MultiTaskSearchCV,
     PerTaskModel,
+    SharedTreesModel,
     StackingEnsemble,
     TargetStatistics,
+    TaskGraphModel,
 )
 from mtl_classic._core.base import MultiTaskEstimator
 
@@ -29,6 +31,9 @@ ESTIMATORS = [
     PerTaskModel(NUMBERS, learner="linear", random_state=0),
     PerTaskModel(NUMBERS, learner="xgboost", random_state=0),
     FunnelModel(NUMBERS, random_state=0),
+    SharedTreesModel(NUMBERS, max_iter=3, n_jobs=1, random_state=0),
+    SharedTreesModel(CLASSES, trees="extra", n_trees=3, n_jobs=1, random_state=0),
+    TaskGraphModel(NUMBERS, learner="linear", cv=2, random_state=0),
     AveragingEnsemble([("trees", TREES), ("linear", LINEAR)]),
     AveragingEnsemble([("steps", STEPS), ("linear", LINEAR)], weights="greedy", cv=2, random_state=0),
     StackingEnsemble([("linear", LINEAR)], cv=2, fallback=False, random_state=0),
@@ -37,7 +42,7 @@ ESTIMATORS = [
     CalibratedModel(PerTaskModel(CLASSES, learner="linear", random_state=0), cv=2, random_state=0),
     ConformalModel(LINEAR, cv=2, random_state=0),
     MultiTaskModel(NUMBERS, random_state=0),
-    MultiTaskModel(CLASSES, preset="best", cv=2, random_state=0),
+    MultiTaskModel(CLASSES, preset="best", learner="linear", cv=2, random_state=0),
     MultiTaskSearchCV(LINEAR, {"learner__regressor__alpha": [0.1, 1.0]}, strategy="grid", cv=2, random_state=0),
     FieldEncoder(),
     TargetStatistics([0], tasks=NUMBERS, random_state=0),
