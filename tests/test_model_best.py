@@ -146,3 +146,9 @@ def test_members_of_an_own_ensemble_learn_of_the_tasks() -> None:
     assert [task.given for task in inside.estimators_[0].tasks_] == [task.given for task in SHOP.tasks]
     assert inside.estimators_[1].roles_["user"] == SHOP.roles["user"]
     assert pair.estimators[0][1].tasks is None
+
+
+def test_settings_of_a_named_learner_can_be_set_and_searched() -> None:
+    named = MultiTaskModel(SHOP.tasks).set_params(learner__num_leaves=5)
+    assert named.learner.num_leaves == 5
+    assert "learner__num_leaves" in MultiTaskModel(SHOP.tasks).search_space()

@@ -17,6 +17,7 @@ from mtl_classic._core.task_weights import check_task_weights, fixed_task_weight
 from mtl_classic._core.tasks import Task, label_frame
 from mtl_classic._core.validation import Table, role_values
 from mtl_classic.events import EventLog
+from mtl_classic.learners._resolve import TakesLearner
 from mtl_classic.model._architectures import STRUCTURES, families, make_structure, simple_structure
 from mtl_classic.model._best import Budget, fit_best
 from mtl_classic.model._features import add_given, add_proposed_latent, history_step, uses_target_statistics
@@ -32,7 +33,7 @@ __all__ = ["MultiTaskModel"]
 PRESETS = ("fast", "best")
 
 
-class MultiTaskModel(ServingMethods, MultiTaskEstimator):
+class MultiTaskModel(TakesLearner, ServingMethods, MultiTaskEstimator):
     """Several tasks on the same rows, from raw columns and an event log to scores.
 
     What ``"auto"`` puts together: history of user and item at each row's time (`HistoryFeatures`, from the log, or from
@@ -68,7 +69,7 @@ class MultiTaskModel(ServingMethods, MultiTaskEstimator):
     cv : int, splitter, Temporal or array of fold numbers, default=5
         For whatever is cross-fitted. With a time column an int means at most that many blocks of time; between
         training and predicted rows lies a gap of at least the longest delay of a task.
-    task_weights : dict name -> weight, "uncertainty", "dynamic" or None, default=None
+    task_weights : dict name -> weight, "uncertainty", "dynamic", "cv" or None, default=None
         Weights of the tasks in ``score`` and in the joint loss of ``"fusion"``; the names, for the latter only.
     on_conflict : {"raise", "lift", "drop"}, default="raise"
         What to do with non-zero children of negative parents.
