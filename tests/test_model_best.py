@@ -152,3 +152,15 @@ def test_settings_of_a_named_learner_can_be_set_and_searched() -> None:
     named = MultiTaskModel(SHOP.tasks).set_params(learner__num_leaves=5)
     assert named.learner.num_leaves == 5
     assert "learner__num_leaves" in MultiTaskModel(SHOP.tasks).search_space()
+
+
+def test_a_task_without_validation_labels_keeps_the_first_member() -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"a": rng.normal(size=400), "b": rng.normal(size=400)})
+    labels = pd.DataFrame({"seen": table["a"] + 0.1 * rng.normal(size=400), "unseen": table["b"]})
+    fold = (np.arange(400) % 4 == 3).astype(int)
+    labels.loc[fold == 1, "unseen"] = np.nan
+    fitted = MultiTaskModel(preset="best", cv=fold, n_jobs=1, random_state=0).fit(table, labels)
+    assert fitted.member_weights_["unseen"].idxmax() == "lightgbm"
+    assert fitted.member_weights_["unseen"].max() == 1.0
+    assert fitted.member_weights_.loc["linear", "seen"] > 0

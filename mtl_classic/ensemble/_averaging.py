@@ -141,16 +141,16 @@ class AveragingEnsemble(Composition):
         """
         self._check_members()
         self._check_settings()
-        given = self._start_fit(X, Y, sample_weight)
-        Y = plain_labels(Y)
-        data = Data(given.X, Y, given.weights, events)
         for name in OUT_OF_FOLD:  # of an earlier fit
             self.__dict__.pop(name, None)
         if isinstance(self.cv, str):
-            self._take_over(self._members())
+            given = self._start_prefit(self._members(), X, Y, sample_weight)
             self.weights_ = self._held_out_weights(given) if self._learns() else self._given_weights()
             self._keep_used(dict(self.estimators))
         else:
+            given = self._start_fit(X, Y, sample_weight)
+            Y = plain_labels(Y)
+            data = Data(given.X, Y, given.weights, events)
             if self._learns():
                 plan = shared_plan(self, given, Y, self.cv, plan)
                 self.weights_ = self._out_of_fold_weights(given, data, plan)

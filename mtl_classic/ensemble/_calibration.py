@@ -126,7 +126,12 @@ class CalibratedModel(OverMembers):
             Used in place of ``cv``, and handed to the estimator.
         """
         self._check_members()
-        given = self._start_fit(X, Y, sample_weight)
+        if isinstance(self.cv, str):
+            if self.cv != "prefit":
+                raise ValueError(f'cv must be folds or "prefit", got {self.cv!r}.')
+            given = self._start_prefit([self.estimator], X, Y, sample_weight)
+        else:
+            given = self._start_fit(X, Y, sample_weight)
         Y = plain_labels(Y)
         asked = _check_methods(self.method, self.tasks_)
         scores, splits = self._honest_scores(given, Data(given.X, Y, given.weights, events), plan)
@@ -154,10 +159,7 @@ class CalibratedModel(OverMembers):
     ) -> tuple[Scores, list[tuple[Rows, Rows]]]:
         """Scores of rows that their model was not fitted on, and how to split those for the maps."""
         if isinstance(self.cv, str):
-            if self.cv != "prefit":
-                raise ValueError(f'cv must be folds or "prefit", got {self.cv!r}.')
             self.estimator_ = self.estimator
-            self._take_over([self.estimator])
             frame = self.estimator_.predict_scores(given.X)
             self.oof_scores_, fold = frame, np.zeros(n_rows(given.X), dtype=np.intp)
             return read_scores(frame, self.tasks_, self.classes_map_), meta_splits(fold, False)

@@ -11,8 +11,9 @@ from sklearn.utils.metaestimators import _BaseComposition
 from mtl_classic._core.base import FitInput, MultiTaskEstimator
 from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.random import root_seed, spawn_seed
+from mtl_classic._core.targets import encode_targets
 from mtl_classic._core.tasks import Task, resolve_tasks
-from mtl_classic._core.validation import role_values
+from mtl_classic._core.validation import check_sample_weight, n_rows, role_values
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._plans import plan_for
 
@@ -100,6 +101,15 @@ class OverMembers(MultiTaskEstimator):
             elif hasattr(self, name):
                 delattr(self, name)
         self._agree(members)
+
+    def _start_prefit(self, members: Sequence[Any], X: Any, Y: Any, sample_weight: Any) -> FitInput:
+        """Check rows for members that are fitted already: their classes hold, and any label may be missing here."""
+        self._take_over(members)
+        table = self._start_predict(X)
+        targets = encode_targets(Y, self.tasks_, classes=self.classes_map_, on_conflict=self._conflict_rule())
+        if len(targets) != n_rows(table):
+            raise ValueError(f"X has {n_rows(table)} rows, but Y has {len(targets)}; expected the same number.")
+        return FitInput(table, targets, check_sample_weight(sample_weight, self.tasks_, len(targets)))
 
     def _keeps_scores(self) -> bool:
         """Whether a fit leaves out-of-fold scores of the ensemble itself: ``oof_scores_``, ``fold_``, ``temporal_``."""

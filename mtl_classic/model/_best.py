@@ -15,7 +15,9 @@ from mtl_classic._core.validation import take_rows
 from mtl_classic.ensemble import AveragingEnsemble, CalibratedModel
 from mtl_classic.model._architectures import Member
 from mtl_classic.model._training import Training
+from mtl_classic.model_selection._folds import Rows
 from mtl_classic.multitask._stages import Stage, stage
+from mtl_classic.multitask._workbench import MIN_VALIDATION_EVENTS, n_events
 
 __all__ = ["Budget", "fit_best"]
 
@@ -73,7 +75,7 @@ def fit_best(
     held_out = [(c.member.name, c.staged.held_out) for c in candidates]
     judge = AveragingEnsemble(held_out, weights="greedy", cv="prefit").fit(table, labels, sample_weight=weight)
     calibrated = CalibratedModel(judge, cv="prefit").fit(table, labels, sample_weight=weight)
-    shares = _without_small(judge.weights_)
+    shares = _without_small(_first_where_in_doubt(judge.weights_, training, rows))
     if not budget.allows(candidates[0].seconds):  # not even one refit: what there is
         final = _average(held_out, shares, training)
     else:
@@ -107,6 +109,15 @@ def _same_classes(one: Any, other: Any) -> bool:
         (one.classes_map_[name] is None) == (classes is None) and np.array_equal(one.classes_map_[name], classes)
         for name, classes in other.classes_map_.items()
     )
+
+
+def _first_where_in_doubt(weights: pd.DataFrame, training: Training, rows: Rows) -> pd.DataFrame:
+    """The first member alone for tasks that have too few validation labels to weigh members by."""
+    for task in training.tasks:
+        y = training.given.targets.view(task.name)[rows]
+        if n_events(task, y[~np.isnan(y)]) < MIN_VALIDATION_EVENTS:
+            weights[task.name] = (weights.index == weights.index[0]).astype(np.float64)
+    return weights
 
 
 def _without_small(weights: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._protocol import ConstantFit, FitRequest, Floats, Rows, constant_fit
 from mtl_classic.multitask._joint_objective import Block, make_block
-from mtl_classic.multitask._workbench import MIN_VALIDATION_EVENTS, Workbench, _known_share, _n_events
+from mtl_classic.multitask._workbench import MIN_VALIDATION_EVENTS, Workbench, _known_share, n_events
 
 __all__ = ["JointBlocks"]
 
@@ -91,7 +91,7 @@ class JointBlocks:
         for task in self.tasks:
             y, weight = self.labels[task.name]
             parts = (y[rows][weight[rows] > 0] for rows in (train, valid))
-            sure.append(all(_n_events(task, part) >= MIN_VALIDATION_EVENTS for part in parts))
+            sure.append(all(n_events(task, part) >= MIN_VALIDATION_EVENTS for part in parts))
         return sure
 
     def _view(self, task: Task) -> tuple[Floats, Floats]:

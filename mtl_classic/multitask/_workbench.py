@@ -23,7 +23,7 @@ from mtl_classic.learners._resolve import resolve_learners
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import longest_delay, validation_split
 
-__all__ = ["Component", "Workbench", "open_workbench"]
+__all__ = ["MIN_VALIDATION_EVENTS", "Component", "Workbench", "n_events", "open_workbench"]
 
 MIN_VALIDATION_EVENTS = 10  # fewer rows of the rarer class than this, and stopping by them would follow noise
 
@@ -126,7 +126,7 @@ class Workbench:
         if self.split is None:
             return None
         train, valid = (rows[usable[rows]] for rows in self.split)
-        enough = all(_n_events(task, y[rows]) >= MIN_VALIDATION_EVENTS for rows in (train, valid))
+        enough = all(n_events(task, y[rows]) >= MIN_VALIDATION_EVENTS for rows in (train, valid))
         return (train, valid) if enough and (y[train] != y[train[0]]).any() else None
 
 
@@ -201,8 +201,8 @@ def _known_share(targets: Targets, task: Task) -> Floats | None:
     return np.where(told, labelled / (labelled + unlabelled), 1.0)
 
 
-def _n_events(task: Task, y: Floats) -> float:
-    """Rows that carry information about a stopping point."""
+def n_events(task: Task, y: Floats) -> float:
+    """Labelled rows that carry information: of the rarer class, of counts that are not 0, else all."""
     if task.kind == "binary":
         return float(min(y.sum(), len(y) - y.sum()))
     return float(len(y)) if task.kind != "count" else float((y > 0).sum())

@@ -115,3 +115,29 @@ def test_machines_and_linear_learners_read_arrays_whatever_is_configured() -> No
         plain = model.fit(frame, Y).predict_scores(frame)
         with sklearn.config_context(transform_output="pandas"):
             pd.testing.assert_frame_equal(model.fit(frame, Y).predict_scores(frame), plain)
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_held_out_rows_may_lack_classes_and_labels(calibrated: bool) -> None:
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(600, 2))
+    labels: Any = pd.DataFrame({"why": np.where(table[:, 0] > 0.5, "c", np.where(table[:, 1] > 0, "b", "a"))})
+    labels["liked"] = np.where(table[:, 0] > 0, "yes", "no")
+    labels["spend"] = table[:, 0]
+    fitted = [
+        (f"m{k}", PerTaskModel(learner=learner, random_state=0).fit(table, labels))
+        for k, learner in enumerate(("linear", trees(2)))
+    ]
+    few = (labels["why"] != "a") & (labels["liked"] == "yes")
+    held = labels[few].copy()
+    held["spend"] = np.nan
+    model: Any = AveragingEnsemble(fitted, weights="greedy", cv="prefit").fit(table[few], held)
+    if calibrated:
+        model = CalibratedModel(model, cv="prefit").fit(table[few], held)
+    assert list(model.classes_map_["why"]) == ["a", "b", "c"]
+    scores = model.predict_scores(table)
+    assert np.isfinite(scores.to_numpy()).all()
+    assert (
+        scores[["why=a", "why=b", "why=c"]].to_numpy().argmax(axis=1) == pd.factorize(labels["why"], sort=True)[0]
+    ).mean() > 0.9
+    assert ((scores["liked"] > 0.5) == (labels["liked"] == "yes")).mean() > 0.9
