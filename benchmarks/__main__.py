@@ -10,6 +10,7 @@ from pathlib import Path
 NAMES = (
     "quickstart",
     "complete_journey",
+    "complete_journey_time",
     "hotel_bookings",
     "bank_marketing",
     "history",

@@ -1,7 +1,7 @@
 """Complete Journey: five tasks of a grocery chain, ours beside one LightGBM per task, on the same columns and weeks.
 
 Train on weeks 34–41, stop and choose on 42–44, judge on 45–50. A seed changes every model's random numbers and the
-labels that are hidden; the rows stay. Times are CPU seconds of one thread, quoted as ratios within a seed.
+labels that are hidden; the rows stay. What it costs is the business of ``complete_journey_time``.
 """
 
 from __future__ import annotations
@@ -11,19 +11,16 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-import lightgbm as lgb
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
 
 from benchmarks._baselines import fit_one_per_task
-from benchmarks._measure import added_memory, cpu_seconds, spread, write
+from benchmarks._measure import cpu_seconds, spread, write
 from mtl_classic import FunnelModel, MultiTaskModel, PerTaskModel, Task
 from mtl_classic._core.losses import task_loss
 from mtl_classic._core.targets import encode_targets
 from mtl_classic.datasets import load_complete_journey
 from mtl_classic.events import HistoryFeatures
-from mtl_classic.learners import LightGBMLearner
 from mtl_classic.learners._columns import FeatureColumns
 from mtl_classic.metrics import average_precision, compare, losses, ndcg, r2, roc_auc
 from mtl_classic.model_selection import FoldPlan
@@ -127,22 +124,20 @@ def run_seed(table: Table, features: Features, seed: int) -> dict[str, Any]:
     X_test = table.wide.iloc[table.test_rows]
     labels = {task.name: (task.kind, features.targets.view(task.name)) for task in table.tasks}
 
-    def single(tuned: bool, only: tuple[str, ...] = (), matrix: Any = None, refit: bool = False) -> tuple[float, Any]:
+    def single(tuned: bool, only: tuple[str, ...] = (), matrix: Any = None, refit: bool = False) -> Any:
         chosen = {name: label for name, label in labels.items() if not only or name in only}
         work = lambda: fit_one_per_task(  # noqa: E731
             matrix or features.fit, chosen, table.train, table.valid, tuned=tuned, refit=refit, seed=seed
         )
-        return cpu_seconds(work)
+        return work()
 
-    default_time, default = single(tuned=False)
-    tuned_time, tuned = single(tuned=True)
-    _, raw = single(tuned=True, only=("buy",), matrix=features.raw(features.fit))
-    predict_time, tuned_scores = cpu_seconds(lambda: tuned.predict(features.test.values))
+    default, tuned = single(tuned=False), single(tuned=True)
+    raw = single(tuned=True, only=("buy",), matrix=features.raw(features.fit))
+    tuned_scores = tuned.predict(features.test.values)
     default_scores = default.predict(features.test.values)
     raw_scores = raw.predict(features.raw(features.test).values)
     funnel = FunnelModel(table.tasks, refit=False, random_state=seed, **table.roles)
-    funnel_time, _ = cpu_seconds(lambda: funnel.fit(X, Y, plan=table.plan))
-    funnel_scores = columns_of(funnel.predict_scores(X_test))
+    funnel_scores = columns_of(funnel.fit(X, Y, plan=table.plan).predict_scores(X_test))
     figures |= quality(features, raw_scores, default_scores, tuned_scores, funnel_scores)
     average = FunnelModel(table.tasks, mode="average", refit=False, random_state=seed, **table.roles).fit(
         X, Y, plan=table.plan
@@ -152,11 +147,6 @@ def run_seed(table: Table, features: Features, seed: int) -> dict[str, Any]:
         f"funnel, averaged with direct, against tuned: {n}": v
         for n, v in changes(features, average_scores, tuned_scores).items()
     }
-    figures["fit time: funnel ÷ five LightGBMs (defaults)"] = funnel_time / default_time
-    figures["fit time: funnel ÷ five LightGBMs (tuned)"] = funnel_time / tuned_time
-    figures["predict time: funnel ÷ five LightGBMs"] = (
-        cpu_seconds(lambda: funnel.predict_scores(X_test))[0] / predict_time
-    )
     ours = PerTaskModel(table.tasks, refit=False, random_state=seed, **table.roles).fit(X, Y, plan=table.plan)
     ours_scores = columns_of(ours.predict_scores(X_test))
     figures |= {
@@ -164,24 +154,13 @@ def run_seed(table: Table, features: Features, seed: int) -> dict[str, Any]:
     }
     figures |= few_labels(table, features, X, seed)
     figures |= ranking(table, features, X, X_test, funnel_scores["spend"], seed)
-    figures |= binning(features, labels)
-    tuned_refit_time, tuned_refit = single(tuned=True, refit=True)
-    refit_scores = tuned_refit.predict(features.test.values)
+    refit_scores = single(tuned=True, refit=True).predict(features.test.values)
     verdicts = {}
     for preset in ("fast", "best"):
         model = MultiTaskModel(
             table.tasks, aggregates=None, latent=None, preset=preset, random_state=seed, **table.roles
         )
-        seconds, _ = cpu_seconds(lambda: model.fit(X, Y))  # noqa: B023
-        predict, scores = cpu_seconds(lambda: columns_of(model.predict_scores(X_test)))  # noqa: B023
-        figures[f"fit time: {preset} ÷ five LightGBMs (defaults)"] = seconds / default_time
-        figures[f"fit time: {preset} ÷ five LightGBMs (tuned, refitted too)"] = seconds / tuned_refit_time
-        figures[f"predict time: {preset} ÷ five LightGBMs"] = predict / predict_time
-        if preset == "fast":
-            searching = clone(model).set_params(latent="auto")
-            figures["fit time: fast, latent features tried ÷ five LightGBMs (defaults)"] = (
-                cpu_seconds(lambda: searching.fit(X, Y))[0] / default_time  # noqa: B023
-            )
+        scores = columns_of(model.fit(X, Y).predict_scores(X_test))
         figures |= {f"{preset}: {name}": value for name, value in changes(features, scores, tuned_scores).items()}
         verdicts[preset] = {
             "tuned": judge(table, features, scores, tuned_scores),
@@ -189,7 +168,6 @@ def run_seed(table: Table, features: Features, seed: int) -> dict[str, Any]:
             "fallbacks": model.fallbacks_,
             "members": model.member_weights_.to_dict() if preset == "best" else {},
         }
-    figures["history time ÷ five LightGBMs (defaults)"] = table.history_seconds / default_time
     return {"figures": figures, "verdicts": verdicts}
 
 
@@ -277,32 +255,6 @@ def ranking(
     return {"NDCG@10: lambdarank": alone, "NDCG@10: averaged with mean spend": both, "NDCG@10: gain": both - alone}
 
 
-def binning(features: Features, labels: dict[str, Any]) -> dict[str, float]:
-    """One binned matrix for five tasks against five of them."""
-
-    def separate() -> list[lgb.Dataset]:
-        made = []
-        for kind, y in labels.values():
-            data = lgb.Dataset(
-                features.fit.values, y, categorical_feature=list(features.fit.categorical), params=params
-            )
-            made.append((kind, data.construct()))
-        return made
-
-    params = {"verbosity": -1, "num_threads": 1, "force_col_wise": True}
-    learner = LightGBMLearner()
-    shared_time, _ = cpu_seconds(lambda: learner.bin(features.fit))
-    separate_time, _ = cpu_seconds(separate)
-    shared_memory, kept = added_memory(lambda: learner.bin(features.fit))
-    del kept
-    separate_memory, kept = added_memory(separate)
-    del kept
-    return {
-        "binning time: shared ÷ separate": shared_time / separate_time,
-        "binning memory: shared ÷ separate": shared_memory / separate_memory,
-    }
-
-
 def judge(table: Table, features: Features, ours: Scores, theirs: Scores) -> dict[str, Any]:
     """Verdict of each task: the paired bootstrap by household, Holm-corrected."""
     household = table.wide["household"].to_numpy()[table.test_rows]
@@ -339,15 +291,6 @@ TARGETS: dict[str, tuple[str, float]] = {
     "discount with 1 % of its labels: funnel against direct, %": ("≤", -3.0),
     "discount with 10 % of its labels: funnel against direct, %": ("≤", -0.7),
     "NDCG@10: gain": ("≥", 0.002),
-    "fit time: funnel ÷ five LightGBMs (defaults)": ("≤", 0.45),
-    "fit time: funnel ÷ five LightGBMs (tuned)": ("≤", 0.45),
-    "fit time: fast ÷ five LightGBMs (defaults)": ("≤", 1.0),
-    "fit time: best ÷ five LightGBMs (defaults)": ("≤", 6.0),
-    "predict time: fast ÷ five LightGBMs": ("≤", 1.2),
-    "predict time: best ÷ five LightGBMs": ("≤", 4.0),
-    "predict time: funnel ÷ five LightGBMs": ("≤", 1.2),
-    "binning time: shared ÷ separate": ("≤", 0.3),
-    "binning memory: shared ÷ separate": ("≤", 0.5),
 }
 
 
@@ -376,7 +319,7 @@ def markdown(table: Table, summary: dict[str, Any], verdicts: list[Any], seeds: 
     ]
     lines += ["| preset | baseline | task | change of loss, % | verdicts |", "|---|---|---|---|---|"]
     for preset in verdicts[0]:
-        for baseline in [b for b in verdicts[0][preset] if b != "fallbacks"]:
+        for baseline in [b for b in verdicts[0][preset] if b not in ("fallbacks", "members")]:
             for task in verdicts[0][preset][baseline]:
                 rows = [v[preset][baseline][task] for v in verdicts]
                 change = np.mean([100 * row["difference"] / row["baseline"] for row in rows])
