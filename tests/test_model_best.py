@@ -8,6 +8,7 @@ import pytest
 
 from mtl_classic import (
     AveragingEnsemble,
+    FallbackWarning,
     FunnelModel,
     LightGBMLearner,
     MultiTaskModel,
@@ -164,3 +165,24 @@ def test_a_task_without_validation_labels_keeps_the_first_member() -> None:
     assert fitted.member_weights_["unseen"].idxmax() == "lightgbm"
     assert fitted.member_weights_["unseen"].max() == 1.0
     assert fitted.member_weights_.loc["linear", "seen"] > 0
+
+
+def test_a_family_that_fails_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ValueError("The fit diverged.")
+
+    monkeypatch.setattr("mtl_classic.factorization.MultiTaskFactorizationMachine.fit", refuse)
+    with pytest.warns(FallbackWarning, match="factors is left out of the ensemble: The fit diverged"):
+        fitted = fit_best()
+    assert "factors" not in fitted.member_weights_.index
+    assert np.isfinite(fitted.predict_scores(X).to_numpy()).all()
+
+
+@pytest.mark.parametrize("checks", range(2, 9))
+def test_time_may_run_out_anywhere(checks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the clock allows, every task has a model."""
+    left = iter([True] * checks)
+    monkeypatch.setattr("mtl_classic.model._best.Budget.allows", lambda self, further: next(left, False))
+    fitted = fit_best(learner="lightgbm")
+    assert np.isfinite(fitted.predict_scores(X).to_numpy()).all()
+    np.testing.assert_allclose(ensemble_of(fitted).weights_.sum(), 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time as clock
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
+from mtl_classic._core.exceptions import FallbackWarning
 from mtl_classic._core.random import spawn_seed
 from mtl_classic._core.validation import take_rows
 from mtl_classic.ensemble import AveragingEnsemble, CalibratedModel
@@ -38,11 +40,10 @@ class Budget:
 
 @dataclass
 class Candidate:
-    """A member after its first stage, and the seconds that took: the second takes about as long."""
+    """A member after its first stage."""
 
     member: Member
     staged: Stage
-    seconds: float
 
 
 def fit_best(
@@ -76,7 +77,7 @@ def fit_best(
     judge = AveragingEnsemble(held_out, weights="greedy", cv="prefit").fit(table, labels, sample_weight=weight)
     calibrated = CalibratedModel(judge, cv="prefit").fit(table, labels, sample_weight=weight)
     shares = _without_small(_first_where_in_doubt(judge.weights_, training, rows))
-    if not budget.allows(candidates[0].seconds):  # not even one refit: what there is
+    if not budget.allows(candidates[0].staged.seconds):  # not even one refit: what there is
         final = _average(held_out, shares, training)
     else:
         final = _final(training, candidates, shares, budget)
@@ -88,20 +89,30 @@ def _candidates(
 ) -> list[Candidate]:
     found: list[Candidate] = []
     for member in members:
-        planned = sum(c.seconds for c in found)
-        if found and not budget.allows(planned + 2 * member.cost * found[0].seconds):
+        planned = sum(c.staged.seconds for c in found)
+        if found and not budget.allows(planned + 2 * member.cost * found[0].staged.seconds):
             continue
-        began = clock.monotonic()
-        first = found[0].staged if found else None
-        if staged is None or found:
-            own = stage(member.model, training.table, training.Y, split, sample_weight=training.weights, like=first)
+        if staged is not None and not found:
+            own: Stage | None = staged
         else:
-            own = staged
-        seconds = clock.monotonic() - began
+            own = _staged(training, member, split, found[0].staged if found else None)
+        if own is None:
+            continue
         if found and not _same_classes(own.held_out, found[0].staged.held_out):
             continue  # a class lives in the validation rows alone, and this family can't know it before
-        found.append(Candidate(member, own, seconds))
+        found.append(Candidate(member, own))
     return found
+
+
+def _staged(training: Training, member: Member, split: Any, first: Stage | None) -> Stage | None:
+    """The member's first stage; None, with a warning, if a further member cannot be fitted to this table."""
+    try:
+        return stage(member.model, training.table, training.Y, split, sample_weight=training.weights, like=first)
+    except ValueError as error:
+        if first is None:
+            raise
+        warnings.warn(f"{member.name} is left out of the ensemble: {error}", FallbackWarning, stacklevel=2)
+        return None
 
 
 def _same_classes(one: Any, other: Any) -> bool:
@@ -133,11 +144,11 @@ def _final(training: Training, candidates: list[Candidate], shares: pd.DataFrame
     )
     fitted: dict[str, list[Any]] = {}
     for c in used:
-        if not fitted or budget.allows(c.seconds):
+        if not fitted or budget.allows(c.staged.seconds):
             fitted[c.member.name] = [c.staged.final()]
     for c in used:
         for k in range(1, c.member.n_seeds):
-            if c.member.name in fitted and budget.allows(c.seconds):
+            if c.member.name in fitted and budget.allows(c.staged.seconds):
                 seed = spawn_seed(training.seed, c.member.name, "seed", k)
                 fitted[c.member.name].append(c.staged.final(seed))
     rows: dict[str, Any] = {}
@@ -148,6 +159,7 @@ def _final(training: Training, candidates: list[Candidate], shares: pd.DataFrame
             models.append((own, model))
             rows[own] = shares.loc[name] / len(seeds)
     weights = pd.DataFrame(rows).T
+    weights.loc[:, weights.sum() == 0] = 1.0  # no time was left for the members of this task
     return _average(models, weights / weights.sum(), training)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time as clock
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ class Stage(Protocol):
     """A structure that has not seen the validation rows."""
 
     held_out: Any
+    seconds: float  # that this stage took; the other takes about as long
 
     def final(self, random_state: int | None = None) -> Any:
         """The structure fitted on all rows; another ``random_state`` gives a sibling of it."""
@@ -55,16 +57,17 @@ def stage(
         Of another structure on the same rows, whose encoded features are shared.
     """
     plan = FoldPlan((split,), len(Y))
+    began = clock.monotonic()
     if isinstance(structure, LearnerStructure) and hasattr(structure, "_fit_on"):
         fresh: Any = clone(structure)
         shared = like.bench if isinstance(like, _BenchStage) else None
         bench = replace(fresh._open(X, Y, sample_weight, plan, shared), phase="held out")
         fresh._fit_on(bench)
-        return _BenchStage(fresh, bench)
+        return _BenchStage(fresh, bench, clock.monotonic() - began)
     rows = np.sort(split[0])
     weight = None if sample_weight is None else take_rows(sample_weight, rows)
     held_out = clone(structure).fit(take_rows(X, rows), take_rows(Y, rows), sample_weight=weight)
-    return _RefitStage(held_out, structure, X, Y, sample_weight, plan)
+    return _RefitStage(held_out, structure, X, Y, sample_weight, plan, clock.monotonic() - began)
 
 
 @dataclass
@@ -73,6 +76,7 @@ class _BenchStage:
 
     held_out: Any
     bench: Workbench
+    seconds: float
 
     def final(self, random_state: int | None = None) -> Any:
         model = copy(self.held_out)
@@ -93,6 +97,7 @@ class _RefitStage:
     Y: Any
     sample_weight: Any
     plan: FoldPlan
+    seconds: float
 
     def final(self, random_state: int | None = None) -> Any:
         model = clone(self.structure)
