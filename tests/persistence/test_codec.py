@@ -109,7 +109,7 @@ def test_values_travel_unchanged(value: Any) -> None:
         pd.Series([1.5, 2.5], index=["x", "y"], name="s"), pd.Series(["a", None]), pd.Series([1, None], dtype="Int8"),
         pd.DataFrame({"a": [1, 2], "b": ["x", None], "c": pd.Categorical(["u", "v"])}, index=[5, 6]), pd.DataFrame(),
     ],
-    ids=lambda value: type(value).__name__ + ("" if isinstance(value, set | frozenset) else f"-{value!s:.20}"),  # in one order
+    ids=lambda value: type(value).__name__ + ("" if isinstance(value, set | frozenset) else f"-{value!s:.20}"),
 )  # fmt: skip
 def test_one_of_each(value: Any) -> None:
     assert equal(travel([value])[0], value)
