@@ -32,7 +32,7 @@ def main() -> None:
         "--data-dir", type=Path, default=os.environ.get("MTL_CLASSIC_DATA"), help="folder with the parquet tables"
     )
     parser.add_argument("--households", type=int, default=None, help="Complete Journey: a sample of households")
-    parser.add_argument("--part", default=None, help="fm: run this part only")
+    parser.add_argument("--part", default=None, help="fm: run this part only; sharing: these, with commas")
     parser.add_argument("--rows", type=int, default=None, help="week: candidates of the night (default 10 million)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
     options = parser.parse_args()

@@ -23,8 +23,10 @@ Row = dict[str, Any]
 def run(options: argparse.Namespace) -> None:
     """Run every table that is there, seed by seed."""
     rows: list[Row] = []
+    parts = (planted, edges, joint_funnel, birds, rf1, adult, clothing, automatic)
+    asked = set(options.part.split(",")) if options.part else {part.__name__ for part in parts}
     for seed in range(options.seeds):
-        for part in (planted, edges, joint_funnel, birds, rf1, adult, clothing, automatic):
+        for part in (part for part in parts if part.__name__ in asked):
             try:
                 rows += [{"seed": seed, **row} for row in part(seed, options)]
             except FileNotFoundError as error:
