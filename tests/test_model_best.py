@@ -75,6 +75,11 @@ def test_no_time_leaves_one_member_and_its_first_stage() -> None:
     assert list(ensemble_of(hurried).weights_.index) == ["lightgbm"]
 
 
+def test_a_later_fast_fit_forgets_the_weights_of_members() -> None:
+    fitted = fit_best(time_budget=0).set_params(preset="fast", learner=SMALL).fit(X, Y, events=LOG)
+    assert not hasattr(fitted, "member_weights_")
+
+
 def test_too_few_rows_to_judge_by_average_seeds() -> None:
     few = MultiTaskModel({"y": "binary"}, preset="best", cv=np.zeros(8, dtype=int) - 1, learner=SMALL, random_state=0)
     with pytest.raises(ValueError, match="fold"):

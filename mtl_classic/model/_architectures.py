@@ -16,7 +16,7 @@ from mtl_classic.multitask import FunnelModel, PerTaskModel, SharedTreesModel, T
 __all__ = ["STRUCTURES", "Member", "families", "make_structure", "simple_structure"]
 
 STRUCTURES = ("parallel", "serial", "hierarchical", "fusion", "dynamic")
-MOST_ROWS = {"linear": 2_000_000, "extra_trees": 50_000}  # beyond, the family costs more than all others together
+MOST_ROWS = {"linear": 2_000_000, "extra_trees": 50_000}  # beyond, the family is not tried: it would take too long
 SEEDS = 2  # of the boosters among other families
 SEEDS_ALONE = 3
 KINDS_OF_FACTORS = ("binary", "multiclass", "regression", "count")
