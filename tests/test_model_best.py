@@ -80,7 +80,7 @@ def test_a_later_fast_fit_forgets_the_weights_of_members() -> None:
     assert not hasattr(fitted, "member_weights_")
 
 
-def test_too_few_rows_to_judge_by_average_seeds() -> None:
+def test_a_plan_without_folds_is_refused() -> None:
     few = MultiTaskModel({"y": "binary"}, preset="best", cv=np.zeros(8, dtype=int) - 1, learner=SMALL, random_state=0)
     with pytest.raises(ValueError, match="fold"):
         few.fit(np.arange(8.0)[:, None], np.arange(8) % 2)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
 
 from mtl_classic._core.exceptions import FallbackWarning
 from mtl_classic._core.random import spawn_seed
@@ -17,6 +16,7 @@ from mtl_classic._core.validation import take_rows
 from mtl_classic.ensemble import AveragingEnsemble, CalibratedModel
 from mtl_classic.model._architectures import Member
 from mtl_classic.model._training import Training
+from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.multitask._stages import Stage, stage
 from mtl_classic.multitask._workbench import MIN_VALIDATION_EVENTS, n_events
@@ -47,13 +47,15 @@ class Candidate:
 
 
 def fit_best(
-    training: Training, members: list[Member], budget: Budget, staged: Stage | None = None
+    training: Training, plan: FoldPlan, members: list[Member], budget: Budget, staged: Stage | None = None
 ) -> tuple[Any, pd.DataFrame]:
     """Fit the members without the validation rows, weigh and calibrate them there, then fit those used on all rows.
 
     Parameters
     ----------
     training : Training
+    plan : FoldPlan
+        Its last fold are the validation rows.
     members : list of Member
         The first is fitted whatever the budget.
     budget : Budget
@@ -66,11 +68,8 @@ def fit_best(
     model : fitted estimator
     weights : DataFrame of shape (n_members, n_tasks)
     """
-    split = training.split()
-    if split is None:
-        return _without_validation(training, members[0], budget)
-    candidates = _candidates(training, members, split, budget, staged)
-    rows = split[1]
+    candidates = _candidates(training, members, plan.last, budget, staged)
+    rows = plan.last[1]
     table, labels = take_rows(training.table, rows), take_rows(training.Y, rows)
     weight = None if training.weights is None else training.weights[rows]
     held_out = [(c.member.name, c.staged.held_out) for c in candidates]
@@ -167,22 +166,3 @@ def _average(models: list[tuple[str, Any]], weights: pd.DataFrame, training: Tra
     used = [(name, model) for name, model in models if name in weights.index]
     per_task = {task: weights.loc[[name for name, _ in used], task].tolist() for task in weights.columns}
     return AveragingEnsemble(used, weights=per_task, cv="prefit").fit(training.table, training.Y)
-
-
-def _without_validation(training: Training, member: Member, budget: Budget) -> tuple[Any, pd.DataFrame]:
-    """Too few rows to judge anything by: seeds of the first member."""
-    models: list[tuple[str, Any]] = []
-    began = clock.monotonic()
-    for k in range(member.n_seeds):
-        if models and not budget.allows(clock.monotonic() - began):
-            break
-        model = member.model if k == 0 else _reseeded(member.model, spawn_seed(training.seed, member.name, "seed", k))
-        name = member.name if k == 0 else f"{member.name}_seed{k}"
-        models.append((name, model.fit(training.table, training.Y, sample_weight=training.weights, plan=training.plan)))
-    names = [task.name for task in training.tasks]
-    weights = pd.DataFrame(1 / len(models), index=pd.Index([n for n, _ in models], name="member"), columns=names)
-    return _average(models, weights, training), weights
-
-
-def _reseeded(model: Any, seed: int) -> Any:
-    return clone(model).set_params(random_state=seed)

@@ -293,9 +293,9 @@ class MultiTaskModel(TakesLearner, ServingMethods, MultiTaskEstimator):
         """Fit the structure once; ``"best"`` fits several families and averages them."""
         self.fallbacks_ = {}
         self.__dict__.pop("member_weights_", None)  # of an earlier fit
-        if self.preset == "best" and self.ensemble is not None:
+        if self.preset == "best" and self.ensemble is not None and training.plan is not None:
             members = families(training, structure, self.learner)
-            model, self.member_weights_ = fit_best(training, members, budget, staged)
+            model, self.member_weights_ = fit_best(training, training.plan, members, budget, staged)
             return model
         if staged is not None:
             model = staged.final()
