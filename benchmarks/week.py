@@ -12,6 +12,7 @@ from benchmarks import _week_scale as scale
 from benchmarks._measure import spread, write
 
 OBSERVED = "observe of 1 % of a log ÷ building anew"
+WITH_FEATURES = "observe of 1 % and features of 1000 rows ÷ the same from building anew"
 LOGS = (1_000_000, 5_000_000)
 SINGLE = "single request ÷ its boosters' own"
 SAMPLING = "calibration error at 1:10 corrected less that of all rows"
@@ -47,9 +48,7 @@ def run(options: argparse.Namespace) -> None:
         "watch": lambda: {name: spread([value]) for name, value in days.watch().items()},
         "sampling": lambda: {SAMPLING: spread(days.sampling(s) for s in seeds)},
         "resume": lambda: {RESUMED: spread(float(days.resumed(s)) for s in seeds)},
-        "observe": lambda: {
-            f"{OBSERVED}, {n // 10**6} million events": spread(scale.observe(s, n) for s in seeds) for n in LOGS
-        },
+        "observe": lambda: _observed(seeds),
         "files": lambda: scale.spreads([scale.files(s) for s in seeds]),
         "request": lambda: {SINGLE: spread(scale.single_request(s) for s in seeds)},
         "candidates": lambda: {
@@ -74,3 +73,12 @@ def run(options: argparse.Namespace) -> None:
             for name, v in summary.items()
         ]
     write(options.out, "week", {"seeds": options.seeds, "parts": found}, "\n".join(lines))
+
+
+def _observed(seeds: range) -> dict[str, dict[str, float]]:
+    found = {}
+    for n in LOGS:
+        measured = [scale.observe(seed, n) for seed in seeds]
+        for name, values in zip((OBSERVED, WITH_FEATURES), zip(*measured, strict=True), strict=True):
+            found[f"{name}, {n // 10**6} million events"] = spread(values)
+    return found

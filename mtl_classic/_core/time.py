@@ -58,11 +58,13 @@ def to_time(values: Any, what: str = "time") -> npt.NDArray[Any]:
     TypeError
         If the values are neither dates nor numbers.
     """
-    series = pd.Series(values).reset_index(drop=True).infer_objects()
+    series = pd.Series(values)
+    if series.dtype == object:
+        series = series.infer_objects()
     if series.dtype == object or pd.api.types.is_string_dtype(series.dtype):
         series = _parse(series, what)
-    missing = int(series.isna().sum())
-    if missing:
+    if series.hasnans:
+        missing = int(series.isna().sum())
         raise ValueError(
             f"{missing} of {len(series)} values of {what!r} are missing (NaT or NaN); "
             f"drop those rows or fill in their time."

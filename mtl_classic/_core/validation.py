@@ -63,13 +63,15 @@ def _check_frame(frame: pd.DataFrame) -> None:
     if not frame.columns.is_unique:
         repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
         raise ValueError(f"Column names must be unique; repeated: {', '.join(map(str, repeated))}.")
-    complex_numbers = [str(name) for name, column in frame.items() if column.dtype.kind == "c"]
-    if complex_numbers:
+    kinds = [dtype.kind for dtype in frame.dtypes]
+    if "c" in kinds:
+        complex_numbers = [str(name) for name, kind in zip(frame.columns, kinds, strict=True) if kind == "c"]
         raise ValueError(f"Complex data not supported: columns {', '.join(complex_numbers)}; give real numbers.")
+    numbers = ((j, frame.iloc[:, j]) for j, kind in enumerate(kinds) if kind == "f")
     infinite = [
-        str(name)
-        for name, column in frame.items()
-        if column.dtype.kind == "f" and np.isinf(column.to_numpy(dtype=np.float64, na_value=np.nan)).any()
+        str(frame.columns[j])
+        for j, column in numbers
+        if np.isinf(column.to_numpy(dtype=np.float64, na_value=np.nan)).any()
     ]
     if infinite:
         raise ValueError(

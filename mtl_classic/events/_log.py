@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Self, cast
 
@@ -13,6 +13,7 @@ import pandas as pd
 
 from mtl_classic._core.time import is_datetime, to_time
 from mtl_classic._core.validation import as_table, find_role
+from mtl_classic.events._coded import Coded
 from mtl_classic.events._column import Column, as_column, check_amounts, joined_column
 from mtl_classic.events._room import Room
 
@@ -87,15 +88,8 @@ class EventLog:
         table = _as_frame(frame)
         named = dict(zip(ROLES, (user, item, time, event, value), strict=True))
         roles = {role: str(find_role(table.columns, name, role)) for role, name in named.items() if name is not None}
-        axis = to_time(table[roles["time"]], "time of the event log")
+        axis, columns = _read(table, table.columns, roles)
         order = None if _is_sorted(axis) else np.argsort(axis, kind="stable")
-        columns = {
-            str(name): as_column(table[name], str(name), amount=name == roles.get("value"))
-            for name in table.columns
-            if name != roles["time"]
-        }
-        if "value" in roles:
-            check_amounts(columns[roles["value"]], roles["value"])
         names = tuple(str(name) for name in table.columns)
         rooms = {name: Room(column.data, order=order) for name, column in columns.items()}
         rooms[roles["time"]] = Room(axis, order=order)
@@ -191,10 +185,10 @@ class EventLog:
         """Integer codes of a column, (n_events,), -1 where missing, and the distinct values that they number."""
         if name not in self._cache.setdefault("codes", {}):
             column = Column(self.column(name)) if name == self._roles["time"] else self._column(name)
-            codes, values = column.encode()
-            index = self._values_index(name) if name in self._columns else None
-            self._cache["codes"][name] = codes, pd.Index(values) if index is None else index
-        return cast("tuple[npt.NDArray[np.int64], pd.Index[Any]]", self._cache["codes"][name])
+            older = self._cache.get("older", {}).pop(name, None)
+            self._cache["codes"][name] = Coded.of(column, self._values_index(name), older)
+        coded: Coded = self._cache["codes"][name]
+        return coded.codes, coded.values
 
     def before(self, time: Any) -> Self:
         """The events strictly before a time (of the kind that the log has: datetime, text of one, or number)."""
@@ -222,8 +216,14 @@ class EventLog:
             raise TypeError(
                 f"the times of the log are {self.axis_kind}, those appended {axis_kind(dtype)}; convert them to one."
             )
-        new = type(self)(table[list(self._names)], **self._roles)
-        return self._joined(new) if self.n_events else new
+        if not self.n_events:
+            return type(self)(table[list(self._names)], **self._roles)
+        axis, columns = _read(table, self._names, self._roles)
+        if not _is_sorted(axis):
+            order = np.argsort(axis, kind="stable")
+            axis = axis[order]
+            columns = {name: Column(column.data[order], column.values) for name, column in columns.items()}
+        return self._joined(axis, columns)
 
     def to_frame(self) -> pd.DataFrame:
         """The events as a new pandas frame, in the order of time."""
@@ -251,28 +251,30 @@ class EventLog:
             raise ValueError(f"the event log has no column {name!r}; it has {list(self._names)}.")
         return self._columns[name]
 
-    def _joined(self, new: Self) -> Self:
-        """The log and a new one of the same columns: O(new events) where they are all later, and there is room."""
+    def _joined(self, tail: npt.NDArray[Any], new: dict[str, Column]) -> Self:
+        """The log and later columns in the order of time: O(new events) where all are later, and there is room."""
         order = None
-        if new._time[0] < self._time[-1]:  # of equal times the older events come first
-            order = np.argsort(np.concatenate([self._time, new._time]), kind="stable")
+        if tail[0] < self._time[-1]:  # of equal times the older events come first
+            order = np.argsort(np.concatenate([self._time, tail]), kind="stable")
         rooms: dict[str, Room] = {}
-        axis = self._extended(rooms, self._roles["time"], self._time, new._time, order)
+        axis = self._extended(rooms, self._roles["time"], self._time, tail, order)
         columns: dict[str, Column] = {}
         kept: dict[str, pd.Index[Any] | None] = {}
         for name, column in self._columns.items():
             known = self._values_index(name)
-            old, tail, values = joined_column(column, new._columns[name], known)
+            old, added, values = joined_column(column, new[name], known)
             kept[name] = known if values is column.values else None
-            columns[name] = Column(self._extended(rooms, name, old, tail, order), values)
+            columns[name] = Column(self._extended(rooms, name, old, added, order), values)
         whole = type(self).__new__(type(self))
         whole._set(self._names, self._roles, axis, self._time_dtype, columns, rooms)
         whole._cache["indexes"] = {name: index for name, index in kept.items() if index is not None}
+        if order is None:
+            whole._cache["older"] = self._cache.get("older", {}) | self._cache.get("codes", {})
         return whole
 
     def _values_index(self, name: str) -> pd.Index[Any] | None:
         """The distinct values of a coded column, ready to be looked up."""
-        values = self._columns[name].values
+        values = self._columns[name].values if name in self._columns else None
         indexes = self._cache.setdefault("indexes", {})
         if values is not None and name not in indexes:
             indexes[name] = pd.Index(values)
@@ -307,6 +309,21 @@ class EventLog:
         stamps = pd.Series(axis.view("datetime64[ns]"))
         zone = getattr(self._time_dtype, "tz", None)
         return stamps if zone is None else stamps.dt.tz_localize("UTC").dt.tz_convert(zone)
+
+
+def _read(
+    table: pd.DataFrame, names: Iterable[Any], roles: Mapping[str, str]
+) -> tuple[npt.NDArray[Any], dict[str, Column]]:
+    """Times and columns of a frame, in its order."""
+    axis = to_time(table[roles["time"]], "time of the event log")
+    columns = {
+        str(name): as_column(table[name], str(name), amount=name == roles.get("value"))
+        for name in names
+        if name != roles["time"]
+    }
+    if "value" in roles:
+        check_amounts(columns[roles["value"]], roles["value"])
+    return axis, columns
 
 
 def _as_frame(frame: Any) -> pd.DataFrame:

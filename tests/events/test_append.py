@@ -19,7 +19,7 @@ def events(times: list[int], seed: int) -> pd.DataFrame:
             "item": pd.Series([f"i{k}" for k in rng.integers(0, 5 + seed, n)], dtype="str"),
             "time": np.asarray(times, dtype=np.int64),
             "type": pd.Categorical(rng.choice(["view", "buy"], n)),
-            "price": rng.random(n),
+            "price": rng.choice([0.5, 1.5, 2.5, np.nan], n),
             "gap": pd.Series(rng.choice([1, 2, None] if seed % 2 else [1, 2, 3], n), dtype="Int64"),
         }
     )
@@ -39,6 +39,27 @@ def test_appending_is_building_at_once(parts: list[list[int]]) -> None:
         assert repr(log.column(name).tolist()) == repr(whole.column(name).tolist())
     for one, before in zip(logs, frozen, strict=True):  # logs that were there first did not change
         pd.testing.assert_frame_equal(one.to_frame(), before)
+
+
+@given(st.lists(st.lists(st.integers(0, 20), max_size=8), min_size=2, max_size=5), st.integers(0, 31))
+def test_codes_that_grew_number_the_same_values(parts: list[list[int]], asked: int) -> None:
+    log, frames, end = EventLog(events([1], 0), **ROLES), [events([1], 0)], 0
+    for seed, times in enumerate(parts, start=1):
+        if asked >> seed & 1:  # some logs are coded before they grow
+            for name in log.columns:
+                log.encode(name)
+        end += 25 * (seed % 3 > 0)  # most parts come after all that was
+        frame = events([end + time for time in times], seed)
+        frames.append(frame)
+        log = log.append(frame)
+    whole = EventLog(pd.concat(frames, ignore_index=True)[list(log.columns)], **ROLES)
+    for name in log.columns:
+        (codes, values), (expected, distinct) = log.encode(name), whole.encode(name)
+        assert values.is_unique
+        assert set(values) == set(distinct)
+        assert ((codes < 0) == (expected < 0)).all()
+        assert (values[codes] == distinct[expected])[codes >= 0].all()
+        assert codes.flags.writeable  # as compiled kernels know them
 
 
 def test_two_logs_may_grow_from_one() -> None:
