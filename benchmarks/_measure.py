@@ -77,7 +77,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write(out: Path, name: str, result: dict[str, Any], markdown: str) -> None:
+def write(out: Path, name: str, result: dict[str, Any], markdown: str, *, show: bool = True) -> None:
     """Write NAME.json and NAME.md atomically, and print the Markdown."""
     out.mkdir(parents=True, exist_ok=True)
     result = {"benchmark": name, **result, "machine": machine()}
@@ -85,7 +85,8 @@ def write(out: Path, name: str, result: dict[str, Any], markdown: str) -> None:
         part = out / f".{name}{suffix}.part"
         part.write_text(text, encoding="utf-8")
         part.replace(out / f"{name}{suffix}")
-    print(markdown)
+    if show:
+        print(markdown)
 
 
 def _plain(value: Any) -> Any:

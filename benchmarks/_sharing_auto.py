@@ -1,0 +1,79 @@
+"""``structure="auto"`` beside one LightGBM per task, on tables that nobody chose it for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks._baselines import fit_one_per_task
+from benchmarks._ensemble_tables import Table
+from benchmarks._measure import cpu_seconds
+from benchmarks._sharing_tables import tables
+from mtl_classic import MultiTaskModel
+from mtl_classic._core.targets import encode_targets
+from mtl_classic.learners._columns import FeatureColumns
+from mtl_classic.metrics import evaluate_scores
+from mtl_classic.model_selection._folds import validation_split
+
+Row = dict[str, Any]
+
+PRESETS = ("fast", "best")
+BASELINES = ("defaults", "tuned")
+SHOWN = ("value", "baseline", "difference", "difference_low", "difference_high", "verdict")
+
+
+def automatic(seed: int, options: argparse.Namespace) -> Iterator[Row]:
+    """Each preset with every choice left to it, on each table.
+
+    The baselines are LightGBM with the library's defaults, and regularized for rare labels; both stop early on a tenth
+    of the rows (in time, the latest) and are then fitted on all rows for the rounds found, as ours are.
+    """
+    for name, table in tables(seed, options):
+        alone = {kind: _alone(table, kind == "tuned", seed) for kind in BASELINES}
+        for preset in PRESETS:
+            model = MultiTaskModel(table.tasks, preset=preset, n_jobs=1, random_state=seed, **table.roles)
+            cost, _ = cpu_seconds(lambda: model.fit(table.X, table.Y))  # noqa: B023
+            scores = model.predict_scores(table.X_test)
+            for kind, (seconds, base) in alone.items():
+                shared = {"table": name, "model": f"auto, {preset}, against {kind}", "cost": cost / seconds}
+                for row in _figures(table, scores, base):
+                    yield {**shared, **row}
+
+
+def _figures(table: Table, scores: pd.DataFrame, base: pd.DataFrame) -> Iterator[Row]:
+    found = evaluate_scores(table.Y_test, scores, tasks=table.tasks, baseline=base, metrics=["loss"])
+    tasks = {str(task): {key: row[key] for key in SHOWN} for (task, _), row in found.iterrows()}
+    ratio = float((found["value"] / found["baseline"]).mean())
+    worse = float((found["verdict"] == "worse").sum())
+    yield {"figure": "mean of loss ÷ loss alone", "value": ratio, "alone": 1.0, "tasks": tasks}
+    yield {"figure": "tasks worse beyond the noise", "value": worse, "alone": 0.0}
+    if all(task.kind == "regression" for task in table.tasks):
+        own, others = (relative_rmse(table, s) for s in (scores, base))
+        yield {"figure": "average relative RMSE", "value": own, "alone": others}
+
+
+def relative_rmse(table: Table, scores: pd.DataFrame) -> float:
+    """Mean over tasks of the root of squared error ÷ that of the training mean."""
+    errors, prior = ((s - table.Y_test) ** 2 for s in (scores[list(table.Y)], table.Y.mean()))
+    return float(np.sqrt(errors.mean() / prior.mean()).mean())
+
+
+def _alone(table: Table, tuned: bool, seed: int) -> tuple[float, pd.DataFrame]:
+    """CPU seconds and test scores of one LightGBM per task."""
+    time = table.X[table.roles["time"]] if "time" in table.roles else None
+    columns = FeatureColumns(tuple(table.roles.values()), ()).fit(table.X)
+    split = validation_split(table.Y, 0.1, groups=None, time=time, random_state=seed)
+    if split is None:
+        raise ValueError("The table is too small to stop by a part of it.")
+    train, valid = split
+    targets = encode_targets(table.Y, table.tasks)
+    labels = {task.name: (task.kind, targets.view(task.name)) for task in table.tasks}
+    features = columns.transform(table.X)
+    seconds, fitted = cpu_seconds(
+        lambda: fit_one_per_task(features, labels, train, valid, tuned=tuned, refit=True, seed=seed)
+    )
+    return seconds, pd.DataFrame(fitted.predict(columns.transform(table.X_test).values), index=table.X_test.index)
