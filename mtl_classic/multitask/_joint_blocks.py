@@ -1,4 +1,4 @@
-"""From the targets of a workbench to the blocks of a joint objective: views, weights, constants, ancestors."""
+"""From the targets of a workbench to the blocks of a joint objective: views, weights, constants, paths."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mtl_classic._core.tasks import Task
+from mtl_classic._core.tasks import Task, fitting_order
 from mtl_classic.learners._protocol import ConstantFit, FitRequest, Floats, Rows, constant_fit
 from mtl_classic.multitask._joint_objective import Block, make_block
 from mtl_classic.multitask._workbench import MIN_VALIDATION_EVENTS, Workbench, _known_share, n_events
@@ -23,8 +23,6 @@ class JointBlocks:
     bench : Workbench
     routes : dict task -> "root", "direct" or "product"
         Whether a task learns its label in the entire space or where its parent is positive.
-    through_product : bool
-        Whether binary children learn by the gradient through the product.
 
     Attributes
     ----------
@@ -36,7 +34,7 @@ class JointBlocks:
         Rows with a label of any of the tasks.
     """
 
-    def __init__(self, bench: Workbench, routes: Mapping[str, str], *, through_product: bool) -> None:
+    def __init__(self, bench: Workbench, routes: Mapping[str, str]) -> None:
         self.bench, self.routes = bench, routes
         self.constants: dict[str, ConstantFit] = {}
         self.tasks: list[Task] = []
@@ -51,15 +49,12 @@ class JointBlocks:
             self.tasks.append(task)
             self.labels[task.name] = y, weight
             self.labelled |= weight > 0
-        self.paths = self._paths() if through_product else {}
-        for k in self.paths:
-            self.labelled |= self._weighted(self.tasks[k], bench.targets.view(self.tasks[k].name))[1] > 0
 
     def on(self, rows: Rows) -> tuple[Block, ...]:
         """The blocks of some rows, each with the prior of these rows."""
         groups = None if self.bench.groups is None else self.bench.groups[rows]
         blocks: list[Block] = []
-        for k, task in enumerate(self.tasks):
+        for task in self.tasks:
             y, weight = (values[rows] for values in self.labels[task.name])
             if not (weight > 0).any():
                 y, weight = (values[self._known(task)] for values in self.labels[task.name])
@@ -69,9 +64,6 @@ class JointBlocks:
             else:
                 ranked = groups if task.kind == "ranking" else None
                 block = make_block(task, self._start(blocks), y, weight, self._n_classes(task), ranked)
-            if k in self.paths:
-                entire = self._weighted(task, self.bench.targets.view(task.name))
-                block = replace(block, entire=(np.nan_to_num(entire[0][rows]), entire[1][rows]))
             blocks.append(block)
         return tuple(blocks)
 
@@ -82,7 +74,7 @@ class JointBlocks:
         for block in blocks:
             y, weight = (values[rows] for values in self.labels[block.task.name])
             ranked = groups if block.task.kind == "ranking" else None
-            out.append(replace(block, y=np.nan_to_num(y), weight=weight, groups=ranked, entire=None))
+            out.append(replace(block, y=np.nan_to_num(y), weight=weight, groups=ranked))
         return tuple(out)
 
     def trusted(self, train: Rows, valid: Rows) -> list[bool]:
@@ -93,6 +85,26 @@ class JointBlocks:
             parts = (y[rows][weight[rows] > 0] for rows in (train, valid))
             sure.append(all(n_events(task, part) >= MIN_VALIDATION_EVENTS for part in parts))
         return sure
+
+    def entire(self, name: str) -> tuple[Floats, Floats]:
+        """Labels (0 where there is none) and weights of a task in the entire space, whatever its route."""
+        task = next(task for task in self.tasks if task.name == name)
+        y, weight = self._weighted(task, self.bench.targets.view(name))
+        share = _known_share(self.bench.targets, task)
+        return np.nan_to_num(y), weight if share is None else weight * share
+
+    def paths(self) -> dict[str, tuple[str, ...]]:
+        """Binary children whose ancestors are binary and learnt, parents first: their own name and the ancestors'."""
+        learnt = {task.name: task for task in self.tasks if task.kind == "binary"}
+        found = {}
+        for task in fitting_order(self.bench.targets.tasks):
+            path, step = [task.name], task
+            while step.name in learnt and step.parent in learnt:
+                step = learnt[str(step.parent)]
+                path.append(step.name)
+            if task.name in learnt and step.parent is None and len(path) > 1:
+                found[task.name] = tuple(path)
+        return found
 
     def _view(self, task: Task) -> tuple[Floats, Floats]:
         """Labels and weights (0 where unlabelled) of what the task learns."""
@@ -117,17 +129,3 @@ class JointBlocks:
 
     def _start(self, blocks: list[Block]) -> int:
         return blocks[-1].start + blocks[-1].width if blocks else 0
-
-    def _paths(self) -> dict[int, list[int]]:
-        """Binary children whose ancestors are binary and learnt: their block -> their own and the ancestors' blocks."""
-        place = {task.name: k for k, task in enumerate(self.tasks)}
-        paths = {}
-        for k, task in enumerate(self.tasks):
-            path, step = [k], task
-            while step.parent in place and step.kind == "binary":
-                path.append(place[str(step.parent)])
-                step = self.tasks[path[-1]]
-            whole = step.parent is None and all(self.tasks[j].kind == "binary" for j in path)
-            if whole and len(path) > 1:
-                paths[k] = path
-        return paths

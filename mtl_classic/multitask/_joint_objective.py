@@ -50,8 +50,6 @@ class Block:
         By how much g² exceeds h at the prior.
     groups : ndarray of shape (n,) or None
         Queries of a ranking task.
-    entire : (labels, weights) or None
-        Of a funnel child in the entire space, where ``y`` is conditional.
     """
 
     task: Task
@@ -64,7 +62,6 @@ class Block:
     spread: float = 1.0
     dispersion: float = 1.0
     groups: Groups | None = None
-    entire: tuple[Floats, Floats] | None = None
 
     @property
     def columns(self) -> slice:
@@ -73,7 +70,10 @@ class Block:
 
     def scores(self, margins: Floats) -> Floats:
         """From raw outputs (n, n_outputs), less the prior's margins, to scores on the scale of the kind."""
-        raw = margins[:, self.columns] + self.base
+        return self.to_scores(margins[:, self.columns] + self.base)
+
+    def to_scores(self, raw: Floats) -> Floats:
+        """From the block's own margins (n, width), the prior's included, to scores on the scale of the kind."""
         if self.task.kind == "multiclass":
             return np.asarray(softmax(raw, axis=1))
         if self.task.kind == "binary":
@@ -167,20 +167,10 @@ _DERIVATIVES = {
 class JointObjective:
     r"""Gradients of all blocks, weighed task by task.
 
-    With ``through_product`` the binary children of a funnel are learnt in the entire space: of
-    :math:`P = \prod_b \sigma(m_b)` over a child and its ancestors, the log-loss has
-
-    .. math:: \frac{\partial L}{\partial m_b} = r\,(1 - p_b), \qquad r = -y + (1 - y) \frac{P}{1 - P},
-
-    and the expected hessian is :math:`(1 - p_b)^2 P / (1 - P)`.
-
     Parameters
     ----------
     blocks : sequence of Block
     weights : GradientWeights
-    through_product : dict position -> list of positions
-        The block of a child (with its labels of the entire space) -> its own and its ancestors' blocks, whose margins
-        it moves.
     log : GradientLog, default=None
         Looks at the gradients.
     """
@@ -189,14 +179,12 @@ class JointObjective:
         self,
         blocks: Sequence[Block],
         weights: GradientWeights,
-        through_product: dict[int, list[int]] | None = None,
         log: GradientLog | None = None,
     ) -> None:
         self.log = log
         alone = len(blocks) == 1  # then there is nobody to agree on a scale with: the gradients are the library's own
         self.blocks = tuple(replace(block, dispersion=1.0) if alone else block for block in blocks)
         self.weights = weights
-        self.through_product = through_product or {}
         self.prior_losses = np.array([block.loss(np.zeros((len(block.y), self.n_outputs))) for block in self.blocks])
 
     @property
@@ -215,25 +203,9 @@ class JointObjective:
         share = self.weights.update(losses)
         g, h = np.zeros((2, len(margins), self.n_outputs))
         for k, block in enumerate(self.blocks):
-            if k in self.through_product:
-                self._entire_space(k, margins, share[k], g, h)
-                continue
             own = block.derivatives(margins)
             g[:, block.columns] += share[k] * own[0]
             h[:, block.columns] += share[k] * own[1]
         if self.log is not None:
             self.log.look(g, self.blocks)
         return g.astype(np.float32), h.astype(np.float32)
-
-    def _entire_space(self, child: int, margins: Floats, share: float, g: Floats, h: Floats) -> None:
-        path = self.through_product[child]
-        p = np.column_stack([self.blocks[k].scores(margins) for k in path])
-        product = p.prod(axis=1)
-        odds = product / np.maximum(1 - product, EPSILON)
-        block = self.blocks[child]
-        y, weight = block.entire or (block.y, block.weight)
-        r = (-y + (1 - y) * odds) * weight * share
-        for j, k in enumerate(path):
-            start = self.blocks[k].start
-            g[:, start] += r * (1 - p[:, j])
-            h[:, start] += share * weight * np.maximum((1 - p[:, j]) ** 2 * odds, 1e-16)

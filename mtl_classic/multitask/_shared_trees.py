@@ -21,6 +21,7 @@ from mtl_classic.multitask._dense_features import DenseFeatures
 from mtl_classic.multitask._extra_forest import ExtraForest, grow
 from mtl_classic.multitask._gradient_log import GradientLog, advice
 from mtl_classic.multitask._joint_blocks import JointBlocks
+from mtl_classic.multitask._joint_funnel import correct_product
 from mtl_classic.multitask._routes import combine, conditional, has_entire_space
 from mtl_classic.multitask._structure import LearnerStructure
 from mtl_classic.multitask._vector_trees import BoosterSettings, VectorTrees, boost_with_stops
@@ -57,8 +58,10 @@ class SharedTreesModel(LearnerStructure):
         splits with missing labels at the mean of their task, and estimate all values from labelled rows only.
     funnel : {"direct", "product", "joint"}, default="product"
         What a binary, count or regression child of a funnel learns. ``"direct"``: its label in the entire space.
-        ``"product"``: its label where the parent is positive; predictions are multiplied. ``"joint"``: as the product,
-        but binary children by the gradient of the entire-space likelihood through it, which moves the parents too.
+        ``"product"``: its label where the parent is positive; predictions are multiplied. ``"joint"``: so too, and then
+        binary children are boosted on by the gradient of the entire-space likelihood through the product, for as many
+        rounds as lower the children's mean loss on the validation rows: none where the product is best. P(child) ≤
+        P(parent) always holds in both.
     task_weights : None, dict name -> weight, "uncertainty", "dynamic" or "cv", default=None
         How much each task's gradients count (boosted trees only): equally, as given, by Kendall's homoscedastic
         uncertainty, by the dynamic weight average, or chosen by cross-validation: three times as much for the task
@@ -268,7 +271,7 @@ class SharedTreesModel(LearnerStructure):
             task.name: "root" if not has_entire_space(task) else "direct" if self.funnel == "direct" else "product"
             for task in self.tasks_
         }
-        joint = JointBlocks(bench, self.routes_, through_product=self.funnel == "joint")
+        joint = JointBlocks(bench, self.routes_)
         self.constants_, self.rounds_, self.fits_, self.fallbacks_ = joint.constants, {}, {}, {}
         log = GradientLog()
         held_out = self._grow(bench, joint, matrix, log)
@@ -326,6 +329,9 @@ class SharedTreesModel(LearnerStructure):
             matrix, joint, bench, settings, self._gradient_weights(), spawn_seed(bench.seed, "trees"), log
         )
         self.rounds_ = dict(self.trees_.rounds)
+        if self.funnel == "joint":
+            seed = spawn_seed(bench.seed, "joint funnel")
+            self.trees_, held_out = correct_product(matrix, joint, bench, settings, seed, self.trees_, held_out)
         return held_out
 
     def _forest(self, bench: Workbench, joint: JointBlocks, matrix: Any, rows: Any) -> ExtraForest:
@@ -358,7 +364,9 @@ class SharedTreesModel(LearnerStructure):
             return f"its own learner ({self.fallbacks_[task.name]})"
         if self.trees == "extra":
             return f"{self.n_trees} extra trees for all tasks"
-        return f"boosted trees for all tasks, read at round {self.rounds_[task.name]}"
+        more = getattr(self.trees_, "correction", None)
+        further = f", and {more.rounds[task.name]} of the joint funnel" if more and task.name in more.rounds else ""
+        return f"boosted trees for all tasks, read at round {self.rounds_[task.name]}{further}"
 
     def _parts(self, X: Table) -> Scores:
         features = self.columns_.transform(X)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import xgboost as xgb
@@ -18,7 +18,7 @@ from mtl_classic.multitask._joint_blocks import JointBlocks
 from mtl_classic.multitask._joint_objective import Block, JointObjective
 from mtl_classic.multitask._workbench import Workbench
 
-__all__ = ["BoosterSettings", "Stops", "VectorTrees", "boost", "boost_with_stops", "rounds_by_validation"]
+__all__ = ["BoosterSettings", "Objective", "Stops", "VectorTrees", "boost", "boost_with_stops", "rounds_by_validation"]
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,17 @@ class VectorTrees:
     booster: xgb.Booster
     blocks: tuple[Block, ...]
     rounds: dict[str, int]
+    correction: VectorTrees | None = None  # further trees, whose margins are added
 
     def predict(self, matrix: Any, n_threads: int = 1) -> dict[str, Floats]:
         """Scores of each task, on the scale of its kind, each at its own round."""
+        margins = self.margins(matrix, n_threads)
+        for name, more in (self.correction.margins(matrix, n_threads) if self.correction else {}).items():
+            margins[name] = margins[name] + more
+        return {block.task.name: block.to_scores(margins[block.task.name]) for block in self.blocks}
+
+    def margins(self, matrix: Any, n_threads: int = 1) -> dict[str, Floats]:
+        """Margins (n, width) of each task, the prior's included, without those of the correction."""
         n = matrix.shape[0]
         margins: dict[int, Floats] = {}
         self.booster.set_param({"nthread": n_threads})
@@ -88,7 +96,23 @@ class VectorTrees:
                 margins[count] = np.asarray(raw, dtype=np.float64).reshape(n, -1)
             else:
                 margins[count] = np.zeros((n, sum(block.width for block in self.blocks)))
-        return {block.task.name: block.scores(margins[self.rounds[block.task.name]]) for block in self.blocks}
+        return {
+            block.task.name: margins[self.rounds[block.task.name]][:, block.columns] + block.base
+            for block in self.blocks
+        }
+
+
+class Objective(Protocol):
+    """Gradients of all outputs."""
+
+    @property
+    def n_outputs(self) -> int:
+        """Columns of the matrix of margins."""
+        ...
+
+    def gradients(self, margins: Floats) -> tuple[Any, Any]:
+        """Gradients and hessians of one round, of shape (n, n_outputs)."""
+        ...
 
 
 class Stops(xgb.callback.TrainingCallback):
@@ -179,7 +203,7 @@ def _boost(
     validation: tuple[xgb.DMatrix, Stops] | None = None,
     log: GradientLog | None = None,
 ) -> xgb.Booster:
-    objective = JointObjective(blocks, gradient_weights(task_weights, joint.tasks), joint.paths, log)
+    objective = JointObjective(blocks, gradient_weights(task_weights, joint.tasks), log)
     part = matrix if len(rows) == matrix.shape[0] else matrix[rows]
     zeros = np.zeros((len(rows), objective.n_outputs), dtype=np.float32)  # labels and masks live in the objective
     data = xgb.QuantileDMatrix(part, zeros, max_bin=settings.max_bin, nthread=threads)
@@ -188,11 +212,11 @@ def _boost(
 
 def boost(
     train: xgb.DMatrix,
-    objective: JointObjective,
+    objective: Objective,
     params: dict[str, Any],
     n_rounds: int,
     *,
-    validation: tuple[xgb.DMatrix, Stops] | None = None,
+    validation: tuple[xgb.DMatrix, Any] | None = None,
 ) -> xgb.Booster:
     """Boost all outputs together.
 
@@ -200,10 +224,10 @@ def boost(
     ----------
     train : DMatrix whose label is a matrix of zeros of shape (n, n_outputs)
         Labels and masks live in the objective.
-    objective : JointObjective
+    objective : JointObjective or another with its two members
     params : dict
     n_rounds : int
-    validation : (DMatrix, Stops), default=None
+    validation : (DMatrix, callback with a ``metric``), default=None
     """
 
     def gradients(predt: Any, data: Any) -> tuple[Any, Any]:
@@ -236,4 +260,4 @@ def _auto(block: Block) -> TreeDefaults:
 def _bare(blocks: Sequence[Block]) -> tuple[Block, ...]:
     """Blocks without the labels, which a fitted model need not carry."""
     nothing = np.empty(0)
-    return tuple(replace(block, y=nothing, weight=nothing, groups=None, entire=None) for block in blocks)
+    return tuple(replace(block, y=nothing, weight=nothing, groups=None) for block in blocks)

@@ -25,7 +25,7 @@ _LEFT_OUT: dict[str, set[str]] = {
 # What is told about the fitted rows, as long as they were many.
 _OF_THE_FIT = {"_sample_weight", "fold_", "oob_scores_", "oof_predictions_", "oof_scores_"}
 # Labels and weights of the fitted rows, which predictions do not read: arrays of no rows are written in their place.
-_LABELS = {"mtl_classic.Block": ("y", "weight", "groups", "entire")}
+_LABELS = {"mtl_classic.Block": ("y", "weight", "groups")}
 _LEAF = -1
 _NODES_OF_TREE = {"left_child", "right_child", "feature", "threshold"}
 

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from mtl_classic import PerTaskModel, SharedTreesModel, Task
 from mtl_classic._core.task_weights import gradient_weights
 from mtl_classic._core.tasks import Task as CoreTask
+from mtl_classic.multitask._entire_space import EntireSpace, Steps
 from mtl_classic.multitask._joint_objective import JointObjective, make_block
 from mtl_classic.multitask._vector_trees import boost
 
@@ -140,6 +141,52 @@ def test_funnels_are_monotone(funnel: str) -> None:
     scores = SharedTreesModel(tasks, funnel=funnel, max_iter=30, random_state=0).fit(X, Y).predict_scores(X)
     assert (scores["buy"] <= scores["click"] + 1e-12).all()
     assert roc_auc_score(buy, scores["buy"]) > 0.8
+
+
+def make_steps(n: int) -> Steps:
+    rng = np.random.default_rng(0)
+    y = np.cumprod(rng.random((n, 3)) < 0.6, axis=1).astype(float)
+    names = ("view", "cart", "buy")
+    margins = {name: rng.normal(size=n) for name in names}
+    paths = {"cart": ("cart", "view"), "buy": ("buy", "cart", "view")}
+    return Steps(names, paths, margins, {c: (y[:, names.index(c)], rng.uniform(0.5, 2, n)) for c in paths})
+
+
+def test_the_gradient_through_the_product_is_that_of_its_loss() -> None:
+    steps = make_steps(8)
+    moves = np.random.default_rng(1).normal(size=(8, 2))
+    g, h = EntireSpace(steps).gradients(moves)
+    for j, child in enumerate(steps.paths):
+        weight = steps.labels[child][1]
+        for i in range(8):
+            up, down = moves.copy(), moves.copy()
+            up[i, j] += 1e-5
+            down[i, j] -= 1e-5
+            numeric = (steps.losses(up) - steps.losses(down))[j] / 2e-5 * weight.sum()
+            assert abs(numeric) > 1e-4
+            np.testing.assert_allclose(g[i, j], numeric, rtol=1e-4)
+    assert (h > 0).all()
+
+
+def test_the_joint_funnel_is_the_product_where_validation_rows_are_not_the_better_for_it() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1500, 4))
+    p = 1 / (1 + np.exp(-X[:, :3]))
+    Y = pd.DataFrame(np.cumprod(rng.random((1500, 3)) < p, axis=1).astype(float), columns=["view", "cart", "buy"])
+    tasks = [Task("view", "binary"), Task("cart", "binary", given="view"), Task("buy", "binary", given="cart")]
+    product, joint = (
+        SharedTreesModel(tasks, funnel=funnel, max_iter=60, random_state=0).fit(X, Y) for funnel in ("product", "joint")
+    )
+    assert joint.rounds_ == product.rounds_
+    assert joint.trees_ is not None
+    np.testing.assert_array_equal(joint.predict_scores(X)["view"], product.predict_scores(X)["view"])
+    assert (joint.predict_scores(X)["buy"] <= joint.predict_scores(X)["cart"]).all()
+    pd.testing.assert_frame_equal(pickle.loads(pickle.dumps(joint)).predict_scores(X), joint.predict_scores(X))
+    blind = [
+        SharedTreesModel(tasks, funnel=funnel, max_iter=20, early_stopping=False, random_state=0).fit(X, Y)
+        for funnel in ("product", "joint")
+    ]
+    pd.testing.assert_frame_equal(*(model.predict_scores(X) for model in blind))
 
 
 @pytest.mark.parametrize("weights", ["uncertainty", "dynamic", {"a": 2.0}])
