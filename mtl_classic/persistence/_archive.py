@@ -11,17 +11,17 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from mtl_classic.persistence._errors import ModelFileError
 
-__all__ = ["FORMAT", "MANIFEST", "Mapped", "parse_json", "read_archive", "write_archive"]
+__all__ = ["FORMAT", "MANIFEST", "Mapped", "hardly_compresses", "parse_json", "read_archive", "write_archive"]
 
 FORMAT = "mtl_classic model"
 MANIFEST = "manifest.json"
 _STORED_ABOVE = 100  # what compresses better is stored as it is, so that no honest member is refused
+_STORED_BELOW = 1.15  # and what hardly compresses, factors above all, because it takes longest to unpack
 _MAX_RATIO = 200
 _SMALL = 2**20  # bytes that are read whatever the ratio
 _MAX_MANIFEST = 2**26
@@ -52,7 +52,8 @@ def write_archive(
 ) -> None:
     """Write a zip beside `path`, bring it to the disk, then put it in place; equal members give equal bytes.
 
-    Members named in `stored` are not compressed, and begin where arrays are aligned.
+    Members named in `stored`, and those that compress too little or too well, are not compressed, and begin where
+    arrays are aligned.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
@@ -74,12 +75,12 @@ def _write_zip(
     described: dict[str, Any] = {}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name, data in members.items():
-            info = _new_member(name, is_stored=name in stored or _compresses_too_well(data))
-            if name in stored:
+            info = _new_member(name, is_stored=name in stored or _is_better_stored(data))
+            if info.compress_type == zipfile.ZIP_STORED:
                 _align(info, archive.start_dir, len(data))
             archive.writestr(info, data)
-            digest = sha256(_packed(file, info)).hexdigest()
-            described[name] = {"sha256": digest, "packed": info.compress_size, "bytes": len(data)}
+            checksum = zlib.crc32(_packed(file, info))
+            described[name] = {"crc32": checksum, "packed": info.compress_size, "bytes": len(data)}
         text = json.dumps({**manifest, "members": described}, indent=1, ensure_ascii=True, allow_nan=False)
         archive.writestr(_new_member(MANIFEST, is_stored=False), text.encode())
 
@@ -98,8 +99,13 @@ def _align(info: zipfile.ZipInfo, at: int, size: int) -> None:
     info.extra = struct.pack("<HH", _PADDING_ID, padding) + bytes(padding)
 
 
-def _compresses_too_well(data: bytes) -> bool:
-    return len(data) > _SMALL and len(data) > _STORED_ABOVE * len(zlib.compress(data, 6))
+def _is_better_stored(data: bytes) -> bool:
+    return hardly_compresses(data) or (len(data) > _SMALL and len(data) > _STORED_ABOVE * len(zlib.compress(data, 6)))
+
+
+def hardly_compresses(data: bytes, ratio: float = _STORED_BELOW) -> bool:
+    """Whether bytes are read faster as they are, at little cost of room."""
+    return len(data) < ratio * len(zlib.compress(data, 1))
 
 
 def _sync_folder(folder: Path) -> None:
@@ -217,10 +223,10 @@ def _read_member(file: BinaryIO, info: zipfile.ZipInfo, described: Any, path: Pa
     if not isinstance(described, dict) or described.get("bytes") != info.file_size:
         raise ModelFileError(f"The member {info.filename!r} has not the size that the {MANIFEST} says.")
     is_stored = info.compress_type == zipfile.ZIP_STORED
-    if mmap and is_stored and info.file_size >= _MAPPED_ABOVE and info.filename.startswith("arrays/"):
+    if mmap and is_stored and info.file_size >= _MAPPED_ABOVE and info.filename.endswith(".npy"):
         return _mapped(file, info, described, path)
     packed = _packed(file, info)
-    _check_digest(packed, info, described)
+    _check_sum(packed, info, described)
     if is_stored:
         data = packed
     elif info.compress_type == zipfile.ZIP_DEFLATED:
@@ -235,8 +241,8 @@ def _read_member(file: BinaryIO, info: zipfile.ZipInfo, described: Any, path: Pa
     return data
 
 
-def _check_digest(packed: bytes | memoryview, info: zipfile.ZipInfo, described: dict[str, Any]) -> None:
-    if len(packed) != described.get("packed") or sha256(packed).hexdigest() != described.get("sha256"):
+def _check_sum(packed: bytes | memoryview, info: zipfile.ZipInfo, described: dict[str, Any]) -> None:
+    if len(packed) != described.get("packed") or zlib.crc32(packed) != described.get("crc32"):
         raise ModelFileError(f"The member {info.filename!r} has been altered: its checksum is wrong.")
 
 
@@ -244,7 +250,7 @@ def _mapped(file: BinaryIO, info: zipfile.ZipInfo, described: dict[str, Any], pa
     start = _start(file, info)
     stop = start + info.file_size
     with mapping.mmap(file.fileno(), 0, access=mapping.ACCESS_READ) as whole, memoryview(whole)[start:stop] as data:
-        _check_digest(data, info, described)
+        _check_sum(data, info, described)
         return Mapped(path, start, info.file_size, bytes(data[:_HEAD]))
 
 

@@ -101,6 +101,7 @@ _HOMES = {
     ),
 }
 _MODULES = {f"{home.split('.')[0]}.{name}": home for home, names in _HOMES.items() for name in names.split()}
+_FOUND: dict[str, type] = {}
 
 
 def class_names() -> tuple[str, ...]:
@@ -121,13 +122,14 @@ def class_named(name: Any) -> type:
             f"The file holds an object of the class {name!r}, which is not among the classes that are loaded; it was "
             f"made by a later version of mtl_classic, or to do harm."
         )
-    module, attribute = _MODULES[name], name.split(".", 1)[1]
-    try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ModelFileError(
-            f"The file holds an object of the class {name}, which is not installed: {error}."
-        ) from None
+    if name not in _FOUND:
+        try:
+            _FOUND[name] = getattr(import_module(_MODULES[name]), name.split(".", 1)[1])
+        except (ImportError, AttributeError) as error:
+            raise ModelFileError(
+                f"The file holds an object of the class {name}, which is not installed: {error}."
+            ) from None
+    return _FOUND[name]
 
 
 def name_of_class(cls: type) -> str | None:

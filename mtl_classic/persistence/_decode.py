@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import gc
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,10 @@ import pandas as pd
 from scipy import sparse
 
 from mtl_classic.persistence._archive import Mapped
-from mtl_classic.persistence._encode import BIT_GENERATORS, SCALAR_TYPES, SMALL_ARRAYS, SPARSE, Node
+from mtl_classic.persistence._encode import BIT_GENERATORS, DENSE_ARRAYS, SCALAR_TYPES, SMALL_ARRAYS, SPARSE, Node
 from mtl_classic.persistence._errors import ModelFileError
-from mtl_classic.persistence._members import array_from_bytes, array_of, dtype_from_json, mapped_array
+from mtl_classic.persistence._integers import WIDTHS
+from mtl_classic.persistence._members import array_from_bytes, array_of, dtype_from_json, integers_of, mapped_array
 from mtl_classic.persistence._states import from_state
 
 __all__ = ["Decoder"]
@@ -44,25 +47,32 @@ class Decoder:
         """The value of the root, after all nodes are made."""
         if not isinstance(nodes, list):
             raise ModelFileError("The nodes of the file are no list.")
-        for node in nodes:
-            kind = node["t"]
-            if kind not in _READERS:
-                raise ModelFileError(f"The file holds a value of the kind {kind!r}, which is not known.")
-            self._made.append(_READERS[kind](self, node))
+        with _without_collector():
+            for node in nodes:
+                kind = node["t"]
+                if kind not in _READERS:
+                    raise ModelFileError(f"The file holds a value of the kind {kind!r}, which is not known.")
+                self._made.append(_READERS[kind](self, node))
         if self._unused:
             raise ModelFileError(f"The file has members that nothing refers to: {', '.join(sorted(self._unused))}.")
         return self.value(root)
 
     def value(self, value: Any) -> Any:
         """The value of a JSON scalar or a reference."""
-        if isinstance(value, dict):
-            (position,) = value.values()
-            if list(value) != ["@"] or type(position) is not int or not 0 <= position < len(self._made):
-                raise ModelFileError(f"The file refers to a value that is not there: {value!r}.")
-            return self._made[position]
-        if isinstance(value, list):
-            raise ModelFileError("The file has a list where a value is expected.")
+        kind = type(value)
+        if kind is str:
+            if value[:1] != "@":
+                return value
+            return value[1:] if value[:2] == "@@" else self._referred(value[1:])
+        if kind is dict or kind is list:
+            raise ModelFileError(f"The file has a {kind.__name__} where a value is expected.")
         return value
+
+    def _referred(self, digits: str) -> Any:
+        position = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 12 else len(self._made)
+        if position >= len(self._made):
+            raise ModelFileError(f"The file refers to a value that is not there: {digits!r:.20}.")
+        return self._made[position]
 
     def items(self, values: Any) -> list[Any]:
         """Values of a list."""
@@ -85,6 +95,18 @@ class Decoder:
         return self._members[name]
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """All that is made here stays: Python's collector of garbage would look through it in vain, again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def _dict(decoder: Decoder, node: Node) -> dict[Any, Any]:
     return {decoder.value(key): decoder.value(item) for key, item in node["v"]}
 
@@ -105,12 +127,27 @@ def _array(decoder: Decoder, node: Node) -> Any:
 
 
 def _small(decoder: Decoder, node: Node) -> Any:
-    dtype, start = dtype_from_json(node["d"]), int(node["at"])
-    stop = start + math.prod(node["shape"]) * dtype.itemsize
+    dtype = dtype_from_json(node["d"])
+    raw = _placed(decoder, node, math.prod(node["shape"]) * dtype.itemsize)
+    return _frozen(array_of(raw, dtype, node["shape"], bool(node.get("fortran"))), node)
+
+
+def _placed(decoder: Decoder, node: Node, size: int) -> bytes | memoryview:
+    """The bytes of an array among the small ones."""
+    start = int(node["at"])
     if start < 0:
         raise ModelFileError(f"An array starts at {start}.")
-    raw = memoryview(decoder.member(SMALL_ARRAYS))[start:stop] if stop > start else b""
-    return _frozen(array_of(raw, dtype, node["shape"], bool(node.get("fortran"))), node)
+    if size <= 0:
+        return b""
+    return memoryview(decoder.member(DENSE_ARRAYS if node.get("dense") else SMALL_ARRAYS))[start : start + size]
+
+
+def _integers(decoder: Decoder, node: Node) -> Any:
+    if node["as"] not in WIDTHS:
+        raise ModelFileError(f"The file holds whole numbers as {node['as']!r:.20}.")
+    width = int(node["as"][1:])
+    raw = decoder.member(node["m"]) if "m" in node else _placed(decoder, node, math.prod(node["shape"]) * width)
+    return _frozen(integers_of(raw, node, dtype_from_json(node["d"]), bool(node.get("fortran"))), node)
 
 
 def _objects(decoder: Decoder, node: Node) -> Any:
@@ -234,7 +271,9 @@ def _column(decoder: Decoder, parts: Any) -> Any:
         return pd.Categorical.from_codes(values, dtype=dtype)
     if isinstance(dtype, pd.DatetimeTZDtype):
         return pd.DatetimeIndex(values).tz_localize("UTC").tz_convert(dtype.tz)
-    return pd.Index(values, dtype=dtype) if isinstance(dtype, np.dtype) else pd.array(values, dtype=dtype)
+    if isinstance(dtype, np.dtype):
+        return values if values.dtype == dtype and dtype.kind in "biuf" else pd.Index(values, dtype=dtype)
+    return pd.array(values, dtype=dtype)
 
 
 def _series(decoder: Decoder, node: Node) -> pd.Series[Any]:
@@ -267,6 +306,7 @@ _READERS: dict[str, Callable[[Decoder, Node], Any]] = {
     "range": lambda decoder, node: range(*decoder.items(node["v"])),
     "array": _array,
     "small": _small,
+    "integers": _integers,
     "objects": _objects,
     "masked_array": _masked_array,
     "scalar": _numpy_scalar,

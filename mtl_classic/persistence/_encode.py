@@ -1,8 +1,8 @@
 """From an object to JSON and arrays.
 
-A value is a JSON scalar, or ``{"@": i}``: the i-th node of a flat list. A node names only nodes before it, so that
-reading is one loop, and an object that two others hold is one node. Whatever is not known here, or not of a class of
-`_classes`, is refused with the path that leads to it.
+A value is a JSON scalar, or the text ``"@i"``: the i-th node of a flat list; texts that begin so have one @ more. A
+node names only nodes before it, so that reading is one loop, and an object that two others hold is one node. Whatever
+is not known here, or not of a class of `_classes`, is refused with the path that leads to it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,21 @@ from scipy import sparse
 
 from mtl_classic.events import EventLog
 from mtl_classic.events._column import Column
+from mtl_classic.persistence._archive import hardly_compresses
 from mtl_classic.persistence._classes import name_of_class
+from mtl_classic.persistence._integers import narrow
 from mtl_classic.persistence._members import array_to_bytes, dtype_to_json
 from mtl_classic.persistence._states import to_state
 
-__all__ = ["SCALAR_TYPES", "SMALL_ARRAYS", "Encoder"]
+__all__ = ["DENSE_ARRAYS", "SCALAR_TYPES", "SMALL_ARRAYS", "Encoder"]
 
 MAX_DEPTH = 100
 SHORT_TEXT = 2000  # characters
 SMALL_ARRAY = 2**16  # bytes; smaller ones share a member, for a forest has thousands
 SMALL_ARRAYS = "arrays/small.bin"
+DENSE_ARRAYS = "arrays/dense.bin"  # those that do not compress, apart from those that do
+_WORTH_A_LOOK = 1024  # bytes of an array
+_DENSE_BELOW = 1.3  # what compresses less is dense; most of it was narrowed before
 SCALAR_TYPES: dict[str, type] = {
     **{f"numpy.{name}": getattr(np, name) for name in (
         "bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
@@ -49,21 +54,24 @@ class Encoder:
     ----------
     keep_events : bool
         Whether event logs are kept with their events, or empty.
+    narrows : bool, default=True
+        Whether whole numbers are kept in fewer bytes; without, arrays can be read where they lie.
 
     Attributes
     ----------
     nodes : list of dict
     members : dict of name to bytes
-    small : bytearray, the small arrays one after the other
+    small, dense : bytearray, the small arrays one after the other
     classes : set of str
     logs : list of EventLog, those that were met
     """
 
-    def __init__(self, *, keep_events: bool) -> None:
+    def __init__(self, *, keep_events: bool, narrows: bool = True) -> None:
         self.keep_events = keep_events
+        self.narrows = narrows
         self.nodes: list[Node] = []
         self.members: dict[str, bytes] = {}
-        self.small = bytearray()
+        self.small, self.dense = bytearray(), bytearray()
         self.classes: set[str] = set()
         self.logs: list[EventLog] = []
         self._memo: dict[int, int] = {}
@@ -76,11 +84,13 @@ class Encoder:
         kind = type(value)
         if value is None or kind is bool or kind is int:
             return value
-        if (kind is str and len(value) <= SHORT_TEXT) or (kind is float and np.isfinite(value)):
+        if kind is float and np.isfinite(value):
             return value
+        if kind is str and len(value) <= SHORT_TEXT:
+            return f"@{value}" if value.startswith("@") else value
         if id(value) not in self._memo:
             self._add(value, where)
-        return {"@": self._memo[id(value)]}
+        return f"@{self._memo[id(value)]}"
 
     def _add(self, value: Any, where: str) -> None:
         self._path.append(where)
@@ -127,13 +137,23 @@ class Encoder:
 
     def finish(self) -> dict[str, bytes]:
         """All members."""
-        return self.members | ({SMALL_ARRAYS: bytes(self.small)} if self.small else {})
+        shared = {SMALL_ARRAYS: self.small, DENSE_ARRAYS: self.dense}
+        return self.members | {name: bytes(data) for name, data in shared.items() if data}
 
     def member(self, folder: str, ending: str, data: bytes) -> str:
         """A new member, named by its number."""
         name = f"{folder}/{len(self.members)}.{ending}"
         self.members[name] = data
         return name
+
+    def place(self, flat: np.ndarray[Any, Any]) -> Node:
+        """Where a small array begins, and among which others."""
+        data = flat.tobytes()
+        is_dense = len(data) >= _WORTH_A_LOOK and hardly_compresses(data, _DENSE_BELOW)
+        room = self.dense if is_dense else self.small
+        start = len(room)
+        room += data
+        return {"at": start} | ({"dense": True} if is_dense else {})
 
     def items(self, values: Any) -> list[Any]:
         """Values of a sequence."""
@@ -194,13 +214,19 @@ def _array(encoder: Encoder, value: np.ndarray[Any, Any]) -> Node:
     frozen = {} if value.flags.writeable else {"frozen": True}
     if value.dtype == object:
         return {"t": "objects", "shape": list(value.shape), "v": encoder.items(value.ravel())} | frozen
-    if value.nbytes > SMALL_ARRAY:
-        return {"t": "array", "m": encoder.member("arrays", "npy", array_to_bytes(value))} | frozen
     is_fortran = value.flags.f_contiguous and not value.flags.c_contiguous
+    flat = value.ravel("F" if is_fortran else "C")
+    narrowed = narrow(flat) if encoder.narrows else None
+    if narrowed is None and value.nbytes > SMALL_ARRAY:
+        return {"t": "array", "m": encoder.member("arrays", "npy", array_to_bytes(value))} | frozen
     order = {"fortran": True} if is_fortran else {}
-    start = len(encoder.small)
-    encoder.small += value.tobytes("F" if is_fortran else "C")
-    return {"t": "small", "d": dtype_to_json(value.dtype), "shape": list(value.shape), "at": start} | order | frozen
+    told = {"d": dtype_to_json(value.dtype), "shape": list(value.shape)} | order | frozen
+    if narrowed is None:
+        return {"t": "small"} | encoder.place(flat) | told
+    packed, how = narrowed
+    if packed.nbytes <= SMALL_ARRAY:
+        return {"t": "integers"} | encoder.place(packed) | how | told
+    return {"t": "integers", "m": encoder.member("arrays", "bin", packed.tobytes())} | how | told
 
 
 def _masked_array(encoder: Encoder, value: Any) -> Node:

@@ -22,8 +22,9 @@ def load_model(path: str | Path, *, mmap: bool = False) -> Any:
     ----------
     path : str or Path
     mmap : bool, default=False
-        Whether large arrays stay in the file, if it was saved with ``compress=False``: memory holds what is read of
-        them, once for all processes. The file must stay as it is. Arrays may be written to; that stays in memory.
+        Whether large arrays stay in the file, if it was saved with ``compress=False`` or they hardly compress: memory
+        holds what is read of them, once for all processes. The file must stay as it is. Arrays may be written to; that
+        stays in memory.
 
     Returns
     -------
@@ -34,7 +35,7 @@ def load_model(path: str | Path, *, mmap: bool = False) -> Any:
     Raises
     ------
     ModelFileError
-        A ValueError that says why a file is refused: truncated, altered (a checksum of SHA-256 over every member),
+        A ValueError that says why a file is refused: truncated, altered (a checksum of every member),
         members missing, added or of suspicious names or sizes, a class that is not on the list, a later format.
 
     Notes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from mtl_classic.persistence._errors import ModelFileError
+from mtl_classic.persistence._integers import widened
 
 __all__ = [
-    "array_from_bytes", "array_of", "array_to_bytes", "check_dtype", "dtype_from_json", "dtype_to_json", "mapped_array",
+    "array_from_bytes", "array_of", "array_to_bytes", "check_dtype", "dtype_from_json", "dtype_to_json", "integers_of",
+    "mapped_array",
 ]  # fmt: skip
 
 _KINDS = "biufcmMSU"
@@ -117,6 +120,17 @@ def array_of(data: bytes | memoryview, dtype: np.dtype[Any], shape: Any, is_fort
     if data:
         flat = array.reshape(-1, order="F" if is_fortran else "C")
         flat[:] = np.frombuffer(data, dtype=dtype)
+    return array
+
+
+def integers_of(
+    data: bytes | memoryview, told: Mapping[str, Any], dtype: np.dtype[Any], is_fortran: bool
+) -> np.ndarray[Any, Any]:
+    """A writable array of whole numbers that were narrowed."""
+    packed, shape = np.dtype(f"<{told['as']}"), tuple(told["shape"])
+    _check_length(len(data), packed, shape)
+    array = np.empty(shape, dtype=dtype, order="F" if is_fortran else "C")
+    widened(np.frombuffer(data, dtype=packed), told, array.reshape(-1, order="F" if is_fortran else "C"))
     return array
 
 

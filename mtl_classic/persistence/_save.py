@@ -47,8 +47,8 @@ def save_model(model: Any, path: str | Path, *, include_events: bool = False, co
         alone (the manifest tells hash and last time of the log that there was). Predictions after that are those of
         before. Where the fitted rows themselves were the log, it holds their labels, so think before including it.
     compress : bool, default=True
-        Whether large arrays are compressed, too. Without, the file is larger, and ``load_model(path, mmap=True)`` reads
-        them where they lie: processes share one copy of a log or of factors.
+        Without, the file is about twice as large and is loaded faster, and ``load_model(path, mmap=True)`` reads large
+        arrays where they lie: processes share one copy of a log or of factors.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def save_model(model: Any, path: str | Path, *, include_events: bool = False, co
             f"save_model saves estimators of mtl_classic and pipelines of them, not a "
             f"{type(model).__module__}.{type(model).__qualname__}."
         )
-    encoder = Encoder(keep_events=include_events)
+    encoder = Encoder(keep_events=include_events, narrows=compress)
     root = encoder.value(model, type(model).__name__)
     graph = json.dumps({"root": root, "nodes": encoder.nodes}, allow_nan=False, separators=(",", ":"))
     manifest = {
@@ -91,7 +91,7 @@ def save_model(model: Any, path: str | Path, *, include_events: bool = False, co
         "classes": sorted(encoder.classes),
     }
     members = {GRAPH: graph.encode(), **encoder.finish()}
-    stored = frozenset() if compress else frozenset(name for name in members if name.endswith(".npy"))
+    stored = frozenset() if compress else frozenset(members)
     write_archive(Path(path), manifest, members, stored)
 
 

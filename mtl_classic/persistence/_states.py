@@ -5,7 +5,9 @@ Most classes give their attributes, by `__getstate__`; below are those that keep
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +28,12 @@ _LEFT_OUT: dict[str, set[str]] = {
 _OF_THE_FIT = {"_sample_weight", "fold_", "oob_scores_", "oof_predictions_", "oof_scores_"}
 # Labels and weights of the fitted rows, which predictions do not read: arrays of no rows are written in their place.
 _LABELS = {"mtl_classic.Block": ("y", "weight", "groups")}
+_N_CLASSES = re.compile(r"^num_class=.*$", re.MULTILINE)
+_SHORT = 100  # characters; boosters of categories by pandas are read one by one
+_OWN = ("_handle", "params")  # what every booster has of its own
+_LENT: dict[Any, State] = {}
+_NONE: frozenset[str] = frozenset()
+_ALLOWED: dict[type, frozenset[str]] = {}  # attributes that were found to be no methods
 _LEAF = -1
 _NODES_OF_TREE = {"left_child", "right_child", "feature", "threshold"}
 
@@ -59,13 +67,17 @@ def from_state(name: str, state: State) -> Any:
     cls = class_named(name)
     if name in _WRITERS:
         return _WRITERS[name].from_state(cls, state)
-    for attribute in state:
-        _check_attribute(cls, name, attribute)
+    if not state.keys() <= _ALLOWED.get(cls, _NONE):
+        for attribute in state:
+            _check_attribute(cls, name, attribute)
+        _ALLOWED[cls] = _ALLOWED.get(cls, _NONE) | state.keys()
     value: Any = object.__new__(cls)
     if hasattr(cls, "__setstate__"):
         value.__setstate__(state)
+    elif hasattr(value, "__dict__"):
+        value.__dict__.update(state)  # past the `__setattr__` of frozen dataclasses
     else:
-        for attribute, item in state.items():  # past the `__setattr__` of frozen dataclasses
+        for attribute, item in state.items():
             object.__setattr__(value, attribute, item)
     return value
 
@@ -89,10 +101,23 @@ def _lightgbm_state(booster: Any) -> State:
 
 
 def _lightgbm_from_state(cls: type, state: State) -> Any:
+    """A booster of its text, by LightGBM's constructor, or like one that it made.
+
+    The constructor also reads the parameters back, which takes as long as the trees, and they are known. Beside them,
+    two lines of the text decide what Python keeps of a booster: one that was constructed lends it to those that agree.
+    """
     text = state["text"]
     if not isinstance(text, str) or not text.startswith("tree\n"):
         raise ModelFileError("The text of a LightGBM booster is none.")
-    booster = cls(model_str=text)
+    decisive = _N_CLASSES.search(text), text[text.rfind("\npandas_categorical:") :]
+    key = cls, decisive[0] and decisive[0][0], decisive[1]
+    if key in _LENT:
+        booster: Any = object.__new__(cls)
+        booster.__setstate__(deepcopy(_LENT[key]) | {"_handle": text})
+    else:
+        booster = cls(model_str=text)
+        if len(decisive[1]) < _SHORT:
+            _LENT[key] = {name: deepcopy(item) for name, item in booster.__dict__.items() if name not in _OWN}
     booster.best_iteration, booster.params = int(state["best_iteration"]), dict(state["params"])
     return booster
 

@@ -5,6 +5,7 @@ import io
 import json
 from typing import Any
 
+import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pytest
@@ -115,6 +116,39 @@ def test_one_of_each(value: Any) -> None:
     assert equal(travel([value])[0], value)
 
 
+whole = st.tuples(
+    st.sampled_from(["i8", "u8", "i4", "u4", "i2", "M8[ns]", "m8[s]"]),
+    st.lists(st.integers(0, 3000), min_size=70, max_size=90),
+    st.sampled_from([1, 2, 1000, 10**9, 2**40]),
+    st.integers(-(2**63), 2**64),
+    st.booleans(),
+)
+
+
+@given(whole)
+def test_whole_numbers_travel_in_fewer_bytes(drawn: Any) -> None:
+    dtype, numbers, step, least, in_order = drawn
+    bits = 8 * np.dtype(dtype).itemsize
+    wrapped = np.array([(number * step + least) % 2**bits for number in numbers], dtype=f"u{bits // 8}")
+    array = wrapped.view(dtype)
+    array = np.sort(array) if in_order else array.reshape(2, -1, order="F") if len(array) % 2 == 0 else array
+    assert equal(travel([array])[0], array)
+
+
+def test_dates_and_codes_take_less_room() -> None:
+    times = np.datetime64("2024-01-01", "ns") + np.arange(0, 90_000, 9).astype("m8[s]")
+    codes = np.arange(10_000) % 7
+    for array, size in ((times, 10_000), (codes, 10_000), (codes.astype(np.uint8), 10_000), (codes * 1.5, 80_000)):
+        encoder = Encoder(keep_events=True)
+        encoder.value(array, "array")
+        assert sum(map(len, encoder.finish().values())) in (size, size + 128)
+
+
+@pytest.mark.parametrize("text", ["@", "@@", "@3", "@@3", "a@b", "@" * 3000])
+def test_texts_that_look_like_references(text: str) -> None:
+    assert travel([text, {text: text}]) == [text, {text: text}]
+
+
 def test_read_only_arrays_stay_read_only() -> None:
     array = np.arange(3)
     array.flags.writeable = False
@@ -188,12 +222,22 @@ def test_circles_and_depths_are_refused() -> None:
         travel(deep)
 
 
+INTEGERS = {"t": "integers", "at": 0, "as": "u1", "least": 0, "step": 1, "grows": False, "d": "<i8", "shape": [8]}
+
+
+def test_whole_numbers_as_they_are_written_are_read() -> None:
+    assert Decoder({"arrays/small.bin": bytes(range(8))}).run([INTEGERS], "@0").tolist() == list(range(8))
+
+
 @pytest.mark.parametrize(
     "nodes",
     [
+        [{"t": "list", "v": ["@0"]}],
+        [{"t": "list", "v": ["@-1"]}],
+        [{"t": "list", "v": ["@"]}],
+        [{"t": "list", "v": ["@1_0"]}],
+        [{"t": "list", "v": ["@99999999999999"]}],
         [{"t": "list", "v": [{"@": 0}]}],
-        [{"t": "list", "v": [{"@": -1}]}],
-        [{"t": "list", "v": [{"@": True}]}],
         [{"t": "list", "v": [[1]]}],
         [{"t": "unheard of"}],
         [{"t": "object", "c": "os.system", "s": {}}],
@@ -205,6 +249,15 @@ def test_circles_and_depths_are_refused() -> None:
         [{"t": "small", "d": "O", "shape": [1], "at": 0}],
         [{"t": "small", "d": "<f8", "shape": [-1], "at": 0}],
         [{"t": "small", "d": "<f8", "shape": [10**18], "at": 0}],
+        [INTEGERS | {"as": "u8"}],
+        [INTEGERS | {"as": "f4"}],
+        [INTEGERS | {"d": "<f8"}],
+        [INTEGERS | {"d": "O"}],
+        [INTEGERS | {"shape": [9]}],
+        [INTEGERS | {"shape": [10**18]}],
+        [INTEGERS | {"at": -1}],
+        [INTEGERS | {"step": 1.5}],
+        [INTEGERS | {"least": "0"}],
         [{"t": "zoned", "unit": "ns", "zone": "../../etc/passwd"}],
         [{"t": "type", "v": "builtins.eval"}],
         [{"t": "generator", "v": "PCG64"}],
@@ -212,7 +265,7 @@ def test_circles_and_depths_are_refused() -> None:
 )
 def test_hostile_nodes_are_refused(nodes: list[Any]) -> None:
     with pytest.raises((ModelFileError, KeyError, TypeError, ValueError)):
-        Decoder({}).run(nodes, {"@": 0})
+        Decoder({"arrays/small.bin": bytes(8)}).run(nodes, "@0")
 
 
 def test_a_tree_that_would_lead_outside_its_arrays_is_refused() -> None:
@@ -264,3 +317,17 @@ def test_masked_arrays() -> None:
     loaded = travel(array)
     assert loaded.mask.tolist() == [False, True, False]
     assert loaded.data.tolist() == [1, "a", 2.0]
+
+
+def test_boosters_are_as_lightgbm_makes_them() -> None:
+    X, y = np.arange(300.0).reshape(100, 3), np.arange(100) % 3
+    for n_classes in (1, 1, 3, 3):
+        kept = {"objective": "multiclass", "num_class": 3} if n_classes == 3 else {"objective": "regression"}
+        booster = lgb.train({"verbosity": -1, "num_threads": 1} | kept, lgb.Dataset(X, y), 3)
+        loaded, made = travel([booster])[0], lgb.Booster(model_str=booster.model_to_string())
+        own, expected = ({**one.__dict__, "_handle": None, "params": None} for one in (loaded, made))
+        assert own == expected | {"best_iteration": booster.best_iteration}
+        assert loaded.params == booster.params
+        assert loaded.model_to_string() == made.model_to_string()
+        assert own["best_score"] is not travel([booster])[0].best_score
+        np.testing.assert_array_equal(loaded.predict(X), booster.predict(X))

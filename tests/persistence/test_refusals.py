@@ -67,7 +67,7 @@ def put(key: str, value: Any) -> Callable[[dict[str, Any], Members], None]:
         (lambda manifest, members: members.update(extra=b"1"), "does not name: extra"),
         (lambda manifest, members: members.update({"model.json": members["model.json"] + b" "}), "not the size"),
         (lambda manifest, members: members.update({"model.json": members["model.json"].swapcase()}), "checksum"),
-        (lambda manifest, members: manifest["members"]["model.json"].update(sha256="0" * 64), "checksum"),
+        (lambda manifest, members: manifest["members"]["model.json"].update(crc32=0), "checksum"),
         (lambda manifest, members: manifest["members"].pop("model.json"), "does not name"),
     ],
 )
