@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -129,6 +130,26 @@ class XGBoostLearner(Learner):
         )
         return XGBoostFit(booster, booster.best_iteration + 1 if evals else rounds, request.task.kind)
 
+    def refresh_task(self, fit: XGBoostFit, features: Features, request: FitRequest, how: str, decay: float) -> TaskFit:
+        """A new fit that new rows have moved: leaf values refitted, or a tenth as many rounds added.
+
+        A leaf's value becomes ``decay`` · old + (1 − ``decay``) · that of XGBoost's own ``refresh`` on the new rows, so
+        that raw scores are mixed in the same shares; leaves that no new row reaches stay.
+        """
+        old = fit.booster if fit.n_rounds is None else fit.booster[: fit.n_rounds]
+        n_old, params, rows = old.num_boosted_rounds(), self._train_params(request), request.rows
+        types = ["c" if j in features.categorical else "q" for j in range(features.values.shape[1])]
+        options = {"nthread": request.n_threads, "feature_types": types, "enable_categorical": True}
+        if how == "leaves":
+            data = _labelled(xgb.DMatrix(features.values[rows], **options), rows, request)
+            params |= {"process_type": "update", "updater": "refresh", "refresh_leaf": True, "min_child_weight": 0.0}
+            moved = _mixed(old, xgb.train(params, data, n_old, xgb_model=old), decay)
+            return XGBoostFit(moved, n_old, fit.kind)
+        data = xgb.QuantileDMatrix(features.values[rows], max_bin=self.max_bin, **options)
+        more = max(1, n_old // 10)
+        moved = xgb.train(params, _labelled(data, rows, request), more, xgb_model=old)
+        return XGBoostFit(moved, n_old + more, fit.kind)
+
     def _train_params(self, request: FitRequest) -> dict[str, Any]:
         kind = request.task.kind
         auto = tree_defaults(kind, request.y[request.rows])
@@ -195,6 +216,28 @@ def _labelled(part: Any, rows: Rows, request: FitRequest) -> Any:
     if request.weight is not None:  # XGBoost weighs queries, not rows
         part.set_weight(np.add.reduceat(request.weight[rows], np.r_[0, np.cumsum(sizes)[:-1]]) / sizes)
     return part
+
+
+def _mixed(old: xgb.Booster, new: xgb.Booster, decay: float) -> xgb.Booster:
+    """The trees that both have, with the old leaf values at the share `decay`, and alone where no new row came."""
+    models = [json.loads(booster.save_raw("json")) for booster in (old, new)]
+    for before, after in zip(*map(_trees, models), strict=True):
+        is_leaf = np.asarray(after["left_children"]) == -1
+        reached = is_leaf & (np.asarray(after["sum_hessian"]) > 0)
+        values, known = np.asarray(after["split_conditions"]), np.asarray(before["split_conditions"])
+        after["split_conditions"] = np.where(
+            reached, decay * known + (1 - decay) * values, np.where(is_leaf, known, values)
+        ).tolist()
+    mixed = xgb.Booster()
+    mixed.load_model(bytearray(json.dumps(models[1]).encode()))
+    return mixed
+
+
+def _trees(model: dict[str, Any]) -> list[dict[str, Any]]:
+    """Trees in XGBoost's JSON; dart keeps them one level deeper."""
+    boosted = model["learner"]["gradient_booster"]
+    trees: list[dict[str, Any]] = boosted.get("gbtree", boosted)["model"]["trees"]
+    return trees
 
 
 @dataclass

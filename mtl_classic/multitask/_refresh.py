@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,23 +18,47 @@ from mtl_classic.multitask._funnel import FunnelModel
 from mtl_classic.multitask._per_task import PerTaskModel
 from mtl_classic.multitask._workbench import _known_share, _query_codes
 
-__all__ = ["refresh_structure"]
+__all__ = ["KEPT", "LEFT", "Outcome", "refresh_structure"]
+
+KEPT, LEFT = "kept", "cannot"  # nothing to move it by; no way to move it
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one part of a model.
+
+    Attributes
+    ----------
+    task, part : str
+        The part of the structure: "entire", "conditional", "happens", "amount".
+    learner : str
+        Its class.
+    outcome : {"leaves", "rounds", "pass", "kept", "cannot"}
+    why : str
+        Of those that stay as they were.
+    member : str, default=""
+        In which member of an ensemble.
+    """
+
+    task: str
+    part: str
+    learner: str
+    outcome: str
+    why: str = ""
+    member: str = ""
 
 
 def refresh_structure(
     model: Any, X: Table, targets: Targets, weights: Floats | None, how: str, decay: float
-) -> PerTaskModel | FunnelModel:
-    """A copy of a fitted structure with refreshed parts; the routes of a funnel stay as they are.
+) -> tuple[Any, list[Outcome]]:
+    """A copy of a fitted structure with refreshed parts, and what became of each; routes of a funnel stay.
 
-    Parts without a labelled row among the new ones stay, and so do constants.
-
-    Raises
-    ------
-    TypeError
-        If a structure or learner cannot be refreshed.
+    Parts without a labelled row among the new ones stay, and so do constants, and what has no ``refresh_task``.
     """
     if type(model) not in (PerTaskModel, FunnelModel):
-        raise TypeError(f"{type(model).__name__} cannot be refreshed; PerTaskModel and FunnelModel can. Fit it anew.")
+        name = type(model).__name__
+        why = f"{name} cannot be refreshed; PerTaskModel and FunnelModel can"
+        return model, [Outcome(task.name, "entire", name, LEFT, why) for task in model.tasks_]
     queries = _query_codes(X, model.tasks_)
     if queries is not None:
         order = np.argsort(queries, kind="stable")
@@ -43,6 +68,7 @@ def refresh_structure(
     learners = resolve_learners(model.learner, model.tasks_)
     refreshed = copy(model)
     refreshed.fits_ = dict(model.fits_)
+    outcomes: list[Outcome] = []
     for key, fit in model.fits_.items():
         name, part = key if isinstance(key, tuple) else (key, "entire")
         task, y, scale = _part(targets, name, part)
@@ -51,20 +77,30 @@ def refresh_structure(
         usable = (
             ~np.isnan(y) & (y >= 0 if task.kind == "multiclass" else True) & (True if weight is None else weight > 0)
         )
-        if isinstance(fit, ConstantFit) or not usable.any():
+        outcomes.append(_outcome(name, part, fit, learners[name], bool(usable.any()), how))
+        if outcomes[-1].outcome != how:
             continue
-        if not hasattr(learners[name], "refresh_task"):
-            raise TypeError(
-                f"The learner of the task {name!r}, {type(learners[name]).__name__}, cannot be refreshed; "
-                f"LightGBMLearner can. Fit the model anew."
-            )
         request = FitRequest(
             task, y, np.flatnonzero(usable), weight=weight, groups=queries if task.kind == "ranking" else None,
             n_classes=model._n_classes(task), seed=spawn_seed(root_seed(model.random_state), name, part, "refresh"),
             n_threads=model._threads(),
         )  # fmt: skip
-        refreshed.fits_[key] = learners[name].refresh_task(fit, features, request, how, decay)
-    return refreshed
+        learner: Any = learners[name]
+        refreshed.fits_[key] = learner.refresh_task(fit, features, request, how, decay)
+    return refreshed, outcomes
+
+
+def _outcome(name: str, part: str, fit: Any, learner: Any, has_rows: bool, how: str) -> Outcome:
+    """What is to become of a part."""
+    kind = type(learner).__name__
+    if isinstance(fit, ConstantFit):
+        return Outcome(name, part, kind, KEPT, "it is a constant, with no trees to move")
+    if not has_rows:
+        return Outcome(name, part, kind, KEPT, "no new row has a label for it")
+    if not hasattr(learner, "refresh_task"):
+        inner = f" ({type(fit.model).__name__})" if hasattr(fit, "model") else ""
+        return Outcome(name, part, kind, LEFT, f"{kind}{inner} cannot be refreshed; LightGBM and XGBoost can")
+    return Outcome(name, part, kind, how)
 
 
 def _part(targets: Targets, name: str, part: str) -> tuple[Task, Floats, Floats | None]:

@@ -29,7 +29,7 @@ _PLAIN = re.compile(
     rb"'shape': \(([0-9, ]{0,300})\), \} *\n",
     re.DOTALL,
 )
-_FIELD = re.compile(r"\('(\w{1,100})', '([^']{1,20})'\)")
+_FIELD = re.compile(r"\('(\w{0,100})', '([^']{1,20})'\)")
 
 
 def check_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -160,10 +160,12 @@ class ServingMethods:
     def refresh(self, X: Any, Y: Any, *, sample_weight: Any = None, how: str = "leaves", decay: float = 0.9) -> Self:
         """A new model, moved by new rows without being fitted anew; this one stays as it is.
 
-        Boosters get new leaf values on the trees that they have, or a tenth as many rounds more. Factorization
-        machines of the latent step make a pass over the rows, where their solver can. What else was learnt stays:
-        categories, the choice of history, routes, weights of ensembles, calibration. Whether it is better is for
-        ``evaluate(new, X, Y, baseline=old)`` to say, on rows that neither has seen.
+        Boosters of LightGBM and XGBoost get new leaf values on the trees that they have, or a tenth as many rounds
+        more, in `PerTaskModel` and `FunnelModel` and in averages, stacks and calibrations of them, so also those of
+        ``preset="best"``. Factorization machines of the latent step make a pass over the rows, where their solver
+        can. Other members of an ensemble (linear models, forests, factors) stay as they were, and so does what else
+        was learnt: categories, the choice of history, routes, weights of ensembles, calibration. Whether it is better
+        is for ``evaluate(new, X, Y, baseline=old)`` to say, on rows that neither has seen.
 
         Parameters
         ----------
@@ -179,12 +181,15 @@ class ServingMethods:
         Returns
         -------
         MultiTaskModel
+            Its ``refreshed_`` is a frame with a row per part: ``member`` of the ensemble, ``task``, ``part``,
+            ``learner``, ``outcome`` ("leaves", "rounds", "pass" of a factorization machine, "kept" where the new rows
+            have nothing for it, "cannot"), and ``why`` it stays as it was.
 
         Raises
         ------
         TypeError
-            If a learner or structure cannot be refreshed: those of LightGBM in `PerTaskModel` and `FunnelModel`, and
-            averages and calibrations of them, can.
+            If nothing of the model can be refreshed. Parts that cannot, beside others that can, are told by a
+            `FallbackWarning` and in ``refreshed_``.
         """
         check_is_fitted(self)
         new: Self = refresh_model(self, X, Y, sample_weight, how, decay)

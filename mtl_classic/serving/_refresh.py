@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import warnings
 from copy import copy, deepcopy
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
+from mtl_classic._core.exceptions import FallbackWarning
 from mtl_classic._core.targets import Targets, encode_targets
 from mtl_classic._core.tasks import label_frame
 from mtl_classic._core.validation import Table, check_sample_weight, n_rows, role_values, take_rows
-from mtl_classic.ensemble import AveragingEnsemble, CalibratedModel
-from mtl_classic.factorization import LatentFeatures
+from mtl_classic.ensemble import AveragingEnsemble, CalibratedModel, StackingEnsemble
+from mtl_classic.factorization import LatentFeatures, MatrixFactorization
 from mtl_classic.factorization._fm_base import BaseFactorizationMachine
 from mtl_classic.factorization._members import LatentMember
 from mtl_classic.model_selection._maturity import mask_immature
-from mtl_classic.multitask._refresh import refresh_structure
+from mtl_classic.multitask._refresh import KEPT, LEFT, Outcome, refresh_structure
 
 __all__ = ["refresh_model"]
 
 HOW = ("leaves", "rounds")
+COLUMNS = ["member", "task", "part", "learner", "outcome", "why"]
 
 
 def refresh_model(model: Any, X: Any, Y: Any, sample_weight: Any, how: str, decay: float) -> Any:
@@ -36,17 +41,34 @@ def refresh_model(model: Any, X: Any, Y: Any, sample_weight: Any, how: str, deca
         raise ValueError(f"X has {n_rows(table)} rows and Y {len(targets)}; expected the same number, at least one.")
     weights = check_sample_weight(sample_weight, model.tasks_, len(targets))
     steps: list[tuple[str, Any]] = []
+    outcomes: list[Outcome] = []
     for name, step in model.pipeline_.steps[:-1]:
         before, table = table, step.transform(table)  # by factors that have not seen these labels
         step = copy(step)
-        steps.append(
-            (name, _moved_latent(step, before, targets, weights) if isinstance(step, LatentFeatures) else step)
-        )
+        if isinstance(step, LatentFeatures):
+            outcomes += _move_latent(step, before, targets, weights)
+        steps.append((name, step))
     name, last = model.pipeline_.steps[-1]
     refreshed = copy(model)
-    moved = _refreshed(last, last._start_predict(table), targets, weights, how, decay)
+    moved, of_model = _refreshed(last, last._start_predict(table), targets, weights, how, decay)
     refreshed.pipeline_ = Pipeline([*steps, (name, moved)])
+    refreshed.refreshed_ = _told(outcomes + of_model)
     return refreshed
+
+
+def _told(outcomes: list[Outcome]) -> pd.DataFrame:
+    """All outcomes as a table; an error if nothing could be moved, a warning if something could not."""
+    left = [outcome for outcome in outcomes if outcome.outcome == LEFT]
+    reasons = "; ".join(dict.fromkeys(outcome.why for outcome in left))
+    if left and all(outcome.outcome in (LEFT, KEPT) for outcome in outcomes):
+        raise TypeError(f"Nothing of this model can be refreshed: {reasons}. Fit it anew.")
+    if left:
+        warnings.warn(
+            f"{len(left)} of {len(outcomes)} parts stay as they were: {reasons}. See refreshed_.",
+            FallbackWarning,
+            stacklevel=4,
+        )
+    return pd.DataFrame([asdict(outcome) for outcome in outcomes])[COLUMNS]
 
 
 def _targets(model: Any, table: Table, Y: Any) -> Targets:
@@ -60,40 +82,51 @@ def _targets(model: Any, table: Table, Y: Any) -> Targets:
     return encode_targets(labels, model.tasks_, classes=model.classes_map_, on_conflict=model._conflict_rule())
 
 
-def _refreshed(model: Any, table: Table, targets: Targets, weights: Any, how: str, decay: float) -> Any:
+def _refreshed(
+    model: Any, table: Table, targets: Targets, weights: Any, how: str, decay: float
+) -> tuple[Any, list[Outcome]]:
     if isinstance(model, CalibratedModel):
-        return model.over(_refreshed(model.estimator_, table, targets, weights, how, decay))
-    if not isinstance(model, AveragingEnsemble):
+        inner, outcomes = _refreshed(model.estimator_, table, targets, weights, how, decay)
+        return model.over(inner), outcomes
+    if not isinstance(model, AveragingEnsemble | StackingEnsemble):
         return refresh_structure(model, table, targets, weights, how, decay)
-    new = copy(model)
-    new.named_estimators_ = {
-        name: _refreshed(member, member._start_predict(table), targets, weights, how, decay)
-        for name, member in model.named_estimators_.items()
-    }
+    new, outcomes = copy(model), []
+    new.named_estimators_ = {}
+    for name, member in model.named_estimators_.items():
+        moved, own = _refreshed(member, member._start_predict(table), targets, weights, how, decay)
+        new.named_estimators_[name] = moved
+        outcomes += [replace(one, member="/".join(filter(None, (name, one.member)))) for one in own]
     new.estimators_ = list(new.named_estimators_.values())
     if model.cv == "prefit":
         new.estimators = list(new.named_estimators_.items())
-    return new
+    return new, outcomes
 
 
-def _moved_latent(step: LatentFeatures, table: Table, targets: Targets, weights: Any) -> LatentFeatures:
-    """Latent features whose factorization machines have made a pass over the new rows, where their solver can."""
-    step._members = {name: _moved_member(member, table, targets, weights) for name, member in step._members.items()}
-    step.models_ = {name: member.model_ for name, member in step._members.items()}
-    return step
+def _move_latent(step: LatentFeatures, table: Table, targets: Targets, weights: Any) -> list[Outcome]:
+    """Let the factorization machines make a pass over the new rows, where their solver can."""
+    members, outcomes = {}, []
+    for name, member in step._members.items():
+        members[name], outcome, why = _moved_member(member, table, targets, weights)
+        task = "" if member.task is None else str(member.task)
+        outcomes.append(Outcome(task, "factors", type(member.model_).__name__, outcome, why, f"latent/{name}"))
+    step._members, step.models_ = members, {name: member.model_ for name, member in members.items()}
+    return outcomes
 
 
-def _moved_member(member: LatentMember, table: Table, targets: Targets, weights: Any) -> LatentMember:
+def _moved_member(member: LatentMember, table: Table, targets: Targets, weights: Any) -> tuple[LatentMember, str, str]:
     new, model = copy(member), member.model_
+    if isinstance(model, MatrixFactorization):
+        new.model_ = copy(model)
+        return new, KEPT, "observe moves its users; items keep their factors"
     if not isinstance(model, BaseFactorizationMachine) or not hasattr(model, "partial_fit"):
         new.model_ = copy(model) if isinstance(model, BaseEstimator) else model
-        return new
+        return new, LEFT, f"{type(model).__name__} of this solver makes no passes"
     y = targets.view(str(member.task))
     weight = None if weights is None else weights[:, targets.position(str(member.task))]
     known = np.flatnonzero(~np.isnan(y) & (y != -1) & (True if weight is None else weight > 0))
+    if not len(known):
+        return new, KEPT, "no new row has a label for it"
     new.model_ = deepcopy(model)
-    if len(known):
-        given = None if weight is None else weight[known]
-        labels = new._labels(targets, y[known])
-        new.model_.partial_fit(take_rows(table, known), labels, sample_weight=given)
-    return new
+    given = None if weight is None else weight[known]
+    new.model_.partial_fit(take_rows(table, known), new._labels(targets, y[known]), sample_weight=given)
+    return new, "pass", ""

@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.tree import DecisionTreeRegressor
 
 from mtl_classic import EventLog, Task
 from mtl_classic.persistence import ModelFileError
@@ -269,7 +271,6 @@ def test_hostile_nodes_are_refused(nodes: list[Any]) -> None:
 
 
 def test_a_tree_that_would_lead_outside_its_arrays_is_refused() -> None:
-    from sklearn.tree import DecisionTreeRegressor
 
     tree = DecisionTreeRegressor(max_depth=2, random_state=0).fit(np.arange(8.0)[:, None], np.arange(8.0)).tree_
     for field, wrong in (("left_child", 99), ("right_child", 0), ("feature", 5), ("feature", -7)):
@@ -331,3 +332,14 @@ def test_boosters_are_as_lightgbm_makes_them() -> None:
         assert loaded.model_to_string() == made.model_to_string()
         assert own["best_score"] is not travel([booster])[0].best_score
         np.testing.assert_array_equal(loaded.predict(X), booster.predict(X))
+
+
+def test_trees_of_thousands_of_nodes() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(4000, 3)), rng.normal(size=4000)
+    for model in (
+        DecisionTreeRegressor(random_state=0),
+        HistGradientBoostingRegressor(max_leaf_nodes=2000, max_iter=1),
+    ):
+        loaded = travel([model.fit(X, y)])[0]
+        np.testing.assert_array_equal(loaded.predict(X), model.predict(X))

@@ -2,6 +2,7 @@
 
 import warnings
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from mtl_classic import (
     Aggregate,
+    AveragingEnsemble,
     CalibratedModel,
     FactorizationMachineClassifier,
     FunnelModel,
@@ -17,12 +19,16 @@ from mtl_classic import (
     LightGBMLearner,
     MultiTaskModel,
     PerTaskModel,
+    StackingEnsemble,
     Task,
     TaskGraphModel,
     average_over_seeds,
     evaluate,
+    load_model,
     make_funnel,
+    save_model,
 )
+from mtl_classic._core.exceptions import FallbackWarning
 
 SHOP = make_funnel(4000, n_users=150, n_items=60, n_days=30, random_state=0)
 CUT = SHOP.X["day"] < 20
@@ -31,6 +37,9 @@ STRUCTURES: dict[str, Any] = {
     "funnel": FunnelModel(),
     "routes": FunnelModel(mode={"cart": "average", "buy": "direct"}),
     "per task": PerTaskModel(),
+    "xgboost": FunnelModel(learner="xgboost"),
+    "families": AveragingEnsemble([("a", FunnelModel(SHOP.tasks)), ("b", FunnelModel(SHOP.tasks, learner="xgboost"))]),
+    "stacked": StackingEnsemble([("a", FunnelModel(SHOP.tasks)), ("b", PerTaskModel(SHOP.tasks))], cv=2),
     "seeds": average_over_seeds(FunnelModel(SHOP.tasks), 2, 0),
     "calibrated": CalibratedModel(FunnelModel(SHOP.tasks), cv=2),
 }
@@ -59,19 +68,21 @@ def test_new_scores_and_the_old_model_stays(name: str, how: str) -> None:
     assert new.refresh(SHOP.X[~CUT], SHOP.Y[~CUT]).pipeline_ is not new.pipeline_
 
 
-def test_all_of_the_old_leaves_is_the_old_model() -> None:
-    model = model_of("funnel")
+@pytest.mark.parametrize("name", ["funnel", "xgboost"])
+def test_all_of_the_old_leaves_is_the_old_model(name: str) -> None:
+    model = model_of(name)
     new = model.refresh(SHOP.X[~CUT], SHOP.Y[~CUT], how="leaves", decay=1.0)
     pd.testing.assert_frame_equal(new.predict_scores(SHOP.X[~CUT]), model.predict_scores(SHOP.X[~CUT]), rtol=1e-6)
 
 
+@pytest.mark.parametrize("learner", ["lightgbm", "xgboost"])
 @pytest.mark.parametrize("how", ["leaves", "rounds"])
-def test_a_world_that_turned(how: str) -> None:
+def test_a_world_that_turned(how: str, learner: str) -> None:
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(6000, 3)), columns=list("abc"))
     up = X["a"].to_numpy() > 0
     old, new = ((rng.random(6000) < p).astype(float) for p in (0.2 + 0.2 * up, 0.6 - 0.2 * up))
-    model = MultiTaskModel({"buy": "binary"}, latent=None, random_state=0).fit(X, old)
+    model = MultiTaskModel({"buy": "binary"}, latent=None, learner=learner, random_state=0).fit(X, old)
     moved = model.refresh(X[:3000], new[:3000], how=how, decay=0.5)
     table = evaluate(moved, X[3000:], pd.DataFrame({"buy": new[3000:]}), baseline=model)
     assert (table.loc[("buy", "loss"), "verdict"]) == "better"
@@ -100,7 +111,43 @@ def test_labels_that_are_not_mature_do_not_count() -> None:
     pd.testing.assert_frame_equal(one, two)
 
 
-def test_masks_weights_kinds_and_constants() -> None:
+def test_best_is_moved_where_it_can_be_and_says_where_not(tmp_path: Path) -> None:
+    tasks = [task for task in SHOP.tasks if task.name != "spend"]
+    labels = SHOP.Y.drop(columns="spend")
+    model = MultiTaskModel(tasks, **SHOP.roles, aggregates=AGGREGATES, latent=None, preset="best", random_state=0)
+    model.fit(SHOP.X[CUT], labels[CUT], events=SHOP.events)
+    before = model.predict_scores(SHOP.X[~CUT])
+    with pytest.warns(FallbackWarning, match="parts stay as they were: .* See refreshed_"):
+        moved = model.refresh(SHOP.X[~CUT], labels[~CUT])
+    told = moved.refreshed_
+    families = told["member"].str.split("_seed").str[0]
+    assert set(families[told["outcome"] == "leaves"]) <= {"lightgbm", "xgboost"}
+    assert (told["outcome"].isin(["cannot", "leaves"])).all()
+    assert ((told["outcome"] == "cannot") == (told["why"] != "")).all()
+    assert {"leaves", "cannot"} == set(told["outcome"])
+    after = moved.predict_scores(SHOP.X[~CUT])
+    assert ((after - before).abs().mean() > 0).all()
+    assert (after["buy"] <= after["cart"]).all()
+    pd.testing.assert_frame_equal(model.predict_scores(SHOP.X[~CUT]), before)
+    save_model(moved, tmp_path / "moved.zip", include_events=True)
+    loaded = load_model(tmp_path / "moved.zip")
+    pd.testing.assert_frame_equal(loaded.predict_scores(SHOP.X[~CUT]), after, check_exact=True)
+    pd.testing.assert_frame_equal(loaded.refreshed_, told)
+
+
+def test_leaves_that_no_new_row_reaches_stay() -> None:
+    X = pd.DataFrame({"a": np.arange(4000.0) % 40})
+    y = (X["a"] // 4 % 2).to_numpy() + np.random.default_rng(0).normal(0, 0.1, 4000)
+    model = MultiTaskModel({"y": "regression"}, latent=None, learner="xgboost", random_state=0).fit(X, y)
+    low = X["a"] < 8
+    before, after = model.predict(X), model.refresh(X[low], y[low] + 3, decay=0.0).predict(X)
+    assert after[low].mean() - before[low].mean() > 2
+    far = X["a"] > 12
+    assert abs(after[far] - before[far]).mean() < 0.2
+
+
+@pytest.mark.parametrize("learner", ["lightgbm", "xgboost"])
+def test_masks_weights_kinds_and_constants(learner: str) -> None:
     rng = np.random.default_rng(0)
     X = pd.DataFrame({"query": rng.integers(0, 60, 1500), "a": rng.normal(size=1500)})
     Y = pd.DataFrame({"n": rng.poisson(2, 1500), "rank": rng.integers(0, 3, 1500)}).astype(float)
@@ -112,7 +159,7 @@ def test_masks_weights_kinds_and_constants() -> None:
         Task("rank", "ranking", query="query"),
         Task("rare", "binary"),
     ]
-    model = MultiTaskModel(tasks, query="query", latent=None, random_state=0)
+    model = MultiTaskModel(tasks, query="query", latent=None, learner=learner, random_state=0)
     with pytest.warns(UserWarning, match="rare"):
         model.fit(X, Y)
     weight = np.where(np.arange(1500) % 2, 1.0, 0.0)
@@ -120,6 +167,9 @@ def test_masks_weights_kinds_and_constants() -> None:
     masked, weighted = model.refresh(X, some), model.refresh(X, Y, sample_weight=weight)
     pd.testing.assert_frame_equal(masked.predict_scores(X), weighted.predict_scores(X))
     assert (masked.predict_scores(X)["rare"] == 0).all()
+    assert dict(zip(masked.refreshed_["task"], masked.refreshed_["outcome"], strict=True)) == {
+        "kind": "leaves", "n": "leaves", "rank": "leaves", "rare": "kept",
+    }  # fmt: skip
 
 
 def test_what_is_wrong_is_told() -> None:
@@ -131,7 +181,7 @@ def test_what_is_wrong_is_told() -> None:
     with pytest.raises(ValueError, match="same number"):
         model.refresh(SHOP.X, SHOP.Y[:10])
     linear = MultiTaskModel(SHOP.tasks, aggregates=None, latent=None, learner="linear").fit(SHOP.X[["price"]], SHOP.Y)
-    with pytest.raises(TypeError, match="SklearnLearner, cannot be refreshed"):
+    with pytest.raises(TypeError, match=r"SklearnLearner \(LogisticRegression\) cannot be refreshed"):
         linear.refresh(SHOP.X[["price"]], SHOP.Y)
     graph = MultiTaskModel(SHOP.tasks, aggregates=None, latent=None, structure=TaskGraphModel(cv=2, random_state=0))
     with pytest.raises(TypeError, match="TaskGraphModel cannot be refreshed"):
