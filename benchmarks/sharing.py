@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,16 @@ from benchmarks import _sharing_tables as tables
 from benchmarks._ensemble_tables import Table
 from benchmarks._measure import cpu_seconds, spread, write
 from benchmarks._sharing_auto import automatic, relative_rmse
-from mtl_classic import HistoryFeatures, PerTaskModel, SharedTreesModel, TaskGraphModel, make_funnel
+from benchmarks.complete_journey import prepare
+from mtl_classic import (
+    HistoryFeatures,
+    MultiTaskModel,
+    PerTaskModel,
+    SharedTreesModel,
+    TaskGraphModel,
+    evaluate,
+    make_funnel,
+)
 
 Row = dict[str, Any]
 Part = Callable[[int, argparse.Namespace], Iterable[Row]]
@@ -127,25 +137,45 @@ def planted(seed: int, options: argparse.Namespace) -> list[Row]:
 
 def edges(seed: int, options: argparse.Namespace) -> list[Row]:
     """Find the edges among opposite, equal and unrelated tasks."""
-    rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(2)[1])
-    n = 20_000
-    X = rng.normal(size=(n, 12))
-    f, g = X[:, :6].sum(axis=1) / 2, X[:, 6:].sum(axis=1) / 2
-    logits = {"a": f, "opposite": -f, "b": g, "equal": g, "coin": 0 * f, "other": X[:, 0] - X[:, 1]}
-    Y = pd.DataFrame({name: (z + rng.logistic(size=n) > 0) * 1.0 for name, z in logits.items()})
+    X, Y = _conflict(seed, 20_000)
     true = {("a", "opposite"), ("opposite", "a"), ("b", "equal"), ("equal", "b")}
     found = {edge[:2] for edge in TaskGraphModel(cv=3, random_state=seed).fit(X, Y).edges_}
     f1 = 2 * len(found & true) / (len(found) + len(true))
-    return [
-        {
-            "table": "planted conflict",
-            "figure": "F1 of edges",
-            "model": "task graph",
-            "value": f1,
-            "alone": 0.0,
-            "cost": np.nan,
-        }
-    ]
+    shared = {"table": "planted conflict", "figure": "F1 of edges", "model": "task graph"}
+    return [{**shared, "value": f1, "alone": 0.0, "cost": np.nan}]
+
+
+def conflict(seed: int, options: argparse.Namespace) -> Iterable[Row]:
+    """No harm: tasks worse than alone beyond the noise, among opposite, equal and unrelated ones."""
+    X, Y = _conflict(seed, 20_000)
+    train, test = np.arange(10_000), np.arange(10_000, 20_000)
+    alone = PerTaskModel(random_state=seed)
+    seconds, _ = cpu_seconds(lambda: alone.fit(X[train], Y.iloc[train]))
+    for name, settings in CONFLICT_MODELS.items():
+        model = MultiTaskModel(n_jobs=1, random_state=seed, **settings)
+        cost, _ = cpu_seconds(lambda: model.fit(X[train], Y.iloc[train]))  # noqa: B023
+        found = evaluate(model, X[test], Y.iloc[test], baseline=alone, metrics=["loss"])
+        shared = {"table": "planted conflict", "model": name, "cost": cost / seconds}
+        worse = float((found["verdict"] == "worse").sum())
+        yield {**shared, "figure": "tasks worse beyond the noise", "value": worse, "alone": 0.0}
+        ratio = float((found["value"] / found["baseline"]).mean())
+        yield {**shared, "figure": "mean of loss ÷ loss alone", "value": ratio, "alone": 1.0}
+
+
+CONFLICT_MODELS: dict[str, dict[str, str]] = {
+    "auto, fast": {"preset": "fast"},
+    "auto, best": {"preset": "best"},
+    "dynamic": {"structure": "dynamic"},
+    "fusion": {"structure": "fusion"},
+}
+
+
+def _conflict(seed: int, n: int) -> tuple[np.ndarray, pd.DataFrame]:
+    rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(2)[1])
+    X = rng.normal(size=(n, 12))
+    f, g = X[:, :6].sum(axis=1) / 2, X[:, 6:].sum(axis=1) / 2
+    logits = {"a": f, "opposite": -f, "b": g, "equal": g, "coin": 0 * f, "other": X[:, 0] - X[:, 1]}
+    return X, pd.DataFrame({name: (z + rng.logistic(size=n) > 0) * 1.0 for name, z in logits.items()})
 
 
 def joint_funnel(seed: int, options: argparse.Namespace) -> list[Row]:
@@ -178,6 +208,35 @@ def expected_log_loss(truth: pd.Series, score: pd.Series) -> float:
     return float(-np.mean(p * np.log(q) + (1 - p) * np.log1p(-q)))
 
 
+def journey(seed: int, options: argparse.Namespace) -> Iterable[Row]:
+    """Discounted purchases with 1 % of their labels and with all, beside all purchases: the front door and direct."""
+    table = _journey(options.households)
+    tasks = tuple(task for task in table.tasks if task.name in ("buy", "discount"))
+    X, X_test = (table.wide.iloc[rows] for rows in (table.fit_rows, table.test_rows))
+    Y, Y_test = (table.journey.Y[["buy", "discount"]].iloc[rows] for rows in (table.fit_rows, table.test_rows))
+    figures = {
+        "AUC of discount": lambda s: roc_auc_score(Y_test["discount"], s["discount"]),
+        "log-loss of discount": lambda s: log_loss(Y_test["discount"], s["discount"]),
+    }
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
+    for share in (0.01, 1.0):
+        labels = Y.copy()
+        labels.loc[rng.random(len(labels)) >= share, "discount"] = np.nan
+        alone = PerTaskModel({"discount": "binary"}, random_state=seed, **table.roles)
+        auto = MultiTaskModel(tasks, aggregates=None, latent=None, n_jobs=1, random_state=seed, **table.roles)
+        name = f"Complete Journey, {share:.0%} of the labels"
+        seconds, base = cpu_seconds(lambda: alone.fit(X, labels[["discount"]]).predict_scores(X_test))  # noqa: B023
+        cost, scores = cpu_seconds(lambda: auto.fit(X, labels).predict_scores(X_test))  # noqa: B023
+        for key, figure in figures.items():
+            shared = {"table": name, "figure": key, "model": "auto, fast"}
+            yield {**shared, "value": figure(scores), "alone": figure(base), "cost": cost / seconds}
+
+
+@lru_cache
+def _journey(households: int | None) -> Any:
+    return prepare(households)
+
+
 def birds(seed: int, options: argparse.Namespace) -> list[Row]:
     """Rare labels on 322 rows: multi-output extra trees beside one forest per label."""
     t = tables.birds(options)
@@ -191,8 +250,9 @@ def rf1(seed: int, options: argparse.Namespace) -> list[Row]:
     """Eight river flows: average relative RMSE."""
     t = tables.rf1(options)
     figure = {"average relative RMSE": lambda s: relative_rmse(t, s)}
-    graph = {"task graph": TaskGraphModel(t.tasks, cv=3, random_state=seed)}
-    return compare_models("rf1", PerTaskModel(t.tasks, random_state=seed), graph, (t.X, t.Y), t.X_test, figure)
+    graph = {"task graph": TaskGraphModel(t.tasks, cv=3, random_state=seed, **t.roles)}
+    alone = PerTaskModel(t.tasks, random_state=seed, **t.roles)
+    return compare_models("rf1", alone, graph, (t.X, t.Y), t.X_test, figure)
 
 
 def adult(seed: int, options: argparse.Namespace) -> list[Row]:
@@ -223,5 +283,6 @@ def _few(name: str, table: Table, target: str, shares: tuple[float, ...], seed: 
 
 
 PARTS: dict[str, Part] = {
-    part.__name__: part for part in (planted, edges, joint_funnel, birds, rf1, adult, clothing, automatic)
+    part.__name__: part
+    for part in (planted, edges, conflict, joint_funnel, journey, birds, rf1, adult, clothing, automatic)
 }

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mtl_classic._core.losses import EPSILON, prior_scores, task_loss
+from mtl_classic._core.tasks import Task
 from mtl_classic.learners._protocol import Floats
 from mtl_classic.metrics import compare
 from mtl_classic.multitask._graph_edges import Edge
 from mtl_classic.multitask._out_of_fold import OutOfFold
 
-__all__ = ["MAX_SOURCES", "find_edges"]
+__all__ = ["MAX_SOURCES", "easiest_first", "find_edges"]
 
 MAX_SOURCES = 4  # of one task: later ones hardly add to a line, and each costs a pass over all candidates
 
@@ -49,6 +51,23 @@ def find_edges(
         if not open_tasks:
             break
     return tuple(edge for edge in candidates if edge in kept)
+
+
+def easiest_first(held: OutOfFold) -> tuple[Task, ...]:
+    """Tasks by their own learner's out-of-fold loss relative to that of the prior, least first; rankings last."""
+
+    def relative_loss(task: Task) -> float:
+        rows = held.usable(task)
+        if task.kind == "ranking" or not len(rows):
+            return np.inf
+        y, weight = held.targets.view(task.name)[rows], held.weight(task)[rows]
+        classes = held.targets.classes[task.name]
+        prior = prior_scores(task.kind, y, 0 if classes is None else len(classes), weight)
+        own = held.scores[task.name][rows]
+        loss = task_loss(task.kind, y, own, weight)
+        return loss / max(task_loss(task.kind, y, np.broadcast_to(prior, own.shape), weight), EPSILON)
+
+    return tuple(sorted(held.targets.tasks, key=relative_loss))
 
 
 def _better(

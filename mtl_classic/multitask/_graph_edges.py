@@ -8,10 +8,11 @@ from typing import Any
 from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.tasks import Task
 
-__all__ = ["Edge", "final_order", "resolve_edges", "to_dot"]
+__all__ = ["Edge", "final_order", "in_order", "resolve_edges", "to_dot"]
 
 Edge = tuple[str, str, str]
 LEVELS = ("base", "final")
+ORDERS = ("given", "found")
 
 
 def resolve_edges(edges: Any, tasks: Sequence[Task]) -> tuple[Edge, ...]:
@@ -28,6 +29,19 @@ def resolve_edges(edges: Any, tasks: Sequence[Task]) -> tuple[Edge, ...]:
             return tuple((a, b, "base") for b in names for a in names if a != b)
         raise ValueError(f'edges must be "serial", "dense", "dynamic" or a list of edges, got {edges!r}.')
     return tuple(dict.fromkeys(_edge(edge, names) for edge in edges))
+
+
+def in_order(order: Any, tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """The tasks in the order of a chain; one that is still to be found leaves them as they are."""
+    if isinstance(order, str):
+        if order not in ORDERS:
+            raise ValueError(f'order must be "given", "found" or a list of all tasks, got {order!r}.')
+        return tuple(tasks)
+    by_name = {task.name: task for task in tasks}
+    names = list(order)
+    if sorted(map(str, names)) != sorted(by_name):
+        raise TaskError(f"order must name every task once, got {names}; the tasks are {', '.join(by_name)}.")
+    return tuple(by_name[name] for name in names)
 
 
 def _edge(edge: Any, names: Sequence[str]) -> Edge:

@@ -21,8 +21,8 @@ from mtl_classic.learners._protocol import Floats
 from mtl_classic.learners._resolve import TakesLearner
 from mtl_classic.model_selection import FoldPlan, Temporal, cross_fit, make_folds
 from mtl_classic.model_selection._maturity import temporal_folds
-from mtl_classic.multitask._edge_search import find_edges
-from mtl_classic.multitask._graph_edges import Edge, final_order, resolve_edges, to_dot
+from mtl_classic.multitask._edge_search import easiest_first, find_edges
+from mtl_classic.multitask._graph_edges import Edge, final_order, in_order, resolve_edges, to_dot
 from mtl_classic.multitask._linear_combiner import LinearCombiner
 from mtl_classic.multitask._out_of_fold import OutOfFold
 from mtl_classic.multitask._per_task import PerTaskModel
@@ -55,9 +55,12 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
     learner : str, Learner, scikit-learn estimator or dict task -> learner, default="lightgbm"
     edges : {"dynamic", "dense", "serial"} or list of (source, target[, level]), default="dynamic"
         ``"dynamic"`` keeps an edge only if it lowers the out-of-fold loss of a linear combination beyond the noise,
-        greedily. ``"dense"``: all pairs. ``"serial"``: a chain in the order of the tasks. The level ``"base"`` (the
+        greedily. ``"dense"``: all pairs. ``"serial"``: a chain, every task reads all before it. The level ``"base"`` (the
         default in a list) reads the source's own learner, so edges may be mutual; ``"final"`` reads the source's
         combined prediction, so these edges order the fits.
+    order : {"given", "found"} or list of task names, default="given"
+        Of the chain. ``"found"``: from the task that its own learner predicts best to the one that it predicts worst,
+        by the out-of-fold loss relative to that of the prior, so that errors travel least; ranking tasks come last.
     combiner : {"linear", "learner"}, default="linear"
     scale : {"logit", "probability"}, default="logit"
         Of the columns.
@@ -88,6 +91,8 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
     tasks_ : tuple of Task
     edges_ : tuple of (source, target, level)
         Those that are in use.
+    order_ : tuple of str
+        The tasks as they were combined: sources of final edges first.
     fallbacks_ : dict task -> str
         Tasks that keep their own learner although they had sources, and why.
     sharing_ : dict task -> str
@@ -129,6 +134,7 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
     base_: PerTaskModel
     combiners_: dict[str, LinearCombiner | PerTaskModel]
     edges_: tuple[Edge, ...]
+    order_: tuple[str, ...]
     fallbacks_: dict[str, str]
     sharing_: dict[str, str]
     _reasons: dict[str, str]
@@ -139,6 +145,7 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
         *,
         learner: Any = "lightgbm",
         edges: Any = "dynamic",
+        order: str | Sequence[str] = "given",
         combiner: str = "linear",
         scale: str = "logit",
         penalty: float = 1.0,
@@ -162,6 +169,7 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
         self.tasks = tasks
         self.learner = learner
         self.edges = edges
+        self.order = order
         self.combiner = combiner
         self.scale = scale
         self.penalty = penalty
@@ -200,7 +208,7 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
         self._check_choices()
         given = self._start_fit(X, Y, sample_weight)
         importance = check_task_weights(self.task_weights, self.tasks_)
-        edges = resolve_edges(self.edges, self.tasks_)
+        edges = resolve_edges(self.edges, in_order(self.order, self.tasks_))
         order = final_order(edges, self.tasks_)
         seed = root_seed(self.random_state)
         self.combiners_, self.fallbacks_, self._reasons = {}, {}, {}
@@ -213,9 +221,13 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
             held = self._out_of_fold(base, given, labels, plan)
             if self.edges == "dynamic" and isinstance(self.edges, str):
                 edges = find_edges(held, edges, importance, self.max_edges)
+            elif self.edges == "serial" and isinstance(self.order, str) and self.order == "found":
+                order = easiest_first(held)
+                edges = resolve_edges("serial", order)
             for task in order:
                 edges = self._combine(task, edges, given, held, plan, seed)
         self.edges_ = edges
+        self.order_ = tuple(task.name for task in order)
         self.sharing_ = {task.name: self._describe(task) for task in self.tasks_}
         return self
 

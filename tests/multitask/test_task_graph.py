@@ -52,6 +52,31 @@ def test_a_chain_of_classifiers_gives_scikit_learns_numbers() -> None:
     np.testing.assert_allclose(ours.predict_scores(X), peer.predict_proba(X), rtol=1e-4, atol=1e-6)
 
 
+def test_a_chain_finds_its_order_from_the_best_predicted_task_on() -> None:
+    X, Y = planted(2000, noise=0.3)
+    Y["sharp"] = (X[:, 0] > 0) * 1.0
+    Y["hours"] = X[:, 1] + 3 * np.random.default_rng(0).normal(size=2000)
+    kinds = dict.fromkeys(Y, "binary") | {"hours": "regression"}
+    settings = {"edges": "serial", "learner": "linear", "cv": 3, "fallback": False, "random_state": 0}
+    names = ["coin", "hours", "b", "sharp"]
+    model = TaskGraphModel({name: kinds[name] for name in names}, order="found", **settings).fit(X, Y[names])
+    assert model.order_[0] == "sharp"
+    assert set(model.order_[2:]) == {"coin", "hours"}
+    places = {name: k for k, name in enumerate(model.order_)}
+    assert model.edges_
+    assert all(places[source] < places[target] and level == "final" for source, target, level in model.edges_)
+    shuffled = ["b", "sharp", "coin", "hours"]
+    again = TaskGraphModel({name: kinds[name] for name in shuffled}, order="found", **settings).fit(X, Y[shuffled])
+    assert again.order_ == model.order_
+    own = TaskGraphModel({name: kinds[name] for name in names}, order=shuffled, **settings).fit(X, Y[names])
+    assert own.order_ == tuple(shuffled)
+    assert TaskGraphModel({n: kinds[n] for n in names}, **settings).fit(X, Y[names]).order_ == tuple(names)
+    with pytest.raises(ValueError, match="order must be"):
+        TaskGraphModel({n: kinds[n] for n in names}, order="best", **settings).fit(X, Y[names])
+    with pytest.raises(TaskError, match="every task once"):
+        TaskGraphModel({n: kinds[n] for n in names}, order=["b"], **settings).fit(X, Y[names])
+
+
 def test_a_chain_of_regressors_gives_scikit_learns_numbers() -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 4)).astype(np.float32).astype(np.float64)
