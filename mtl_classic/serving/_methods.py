@@ -56,6 +56,7 @@ class ServingMethods:
         *,
         columns: Sequence[str] | None = None,
         chunk_size: int = CHUNK_SIZE,
+        memory_limit: int | str | None = None,
         progress: Progress | None = None,
     ) -> pd.DataFrame:
         """The k best candidates of each user, from a table, files, or a stream of chunks: `mtl_classic.top_k`.
@@ -71,6 +72,8 @@ class ServingMethods:
         columns : list of str, default=None
             Columns of the candidates to return; None: ``per`` and the roles.
         chunk_size : int, default=100000
+        memory_limit : int or str, default=None
+            Bytes that a chunk may take, as in `predict_scores_in_chunks`.
         progress : callable, default=None
             Called after each chunk with the rows done and the rows in all.
 
@@ -78,7 +81,10 @@ class ServingMethods:
         -------
         DataFrame with the columns, ``score`` and ``rank``
         """
-        return top_k(self, candidates, by=by, k=k, per=per, columns=columns, chunk_size=chunk_size, progress=progress)
+        return top_k(
+            self, candidates, by=by, k=k, per=per, columns=columns, chunk_size=chunk_size, memory_limit=memory_limit,
+            progress=progress,
+        )  # fmt: skip
 
     def recommend(
         self,

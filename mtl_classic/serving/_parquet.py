@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,25 @@ def count_rows(files: Sequence[Path]) -> int:
     return sum(int(parquet.read_metadata(file).num_rows) for file in files)
 
 
-def read_chunks(files: Sequence[Path], chunk_size: int) -> Iterator[pd.DataFrame]:
+def read_chunks(files: Sequence[Path], size: Callable[[], int]) -> Iterator[pd.DataFrame]:
     """Frames of at most so many rows; a chunk never spans two files."""
     parquet = _pyarrow("pyarrow.parquet")
     for path in files:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=chunk_size):
-                yield batch.to_pandas()
+        done, whole = 0, False
+        while not whole:  # a reader keeps its size: where another is asked for, begin again after what is done
+            with parquet.ParquetFile(path) as file:
+                used, skipped, whole = size(), 0, True
+                for batch in file.iter_batches(batch_size=used):
+                    ahead = min(done - skipped, batch.num_rows)
+                    skipped += ahead
+                    if ahead == batch.num_rows:
+                        continue
+                    part = batch.slice(ahead)
+                    yield part.to_pandas()
+                    done, skipped = done + part.num_rows, skipped + part.num_rows
+                    if size() != used:
+                        whole = False
+                        break
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:

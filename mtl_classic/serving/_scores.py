@@ -13,7 +13,8 @@ import pandas as pd
 
 from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.serving import _parquet
-from mtl_classic.serving._chunks import open_chunks
+from mtl_classic.serving._chunks import fixed_size, open_chunks
+from mtl_classic.serving._memory import Gauge, to_bytes
 
 __all__ = ["predict_scores_in_chunks", "write_scores"]
 
@@ -22,7 +23,13 @@ CHUNK_SIZE = 100_000
 
 
 def predict_scores_in_chunks(
-    model: Any, X: Any, *, space: str = "entire", chunk_size: int = CHUNK_SIZE, progress: Progress | None = None
+    model: Any,
+    X: Any,
+    *,
+    space: str = "entire",
+    chunk_size: int = CHUNK_SIZE,
+    memory_limit: int | str | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[pd.DataFrame]:
     """The scores of all tasks, a chunk of rows at a time.
 
@@ -34,6 +41,10 @@ def predict_scores_in_chunks(
     space : {"entire", "conditional"}, default="entire"
     chunk_size : int, default=100000
         Most rows of a chunk. Scores do not depend on it.
+    memory_limit : int or str, default=None
+        Bytes that a chunk may take, with its features and scores, above the model, its log and X: a number, ``"500MB"``
+        or ``"2GiB"``. The first chunks are of 100 and of up to 8000 rows; from the memory of two of them follows how
+        many rows the others have. Counted is what Python and numpy allocate; a fifth is left for other libraries.
     progress : callable, default=None
         Called after each chunk with the rows done and the rows in all (None where that is not known).
 
@@ -41,6 +52,11 @@ def predict_scores_in_chunks(
     ------
     DataFrame
         As `predict_scores` gives it for the rows of the chunk.
+
+    Raises
+    ------
+    ValueError
+        If the limit is less than one row takes.
 
     Examples
     --------
@@ -51,18 +67,25 @@ def predict_scores_in_chunks(
     >>> [len(scores) for scores in predict_scores_in_chunks(model, X, chunk_size=100)]
     [100, 100, 50]
     """
-    for _, scores in scored_chunks(model, X, space, chunk_size, progress):
+    for _, scores in scored_chunks(model, X, space, chunk_size, progress, memory_limit):
         yield scores
 
 
 def scored_chunks(
-    model: Any, X: Any, space: str, chunk_size: int, progress: Progress | None
+    model: Any, X: Any, space: str, chunk_size: int, progress: Progress | None, memory_limit: int | str | None = None
 ) -> Iterator[tuple[Table, pd.DataFrame]]:
     """Each chunk with its scores."""
-    chunks = open_chunks(X, chunk_size)
+    size = fixed_size(chunk_size)
+    gauge = None if memory_limit is None else Gauge(to_bytes(memory_limit), size())
+    chunks = open_chunks(X, size if gauge is None else lambda: gauge.size)
+
+    def score(table: Table) -> pd.DataFrame:
+        scores: pd.DataFrame = model.predict_scores(table, space=space)
+        return scores
+
     done = 0
     for table in chunks.tables:
-        yield table, model.predict_scores(table, space=space)
+        yield table, score(table) if gauge is None else gauge.run(score, table)
         done += n_rows(table)
         if progress is not None:
             progress(done, chunks.total)
@@ -126,7 +149,7 @@ def write_scores(
     path = Path(path)
     folder = path.with_name(f".{path.name}.parts")
     finished = _open_run(folder, {"chunk_size": int(chunk_size), "space": space, "keep": list(keep)})
-    chunks = open_chunks(X, chunk_size)
+    chunks = open_chunks(X, fixed_size(chunk_size))
     parts: list[Path] = []
     done = 0
     for k, table in enumerate(chunks.tables):

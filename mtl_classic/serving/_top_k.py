@@ -29,6 +29,7 @@ def top_k(
     columns: Sequence[str] | None = None,
     space: str = "entire",
     chunk_size: int = CHUNK_SIZE,
+    memory_limit: int | str | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """The k best candidates of each user (or any other group), from a table, files, or a stream of chunks.
@@ -50,6 +51,8 @@ def top_k(
     space : {"entire", "conditional"}, default="entire"
     chunk_size : int, default=100000
         Most rows scored at a time; the result does not depend on it.
+    memory_limit : int or str, default=None
+        Bytes that a chunk may take, as in `predict_scores_in_chunks`; the best rows so far come on top.
     progress : callable, default=None
         Called after each chunk with the rows done and the rows in all (None where that is not known).
 
@@ -83,7 +86,7 @@ def top_k(
         raise ValueError(f"k must be a whole number of at least 1, got {k!r}.")
     best = _Best(int(k))
     done = 0
-    for table, scores in scored_chunks(model, candidates, space, chunk_size, progress):
+    for table, scores in scored_chunks(model, candidates, space, chunk_size, progress, memory_limit):
         if not isinstance(table, pd.DataFrame):
             raise TypeError(
                 f"candidates must have named columns to be grouped and returned, got {type(table).__name__}."
