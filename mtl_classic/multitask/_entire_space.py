@@ -16,7 +16,7 @@ import numpy.typing as npt
 import xgboost as xgb
 from scipy.special import expit
 
-from mtl_classic._core.losses import EPSILON, task_loss
+from mtl_classic._core.losses import EPSILON, losses
 from mtl_classic.learners._protocol import Floats, Rows
 
 __all__ = ["EntireSpace", "FunnelRounds", "Steps", "steps_on"]
@@ -53,14 +53,13 @@ class Steps:
         return p
 
     def losses(self, moves: Floats) -> Floats:
-        """Log-loss of each child in the entire space."""
+        """Weighted log-loss of each row and child in the entire space, of shape (n, n_children); 0 without a label."""
         p = self.probabilities(moves)
-        out = []
-        for child, path in self.paths.items():
+        out = np.zeros((len(moves), len(self.paths)))
+        for j, (child, path) in enumerate(self.paths.items()):
             y, weight = self.labels[child]
-            product = np.prod([p[name] for name in path], axis=0)
-            out.append(task_loss("binary", np.where(weight > 0, y, np.nan), product, weight))
-        return np.array(out)
+            out[:, j] = weight * losses("binary", y, np.prod([p[name] for name in path], axis=0))
+        return out
 
 
 class EntireSpace:
@@ -100,13 +99,17 @@ class EntireSpace:
 
 
 class FunnelRounds(xgb.callback.TrainingCallback):
-    """The round of least mean loss of the children, relative to that of the product, which is round 0."""
+    """The round at which the children's loss has surely fallen most since round 0, the product.
+
+    Surely: the change of the mean loss of the validation rows, plus its standard error over the rows, is least. With
+    the mean alone a handful of rare labels would decide.
+    """
 
     def __init__(self, steps: Steps, patience: int) -> None:
         self.steps, self.patience = steps, patience
         n = len(next(iter(steps.margins.values())))
-        self.start = steps.losses(np.zeros((n, len(steps.paths))))
-        self.history = [1.0]
+        self.start = steps.losses(np.zeros((n, len(steps.paths)))).sum(axis=1)
+        self.history = [0.0]
 
     @property
     def best(self) -> int:
@@ -116,7 +119,8 @@ class FunnelRounds(xgb.callback.TrainingCallback):
     def metric(self, predt: Any, data: Any) -> tuple[str, float]:
         """Keep the loss; under the name of a metric, because here XGBoost hands out the margins."""
         moves = np.asarray(predt, dtype=np.float64).reshape(-1, len(self.steps.paths))
-        self.history.append(float(np.mean(self.steps.losses(moves) / np.maximum(self.start, EPSILON))))
+        change = self.steps.losses(moves).sum(axis=1) - self.start
+        self.history.append(float(change.mean() + change.std() / np.sqrt(len(change))))
         return "loss", self.history[-1]
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:

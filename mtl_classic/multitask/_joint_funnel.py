@@ -30,9 +30,9 @@ def correct_product(
 ) -> tuple[VectorTrees, VectorTrees | None]:
     """Boost the binary children on from the product's margins, by the gradient of the entire space.
 
-    All children are read at one round, that of least mean loss on the validation rows, at which also round 0 counts:
-    there the product stays as it is. It also stays without validation rows, and for children that have too few labels
-    there.
+    All children are read at one round, that at which their loss on the validation rows has surely fallen most; if it
+    has nowhere, the product stays as it is. It also stays without validation rows, and for children that have too few
+    labels there.
 
     Parameters
     ----------

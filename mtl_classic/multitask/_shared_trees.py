@@ -60,8 +60,8 @@ class SharedTreesModel(LearnerStructure):
         What a binary, count or regression child of a funnel learns. ``"direct"``: its label in the entire space.
         ``"product"``: its label where the parent is positive; predictions are multiplied. ``"joint"``: so too, and then
         binary children are boosted on by the gradient of the entire-space likelihood through the product, for as many
-        rounds as lower the children's mean loss on the validation rows: none where the product is best. P(child) ≤
-        P(parent) always holds in both.
+        rounds as lower the children's loss on the validation rows by more than its standard error: none where the
+        product is best. P(child) ≤ P(parent) always holds in both.
     task_weights : None, dict name -> weight, "uncertainty", "dynamic" or "cv", default=None
         How much each task's gradients count (boosted trees only): equally, as given, by Kendall's homoscedastic
         uncertainty, by the dynamic weight average, or chosen by cross-validation: three times as much for the task
