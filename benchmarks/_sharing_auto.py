@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,11 +40,12 @@ def automatic(seed: int, options: argparse.Namespace) -> Iterator[Row]:
             scores = model.predict_scores(table.X_test)
             for kind, (seconds, base) in alone.items():
                 shared = {"table": name, "model": f"auto, {preset}, against {kind}", "cost": cost / seconds}
-                for row in _figures(table, scores, base):
+                for row in judge(table, scores, base):
                     yield {**shared, **row}
 
 
-def _figures(table: Table, scores: pd.DataFrame, base: pd.DataFrame) -> Iterator[Row]:
+def judge(table: Table, scores: pd.DataFrame, base: pd.DataFrame) -> Iterator[Row]:
+    """Losses of all tasks beside those of a baseline, on the test rows of a table."""
     found = evaluate_scores(table.Y_test, scores, tasks=table.tasks, baseline=base, metrics=["loss"])
     tasks = {str(task): {key: row[key] for key in SHOWN} for (task, _), row in found.iterrows()}
     ratio = float((found["value"] / found["baseline"]).mean())
@@ -54,6 +55,28 @@ def _figures(table: Table, scores: pd.DataFrame, base: pd.DataFrame) -> Iterator
     if all(task.kind == "regression" for task in table.tasks):
         own, others = (relative_rmse(table, s) for s in (scores, base))
         yield {"figure": "average relative RMSE", "value": own, "alone": others}
+
+
+def over_seeds(rows: Sequence[Row]) -> list[Row]:
+    """For each task the mean difference over the seeds, with the noise of the test rows and of training."""
+    differences: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        for task, found in row.get("tasks", {}).items():
+            differences.setdefault((row["table"], row["model"], task), []).append(found)
+    out = []
+    for (table, model, task), found in differences.items():
+        d, low, high, base = (
+            np.array([f[key] for f in found]) for key in ("difference", "difference_low", "difference_high", "baseline")
+        )
+        of_rows = np.mean(((high - low) / (2 * 1.96)) ** 2)
+        of_training = d.var(ddof=1) / len(d) if len(d) > 1 else 0.0
+        change, margin = (100 * x / base.mean() for x in (d.mean(), 1.96 * np.sqrt(of_rows + of_training)))
+        verdict = "worse" if change > margin else "better" if change < -margin else "same"
+        out.append(
+            {"table": table, "model": model, "task": task, "seeds": len(d), "verdict": verdict, "change": change}
+        )
+        out[-1] |= {"low": change - margin, "high": change + margin}
+    return out
 
 
 def relative_rmse(table: Table, scores: pd.DataFrame) -> float:

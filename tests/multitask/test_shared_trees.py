@@ -1,6 +1,7 @@
 """Vector leaves: the built-in objectives' numbers, masks, shared structure, extra trees."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -44,6 +45,56 @@ def test_one_task_without_a_mask_is_the_built_in_objective(kind: str, objective:
     expected = peer.inplace_predict(X)
     assert np.ptp(expected) > 0.3
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
+def test_one_multiclass_task_without_a_mask_is_the_built_in_softmax() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 4)).astype(np.float32)
+    y = np.argmax(X[:, :3] + 0.5 * rng.normal(size=(400, 3)), axis=1).astype(np.float64)
+    block = replace(make_block(CoreTask("y", "multiclass"), 0, y, None, 3), base=np.zeros(3))  # XGBoost starts at 0
+    ours = JointObjective([block], gradient_weights(None, [block.task]))
+    booster = boost(xgb.QuantileDMatrix(X, np.zeros((400, 3))), ours, PARAMS | VECTOR, 15)
+    scores = ours.blocks[0].scores(booster.inplace_predict(X, predict_type="margin").astype(np.float64))
+    built_in = {"objective": "multi:softprob", "num_class": 3, "base_score": 0.0, "multi_strategy": "multi_output_tree"}
+    expected = xgb.train(PARAMS | built_in, xgb.QuantileDMatrix(X, y), 15).inplace_predict(X)
+    assert np.ptp(expected) > 0.5
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
+def test_ranking_is_listwise_cross_entropy_which_xgboost_does_not_have() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(3), 4)
+    y = np.array([2, 0, 1, 0, 1, np.nan, 0, 2, 0, 0, 0, 0])  # a row without a label, a query without a relevant one
+    block = make_block(CoreTask("y", "ranking", query="q"), 0, y, None, 0, groups)
+
+    def loss(margins: np.ndarray) -> float:
+        total = 0.0
+        for query in range(3):
+            rows = np.flatnonzero((groups == query) & ~np.isnan(y))
+            gain = 2.0 ** y[rows] - 1
+            if gain.sum():
+                z = margins[rows, 0]
+                total += -(gain / gain.sum() * (z - np.log(np.exp(z).sum()))).sum()
+        return total
+
+    margins = rng.normal(size=(12, 1))
+    g, _ = block.derivatives(margins)
+    for i in range(12):
+        up, down = margins.copy(), margins.copy()
+        up[i] += 1e-6
+        down[i] -= 1e-6
+        np.testing.assert_allclose(g[i, 0], (loss(up) - loss(down)) / 2e-6, rtol=1e-5, atol=1e-8)
+    assert np.abs(g[:5]).min() > 1e-3
+    assert (g[[5, 8, 9, 10, 11]] == 0).all()
+    order = np.argsort(groups, kind="stable")[::-1]  # rows of a query need not be adjacent, nor queries in order
+    again = make_block(CoreTask("y", "ranking", query="q"), 0, y[order], None, 0, groups[order])
+    np.testing.assert_allclose(again.derivatives(margins[order])[0], g[order], rtol=1e-12)
+
+
+def test_a_ranking_task_needs_its_queries() -> None:
+    block = make_block(CoreTask("y", "ranking", query="q"), 0, np.array([0.0, 1.0]), None)
+    with pytest.raises(ValueError, match="needs the query of each row"):
+        block.derivatives(np.zeros((2, 1)))
 
 
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "regression", "count", "ranking"])

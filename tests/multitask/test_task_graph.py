@@ -14,7 +14,7 @@ from sklearn.multioutput import ClassifierChain, RegressorChain
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mtl_classic import Task, TaskError, TaskGraphModel
+from mtl_classic import MultiTaskModel, PerTaskModel, SharedTreesModel, Task, TaskError, TaskGraphModel, evaluate
 
 
 def planted(n: int, seed: int = 0, noise: float = 1.0) -> tuple[np.ndarray, pd.DataFrame]:
@@ -182,3 +182,15 @@ def test_a_funnel_stays_monotone() -> None:
     tasks = [Task("click", "binary"), Task("buy", "binary", given="click")]
     scores = TaskGraphModel(tasks, edges="dense", learner="linear", cv=3, random_state=0).fit(X, Y).predict_scores(X)
     assert (scores["buy"] <= scores["click"] + 1e-12).all()
+
+
+def test_sharing_harms_no_task_of_a_conflict() -> None:
+    X, Y = planted(3000)
+    train, test = np.arange(2000), np.arange(2000, 3000)
+    auto = MultiTaskModel(random_state=0).fit(X[train], Y.iloc[train])
+    graph = TaskGraphModel(cv=3, random_state=0).fit(X[train], Y.iloc[train])
+    shared = SharedTreesModel(fallback="lightgbm", random_state=0).fit(X[train], Y.iloc[train])
+    alone = PerTaskModel(random_state=auto.pipeline_[-1].random_state).fit(X[train], Y.iloc[train])
+    for model, baseline in ((auto, alone), (graph, graph.base_), (shared, alone)):  # seeds differ more than structures
+        found = evaluate(model, X[test], Y.iloc[test], baseline=baseline, metrics=["loss"])
+        assert not (found["verdict"] == "worse").any(), model
