@@ -304,6 +304,10 @@ class StackingEnsemble(Composition):
     def _scores(self, X: Table, space: str) -> Scores:
         members = {name: m._scores(m._start_predict(X), "entire") for name, m in self.named_estimators_.items()}
         features = None if self.passthrough_ is None else self.passthrough_.transform(X)
+        return self._combined(members, features, space)
+
+    def _combined(self, members: Mapping[str, Scores], features: Any, space: str) -> Scores:
+        """What the combiners make of the members' scores of the entire view."""
         links = self._links(members, matched=True)
         entire: Scores = {}
         for task in self.tasks_:

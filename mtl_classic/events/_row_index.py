@@ -114,11 +114,17 @@ class KeyTable:
             return []
         ids = codes[0]
         for other, size in zip(codes[1:], self.sizes[1:], strict=True):
-            both = np.where((ids >= 0) & (other >= 0), ids * size + other, -1)
-            known, first = np.unique(both[both >= 0], return_index=True)
-            first = np.flatnonzero(both >= 0)[first]
-            self.combined.append(known)
-            ids = np.where(both >= 0, np.searchsorted(known, both), -1)
+            at = np.flatnonzero((ids >= 0) & (other >= 0))
+            both = ids[at] * size + other[at]
+            found, known = pd.factorize(both)
+            order = np.argsort(known)
+            rank = np.empty_like(order)
+            rank[order] = np.arange(len(order))
+            self.combined.append(known[order])
+            ids = np.full(len(ids), -1)
+            ids[at] = rank[found]
+            first = np.empty(len(known), dtype=np.intp)  # any event that has it
+            first[ids[at]] = at
         return [column[first] for column in codes]
 
     def keyed(self, names: tuple[str, ...], time_dtype: Any) -> Keyed:

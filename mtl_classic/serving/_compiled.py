@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from copy import copy, deepcopy
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from mtl_classic._core.base import Scores
-from mtl_classic.ensemble import AveragingEnsemble, CalibratedModel
+from mtl_classic.ensemble import AveragingEnsemble, CalibratedModel, StackingEnsemble
+from mtl_classic.events import HistoryFeatures
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._flat_trees import FlatTrees, can_flatten
 from mtl_classic.learners._lightgbm import LightGBMFit
 from mtl_classic.learners._protocol import ConstantFit
 from mtl_classic.multitask import FunnelModel, PerTaskModel
+from mtl_classic.serving._flat_forests import FlatForests, is_flat_forest
 from mtl_classic.serving._row_steps import RowStep, Sources, compile_step
 from mtl_classic.serving._row_values import Row, RowEncoder
 
@@ -24,8 +27,9 @@ __all__ = ["CompiledModel"]
 class CompiledModel:
     """A fitted model as it was when compiled, for one row at a time; safe to share between threads.
 
-    Made by `MultiTaskModel.compile_for_serving`. Trees of LightGBM, history, and scores of factor models are read from
-    arrays; learners, structures and steps of other kinds predict by themselves, from a frame of one row.
+    Made by `MultiTaskModel.compile_for_serving`. Trees of LightGBM and of scikit-learn's forests, history, and scores
+    of factor models are read from arrays, averages, stacks and calibrations of them combined; learners, structures and
+    steps of other kinds predict by themselves, from a frame of one row. `observe` tells it of new events.
 
     Parameters
     ----------
@@ -58,10 +62,8 @@ class CompiledModel:
         self.as_of_, self.tasks_ = model.as_of_, model.tasks_
         self._needed = frozenset(names)
         self._classes = model.classes_map_
-        sources: Sources = {}
-        self._steps: list[RowStep] = [
-            part for _, step in model.pipeline_.steps[:-1] for part in compile_step(step, sources)
-        ]
+        self._made_of = [step for _, step in model.pipeline_.steps[:-1]]
+        self._steps, sources = _compile_steps(self._made_of)
         self._scorer = _compile_scorer(model.pipeline_.steps[-1][1], sources)
 
     def predict_scores(self, row: Mapping[str, Any], space: str = "entire") -> dict[str, float]:
@@ -93,6 +95,32 @@ class CompiledModel:
             step.apply(state)
         return self._named(self._scorer.scores(state, space))
 
+    def observe(self, events: Any) -> Self:
+        """Tell of new events: history and folded-in users move on, trees and everything else stay.
+
+        The model that this was compiled from stays where it is; scores are those of that model after its own
+        ``observe`` of the same events. Requests that run meanwhile in other threads see the old state or the new, never
+        both; two calls must not run at once.
+
+        Parameters
+        ----------
+        events : EventLog or frame with the columns of the log
+
+        Returns
+        -------
+        self
+
+        Notes
+        -----
+        Cost: a grouping of the whole log per key set, as in compiling (about a second per million events with the
+        aggregates of "auto"); boosters are not read again. So tell it of many events at a time.
+        """
+        made_of = [_told(step, events) for step in self._made_of]
+        steps, _ = _compile_steps(made_of)
+        self._made_of, self._steps = made_of, steps
+        self.as_of_ = next((step.as_of_ for step in made_of if hasattr(step, "as_of_")), None)
+        return self
+
     def _named(self, scores: Scores) -> dict[str, float]:
         named: dict[str, float] = {}
         for task in self.tasks_:
@@ -105,6 +133,21 @@ class CompiledModel:
         return named
 
 
+def _compile_steps(steps: Sequence[Any]) -> tuple[list[RowStep], Sources]:
+    """The steps for single rows, and where the columns that they add are."""
+    sources: Sources = {}
+    return [part for step in steps for part in compile_step(step, sources)], sources
+
+
+def _told(step: Any, events: Any) -> Any:
+    """A step that knows of the events; the one that was given may belong to a model, and stays."""
+    if not hasattr(step, "observe"):
+        return step
+    own = copy(step) if isinstance(step, HistoryFeatures) else deepcopy(step)
+    own.observe(events)
+    return own
+
+
 class _Scorer(Protocol):
     def scores(self, row: Row, space: str) -> Scores: ...
 
@@ -114,6 +157,8 @@ def _compile_scorer(model: Any, sources: Sources) -> _Scorer:
         return _OfParts(model, sources)
     if type(model) is AveragingEnsemble:
         return _OfMembers(model, sources)
+    if type(model) is StackingEnsemble and model.passthrough_ is None:
+        return _OfStack(model, sources)
     if type(model) is CalibratedModel:
         return _Calibrated(model, sources)
     return _OfFrame(model, sources)
@@ -128,14 +173,19 @@ class _OfParts:
         fits = model.fits_
         self.flat = [key for key, fit in fits.items() if type(fit) is LightGBMFit and can_flatten(fit.booster)]
         self.trees = FlatTrees([(fits[key].booster, fits[key].n_rounds) for key in self.flat])
+        self.grown = [key for key, fit in fits.items() if is_flat_forest(fit)]
+        self.forests = FlatForests([fits[key] for key in self.grown])
         self.constant = {key: fit.predict(_one_row(1)) for key, fit in fits.items() if isinstance(fit, ConstantFit)}
-        self.others = {key: fit for key, fit in fits.items() if key not in self.constant and key not in self.flat}
+        known = {*self.constant, *self.flat, *self.grown}
+        self.others = {key: fit for key, fit in fits.items() if key not in known}
 
     def scores(self, row: Row, space: str) -> Scores:
         values = self.encoder.encode(row)
         parts: dict[Any, npt.NDArray[np.float64]] = dict(self.constant)
         for key, value in zip(self.flat, self.trees.predict(values), strict=True):
             parts[key] = np.array([value])
+        if self.grown:
+            parts |= dict(zip(self.grown, self.forests.predict(values), strict=True))
         if self.others:
             features = Features(values[None, :], self.encoder.names, self.encoder.categorical)
             parts |= {key: fit.predict(features, 1) for key, fit in self.others.items()}
@@ -156,6 +206,18 @@ class _OfMembers:
             return [member.scores(row, asked) for member in self.members]
 
         return self.model._averaged(member_scores, space, self.mixing)
+
+
+class _OfStack:
+    """Combiners over the scores of members, without columns of the rows."""
+
+    def __init__(self, model: StackingEnsemble, sources: Sources) -> None:
+        self.model = model
+        self.members = {name: _compile_scorer(member, sources) for name, member in model.named_estimators_.items()}
+
+    def scores(self, row: Row, space: str) -> Scores:
+        members = {name: member.scores(row, "entire") for name, member in self.members.items()}
+        return self.model._combined(members, None, space)
 
 
 class _Calibrated:

@@ -205,8 +205,7 @@ class ServingMethods:
         """The model for single requests: light, thread-safe, as of the log now.
 
         Trees, history and factors are copied into arrays, so that a row costs microseconds in place of the milliseconds
-        of a frame. The result does not follow ``observe``: compile again, which costs one grouping of the log and the
-        reading of the boosters' text.
+        of a frame. The result does not follow the model's ``observe``: it has one of its own.
 
         Returns
         -------

@@ -116,7 +116,7 @@ def _move_latent(step: LatentFeatures, table: Table, targets: Targets, weights: 
 def _moved_member(member: LatentMember, table: Table, targets: Targets, weights: Any) -> tuple[LatentMember, str, str]:
     new, model = copy(member), member.model_
     if isinstance(model, MatrixFactorization):
-        new.model_ = copy(model)
+        new.model_ = deepcopy(model)  # events that are told to the new model must not move users of the old one
         return new, KEPT, "observe moves its users; items keep their factors"
     if not isinstance(model, BaseFactorizationMachine) or not hasattr(model, "partial_fit"):
         new.model_ = copy(model) if isinstance(model, BaseEstimator) else model

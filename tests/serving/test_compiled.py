@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,7 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from mtl_classic import (
     Aggregate,
@@ -25,6 +27,7 @@ from mtl_classic import (
     MultiTaskModel,
     PerTaskModel,
     Segments,
+    StackingEnsemble,
     Task,
     TaskGraphModel,
     average_over_seeds,
@@ -57,6 +60,14 @@ def latent(*models: Any) -> dict[str, Any]:
     return {"latent": LatentFeatures(named, cv=2, random_state=0), "aggregates": AGGREGATES}
 
 
+FINALS = {"view": LogisticRegression(), "spend": Ridge()}
+
+
+def stack(**options: Any) -> StackingEnsemble:
+    learners = {"a": FunnelModel(SHOP.tasks), "b": PerTaskModel(SHOP.tasks, learner="extra_trees")}
+    return StackingEnsemble(list(learners.items()), cv=2, random_state=0, **options)
+
+
 SIDES = {"user": ["user", "device"], "item": ["item", "category"]}
 MODELS: dict[str, Callable[[], MultiTaskModel]] = {
     "funnel": lambda: fitted(),
@@ -79,6 +90,11 @@ MODELS: dict[str, Callable[[], MultiTaskModel]] = {
     "lag": lambda: fitted(aggregates=HistoryFeatures(AGGREGATES, **SHOP.roles, lag="2D")),
     "xgboost": lambda: fitted(learner="xgboost", aggregates=AGGREGATES),
     "mixed": lambda: fitted(learner={"view": "hist", "cart": "lightgbm", "buy": "linear", "spend": "lightgbm"}),
+    "forest": lambda: fitted(learner="forest", aggregates=AGGREGATES),
+    "extra trees": lambda: fitted(learner="extra_trees", aggregates=AGGREGATES, structure="parallel"),
+    "stacked": lambda: fitted(structure=stack(), aggregates=AGGREGATES),
+    "stacked on columns": lambda: fitted(structure=stack(passthrough=True), aggregates=AGGREGATES),
+    "stacked by a learner": lambda: fitted(structure=stack(final_estimator=FINALS), aggregates=AGGREGATES),
     "graph": lambda: fitted(structure=TaskGraphModel(cv=2), aggregates=AGGREGATES),
     "segments": lambda: fitted(latent=Segments(user="user", item="item", n_segments=3, random_state=0)),
     "no history": lambda: fitted(aggregates=None),
@@ -119,7 +135,7 @@ def test_a_row_has_the_scores_of_the_table(name: str) -> None:
         pd.testing.assert_frame_equal(own, expected, rtol=1e-12, atol=0.0)
 
 
-@pytest.mark.parametrize("name", ["funnel", "per task", "seeds", "matrix", "machines", "no time"])
+@pytest.mark.parametrize("name", ["funnel", "per task", "seeds", "matrix", "machines", "no time", "forest"])
 def test_boosters_agree_to_the_bit(name: str) -> None:
     model, X = model_of(name), rows(60)
     compiled = model.compile_for_serving()
@@ -150,6 +166,55 @@ def test_it_is_of_the_log_when_compiled() -> None:
     assert after.as_of_ == pd.Timestamp("2024-05-30")
     expected = model.predict_scores(pd.DataFrame([row]))["view"].iloc[0]
     assert after.predict_scores(row)["view"] == expected != scores["view"]
+
+
+@pytest.mark.parametrize("name", ["funnel", "matrix", "ratings", "vectors", "lag", "segments", "stacked", "no history"])
+def test_it_observes_as_the_model_does(name: str) -> None:
+    model, X = deepcopy(model_of(name)), rows(12)
+    X["time"] = pd.Timestamp("2024-06-01") + pd.to_timedelta(np.arange(len(X)), unit="D")
+    compiled, before, records = model.compile_for_serving(), model.predict_scores(X), X.to_dict("records")
+    first = [compiled.predict_scores(row) for row in records]
+    new = SHOP.events.to_frame().tail(400)
+    for shift in (70, 100):
+        later = new.assign(time=new["time"] + pd.Timedelta(days=shift), user=new["user"] + shift)
+        assert compiled.observe(later) is compiled
+        pd.testing.assert_frame_equal(model.predict_scores(X), before)  # of another's events a model knows nothing
+        model.observe(later)
+        assert compiled.as_of_ == model.as_of_
+        before = model.predict_scores(X)
+        own = pd.DataFrame([compiled.predict_scores(row) for row in records], index=X.index)
+        pd.testing.assert_frame_equal(own, before, rtol=1e-12, atol=0.0)
+    if name not in ("segments", "no history"):
+        assert [compiled.predict_scores(row) for row in records] != first
+
+
+def test_requests_go_on_while_it_observes() -> None:
+    model, X = deepcopy(model_of("funnel")), rows(20)
+    compiled, records = model.compile_for_serving(), X.to_dict("records")
+    new = SHOP.events.to_frame().tail(200)
+    new["time"] += pd.Timedelta(days=1) + new["time"].max() - new["time"].min()
+    states = [[compiled.predict_scores(row) for row in records]]
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(lambda: [compiled.predict_scores(row) for row in records]) for _ in range(30)]
+        compiled.observe(new)
+        states.append([compiled.predict_scores(row) for row in records])
+        for answers in asked:
+            for k, answer in enumerate(answers.result()):
+                assert answer in (states[0][k], states[1][k])
+
+
+@pytest.mark.parametrize("learner", ["forest", "extra_trees"])
+def test_forests_of_all_kinds(learner: str) -> None:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(600, 3)), columns=list("abc")).mask(rng.random((600, 3)) < 0.1)
+    X["a"] = X["a"].where(rng.random(600) < 0.9, 1e-36)
+    kind = np.where(np.arange(600) < 590, rng.choice(["p", "q"], 600), "r")
+    Y = pd.DataFrame({"kind": kind, "n": rng.poisson(1, 600), "y": rng.normal(size=600), "up": rng.random(600) < 0.3})
+    tasks = {"kind": "multiclass", "n": "count", "y": "regression", "up": "binary"}
+    model = MultiTaskModel(tasks, structure="parallel", latent=None, learner=learner, random_state=0).fit(X, Y)
+    compiled, few = model.compile_for_serving(), X.head(50)
+    own = pd.DataFrame([compiled.predict_scores(row) for row in few.to_dict("records")])
+    assert (own == model.predict_scores(few)).all(axis=None)
 
 
 def test_threads_share_it() -> None:

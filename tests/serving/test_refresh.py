@@ -17,6 +17,7 @@ from mtl_classic import (
     FunnelModel,
     LatentFeatures,
     LightGBMLearner,
+    MatrixFactorization,
     MultiTaskModel,
     PerTaskModel,
     StackingEnsemble,
@@ -98,6 +99,16 @@ def test_machines_make_a_pass_and_learn_new_users() -> None:
     X = SHOP.X[~CUT].assign(user=lambda rows: rows["user"].where(rows.index % 2 == 0, 10_000))
     moved = model.refresh(X, SHOP.Y[~CUT])
     assert len(moved.pipeline_.named_steps["latent"].models_["fm"].factors_) > width == len(old.factors_)
+
+
+def test_events_of_the_new_model_do_not_move_the_old() -> None:
+    latent = LatentFeatures([("als", MatrixFactorization(n_factors=4, random_state=0))], cv=2, random_state=0)
+    model = MultiTaskModel(SHOP.tasks, **SHOP.roles, aggregates=AGGREGATES, latent=latent, random_state=0)
+    model.fit(SHOP.X[CUT], SHOP.Y[CUT], events=SHOP.events)
+    before = model.predict_scores(SHOP.X[~CUT])
+    new = SHOP.events.to_frame().tail(300)
+    model.refresh(SHOP.X[~CUT], SHOP.Y[~CUT]).observe(new.assign(time=new["time"] + pd.Timedelta("30D")))
+    pd.testing.assert_frame_equal(model.predict_scores(SHOP.X[~CUT]), before)
 
 
 def test_labels_that_are_not_mature_do_not_count() -> None:

@@ -1,0 +1,101 @@
+"""Forests of scikit-learn as flat arrays, for one row: the same scores to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+
+from mtl_classic._kernels.flat_trees import add_trees
+from mtl_classic.learners._flat_trees import _joined
+from mtl_classic.learners._sklearn import SklearnFit
+
+__all__ = ["FlatForests", "is_flat_forest"]
+
+Array = npt.NDArray[Any]
+_FORESTS = (ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor)
+_MISSING, _LEFT = 8, 2  # bits of a decision: NaN is missing, and goes left
+
+
+def is_flat_forest(fit: Any) -> bool:
+    """Whether a fit is a forest that reads the features as they are."""
+    plain = type(fit) is SklearnFit and type(fit.model) in _FORESTS and fit.transformer is None
+    return plain and fit.model.n_outputs_ == 1
+
+
+class FlatForests:
+    """The trees of some forests over the same features.
+
+    Parameters
+    ----------
+    fits : sequence of SklearnFit
+        Such that `is_flat_forest`.
+    """
+
+    def __init__(self, fits: Sequence[SklearnFit]) -> None:
+        self.fits = list(fits)
+        self.slices: list[slice] = []
+        parts: list[dict[str, Array]] = []
+        n_outputs = 0
+        for fit in self.fits:
+            columns = _columns(fit)
+            self.slices.append(slice(n_outputs, n_outputs + len(columns)))
+            for tree in fit.model.estimators_:
+                parts += [_part(tree.tree_, column, n_outputs + k) for k, column in enumerate(columns)]
+            n_outputs += len(columns)
+        self.n_outputs = n_outputs
+        self.arrays = _joined(parts)
+
+    def predict(self, row: npt.NDArray[np.float32]) -> list[Array]:
+        """For each fit its scores of a row, of shape (1,) or (1, n_classes)."""
+        raw = np.zeros(self.n_outputs)
+        add_trees(row.astype(np.float64), *self.arrays, raw)
+        return [_scores(fit, raw[part]) for fit, part in zip(self.fits, self.slices, strict=True)]
+
+
+def _columns(fit: SklearnFit) -> list[int]:
+    """Which values of a leaf are asked for: that of a regression, of the positive class, or of all classes."""
+    if fit.kind == "binary":
+        return [1]
+    return list(range(len(fit.model.classes_))) if fit.kind == "multiclass" else [0]
+
+
+def _part(tree: Any, column: int, output: int) -> dict[str, Array]:
+    """A tree in the form of the kernel: nodes and leaves are numbered apart, a leaf is the complement of its number."""
+    left, right = tree.children_left, tree.children_right
+    is_leaf = left == -1
+    number = np.where(is_leaf, ~(np.cumsum(is_leaf) - 1), np.cumsum(~is_leaf) - 1)
+    inner = np.flatnonzero(~is_leaf)
+    goes_left = tree.__getstate__()["nodes"]["missing_go_to_left"][inner].astype(bool)
+    nothing = np.zeros(len(inner), dtype=np.int32)
+    return {
+        "feature": tree.feature[inner],
+        "threshold": tree.threshold[inner],
+        "decision": np.where(goes_left, _MISSING | _LEFT, _MISSING),
+        "left": number[left[inner]],
+        "right": number[right[inner]],
+        "leaf_value": tree.value[is_leaf, 0, column],
+        "word_start": nothing,
+        "n_words": nothing,
+        "words": np.empty(0, dtype=np.uint32),
+        "output": np.array([output]),
+    }
+
+
+def _scores(fit: SklearnFit, total: Array) -> Array:
+    means = total / len(fit.model.estimators_)
+    if fit.kind == "binary":
+        return means
+    if fit.kind != "multiclass":
+        return np.maximum(means, fit.floor)
+    scores = np.zeros((1, fit.n_classes))
+    scores[0, fit.model.classes_.astype(np.intp)] = means
+    return scores
