@@ -79,10 +79,14 @@ class LightFMRows:
         pairs = sparse.coo_matrix((signs, (rows, rows)), shape=(len(y), len(y)))
         return lambda: self.model.fit_partial(pairs, epochs=1, num_threads=1, **sides)
 
+    def score(self, sides: dict[str, sparse.csr_matrix]) -> np.ndarray:
+        """Log-odds of rows."""
+        rows = np.arange(sides["user_features"].shape[0], dtype=np.int32)
+        return self.model.predict(rows, rows, num_threads=1, **sides).astype(np.float64)
+
     def probability(self, sides: dict[str, sparse.csr_matrix]) -> np.ndarray:
         """P(1) of rows."""
-        rows = np.arange(sides["user_features"].shape[0], dtype=np.int32)
-        return expit(self.model.predict(rows, rows, num_threads=1, **sides).astype(np.float64))
+        return expit(self.score(sides))
 
     def fit(self, X: sparse.csr_matrix, y: np.ndarray, seed: int) -> LightFMRows:
         """As its users do who stop early: epochs until a random tenth no longer improves, the best one kept."""

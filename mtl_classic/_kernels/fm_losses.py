@@ -7,6 +7,10 @@
 | `POISSON` | Poisson, log link | exp(s) − y s | exp(s) − y |
 | `SOFTMAX` | log loss of a class's softmax, in the kernels of several outputs | log Σ exp(s) − Σ y s | softmax(s) − y |
 | `HINGE` | hinge, y in {0, 1} | max(0, 1 − (2y − 1) s) | −(2y − 1) where positive |
+
+The kernels' `loss` is a pair: the id, and the largest score that exp is taken of in the derivative. Beyond it Poisson
+loss goes on as a straight line, so that one score that overshot does not give a slope of 10¹³, after which steps that
+are divided by past slopes never move again.
 """
 
 from __future__ import annotations
@@ -56,13 +60,13 @@ def _exponential32(x):  # type: ignore[no-untyped-def]
 
 @njit(fastmath=set(FAST_FLAGS), error_model="numpy", forceinline=True)
 def loss_slope(loss, target, score):  # type: ignore[no-untyped-def]
-    """Return the derivative of a row's loss by its score, in the score's type."""
-    kind = type(score)
+    """Return the derivative of a row's loss, a pair of id and largest exponent, by its score, in the score's type."""
+    kind, loss, largest = type(score), loss[0], loss[1]
     if loss == LOG:
         return kind(1) / (kind(1) + exponential(-score)) - target
     if loss == SQUARED:
         return score - target
     if loss == POISSON:
-        return exponential(score if score < kind(LARGEST_EXPONENT) else kind(LARGEST_EXPONENT)) - target
+        return exponential(min(score, kind(largest))) - target
     sign = target + target - kind(1)
     return -sign if sign * score < kind(1) else kind(0)

@@ -38,7 +38,7 @@ from mtl_classic._kernels.fm import (
     row_forward,
 )
 from mtl_classic._kernels.fm_losses import SOFTMAX, exponential, loss_slope
-from mtl_classic._kernels.fm_steps import n_slots, rate_at, step
+from mtl_classic._kernels.fm_steps import n_slots, rate_at, step, step_known
 from mtl_classic._kernels.simd import LANE_BLOCK, fill, load, pointer, store, total
 
 OUTPUT_LANES = (0,)
@@ -101,9 +101,10 @@ def row_scores(  # type: ignore[no-untyped-def]
 
 @njit(fastmath=FASTMATH, forceinline=True)
 def output_slopes(  # type: ignore[no-untyped-def]
-    losses, n_groups, group_bounds, targets, weights, importance, row, n_outputs, scores, slopes, effects
+    losses, largest, n_groups, group_bounds, targets, weights, importance, row, n_outputs, scores, slopes, effects,
+    knowns,
 ):  # fmt: skip
-    """Write each output's derivative and effective weight.
+    """Write each output's derivative and effective weight, and whether it is labelled, 1 or 0.
 
     Return the mean weight of the labelled outputs, 0 if there is none, and 1 / the number of labelled groups.
     """
@@ -125,11 +126,12 @@ def output_slopes(  # type: ignore[no-untyped-def]
                 if loss == SOFTMAX:
                     slope = weight * (exponential(load((), scores, t) - top) / partition - target)
                 else:
-                    slope = weight * loss_slope(loss, target, load((), scores, t))
+                    slope = weight * loss_slope((loss, load((), largest, g)), target, load((), scores, t))
                 summed += weight
                 labelled += 1
             store(slopes, t, slope)
             store(effects, t, weight)
+            store(knowns, t, fill((), scores, weight != 0))
     return summed / fill((), scores, max(labelled, 1)), fill((), scores, 1.0) / fill((), scores, max(known, 1))
 
 
@@ -153,52 +155,56 @@ def mixed_slopes(lanes, sizes, mixers, mixer_stride, slopes, portion, mixed):  #
 
 @njit(fastmath=FASTMATH, forceinline=True)
 def step_shares(  # type: ignore[no-untyped-def]
-    n_outputs, n_padded, anchor, solver, rate, shares, scores, slopes, effects, weight, portion, penalty
+    n_outputs, n_padded, anchor, solver, rate, shares, scores, slopes, effects, knowns, weight, portion, penalty
 ):
     """Write the derivative by the common score behind the outputs' own, Σ_t c_t slope_t · portion; move the c_t."""
     common, summed = load((), scores, n_outputs), fill(OUTPUT_LANES, scores, 0.0)
     kept = load((), shares, max(anchor, 0))
     store(slopes, n_outputs, fill((), scores, 0.0))  # those of the row before
     store(effects, n_outputs, fill((), scores, 0.0))
+    store(knowns, n_outputs, fill((), scores, 0.0))
     for t in range(0, n_padded, LANE_BLOCK):
         share, slope, effect = (
             load(OUTPUT_LANES, shares, t), load(OUTPUT_LANES, slopes, t), load(OUTPUT_LANES, effects, t),
         )  # fmt: skip
         summed = summed + share * slope
         away = share - fill(OUTPUT_LANES, scores, 1.0)
-        step(solver, rate, OUTPUT_LANES, shares, t, n_padded, slope * common + away * effect * penalty)
+        gradient = slope * common + away * effect * penalty
+        step_known(solver, rate, OUTPUT_LANES, shares, t, n_padded, gradient, load(OUTPUT_LANES, knowns, t))
     if anchor >= 0:
         store(shares, anchor, kept)
+    store(knowns, n_outputs, fill((), scores, 1.0))
     store(slopes, n_outputs, total(summed) * portion)
     store(effects, n_outputs, weight)
 
 
 @njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy")
 def fit_outputs_epoch(  # type: ignore[no-untyped-def]
-    lanes, sizes, solvers, losses, group_bounds, anchor, factors, linear, bias, mixers, shares, values, indices,
-    bounds, targets, weights, importance, blocks, block_size, mixing, penalties, sums, work, noise, clock,
+    lanes, sizes, solvers, losses, largest, group_bounds, anchor, factors, linear, bias, mixers, shares, values,
+    indices, bounds, targets, weights, importance, blocks, block_size, mixing, penalties, sums, work, noise, clock,
 ):  # fmt: skip
     """Visit the rows block by block and take one step per row for all outputs; return the clock.
 
     `sizes` is (n_shared, n_private, n_outputs, n_linear), where None for n_shared is one vector, and for n_private
-    nothing, and n_linear is n_outputs, or one more with the common linear score; `solvers` and `penalties` as in
+    nothing, and n_linear is n_outputs, or one more with the common linear score; `losses` and `largest` (n_groups)
+    are the pairs of `fm_losses`; `solvers` and `penalties` as in
     `fm.fit_epoch`, the third penalty pulls mixers and shares towards 1; `importance`
-    (n_outputs) multiplies the weights; `work` (5 rows, as long as the longer of the factors and the padded outputs)
+    (n_outputs) multiplies the weights; `work` (6 rows, as long as the longer of the factors and the padded outputs)
     is scratch.
     """
     n_shared, n_private, n_outputs, n_factors, n_padded = count_sizes(sizes, lanes)
     n_parts, width, n_rows = count_parts(mixing), LANE_BLOCK * len(lanes), targets.shape[0]
     stride, linear_stride = n_slots(solvers[0]) * n_factors, n_slots(solvers[1]) * n_padded
     mixer_stride = n_slots(solvers[0]) * n_shared
-    products, mixed, scores, slopes, effects = (
-        pointer(work[0]), pointer(work[1]), pointer(work[2]), pointer(work[3]), pointer(work[4]),
+    products, mixed, scores, slopes, effects, knowns = (
+        pointer(work[0]), pointer(work[1]), pointer(work[2]), pointer(work[3]), pointer(work[4]), pointer(work[5]),
     )  # fmt: skip
     factors, linear, bias = pointer(factors), pointer(linear), pointer(bias)
     mixers, shares = pointer(mixers), pointer(shares)
     values, indices, bounds, mixing = pointer(values), pointer(indices), pointer(bounds), pointer(mixing)
     targets, weights, importance, sums = pointer(targets), pointer(weights), pointer(importance), pointer(sums)
     factor_penalty, linear_penalty = address(penalties[0]), address(penalties[1])
-    n_groups, losses, group_bounds = losses.shape[0], pointer(losses), pointer(group_bounds)
+    n_groups, losses, largest, group_bounds = losses.shape[0], pointer(losses), pointer(largest), pointer(group_bounds)
     for block in blocks:
         for row in range(block * block_size, min((block + 1) * block_size, n_rows)):
             first = row * n_parts
@@ -208,8 +214,9 @@ def fit_outputs_epoch(  # type: ignore[no-untyped-def]
                 values, indices, bounds, first, mixing, n_parts, sums, products, scores, noise, clock + 1,
             )  # fmt: skip
             weight, portion = output_slopes(
-                losses, n_groups, group_bounds, targets, weights, importance, row, n_outputs, scores, slopes, effects
-            )
+                losses, largest, n_groups, group_bounds, targets, weights, importance, row, n_outputs, scores, slopes,
+                effects, knowns,
+            )  # fmt: skip
             if weight == 0:
                 continue
             clock += 1
@@ -217,22 +224,25 @@ def fit_outputs_epoch(  # type: ignore[no-untyped-def]
             factor_rate, linear_rate = rate_at(solvers[0], clock), rate_at(solvers[1], clock)
             if sizes[3] > n_outputs:
                 step_shares(
-                    n_outputs, n_padded, anchor, solvers[1], linear_rate, shares, scores, slopes, effects, weight,
-                    portion, penalties[2],
+                    n_outputs, n_padded, anchor, solvers[1], linear_rate, shares, scores, slopes, effects, knowns,
+                    weight, portion, penalties[2],
                 )  # fmt: skip
             for t in range(0, n_padded, LANE_BLOCK):
                 slope, effect = load(OUTPUT_LANES, slopes, t), load(OUTPUT_LANES, effects, t)
-                step(solvers[1], linear_rate, OUTPUT_LANES, bias, t, n_padded, slope)
+                known = load(OUTPUT_LANES, knowns, t)
+                step_known(solvers[1], linear_rate, OUTPUT_LANES, bias, t, n_padded, slope, known)
                 for p in range(start, stop):
                     j = entry(indices, p)
                     offset = j * linear_stride + t
                     shrink = effect * at(linear_penalty, j, linear)
                     gradient = slope * at(values, p, linear) + load(OUTPUT_LANES, linear, offset) * shrink
-                    step(solvers[1], linear_rate, OUTPUT_LANES, linear, offset, n_padded, gradient)
+                    step_known(solvers[1], linear_rate, OUTPUT_LANES, linear, offset, n_padded, gradient, known)
             for f in range(0, n_factors, width):
                 slope = load(lanes, mixed, f) * dropped(noise, lanes, factors, clock, f)
                 if f >= n_shared:
                     weight = load((), effects, (f - n_shared) // n_private)
+                    if weight == 0:
+                        continue
                 for a in range(n_parts):
                     pull = load(lanes, sums, (n_parts + a) * n_factors + f) * slope
                     own = slope * at(mixing, a * n_parts + a, factors)

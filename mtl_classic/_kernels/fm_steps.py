@@ -80,6 +80,11 @@ def step(solver, rate, lanes, array, offset, width, gradient):  # type: ignore[n
     raise TypeError("step is compiled by numba only")
 
 
+def step_known(solver, rate, lanes, array, offset, width, gradient, known):  # type: ignore[no-untyped-def]
+    """Step, where `known` is 1; where it is 0 nothing moves, whatever momentum there is."""
+    raise TypeError("step_known is compiled by numba only")
+
+
 @overload(n_slots)
 def _n_slots(solver):  # type: ignore[no-untyped-def]
     count = N_SLOTS[solver.instance_class]
@@ -101,6 +106,27 @@ def _adam_rate(solver, clock):  # type: ignore[no-untyped-def]
 @overload(step)
 def _step(solver, rate, lanes, array, offset, width, gradient):  # type: ignore[no-untyped-def]
     return _RULES[solver.instance_class]
+
+
+@overload(step_known)
+def _step_known(solver, rate, lanes, array, offset, width, gradient, known):  # type: ignore[no-untyped-def]
+    # Without momentum a gradient of 0 is enough.
+    return _plain_step if N_SLOTS[solver.instance_class] < 3 else _kept_step
+
+
+def _plain_step(solver, rate, lanes, array, offset, width, gradient, known):  # type: ignore[no-untyped-def]
+    step(solver, rate, lanes, array, offset, width, gradient)
+
+
+def _kept_step(solver, rate, lanes, array, offset, width, gradient, known):  # type: ignore[no-untyped-def]
+    unknown = fill(lanes, array, 1.0) - known
+    value, first, second = (
+        load(lanes, array, offset), load(lanes, array, offset + width), load(lanes, array, offset + 2 * width),
+    )  # fmt: skip
+    step(solver, rate, lanes, array, offset, width, gradient)
+    store(array, offset, load(lanes, array, offset) * known + value * unknown)
+    store(array, offset + width, load(lanes, array, offset + width) * known + first * unknown)
+    store(array, offset + 2 * width, load(lanes, array, offset + 2 * width) * known + second * unknown)
 
 
 def _sgd(solver, rate, lanes, array, offset, width, gradient):  # type: ignore[no-untyped-def]

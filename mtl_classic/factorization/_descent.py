@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mtl_classic._core.random import generator
-from mtl_classic.factorization._epochs import make_epoch
+from mtl_classic._core.random import generator, spawn_seed
+from mtl_classic.factorization._epochs import Epoch, make_epoch
 from mtl_classic.factorization._losses import bias_start, class_bias_start, mean_loss
+from mtl_classic.factorization._machines import join_machines, split_machine
 from mtl_classic.factorization._pairs import sample_pairs
 from mtl_classic.factorization._problem import Parameters, Problem, Rows
 from mtl_classic.factorization._settings import Report, Settings, StepRules
@@ -30,24 +32,54 @@ def descend_validated(
     solver: StepRules, training: Problem, validation: Problem | None, parameters: Parameters, settings: Settings,
     rng: np.random.Generator,
 ) -> Report:  # fmt: skip
-    """Fit the parameters on some rows and stop by others, if there are any."""
-    start_parameters(solver, training, parameters, settings)
-    epoch = make_epoch(solver, training, parameters, settings, rng)
+    """Fit the parameters on some rows and stop by others, if there are any.
+
+    Members of an average take their passes side by side, and stop together, by the loss of their mean score.
+    """
+    members = split_machine(parameters, 1 if settings.resume else settings.n_members)
+    epochs = _start_members(solver, training, members, settings, rng)
     if validation is None:
-        for _ in range(settings.max_iter):
-            epoch.run()
-        refuse_divergence(parameters, [])
-        return Report(settings.max_iter)
-    judge = Judge(validation, settings.seed)
-    losses, best, kept = [judge(parameters)], 0, parameters.copy()
+        for epoch in epochs:
+            for _ in range(settings.max_iter):
+                epoch.run()
+        report = Report(settings.max_iter)
+    else:
+        report = _descend_until_worse(epochs, members, Judge(validation, settings.seed), settings)
+    for member in members:
+        refuse_divergence(member, report.validation_losses)
+    if len(members) > 1:
+        join_machines(members, parameters)
+    return report
+
+
+def _start_members(
+    solver: StepRules, problem: Problem, members: list[Parameters], settings: Settings, rng: np.random.Generator
+) -> list[Epoch]:
+    """Start each member with random numbers of its own; they share the rows' copy."""
+    epochs: list[Epoch] = []
+    for k, member in enumerate(members):
+        own = replace(settings, seed=spawn_seed(settings.seed, f"member {k}")) if k else settings
+        start_parameters(solver, problem, member, own)
+        if k:
+            epochs.append(epochs[0].for_member(member, own, generator(own.seed, "descent")))
+        else:
+            epochs.append(make_epoch(solver, problem, member, own, rng))
+    return epochs
+
+
+def _descend_until_worse(epochs: list[Epoch], members: list[Parameters], judge: Judge, settings: Settings) -> Report:
+    losses, best, kept = [judge(*members)], 0, [member.copy() for member in members]
     while len(losses) <= settings.max_iter and len(losses) - 1 - best < settings.n_iter_no_change:
-        epoch.run()
-        losses.append(judge(parameters))
+        for epoch in epochs:
+            epoch.run()
+        losses.append(judge(*members))
         if losses[-1] < losses[best] - settings.tol:
             best = len(losses) - 1
-            kept.restore(parameters)
-    refuse_divergence(parameters, losses)
-    parameters.restore(kept)
+            for member, copy in zip(members, kept, strict=True):
+                copy.restore(member)
+    for member, copy in zip(members, kept, strict=True):
+        refuse_divergence(member, losses)
+        member.restore(copy)
     return Report(best, losses[1:])
 
 
@@ -124,13 +156,16 @@ class Judge:
         if problem.query is not None:
             self.pairs = sample_pairs(problem.targets, problem.query, generator(seed, "validation pairs"))
 
-    def __call__(self, parameters: Parameters) -> float:
-        """Return the loss; NaN where the parameters are not finite any more."""
-        return float(sum(self.each(parameters)))
+    def __call__(self, *members: Parameters) -> float:
+        """Return the loss of the members' mean score; NaN where parameters are not finite any more."""
+        return float(sum(self.each(*members)))
 
-    def each(self, parameters: Parameters) -> list[float]:
+    def each(self, *members: Parameters) -> list[float]:
         """Return the losses one by one."""
-        problem, scores = self.problem, parameters.scores(self.rows, self.problem.interactions)
+        problem, scores = self.problem, members[0].scores(self.rows, self.problem.interactions)
+        for member in members[1:]:
+            scores = scores + member.scores(self.rows, problem.interactions)
+        scores = scores / scores.dtype.type(len(members))
         if self.pairs is not None:
             first, second = self.pairs.T
             differences = scores[first] - scores[second]

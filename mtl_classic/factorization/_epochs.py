@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from copy import copy
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from mtl_classic._core.random import spawn_seed
 from mtl_classic._kernels.fm import Noise, fit_epoch
 from mtl_classic._kernels.fm_batch import fit_batches
 from mtl_classic._kernels.fm_multi import fit_outputs_epoch
-from mtl_classic.factorization._losses import KERNEL_IDS
+from mtl_classic.factorization._losses import kernel_loss
 from mtl_classic.factorization._pairs import sample_pairs
 from mtl_classic.factorization._problem import Parameters, Problem, Rows
 from mtl_classic.factorization._settings import Settings, StepRules
@@ -29,6 +30,9 @@ class Epoch(Protocol):
 
     def run(self) -> None:
         """Visit all rows once."""
+
+    def for_member(self, parameters: Parameters, settings: Settings, rng: np.random.Generator) -> Self:
+        """Return the pass of other parameters over the same copy of the rows, blocks in an order of its own."""
 
 
 def make_epoch(
@@ -58,10 +62,14 @@ class RowEpoch:
         self.penalties = tuple(self._penalty(reg) for reg in (problem.reg_factors, problem.reg_linear))
         self.mixing = None if interactions.mixing is None else interactions.mixing.astype(self.dtype)
         self.sums, self.work = parameters.scratch(interactions.n_parts, copies=2)
-        self.noise = None
-        if settings.dropout or settings.drop_connect:
-            seed = spawn_seed(settings.seed, "noise")
-            self.noise = Noise(1.0 - settings.dropout, 1.0 - settings.drop_connect, seed)
+        self.noise = _noise(settings)
+        self.loss = kernel_loss(problem.loss, problem.targets, self.dtype) if problem.targets.ndim == 1 else None
+
+    def for_member(self, parameters: Parameters, settings: Settings, rng: np.random.Generator) -> Self:
+        """See `Epoch`; scratch is used by one pass after the other."""
+        other = copy(self)
+        other.parameters, other.rng, other.noise = parameters, rng, _noise(settings)
+        return other
 
     def _penalty(self, penalty: float | Array) -> Any:
         if np.ndim(penalty) == 0:
@@ -76,7 +84,7 @@ class RowEpoch:
         """Visit all rows once."""
         p, rows = self.parameters, self.rows
         p.clock = fit_epoch(
-            p.lanes, p.loop_factors, self.rules, KERNEL_IDS[self.problem.loss], p.factors, p.linear, p.bias,
+            p.lanes, p.loop_factors, self.rules, self.loss, p.factors, p.linear, p.bias,
             rows.values, rows.indices, rows.bounds, self.targets, self.weights, self.blocks(), BLOCK_ROWS, self.mixing,
             self.penalties, self.sums, self.noise, p.clock,
         )  # fmt: skip
@@ -104,7 +112,7 @@ class BatchEpoch(RowEpoch):
         else:
             units = self.rng.permutation(sample_pairs(self.targets, self.query, self.rng))
         p.clock = fit_batches(
-            p.lanes, p.loop_factors, self.rules, KERNEL_IDS[self.problem.loss], p.factors, p.linear, p.bias,
+            p.lanes, p.loop_factors, self.rules, self.loss, p.factors, p.linear, p.bias,
             rows.values, rows.indices, rows.bounds, self.targets, self.weights, units,
             self.settings.batch_size, self.mixing, self.penalties, self.sums, self.noise, p.clock,
             self.factor_gradients, self.linear_gradients, self.stamps, self.touched,
@@ -124,8 +132,10 @@ class OutputsEpoch(RowEpoch):
         super().__init__(solver, problem, parameters, settings, rng)
         self.anchor = anchor
         names, widths = zip(*problem.loss, strict=True)
-        self.losses = np.array([KERNEL_IDS[name] for name in names])
         self.group_bounds = np.concatenate([[0], np.cumsum(widths)])
+        firsts = problem.targets.T[self.group_bounds[:-1]]
+        pairs = [kernel_loss(name, y, self.dtype) for name, y in zip(names, firsts, strict=True)]
+        self.losses, self.largest = (np.array(numbers) for numbers in zip(*pairs, strict=True))
         self.importance = np.ones(problem.targets.shape[1], dtype=self.dtype)
         self.penalties = (*self.penalties, self.dtype.type(REG_MIXERS))
 
@@ -133,7 +143,14 @@ class OutputsEpoch(RowEpoch):
         """Visit all rows once."""
         p, rows = self.parameters, self.rows
         p.clock = fit_outputs_epoch(
-            p.lanes, p.sizes, self.rules, self.losses, self.group_bounds, self.anchor, p.factors, p.linear, p.bias,
-            p.mixers, p.shares, rows.values, rows.indices, rows.bounds, self.targets, self.weights, self.importance,
-            self.blocks(), BLOCK_ROWS, self.mixing, self.penalties, self.sums, self.work, self.noise, p.clock,
+            p.lanes, p.sizes, self.rules, self.losses, self.largest, self.group_bounds, self.anchor, p.factors,
+            p.linear, p.bias, p.mixers, p.shares, rows.values, rows.indices, rows.bounds, self.targets, self.weights,
+            self.importance, self.blocks(), BLOCK_ROWS, self.mixing, self.penalties, self.sums, self.work,
+            self.noise, p.clock,
         )  # fmt: skip
+
+
+def _noise(settings: Settings) -> Noise | None:
+    if not settings.dropout and not settings.drop_connect:
+        return None
+    return Noise(1.0 - settings.dropout, 1.0 - settings.drop_connect, spawn_seed(settings.seed, "noise"))

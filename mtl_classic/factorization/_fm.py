@@ -48,6 +48,10 @@ class FactorizationMachineClassifier(ClassifierMixin, BaseFactorizationMachine):
     n_factors : int, default=16
         Length K of the latent vectors (of each class for several classes). Multiples of 8 waste nothing; 8, 16 and 32
         are fastest.
+    n_members : int, default=1
+        Machines that differ by their random numbers, trained side by side and stopped by the loss of their mean score;
+        this is the score of one machine with n_members · K factors. It costs n_members fits; on sparse ids four say
+        more than one. ``partial_fit`` and warm starts go on with that one machine. Stochastic solvers except ftrl.
     loss : {"log", "kl", "hinge", "bpr", "probit"}, default="log"
         ``"log"``: log loss, softmax for several classes. ``"kl"``: the same against soft labels, (n,) or (n, n_classes)
         in [0, 1]. ``"hinge"``: margins. ``"bpr"``: orders rows of a query, P(first above second) = 1 / (1 + exp(s_2 −
@@ -107,7 +111,8 @@ class FactorizationMachineClassifier(ClassifierMixin, BaseFactorizationMachine):
     ----------
     classes_ : ndarray of shape (n_classes,)
     factors_ : ndarray of float32, shape (n_columns, K), or (n_columns, n_classes, K)
-        The v_j of the encoded columns; 0 for columns that no row of the fit contains.
+        The v_j of the encoded columns, n_members · K numbers each for an average; 0 for columns that no row of the fit
+        contains.
     coef_ : ndarray of float32, shape (n_columns,), or (n_classes, n_columns)
     intercept_ : float, or ndarray of shape (n_classes,)
     fields_ : dict of field to ndarray, or None
@@ -152,6 +157,7 @@ class FactorizationMachineClassifier(ClassifierMixin, BaseFactorizationMachine):
         self,
         *,
         n_factors: int = 16,
+        n_members: int = 1,
         loss: str = "log",
         solver: str | Solver = "adagrad",
         learning_rate: float | None = None,
@@ -178,6 +184,7 @@ class FactorizationMachineClassifier(ClassifierMixin, BaseFactorizationMachine):
         verbose: int = 0,
     ) -> None:
         self.n_factors = n_factors
+        self.n_members = n_members
         self.loss = loss
         self.solver = solver
         self.learning_rate = learning_rate

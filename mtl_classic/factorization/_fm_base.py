@@ -28,6 +28,7 @@ RANGES = {
     "n_factors": (1, np.inf), "max_iter": (1, np.inf), "batch_size": (1, np.inf), "dropout": (0, 1 - 1e-9),
     "drop_connect": (0, 1 - 1e-9), "init_scale": (0, np.inf), "validation_fraction": (1e-9, 1 - 1e-9),
     "n_iter_no_change": (1, np.inf), "tol": (0, np.inf), "n_private": (0, np.inf),
+    "n_members": (1, np.inf),
 }  # fmt: skip
 
 
@@ -129,12 +130,13 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             partial_fit=partial_fit or self.warm_start,
             batches=self.batch_size > 1,
             dropout=self.dropout > 0 or self.drop_connect > 0,
+            members=self.n_members > 1,
         )
 
     def _settings(self, **changes: Any) -> Settings:
         names = (
             "max_iter", "learning_rate", "batch_size", "dropout", "drop_connect", "init_scale", "early_stopping",
-            "validation_fraction", "n_iter_no_change", "tol", "verbose",
+            "validation_fraction", "n_iter_no_change", "tol", "n_members", "verbose",
         )  # fmt: skip
         settings = {name: getattr(self, name) for name in names} | {"seed": root_seed(self.random_state)}
         return Settings(**(settings | changes))
@@ -173,16 +175,16 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         return codes
 
     def _solve(self, problem: Problem, labels: Labels, settings: Settings, resume: bool) -> None:
-        solver = resolve_solver(self.solver)
+        solver, n_factors = resolve_solver(self.solver), self.n_factors * self.n_members
         if resume:
             self._check_resumes(solver, labels)
             if self._design.n_columns > self._parameters.n_columns:
                 self._parameters = self._parameters.grow(self._design.n_columns)
         elif labels.n_outputs is None:
-            self._parameters = Parameters(self._design.n_columns, self.n_factors, solver.n_slots)
+            self._parameters = Parameters(self._design.n_columns, n_factors, solver.n_slots)
         else:
             self._parameters = Parameters(
-                self._design.n_columns, 0, solver.n_slots, n_outputs=labels.n_outputs, n_private=self.n_factors
+                self._design.n_columns, 0, solver.n_slots, n_outputs=labels.n_outputs, n_private=n_factors
             )
         report = solver.solve(problem, self._parameters, settings)
         self.validation_losses_ = list(report.validation_losses)
@@ -193,10 +195,10 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def _check_resumes(self, solver: Any, labels: Labels) -> None:
         p = self._parameters
         factors = p.n_factors if p.n_outputs is None else p.n_private
-        if (factors, p.n_slots, p.n_outputs) != (self.n_factors, solver.n_slots, labels.n_outputs):
+        if (factors, p.n_slots, p.n_outputs) != (self.n_factors * self.n_members, solver.n_slots, labels.n_outputs):
             raise ValueError(
-                "n_factors, solver and the number of classes cannot change between fits that build on each other; fit "
-                "with warm_start=False."
+                "n_factors, n_members, solver and the number of classes cannot change between fits that build on each "
+                "other; fit with warm_start=False."
             )
 
     def _raw_scores(self, X: Any) -> Array:

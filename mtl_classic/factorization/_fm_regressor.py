@@ -34,6 +34,10 @@ class FactorizationMachineRegressor(RegressorMixin, BaseFactorizationMachine):
     n_factors : int, default=16
         Length K of the latent vectors (of each class for several classes). Multiples of 8 waste nothing; 8, 16 and 32
         are fastest.
+    n_members : int, default=1
+        Machines that differ by their random numbers, trained side by side and stopped by the loss of their mean score;
+        this is the score of one machine with n_members · K factors. It costs n_members fits; on sparse ids four say
+        more than one. ``partial_fit`` and warm starts go on with that one machine. Stochastic solvers except ftrl.
     loss : {"squared", "poisson", "bpr"}, default="squared"
         ``"squared"``; ``"poisson"`` for counts, with a log link; ``"bpr"`` orders rows of a query by their labels: the
         prediction is a score.
@@ -91,7 +95,8 @@ class FactorizationMachineRegressor(RegressorMixin, BaseFactorizationMachine):
     Attributes
     ----------
     factors_ : ndarray of float32, shape (n_columns, K)
-        The v_j of the encoded columns, for standardized targets; 0 for columns that no row of the fit contains.
+        The v_j of the encoded columns, n_members · K numbers each for an average, for standardized targets; 0 for
+        columns that no row of the fit contains.
     coef_ : ndarray of float32, shape (n_columns,)
     intercept_ : float
     target_mean_, target_scale_ : float
@@ -133,6 +138,7 @@ class FactorizationMachineRegressor(RegressorMixin, BaseFactorizationMachine):
         self,
         *,
         n_factors: int = 16,
+        n_members: int = 1,
         loss: str = "squared",
         solver: str | Solver = "adagrad",
         learning_rate: float | None = None,
@@ -159,6 +165,7 @@ class FactorizationMachineRegressor(RegressorMixin, BaseFactorizationMachine):
         verbose: int = 0,
     ) -> None:
         self.n_factors = n_factors
+        self.n_members = n_members
         self.loss = loss
         self.solver = solver
         self.learning_rate = learning_rate

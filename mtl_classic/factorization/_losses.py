@@ -24,6 +24,17 @@ KERNEL_IDS = {
 }
 
 
+def kernel_loss(loss: str, targets: Floats, dtype: Any) -> tuple[int, Any]:
+    """Return the kernels' id of a loss, and the score that exp is not taken beyond: twice the largest label.
+
+    Past that a Poisson fit learns nothing but to come back.
+    """
+    largest = float(LARGEST_EXPONENT)
+    if loss == "poisson":
+        largest = min(largest, float(np.log(2 * max(float(targets.max(initial=0)), 1.0))))
+    return KERNEL_IDS[loss], np.dtype(dtype).type(largest)
+
+
 # Infinite scores are no news here: the fit says that it diverged.
 @np.errstate(over="ignore", invalid="ignore")
 def mean_loss(loss: str, scores: Floats, targets: Floats, weights: Floats) -> float:

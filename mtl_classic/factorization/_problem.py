@@ -188,7 +188,7 @@ class Parameters:
     def scratch(self, n_parts: int, copies: int = 1) -> tuple[Array, Array]:
         """Return the kernels' `sums`, and `work` for several outputs."""
         length = _padded(max(self.width, self.output_width))
-        work = aligned_zeros(5 * length, self.dtype).reshape(5, length)
+        work = aligned_zeros(6 * length, self.dtype).reshape(6, length)
         return aligned_zeros(copies * 2 * n_parts * self.width, self.dtype), work
 
     def copy(self) -> Parameters:

@@ -34,6 +34,7 @@ class Settings:
     validation_fraction: float = 0.1
     n_iter_no_change: int = 2
     tol: float = 0.0
+    n_members: int = 1
     seed: int = 0
     resume: bool = False
     verbose: int = 0

@@ -30,7 +30,7 @@ class Capabilities:
     """What a solver can do.
 
     `losses`: names; `interactions`: "all", "groups"; the rest says whether it takes new rows on top of old ones,
-    mini-batches, dropout and DropConnect, validation rows to stop on.
+    mini-batches, dropout and DropConnect, members to average, validation rows to stop on.
     """
 
     losses: frozenset[str] = STOCHASTIC_LOSSES
@@ -38,6 +38,7 @@ class Capabilities:
     partial_fit: bool = True
     batches: bool = True
     dropout: bool = True
+    members: bool = True
     early_stopping: bool = True
     return_std: bool = False
 
@@ -157,6 +158,7 @@ class Ftrl(StochasticSolver):
     accumulator_start: float = 1.0
 
     name: ClassVar[str] = "ftrl"
+    can: ClassVar[Capabilities] = Capabilities(members=False)  # a mean of sparse weights is not sparse
     n_slots: ClassVar[int] = 3
     default_rate: ClassVar[float] = 0.05
 

@@ -32,7 +32,7 @@ class Als(Solver):
 
     name: ClassVar[str] = "als"
     can: ClassVar[Capabilities] = Capabilities(
-        losses=frozenset({"squared"}), partial_fit=False, batches=False, dropout=False
+        losses=frozenset({"squared"}), partial_fit=False, batches=False, dropout=False, members=False
     )
 
     def solve(self, problem: Problem, parameters: Parameters, settings: Settings) -> Report:
@@ -89,6 +89,7 @@ class Gibbs(Solver):
         partial_fit=False,
         batches=False,
         dropout=False,
+        members=False,
         early_stopping=False,
         return_std=True,
     )
