@@ -90,3 +90,15 @@ def test_damage_is_refused(fitted: Any, tmp_path: Path) -> None:
     os.truncate(path, len(data) // 2)
     with pytest.raises(ModelFileError):
         load_model(path, mmap=True)
+
+
+def test_what_hardly_compresses_is_mapped_from_any_file(tmp_path: Path) -> None:
+    shop = make_funnel(2000, random_state=0)
+    model = MatrixFactorization(n_factors=64, user="user", item="item", max_iter=1, random_state=0)
+    model.fit(shop.X, shop.Y[["view"]])
+    model._factors.users = np.random.default_rng(0).normal(size=(2000, 64))
+    save_model(model, tmp_path / "model.zip")
+    users = load_model(tmp_path / "model.zip", mmap=True)._factors.users
+    assert isinstance(users, np.memmap) or isinstance(users.base, np.memmap)
+    assert users.flags.aligned
+    assert np.array_equal(users, model._factors.users)
