@@ -29,11 +29,13 @@ from mtl_classic import (
     Task,
     load_model,
     make_funnel,
+    predict_scores_in_chunks,
     save_model,
 )
 from mtl_classic.persistence._encode import Encoder
 
 CHUNK = 100_000
+LIMIT = 30_000_000  # bytes
 EVERY = 10  # the plain boosters predict every tenth chunk, so that both are measured on the same machine at once
 
 
@@ -111,6 +113,25 @@ def _stream(path: str, source: Candidates) -> tuple[list[tuple[int, float]], flo
     with PeakMemory() as peak:
         best = model.top_k(source, "spend", 20, progress=progress)
     return marks, peak.mebibytes / 1024, int(best["user"].nunique())
+
+
+def limited(seed: int, n_rows: int = 300_000) -> float:
+    """Resident memory that `predict_scores_in_chunks` adds at its highest ÷ the limit that it was given."""
+    model, (shop, _, _) = make_model(seed, 20_000)
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(model, Path(folder) / "model.zip", include_events=True)
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            candidates = Candidates(shop, n_rows, seed).frame(n_rows, 0)
+            return pool.submit(_limited, str(Path(folder) / "model.zip"), candidates, LIMIT).result()
+
+
+def _limited(path: str, candidates: pd.DataFrame, limit: int) -> float:
+    model = load_model(path)
+    model.predict_scores(candidates.head(9000))  # what is made once
+    with PeakMemory() as peak:
+        for _ in predict_scores_in_chunks(model, candidates, memory_limit=limit):
+            pass
+    return peak.mebibytes * 2**20 / limit
 
 
 def _plain_boosters(model: Any, shop: Any, tasks: Any, Y: Any, seed: int) -> tuple[list[Any], Any]:

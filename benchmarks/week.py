@@ -17,6 +17,7 @@ LOGS = (1_000_000, 5_000_000)
 SINGLE = "single request ÷ its boosters' own"
 COMPILED = "observe of 1 % by a compiled model ÷ compiling it anew"
 SAMPLING = "calibration error at 1:10 corrected less that of all rows"
+LIMITED = "memory of scoring in chunks ÷ a limit of 30 MB"
 RESUMED = "killed runs that end in the same file"
 # What each figure must not exceed, or must reach, by the words before the first comma.
 BOUNDS = {
@@ -27,6 +28,7 @@ BOUNDS = {
     "load time ÷ joblib's": "≤ 1",
     "load time": "≤ 1",
     "size ÷ boosters' text and arrays compressed": "≤ 1.2",
+    LIMITED: "≤ 1",
     SINGLE: "≤ 1.5",
     SAMPLING: "within .01",
     RESUMED: "1",
@@ -51,6 +53,7 @@ def run(options: argparse.Namespace) -> None:
         "resume": lambda: {RESUMED: spread(float(days.resumed(s)) for s in seeds)},
         "observe": lambda: _observed(seeds),
         "files": lambda: scale.spreads([scale.files(s) for s in seeds]),
+        "limit": lambda: {LIMITED: spread(scale.limited(s) for s in seeds)},
         "request": lambda: _over_seeds((SINGLE, COMPILED), [scale.single_request(s) for s in seeds]),
         "candidates": lambda: {
             name: spread([value]) for name, value in scale.score(options.rows or 10_000_000, 0).items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tracemalloc
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,12 @@ from mtl_classic._core.validation import Table, n_rows
 
 __all__ = ["Gauge", "table_bytes", "to_bytes"]
 
-Result = TypeVar("Result")
 _SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]?)(i?b?)\s*", re.IGNORECASE)
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 FIRST, SECOND = 100, 8000  # rows; from the second, boosters are read from flat arrays, which are made once
-SHARE = 0.8  # of the limit; allocators keep some of what is given back, and libraries have rooms of their own
+SHARE = (
+    0.6  # of the limit; allocators keep up to half as much again as is in use, and libraries have rooms of their own
+)
 
 
 def to_bytes(limit: Any) -> int:
@@ -41,9 +42,9 @@ def to_bytes(limit: Any) -> int:
 class Gauge:
     """Chooses the rows of the next chunk.
 
-    The memory of n rows is taken to be ``a + b n``: their own, and the highest that Python and numpy had allocated
-    while they were scored. What is made once (codes of the log, compiled kernels, flat trees) is made in chunks that
-    are not measured.
+    The memory of n rows is taken to be ``a + b n``: the highest that Python and numpy had allocated while they were
+    scored, and rows and scores of this chunk and of the one before, which the caller may hold. What is made once
+    (codes of the log, compiled kernels, flat trees) is made in chunks that are not measured.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ class Gauge:
         """Most rows of the next chunk."""
         return min(self.most, self.plan[0] if self.final is None else self.final)
 
-    def run(self, work: Callable[[Table], Result], table: Table) -> Result:
+    def run(self, work: Callable[[Table], pd.DataFrame], table: Table) -> pd.DataFrame:
         """The result of the work on a chunk, measured if there is something to find out yet."""
         if self.final is not None or len(self.plan) % 2 == 0:
             result = work(table)
@@ -97,8 +98,8 @@ class Gauge:
             )
 
 
-def _traced(work: Callable[[Table], Result], table: Table) -> tuple[int, Result]:
-    """The highest number of bytes while a chunk is scored, its own rows included."""
+def _traced(work: Callable[[Table], pd.DataFrame], table: Table) -> tuple[int, pd.DataFrame]:
+    """The highest number of bytes while a chunk is scored, its rows and those of the chunk before included."""
     was_on = tracemalloc.is_tracing()
     if was_on:
         tracemalloc.reset_peak()
@@ -111,7 +112,7 @@ def _traced(work: Callable[[Table], Result], table: Table) -> tuple[int, Result]
     finally:
         if not was_on:
             tracemalloc.stop()
-    return taken + table_bytes(table), result
+    return taken + 2 * table_bytes(table) + table_bytes(result), result
 
 
 def table_bytes(table: Table) -> int:

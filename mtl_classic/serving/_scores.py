@@ -44,7 +44,8 @@ def predict_scores_in_chunks(
     memory_limit : int or str, default=None
         Bytes that a chunk may take, with its features and scores, above the model, its log and X: a number, ``"500MB"``
         or ``"2GiB"``. The first chunks are of 100 and of up to 8000 rows; from the memory of two of them follows how
-        many rows the others have. Counted is what Python and numpy allocate; a fifth is left for other libraries.
+        many rows the others have. Counted is what Python and numpy allocate; two fifths are left for what their
+        allocators keep, and for other libraries.
     progress : callable, default=None
         Called after each chunk with the rows done and the rows in all (None where that is not known).
 
