@@ -100,10 +100,14 @@ def _align(info: zipfile.ZipInfo, at: int, size: int) -> None:
 
 
 def _is_better_stored(data: bytes) -> bool:
-    return hardly_compresses(data) or (len(data) > _SMALL and len(data) > _STORED_ABOVE * len(zlib.compress(data, 6)))
+    packed = len(zlib.compress(data, 1))
+    if len(data) < _STORED_BELOW * packed:
+        return True
+    may = len(data) > _SMALL and 5 * len(data) > _STORED_ABOVE * packed  # the level of the file gains less than 5-fold
+    return may and len(data) > _STORED_ABOVE * len(zlib.compress(data, 6))
 
 
-def hardly_compresses(data: bytes, ratio: float = _STORED_BELOW) -> bool:
+def hardly_compresses(data: bytes, ratio: float) -> bool:
     """Whether bytes are read faster as they are, at little cost of room."""
     return len(data) < ratio * len(zlib.compress(data, 1))
 

@@ -28,8 +28,9 @@ _LEFT_OUT: dict[str, set[str]] = {
 _OF_THE_FIT = {"_sample_weight", "fold_", "oob_scores_", "oof_predictions_", "oof_scores_"}
 # Labels and weights of the fitted rows, which predictions do not read: arrays of no rows are written in their place.
 _LABELS = {"mtl_classic.Block": ("y", "weight", "groups")}
-_N_CLASSES = re.compile(r"^num_class=.*$", re.MULTILINE)
+_N_CLASSES = re.compile(r"^num_class=(.{0,9})$", re.MULTILINE)
 _SHORT = 100  # characters; boosters of categories by pandas are read one by one
+_FEW = 1000  # of whatever is remembered between files
 _OWN = ("_handle", "params")  # what every booster has of its own
 _LENT: dict[Any, State] = {}
 _NONE: frozenset[str] = frozenset()
@@ -70,7 +71,8 @@ def from_state(name: str, state: State) -> Any:
     if not state.keys() <= _ALLOWED.get(cls, _NONE):
         for attribute in state:
             _check_attribute(cls, name, attribute)
-        _ALLOWED[cls] = _ALLOWED.get(cls, _NONE) | state.keys()
+        if len(state) < _FEW:
+            _ALLOWED[cls] = (_ALLOWED.get(cls, _NONE) if len(_ALLOWED.get(cls, _NONE)) < _FEW else _NONE) | state.keys()
     value: Any = object.__new__(cls)
     if hasattr(cls, "__setstate__"):
         value.__setstate__(state)
@@ -109,14 +111,15 @@ def _lightgbm_from_state(cls: type, state: State) -> Any:
     text = state["text"]
     if not isinstance(text, str) or not text.startswith("tree\n"):
         raise ModelFileError("The text of a LightGBM booster is none.")
-    decisive = _N_CLASSES.search(text), text[text.rfind("\npandas_categorical:") :]
-    key = cls, decisive[0] and decisive[0][0], decisive[1]
+    n_classes = _N_CLASSES.findall(text, 0, max(text.find("\nTree="), 0))
+    categories = text[text.rfind("\npandas_categorical:") :]
+    key = cls, *n_classes, categories
     if key in _LENT:
         booster: Any = object.__new__(cls)
         booster.__setstate__(deepcopy(_LENT[key]) | {"_handle": text})
     else:
         booster = cls(model_str=text)
-        if len(decisive[1]) < _SHORT:
+        if len(n_classes) == 1 and len(categories) < _SHORT and len(_LENT) < _FEW:
             _LENT[key] = {name: deepcopy(item) for name, item in booster.__dict__.items() if name not in _OWN}
     booster.best_iteration, booster.params = int(state["best_iteration"]), dict(state["params"])
     return booster
