@@ -1,4 +1,4 @@
-"""Regularization that follows the label: the rarer its positives, the stronger.
+"""Regularization that follows the label: the rarer its positives, the stronger; and the width of the table.
 
 A leaf of a log-loss tree with hessian sum h holds about h / (1 − p) positives, so a bound on the hessian is a bound on
 the positives that a leaf must rest on, whatever the base rate. Libraries' default of 0.001 lets a leaf rest on a single
@@ -15,6 +15,7 @@ import numpy.typing as npt
 __all__ = ["TreeDefaults", "tree_defaults"]
 
 PLENTY = 20_000  # rows of the rarer class from which on trees gain more from differing than from the best column
+COLUMNS_OF_A_TREE = 24  # enough to choose from: of wide tables a tree is shown a smaller share
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,15 @@ class TreeDefaults:
     n_rounds: int
 
 
-def tree_defaults(kind: str, y: npt.NDArray[np.float64]) -> TreeDefaults:
-    """Settings for labels ``y`` (training rows only).
+def tree_defaults(kind: str, y: npt.NDArray[np.float64], n_columns: int = 0) -> TreeDefaults:
+    """Settings for labels ``y`` (training rows only) and a table of ``n_columns`` features.
 
     Parameters
     ----------
     kind : str
     y : ndarray of shape (n,)
         Encoded labels, no NaN.
+    n_columns : int, default=0
     """
     support = _support(kind, y)
     events_in_leaf = float(np.clip(support / 20, 3.0, 50.0))
@@ -60,7 +62,7 @@ def tree_defaults(kind: str, y: npt.NDArray[np.float64]) -> TreeDefaults:
         min_hessian=events_in_leaf if kind in ("binary", "multiclass", "count") else 1e-3,
         min_rows=int(np.clip(len(y) / 200, 3, 50 if kind in ("regression", "count") else 20)),
         l2=1.0,
-        feature_fraction=0.5 if support > PLENTY else 0.7,
+        feature_fraction=min(0.5 if support > PLENTY else 0.7, max(0.35, COLUMNS_OF_A_TREE / max(n_columns, 1))),
         learning_rate=0.1 if kind == "count" else 0.05,  # Poisson steps are held short by LightGBM already
         n_rounds=int(np.clip(2 * np.sqrt(support), 20, 100)),
     )

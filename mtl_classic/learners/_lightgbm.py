@@ -41,7 +41,7 @@ class LightGBMLearner(Learner):
     learning_rate : float, default=None
     max_iter : int, default=1000
         Most rounds of boosting.
-    n_iter_no_change : int, default=30
+    n_iter_no_change : int, default=20
         Rounds without a better validation loss before stopping.
     min_data_in_leaf : int, default=None
     min_sum_hessian_in_leaf : float, default=None
@@ -79,7 +79,7 @@ class LightGBMLearner(Learner):
         num_leaves: int | None = None,
         learning_rate: float | None = None,
         max_iter: int = 1000,
-        n_iter_no_change: int = 30,
+        n_iter_no_change: int = 20,
         min_data_in_leaf: int | None = None,
         min_sum_hessian_in_leaf: float | None = None,
         lambda_l2: float | None = None,
@@ -134,7 +134,7 @@ class LightGBMLearner(Learner):
         constant = constant_fit(request)
         if constant is not None:
             return constant
-        params = self._train_params(request)
+        params = self._train_params(request, binned.dataset.num_feature())
         train = binned.subset(request.rows, request)
         valid, callbacks = [], []
         rounds = request.n_rounds
@@ -161,7 +161,7 @@ class LightGBMLearner(Learner):
             "weight": None if request.weight is None else request.weight[rows],
             "group": None if request.groups is None else run_lengths(request.groups[rows]),
         }
-        params = self._train_params(request)
+        params = self._train_params(request, features.values.shape[1])
         if how == "leaves":
             kept = {"verbosity": -1, "num_threads": request.n_threads}
             moved = booster.refit(features.values[rows], **parts, decay_rate=decay, dataset_params=kept, **kept)
@@ -178,9 +178,9 @@ class LightGBMLearner(Learner):
         params = {"verbosity": -1, "max_bin": self.max_bin, "feature_pre_filter": False, "deterministic": True}
         return params | {"force_col_wise": True} | dict(self.params or {})
 
-    def _train_params(self, request: FitRequest) -> dict[str, Any]:
+    def _train_params(self, request: FitRequest, n_columns: int) -> dict[str, Any]:
         kind = request.task.kind
-        auto = tree_defaults(kind, request.y[request.rows])
+        auto = tree_defaults(kind, request.y[request.rows], n_columns)
         params: dict[str, Any] = {
             "objective": "cross_entropy" if request.task.is_soft else _OBJECTIVES[kind],
             "num_leaves": self.num_leaves if self.num_leaves is not None else auto.num_leaves,

@@ -45,7 +45,7 @@ class XGBoostLearner(Learner):
     learning_rate : float, default=None
     max_iter : int, default=1000
         Most rounds of boosting.
-    n_iter_no_change : int, default=30
+    n_iter_no_change : int, default=20
         Rounds without a better validation loss before stopping.
     min_child_weight : float, default=None
         Least sum of hessians in a leaf; for log-loss about the number of rarer-class rows that it rests on.
@@ -77,7 +77,7 @@ class XGBoostLearner(Learner):
         max_leaves: int | None = None,
         learning_rate: float | None = None,
         max_iter: int = 1000,
-        n_iter_no_change: int = 30,
+        n_iter_no_change: int = 20,
         min_child_weight: float | None = None,
         reg_lambda: float | None = None,
         colsample_bytree: float | None = None,
@@ -125,9 +125,8 @@ class XGBoostLearner(Learner):
             rounds, patience = self.max_iter, self.n_iter_no_change
         elif rounds is None:
             rounds = min(self.max_iter, tree_defaults(request.task.kind, request.y[request.rows]).n_rounds)
-        booster = xgb.train(
-            self._train_params(request), train, rounds, evals=evals, early_stopping_rounds=patience, verbose_eval=False
-        )
+        params = self._train_params(request, binned.whole.num_col())
+        booster = xgb.train(params, train, rounds, evals=evals, early_stopping_rounds=patience, verbose_eval=False)
         return XGBoostFit(booster, booster.best_iteration + 1 if evals else rounds, request.task.kind)
 
     def refresh_task(self, fit: XGBoostFit, features: Features, request: FitRequest, how: str, decay: float) -> TaskFit:
@@ -137,7 +136,7 @@ class XGBoostLearner(Learner):
         that raw scores are mixed in the same shares; leaves that no new row reaches stay.
         """
         old = fit.booster if fit.n_rounds is None else fit.booster[: fit.n_rounds]
-        n_old, params, rows = old.num_boosted_rounds(), self._train_params(request), request.rows
+        n_old, params, rows = old.num_boosted_rounds(), self._train_params(request, features.values.shape[1]), request.rows
         types = ["c" if j in features.categorical else "q" for j in range(features.values.shape[1])]
         options = {"nthread": request.n_threads, "feature_types": types, "enable_categorical": True}
         if how == "leaves":
@@ -150,9 +149,9 @@ class XGBoostLearner(Learner):
         moved = xgb.train(params, _labelled(data, rows, request), more, xgb_model=old)
         return XGBoostFit(moved, n_old + more, fit.kind)
 
-    def _train_params(self, request: FitRequest) -> dict[str, Any]:
+    def _train_params(self, request: FitRequest, n_columns: int) -> dict[str, Any]:
         kind = request.task.kind
-        auto = tree_defaults(kind, request.y[request.rows])
+        auto = tree_defaults(kind, request.y[request.rows], n_columns)
         params: dict[str, Any] = {
             "objective": _OBJECTIVES[kind],
             "eval_metric": _METRICS[kind],
