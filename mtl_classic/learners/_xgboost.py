@@ -136,8 +136,9 @@ class XGBoostLearner(Learner):
         that raw scores are mixed in the same shares; leaves that no new row reaches stay.
         """
         old = fit.booster if fit.n_rounds is None else fit.booster[: fit.n_rounds]
-        n_old, params, rows = old.num_boosted_rounds(), self._train_params(request, features.values.shape[1]), request.rows
-        types = ["c" if j in features.categorical else "q" for j in range(features.values.shape[1])]
+        n_columns, n_old, rows = features.values.shape[1], old.num_boosted_rounds(), request.rows
+        params = self._train_params(request, n_columns)
+        types = ["c" if j in features.categorical else "q" for j in range(n_columns)]
         options = {"nthread": request.n_threads, "feature_types": types, "enable_categorical": True}
         if how == "leaves":
             data = _labelled(xgb.DMatrix(features.values[rows], **options), rows, request)
