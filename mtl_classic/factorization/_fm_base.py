@@ -28,7 +28,7 @@ RANGES = {
     "n_factors": (1, np.inf), "max_iter": (1, np.inf), "batch_size": (1, np.inf), "dropout": (0, 1 - 1e-9),
     "drop_connect": (0, 1 - 1e-9), "init_scale": (0, np.inf), "validation_fraction": (1e-9, 1 - 1e-9),
     "n_iter_no_change": (1, np.inf), "tol": (0, np.inf), "n_private": (0, np.inf),
-    "n_members": (1, np.inf),
+    "n_members": (1, np.inf), "fallback_level": (1e-9, 1 - 1e-9),
 }  # fmt: skip
 
 

@@ -109,6 +109,23 @@ def test_a_task_that_sharing_harms_falls_back_and_says_so(X, truth) -> None:
     pd.testing.assert_series_equal(model.predict_scores(X[TEST])["click"], joint_only.predict_scores(X[TEST])["click"])
 
 
+def test_the_level_says_how_sure_harm_must_be(X, truth) -> None:
+    rng = np.random.default_rng(5)
+    other = (rng.normal(size=(200, 8))[X["user"]] * rng.normal(size=(150, 8))[X["item"]]).sum(axis=1)
+    Y = pd.DataFrame({"other": other, "click": truth["click"]})
+    tasks, weights = {"other": "regression", "click": "binary"}, {"other": 0.01, "click": 2.0}
+    fallbacks = []
+    for level in (0.5, 0.999999):  # of the mean of 64 rows
+        model = machine(tasks, task_weights=weights, fallback_level=level, validation_fraction=0.002)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FallbackWarning)
+            model.fit(X[TRAIN], Y[TRAIN])
+        fallbacks.append(list(model.fallbacks_))
+    assert set(fallbacks[1]) < set(fallbacks[0])
+    with pytest.raises(ValueError, match="fallback_level must be a number from"):
+        model.set_params(fallback_level=1.0).fit(X[TRAIN], Y[TRAIN])
+
+
 @pytest.mark.parametrize("interactions", ["all", [("user", "item")]])
 def test_a_task_with_few_labels_learns_what_is_popular_from_the_others(X, interactions) -> None:
     rng = np.random.default_rng(7)
