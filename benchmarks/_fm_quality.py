@@ -24,11 +24,7 @@ from benchmarks._fm_data import (
     with_histories,
 )
 from benchmarks._measure import cpu_seconds
-from mtl_classic.factorization import (
-    FactorizationMachineClassifier,
-    FactorizationMachineRegressor,
-)
-from mtl_classic.factorization._solvers import Adagrad
+from mtl_classic.factorization import Adagrad, FactorizationMachineClassifier, FactorizationMachineRegressor
 from mtl_classic.metrics import log_loss, rmse, roc_auc
 
 SIDES: dict[str, Any] = {"groups": GROUPS, "interactions": [("user", "item")]}

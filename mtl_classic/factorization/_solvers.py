@@ -79,7 +79,14 @@ class StochasticSolver(Solver):
 
 @dataclass(frozen=True)
 class Sgd(StochasticSolver):
-    """Plain stochastic gradient descent with a constant rate."""
+    """Plain stochastic gradient descent with a constant rate, 0.01 if not said otherwise.
+
+    Examples
+    --------
+    >>> from mtl_classic.factorization import FactorizationMachineRegressor, Sgd
+    >>> FactorizationMachineRegressor(solver=Sgd(), learning_rate=0.02).solver
+    Sgd()
+    """
 
     name: ClassVar[str] = "sgd"
     default_rate: ClassVar[float] = 0.01
@@ -91,7 +98,27 @@ class Sgd(StochasticSolver):
 
 @dataclass(frozen=True)
 class Adagrad(StochasticSolver):
-    """Adagrad per coordinate."""
+    r"""Adagrad: each number's step is divided by the root of its own summed squared gradients; rate 0.05.
+
+    .. math:: G \leftarrow G + g^2, \quad v \leftarrow v - \eta g / \sqrt{G}
+
+    Parameters
+    ----------
+    accumulator_start : float, default=1.0
+        What G starts from. A larger one keeps steps of one length for longer, as `Sgd` does, and goes with a higher
+        rate (10 with 0.2).
+
+    References
+    ----------
+    .. [1] J. Duchi, E. Hazan, Y. Singer (2011). Adaptive subgradient methods for online learning and stochastic
+       optimization. JMLR 12. https://doi.org/10.5555/1953048.2021068
+
+    Examples
+    --------
+    >>> from mtl_classic.factorization import Adagrad, FactorizationMachineRegressor
+    >>> FactorizationMachineRegressor(solver=Adagrad(accumulator_start=10.0), learning_rate=0.2).solver
+    Adagrad(accumulator_start=10.0)
+    """
 
     accumulator_start: float = 1.0
 
@@ -114,7 +141,26 @@ class Adagrad(StochasticSolver):
 
 @dataclass(frozen=True)
 class Adam(StochasticSolver):
-    """Adam, its moments moving only when a feature occurs."""
+    """Adam, its moments moving only when a column occurs; rate 0.002.
+
+    Parameters
+    ----------
+    beta1, beta2 : float, default=0.9 and 0.999
+        How much of the mean gradient and of the mean squared gradient stays in a step.
+    epsilon : float, default=1e-8
+        Added to the mean squared gradient.
+
+    References
+    ----------
+    .. [1] D. P. Kingma, J. Ba (2015). Adam: a method for stochastic optimization. ICLR.
+       https://doi.org/10.48550/arXiv.1412.6980
+
+    Examples
+    --------
+    >>> from mtl_classic.factorization import Adam
+    >>> Adam(beta1=0.8)
+    Adam(beta1=0.8, beta2=0.999, epsilon=1e-08)
+    """
 
     beta1: float = 0.9
     beta2: float = 0.999
@@ -131,7 +177,25 @@ class Adam(StochasticSolver):
 
 @dataclass(frozen=True)
 class Adadelta(StochasticSolver):
-    """Adadelta: steps of the size of past steps, with no rate to choose."""
+    """Adadelta: steps of the size of past steps, with no rate to choose.
+
+    Parameters
+    ----------
+    rho : float, default=0.95
+        How much of the mean squared gradient and of the mean squared step stays in a step.
+    epsilon : float, default=1e-6
+        Added to both; the first steps' size.
+
+    References
+    ----------
+    .. [1] M. D. Zeiler (2012). ADADELTA: an adaptive learning rate method. https://doi.org/10.48550/arXiv.1212.5701
+
+    Examples
+    --------
+    >>> from mtl_classic.factorization import Adadelta
+    >>> Adadelta(rho=0.9)
+    Adadelta(rho=0.9, epsilon=1e-06)
+    """
 
     rho: float = 0.95
     epsilon: float = 1e-6
@@ -150,7 +214,31 @@ class Ftrl(StochasticSolver):
     """Follow the regularized leader with an L1 penalty: weights that the data do not call for are exactly 0.
 
     Linear weights start at 0 and leave it when their gradients' sum exceeds ``l1_linear``. Factors start at random, and
-    one that reaches 0 stays there until the sum exceeds 2 ``l1_factors``.
+    one that reaches 0 stays there until the sum exceeds 2 ``l1_factors``. The rate is 0.05.
+
+    Parameters
+    ----------
+    l1_linear, l1_factors : float, default=1.0 and 0.0
+        Penalties λ₁ Σ |w| and λ₁ Σ |v|.
+    accumulator_start : float, default=1.0
+        As for `Adagrad`, which this is where nothing is penalized.
+
+    References
+    ----------
+    .. [1] H. B. McMahan et al. (2013). Ad click prediction: a view from the trenches. KDD.
+       https://doi.org/10.1145/2487575.2488200
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtl_classic.factorization import FactorizationMachineClassifier, Ftrl
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.eye(20)[rng.integers(0, 20, 2000)]                     # one field of 20 values
+    >>> y = rng.random(2000) < np.where(X[:, 3] == 1, 0.9, 0.2)       # one of which matters
+    >>> model = FactorizationMachineClassifier(
+    ...     solver=Ftrl(l1_linear=60.0), max_iter=5, early_stopping=False, random_state=0)
+    >>> np.flatnonzero(model.fit(X, y).coef_).tolist()
+    [3]
     """
 
     l1_linear: float = 1.0

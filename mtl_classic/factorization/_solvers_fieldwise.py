@@ -28,6 +28,17 @@ class Als(Solver):
     """Alternating least squares: each weight and factor in turn goes to the minimum of the penalized squared error.
 
     The objective is that of the stochastic solvers: Σ s (½ (y − ŷ)² + ½ λ Σ v² of the columns in the row).
+
+    References
+    ----------
+    .. [1] S. Rendle (2012). Factorization machines with libFM. ACM TIST 3(3).
+       https://doi.org/10.1145/2168752.2168771
+
+    Examples
+    --------
+    >>> from mtl_classic.factorization import Als
+    >>> Als().can.losses
+    frozenset({'squared'})
     """
 
     name: ClassVar[str] = "als"
@@ -77,6 +88,17 @@ class Gibbs(Solver):
         Most draws to keep, evenly spaced.
     max_bytes : int, default=2**28
         Most memory for them.
+
+    References
+    ----------
+    .. [1] S. Rendle (2012). Factorization machines with libFM. ACM TIST 3(3).
+       https://doi.org/10.1145/2168752.2168771
+
+    Examples
+    --------
+    >>> from mtl_classic.factorization import FactorizationMachineRegressor, Gibbs
+    >>> FactorizationMachineRegressor(solver=Gibbs(burn_in=0.2), max_iter=100).solver.burn_in
+    0.2
     """
 
     burn_in: float = 0.05

@@ -11,8 +11,7 @@ from sklearn.base import clone
 from sklearn.metrics import log_loss, roc_auc_score
 
 from mtl_classic._core.exceptions import ConstantTaskWarning
-from mtl_classic.factorization import FactorizationMachineClassifier, FactorizationMachineRegressor
-from mtl_classic.factorization._solvers import Ftrl
+from mtl_classic.factorization import FactorizationMachineClassifier, FactorizationMachineRegressor, Ftrl
 
 N, N_USERS, N_ITEMS, RANK = 40_000, 200, 150, 3
 
