@@ -12,8 +12,8 @@ import pandas as pd
 from benchmarks._baselines import fit_one_per_task
 from benchmarks._ensemble_tables import Table
 from benchmarks._measure import cpu_seconds
-from benchmarks._sharing_tables import tables
-from mtl_classic import MultiTaskModel
+from benchmarks._sharing_tables import plan_for, tables
+from mtl_classic import FoldPlan, MultiTaskModel
 from mtl_classic._core.targets import encode_targets
 from mtl_classic.learners._columns import FeatureColumns
 from mtl_classic.metrics import evaluate_scores
@@ -30,13 +30,15 @@ def automatic(seed: int, options: argparse.Namespace) -> Iterator[Row]:
     """Each preset with every choice left to it, on each table.
 
     The baselines are LightGBM with the library's defaults, and regularized for rare labels; both stop early on a tenth
-    of the rows (in time, the latest) and are then fitted on all rows for the rounds found, as ours are.
+    of the rows (in time, the latest; where there is a plan, its last fold) and are then fitted on all rows for the
+    rounds found, as ours are.
     """
     for name, table in tables(seed, options):
-        alone = {kind: _alone(table, kind == "tuned", seed) for kind in BASELINES}
+        plan = plan_for(name, table, seed)
+        alone = {kind: _alone(table, kind == "tuned", seed, plan) for kind in BASELINES}
         for preset in PRESETS:
             model = MultiTaskModel(table.tasks, preset=preset, n_jobs=1, random_state=seed, **table.roles)
-            cost, _ = cpu_seconds(lambda: model.fit(table.X, table.Y))  # noqa: B023
+            cost, _ = cpu_seconds(lambda: model.fit(table.X, table.Y, plan=plan))  # noqa: B023
             scores = model.predict_scores(table.X_test)
             for kind, (seconds, base) in alone.items():
                 shared = {"table": name, "model": f"auto, {preset}, against {kind}", "cost": cost / seconds}
@@ -85,11 +87,11 @@ def relative_rmse(table: Table, scores: pd.DataFrame) -> float:
     return float(np.sqrt(errors.mean() / prior.mean()).mean())
 
 
-def _alone(table: Table, tuned: bool, seed: int) -> tuple[float, pd.DataFrame]:
+def _alone(table: Table, tuned: bool, seed: int, plan: FoldPlan | None) -> tuple[float, pd.DataFrame]:
     """CPU seconds and test scores of one LightGBM per task."""
     time = table.X[table.roles["time"]] if "time" in table.roles else None
     columns = FeatureColumns(tuple(table.roles.values()), ()).fit(table.X)
-    split = validation_split(table.Y, 0.1, groups=None, time=time, random_state=seed)
+    split = plan.last if plan else validation_split(table.Y, 0.1, groups=None, time=time, random_state=seed)
     if split is None:
         raise ValueError("The table is too small to stop by a part of it.")
     train, valid = split

@@ -101,14 +101,15 @@ def compare_models(
     train: tuple[Any, Any],
     test: Any,
     figures: Mapping[str, Callable[..., float]],
+    plan: Any = None,
 ) -> list[Row]:
     """Figures of each model beside those of the baseline."""
-    seconds, fitted = cpu_seconds(lambda: alone.fit(*train))
+    seconds, fitted = cpu_seconds(lambda: alone.fit(*train, plan=plan))
     scores = fitted.predict_scores(test)
     base = {name: figure(scores) for name, figure in figures.items()}
     rows = []
     for name, model in models.items():
-        cost, fitted = cpu_seconds(lambda: model.fit(*train))  # noqa: B023
+        cost, fitted = cpu_seconds(lambda: model.fit(*train, plan=plan))  # noqa: B023
         scores = fitted.predict_scores(test)
         rows += [
             {
@@ -262,9 +263,9 @@ def rf1(seed: int, options: argparse.Namespace) -> list[Row]:
     """Eight river flows: average relative RMSE."""
     t = tables.rf1(options)
     figure = {"average relative RMSE": lambda s: relative_rmse(t, s)}
-    graph = {"task graph": TaskGraphModel(t.tasks, cv=3, random_state=seed, **t.roles)}
-    alone = PerTaskModel(t.tasks, random_state=seed, **t.roles)
-    return compare_models("rf1", alone, graph, (t.X, t.Y), t.X_test, figure)
+    graph = {"task graph": TaskGraphModel(t.tasks, random_state=seed)}
+    alone = PerTaskModel(t.tasks, random_state=seed)
+    return compare_models("rf1", alone, graph, (t.X, t.Y), t.X_test, figure, plan=tables.plan_for("rf1", t, seed))
 
 
 def adult(seed: int, options: argparse.Namespace) -> list[Row]:
