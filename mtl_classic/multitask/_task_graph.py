@@ -223,7 +223,7 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
             held = self._out_of_fold(base, given, labels, plan)
             if self.edges == "dynamic" and isinstance(self.edges, str):
                 edges = find_edges(held, edges, importance, self.max_edges)
-            elif self.edges == "serial" and isinstance(self.order, str) and self.order == "found":
+            elif (self.edges, self.order) == ("serial", "found"):
                 order = easiest_first(held)
                 edges = resolve_edges("serial", order)
             for task in order:
