@@ -102,9 +102,9 @@ def row_scores(  # type: ignore[no-untyped-def]
 @njit(fastmath=FASTMATH, forceinline=True)
 def output_slopes(  # type: ignore[no-untyped-def]
     losses, largest, n_groups, group_bounds, targets, weights, importance, row, n_outputs, scores, slopes, effects,
-    knowns,
+    knowns, momentum,
 ):  # fmt: skip
-    """Write each output's derivative and effective weight, and whether it is labelled, 1 or 0.
+    """Write each output's derivative and effective weight, and for momentum whether it is labelled, 1 or 0.
 
     Return the mean weight of the labelled outputs, 0 if there is none, and 1 / the number of labelled groups.
     """
@@ -126,12 +126,13 @@ def output_slopes(  # type: ignore[no-untyped-def]
                 if loss == SOFTMAX:
                     slope = weight * (exponential(load((), scores, t) - top) / partition - target)
                 else:
-                    slope = weight * loss_slope((loss, load((), largest, g)), target, load((), scores, t))
+                    slope = weight * loss_slope((loss, largest), target, load((), scores, t))
                 summed += weight
                 labelled += 1
             store(slopes, t, slope)
             store(effects, t, weight)
-            store(knowns, t, fill((), scores, weight != 0))
+            if momentum:
+                store(knowns, t, fill((), scores, weight != 0))
     return summed / fill((), scores, max(labelled, 1)), fill((), scores, 1.0) / fill((), scores, max(known, 1))
 
 
@@ -162,7 +163,8 @@ def step_shares(  # type: ignore[no-untyped-def]
     kept = load((), shares, max(anchor, 0))
     store(slopes, n_outputs, fill((), scores, 0.0))  # those of the row before
     store(effects, n_outputs, fill((), scores, 0.0))
-    store(knowns, n_outputs, fill((), scores, 0.0))
+    if n_slots(solver) > 2:
+        store(knowns, n_outputs, fill((), scores, 0.0))
     for t in range(0, n_padded, LANE_BLOCK):
         share, slope, effect = (
             load(OUTPUT_LANES, shares, t), load(OUTPUT_LANES, slopes, t), load(OUTPUT_LANES, effects, t),
@@ -170,10 +172,11 @@ def step_shares(  # type: ignore[no-untyped-def]
         summed = summed + share * slope
         away = share - fill(OUTPUT_LANES, scores, 1.0)
         gradient = slope * common + away * effect * penalty
-        step_known(solver, rate, OUTPUT_LANES, shares, t, n_padded, gradient, load(OUTPUT_LANES, knowns, t))
+        step_known(solver, rate, OUTPUT_LANES, shares, t, n_padded, gradient, knowns, t)
     if anchor >= 0:
         store(shares, anchor, kept)
-    store(knowns, n_outputs, fill((), scores, 1.0))
+    if n_slots(solver) > 2:
+        store(knowns, n_outputs, fill((), scores, 1.0))
     store(slopes, n_outputs, total(summed) * portion)
     store(effects, n_outputs, weight)
 
@@ -186,13 +189,14 @@ def fit_outputs_epoch(  # type: ignore[no-untyped-def]
     """Visit the rows block by block and take one step per row for all outputs; return the clock.
 
     `sizes` is (n_shared, n_private, n_outputs, n_linear), where None for n_shared is one vector, and for n_private
-    nothing, and n_linear is n_outputs, or one more with the common linear score; `losses` and `largest` (n_groups)
-    are the pairs of `fm_losses`; `solvers` and `penalties` as in
+    nothing, and n_linear is n_outputs, or one more with the common linear score; `losses` (n_groups) are ids of
+    `fm_losses`, and `largest` the bound for all of them; `solvers` and `penalties` as in
     `fm.fit_epoch`, the third penalty pulls mixers and shares towards 1; `importance`
     (n_outputs) multiplies the weights; `work` (6 rows, as long as the longer of the factors and the padded outputs)
     is scratch.
     """
     n_shared, n_private, n_outputs, n_factors, n_padded = count_sizes(sizes, lanes)
+    momentum = n_slots(solvers[1]) > 2
     n_parts, width, n_rows = count_parts(mixing), LANE_BLOCK * len(lanes), targets.shape[0]
     stride, linear_stride = n_slots(solvers[0]) * n_factors, n_slots(solvers[1]) * n_padded
     mixer_stride = n_slots(solvers[0]) * n_shared
@@ -204,7 +208,7 @@ def fit_outputs_epoch(  # type: ignore[no-untyped-def]
     values, indices, bounds, mixing = pointer(values), pointer(indices), pointer(bounds), pointer(mixing)
     targets, weights, importance, sums = pointer(targets), pointer(weights), pointer(importance), pointer(sums)
     factor_penalty, linear_penalty = address(penalties[0]), address(penalties[1])
-    n_groups, losses, largest, group_bounds = losses.shape[0], pointer(losses), pointer(largest), pointer(group_bounds)
+    n_groups, losses, group_bounds = losses.shape[0], pointer(losses), pointer(group_bounds)
     for block in blocks:
         for row in range(block * block_size, min((block + 1) * block_size, n_rows)):
             first = row * n_parts
@@ -215,7 +219,7 @@ def fit_outputs_epoch(  # type: ignore[no-untyped-def]
             )  # fmt: skip
             weight, portion = output_slopes(
                 losses, largest, n_groups, group_bounds, targets, weights, importance, row, n_outputs, scores, slopes,
-                effects, knowns,
+                effects, knowns, momentum,
             )  # fmt: skip
             if weight == 0:
                 continue
@@ -229,14 +233,13 @@ def fit_outputs_epoch(  # type: ignore[no-untyped-def]
                 )  # fmt: skip
             for t in range(0, n_padded, LANE_BLOCK):
                 slope, effect = load(OUTPUT_LANES, slopes, t), load(OUTPUT_LANES, effects, t)
-                known = load(OUTPUT_LANES, knowns, t)
-                step_known(solvers[1], linear_rate, OUTPUT_LANES, bias, t, n_padded, slope, known)
+                step_known(solvers[1], linear_rate, OUTPUT_LANES, bias, t, n_padded, slope, knowns, t)
                 for p in range(start, stop):
                     j = entry(indices, p)
                     offset = j * linear_stride + t
                     shrink = effect * at(linear_penalty, j, linear)
                     gradient = slope * at(values, p, linear) + load(OUTPUT_LANES, linear, offset) * shrink
-                    step_known(solvers[1], linear_rate, OUTPUT_LANES, linear, offset, n_padded, gradient, known)
+                    step_known(solvers[1], linear_rate, OUTPUT_LANES, linear, offset, n_padded, gradient, knowns, t)
             for f in range(0, n_factors, width):
                 slope = load(lanes, mixed, f) * dropped(noise, lanes, factors, clock, f)
                 if f >= n_shared:

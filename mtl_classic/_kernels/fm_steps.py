@@ -80,8 +80,8 @@ def step(solver, rate, lanes, array, offset, width, gradient):  # type: ignore[n
     raise TypeError("step is compiled by numba only")
 
 
-def step_known(solver, rate, lanes, array, offset, width, gradient, known):  # type: ignore[no-untyped-def]
-    """Step, where `known` is 1; where it is 0 nothing moves, whatever momentum there is."""
+def step_known(solver, rate, lanes, array, offset, width, gradient, knowns, t):  # type: ignore[no-untyped-def]
+    """Step, where `knowns` from t on are 1; where they are 0 nothing moves, whatever momentum there is."""
     raise TypeError("step_known is compiled by numba only")
 
 
@@ -109,16 +109,17 @@ def _step(solver, rate, lanes, array, offset, width, gradient):  # type: ignore[
 
 
 @overload(step_known)
-def _step_known(solver, rate, lanes, array, offset, width, gradient, known):  # type: ignore[no-untyped-def]
+def _step_known(solver, rate, lanes, array, offset, width, gradient, knowns, t):  # type: ignore[no-untyped-def]
     # Without momentum a gradient of 0 is enough.
     return _plain_step if N_SLOTS[solver.instance_class] < 3 else _kept_step
 
 
-def _plain_step(solver, rate, lanes, array, offset, width, gradient, known):  # type: ignore[no-untyped-def]
+def _plain_step(solver, rate, lanes, array, offset, width, gradient, knowns, t):  # type: ignore[no-untyped-def]
     step(solver, rate, lanes, array, offset, width, gradient)
 
 
-def _kept_step(solver, rate, lanes, array, offset, width, gradient, known):  # type: ignore[no-untyped-def]
+def _kept_step(solver, rate, lanes, array, offset, width, gradient, knowns, t):  # type: ignore[no-untyped-def]
+    known = load(lanes, knowns, t)
     unknown = fill(lanes, array, 1.0) - known
     value, first, second = (
         load(lanes, array, offset), load(lanes, array, offset + width), load(lanes, array, offset + 2 * width),

@@ -135,7 +135,10 @@ class OutputsEpoch(RowEpoch):
         self.group_bounds = np.concatenate([[0], np.cumsum(widths)])
         firsts = problem.targets.T[self.group_bounds[:-1]]
         pairs = [kernel_loss(name, y, self.dtype) for name, y in zip(names, firsts, strict=True)]
-        self.losses, self.largest = (np.array(numbers) for numbers in zip(*pairs, strict=True))
+        self.losses = np.array([loss for loss, _ in pairs])
+        # One bound for all tasks, the loosest that a count asks for: it stays in a register.
+        bounds = [bound for (_, bound), name in zip(pairs, names, strict=True) if name == "poisson"]
+        self.largest = max(bounds, default=self.dtype.type(0))
         self.importance = np.ones(problem.targets.shape[1], dtype=self.dtype)
         self.penalties = (*self.penalties, self.dtype.type(REG_MIXERS))
 
