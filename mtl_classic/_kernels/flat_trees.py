@@ -12,9 +12,9 @@ import math
 import numpy as np
 from numba import njit
 
-__all__ = ["add_trees", "add_trees_to_rows", "exponentials", "logistic"]
+__all__ = ["SMALLEST", "add_trees", "add_trees_to_rows", "exponentials", "is_in", "logistic"]
 
-_ZERO = np.float64(np.float32(1e-35))  # nearer to 0 than this is 0 to LightGBM
+SMALLEST = np.float64(np.float32(1e-35))  # nearer to 0 than this is 0 to LightGBM
 _CATEGORY, _LEFT, _ZERO_MISSING, _NAN_MISSING = 1, 2, 4, 8
 _BLOCK = 256  # rows that pass a tree together: its nodes stay in the cache, and so do the rows
 
@@ -52,7 +52,7 @@ def add_trees_to_rows(
                 node = root
                 while node >= 0:
                     value = np.float64(rows[i, feature[node]])
-                    if -_ZERO <= value <= _ZERO:
+                    if -SMALLEST <= value <= SMALLEST:
                         value = np.float64(0.0)
                     goes_left = _goes_left(
                         value, threshold[node], decision[node], words, word_start[node], n_words[node]
@@ -78,18 +78,18 @@ def exponentials(raw, out):
 @njit(cache=True, nogil=True, inline="always")
 def _goes_left(value, threshold, kind, words, start, n):
     if kind & _CATEGORY:
-        return _is_in(value, words, start, n)
+        return is_in(value, words, start, n)
     if math.isnan(value):
         if kind & _NAN_MISSING:
             return (kind & _LEFT) != 0
         value = 0.0
-    if kind & _ZERO_MISSING and -_ZERO <= value <= _ZERO:
+    if kind & _ZERO_MISSING and -SMALLEST <= value <= SMALLEST:
         return (kind & _LEFT) != 0
     return value <= threshold
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _is_in(value, words, start, n):
+def is_in(value, words, start, n):
     """Whether a category, a number cut to an integer, is among the bits; missing and negative ones are not."""
     if math.isnan(value) or value <= -1.0 or value >= 32.0 * n:
         return False

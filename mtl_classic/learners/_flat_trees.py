@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mtl_classic._kernels.flat_trees import add_trees, add_trees_to_rows, exponentials, logistic
+from mtl_classic.learners._small_trees import small_trees
 
 __all__ = ["FlatTrees", "can_flatten", "flat_trees_for"]
 
@@ -114,6 +115,7 @@ class FlatTrees:
             n_outputs += width
         self.n_outputs = n_outputs
         self.arrays = _joined(parts)
+        self.small = small_trees(parts)
 
     def predict(self, row: npt.NDArray[np.float32]) -> list[Any]:
         """For each booster what it predicts for a row, a number, or an array of probabilities for several classes."""
@@ -128,11 +130,17 @@ class FlatTrees:
         raw = np.zeros((len(rows), self.n_outputs))
         parts = [slice(k, k + ROWS_AT_ONCE) for k in range(0, len(rows), ROWS_AT_ONCE)]
         if n_threads == 1 or len(parts) < 2:
-            add_trees_to_rows(rows, *self.arrays, raw)
+            self._add_to(rows, raw)
         else:
             with ThreadPoolExecutor(n_threads) as pool:
-                list(pool.map(lambda part: add_trees_to_rows(rows[part], *self.arrays, raw[part]), parts))
+                list(pool.map(lambda part: self._add_to(rows[part], raw[part]), parts))
         return [link.many(raw[:, part]) for link, part in zip(self.links, self.slices, strict=True)]
+
+    def _add_to(self, rows: npt.NDArray[np.float32], raw: Floats) -> None:
+        if self.small is None:
+            add_trees_to_rows(rows, *self.arrays, raw)
+        else:
+            self.small.add_to(rows, raw)
 
 
 def _fields(text: str) -> dict[str, str]:

@@ -60,6 +60,32 @@ def test_many_rows_are_the_booster_to_the_bit(objective: str, options: dict[str,
     np.testing.assert_array_equal(single, trees.predict_rows(X[:50])[0])
 
 
+@pytest.mark.parametrize(("num_leaves", "is_small"), [(2, True), (8, True), (32, True), (64, True), (65, False)])
+def test_trees_of_every_size_are_the_booster_to_the_bit(num_leaves: int, is_small: bool) -> None:
+    booster = boost("regression", num_leaves=num_leaves, min_data_in_leaf=1)
+    assert booster.trees_to_dataframe().groupby("tree_index")["node_depth"].size().max() == 2 * num_leaves - 1
+    trees = FlatTrees([(booster, None)])
+    assert (trees.small is not None) == is_small
+    for rows in (X, odd_rows(), X[:1], X[:0]):
+        peer = booster.predict(rows, num_threads=1) if len(rows) else np.empty(0)
+        np.testing.assert_array_equal(trees.predict_rows(rows)[0], peer)
+
+
+def test_a_tree_without_split_is_its_leaf() -> None:
+    booster = boost("regression", min_data_in_leaf=N)
+    np.testing.assert_array_equal(FlatTrees([(booster, None)]).predict_rows(X)[0], booster.predict(X))
+
+
+def test_nodes_of_many_categories_are_walked(monkeypatch: pytest.MonkeyPatch) -> None:
+    booster = boost("binary")
+    small = FlatTrees([(booster, None)])
+    monkeypatch.setattr("mtl_classic.learners._small_trees.MOST_WORDS", 0)
+    walked = FlatTrees([(booster, None)])
+    assert small.small is not None
+    assert walked.small is None
+    np.testing.assert_array_equal(walked.predict_rows(X)[0], small.predict_rows(X)[0])
+
+
 def test_trees_are_flattened_at_the_first_large_prediction_and_kept() -> None:
     booster = boost("binary")
     assert flat_trees_for(booster, None, 10) is None
