@@ -112,7 +112,8 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
     -----
     A pass costs non-zeros × (n_factors + n_tasks × (n_private + 2)); the work on the shared vectors is done once for
     all tasks. With some ten columns a row, four tasks cost half of four machines; with two columns (users and items
-    alone) the tasks' own parts are nearly all of a pass, and it costs what four machines cost. ``fallback`` adds a fit per task, ``task_weights="cv"`` (n_tasks + 1) × 3 fits.
+    alone) the tasks' own parts are nearly all of a pass, and it costs what four machines cost. ``fallback`` adds a fit
+    per task, ``task_weights="cv"`` (n_tasks + 1) × 3 fits.
 
     References
     ----------
