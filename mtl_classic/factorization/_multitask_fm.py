@@ -73,10 +73,9 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
     fallback : bool, default=True
         Fit each task alone too, and take that where the joint fit is worse on the validation rows.
     fallback_level : float, default=0.5
-        Level of the interval of the paired difference that must lie above 0 for that (Holm-corrected, as in
-        `compare`). At 0.95 a task stays until its harm is proven beyond the noise; but harm that a tenth of the rows
-        cannot prove, more rows to come may: on MovieLens-100k with few labels that left the fully labelled rating worse
-        than alone, beyond the noise of the rows to judge, in two of three seeds, and 0.5 in none.
+        How sure that must be: the level of the interval of the paired difference that lies above 0 (Holm-corrected, as
+        in `compare`). Harm that a tenth of the rows cannot prove at 0.95, more rows to come may: on MovieLens-100k with
+        few labels the rating was then worse than alone, beyond the noise, in two of three seeds, at 0.5 in none.
     fields, groups, interactions, categorical, exclude, scale
         As for `FactorizationMachineClassifier`.
     user : str or None, default=None
@@ -326,9 +325,9 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
             own[output.name] = losses(task.kind, y, output.expectation(raw))
         weights = {output.name: validation.weights[:, output.start] for output in self.outputs_}
         weights = {name: weights[name] for name in joint}
+        seed = settings.seed % 2**31
         table = compare(
-            joint, own, clusters=users, sample_weight=weights, level=self.fallback_level,
-            random_state=settings.seed % 2**31,
+            joint, own, clusters=users, sample_weight=weights, level=self.fallback_level, random_state=seed
         )  # fmt: skip
         for name, row in table.iterrows():
             if row["verdict"] == "worse":
