@@ -1,8 +1,8 @@
 """Regularization that follows the label: the rarer its positives, the stronger; and the width of the table.
 
-A leaf of a log-loss tree with hessian sum h holds about h / (1 − p) positives, so a bound on the hessian is a bound on
-the positives that a leaf must rest on, whatever the base rate. Libraries' default of 0.001 lets a leaf rest on a single
-rare positive.
+A leaf of a log-loss tree with hessian sum h holds about h / (1 − p) positives, so where positives are rare a bound on
+the hessian is a bound on the positives that a leaf must rest on; libraries' default of 0.001 lets it rest on a single
+one. Where they are common the same bound would forbid what is good: pure leaves, whose hessians are small.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy.typing as npt
 __all__ = ["TreeDefaults", "tree_defaults"]
 
 PLENTY = 20_000  # rows of the rarer class from which on trees gain more from differing than from the best column
+RARITY = 0.03  # the bound on the hessian at a share of 3 %, and in inverse proportion elsewhere
 COLUMNS_OF_A_TREE = 24  # enough to choose from: of wide tables a tree is shown a smaller share
 
 
@@ -56,10 +57,12 @@ def tree_defaults(kind: str, y: npt.NDArray[np.float64], n_columns: int = 0) -> 
     n_columns : int, default=0
     """
     support = _support(kind, y)
-    events_in_leaf = float(np.clip(support / 20, 3.0, 50.0))
+    min_hessian = float(np.clip(support / 20, 1e-3, 50.0))
+    if kind in ("binary", "multiclass"):
+        min_hessian = min(min_hessian, RARITY * len(y) / max(support, 1.0))
     return TreeDefaults(
         num_leaves=int(np.clip(np.sqrt(support), 7, 15 if kind == "count" else 31)),
-        min_hessian=events_in_leaf if kind in ("binary", "multiclass", "count") else 1e-3,
+        min_hessian=min_hessian if kind in ("binary", "multiclass", "count") else 1e-3,
         min_rows=int(np.clip(len(y) / 200, 3, 50 if kind in ("regression", "count") else 20)),
         l2=1.0,
         feature_fraction=min(0.5 if support > PLENTY else 0.7, max(0.35, COLUMNS_OF_A_TREE / max(n_columns, 1))),
