@@ -326,9 +326,7 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
         weights = {output.name: validation.weights[:, output.start] for output in self.outputs_}
         weights = {name: weights[name] for name in joint}
         seed = settings.seed % 2**31
-        table = compare(
-            joint, own, clusters=users, sample_weight=weights, level=self.fallback_level, random_state=seed
-        )  # fmt: skip
+        table = compare(joint, own, clusters=users, sample_weight=weights, level=self.fallback_level, random_state=seed)
         for name, row in table.iterrows():
             if row["verdict"] == "worse":
                 self._alone[str(name)] = alone[str(name)]
