@@ -172,6 +172,17 @@ def test_a_task_without_validation_labels_keeps_the_first_member() -> None:
     assert fitted.member_weights_.loc["linear", "seen"] > 0
 
 
+def test_tasks_with_few_validation_labels_share_their_weights() -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(400, 4)), columns=list("abcd"))
+    labels = pd.DataFrame({f"rare{k}": table["a"] + rng.normal(size=400) > 2.5 for k in range(6)}).astype(float)
+    labels["plenty"] = (table["b"] + rng.normal(size=400) > 0).astype(float)
+    fitted = MultiTaskModel(preset="best", cv=np.arange(400) % 5, n_jobs=1, random_state=0).fit(table, labels)
+    rare = fitted.member_weights_.filter(like="rare")
+    np.testing.assert_allclose(rare.to_numpy(), np.repeat(rare.iloc[:, :1].to_numpy(), 6, axis=1))
+    np.testing.assert_allclose(fitted.member_weights_.sum(), 1.0)
+
+
 def test_a_family_that_fails_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise ValueError("The fit diverged.")

@@ -75,7 +75,7 @@ def fit_best(
     held_out = [(c.member.name, c.staged.held_out) for c in candidates]
     judge = AveragingEnsemble(held_out, weights="greedy", cv="prefit").fit(table, labels, sample_weight=weight)
     calibrated = CalibratedModel(judge, cv="prefit").fit(table, labels, sample_weight=weight)
-    shares = _without_small(_first_where_in_doubt(judge.weights_, training, rows))
+    shares = _without_small(_pooled_where_in_doubt(judge.weights_, training, rows))
     if not budget.allows(candidates[0].staged.seconds):  # not even one refit: what there is
         final = _average(held_out, shares, training)
     else:
@@ -121,12 +121,23 @@ def _same_classes(one: Any, other: Any) -> bool:
     )
 
 
-def _first_where_in_doubt(weights: pd.DataFrame, training: Training, rows: Rows) -> pd.DataFrame:
-    """The first member alone for tasks that have too few validation labels to weigh members by."""
+def _pooled_where_in_doubt(weights: pd.DataFrame, training: Training, rows: Rows) -> pd.DataFrame:
+    """For tasks with too few validation labels to weigh members by: the mean weights of all such tasks together.
+
+    Where all of them together have too few, the first member alone.
+    """
+    events = {}
     for task in training.tasks:
         y = training.given.targets.view(task.name)[rows]
-        if n_events(task, y[~np.isnan(y)]) < MIN_VALIDATION_EVENTS:
-            weights[task.name] = (weights.index == weights.index[0]).astype(np.float64)
+        if (known := n_events(task, y[~np.isnan(y)])) < MIN_VALIDATION_EVENTS:
+            events[task.name] = known
+    judged = [name for name, known in events.items() if known]
+    if sum(events.values()) >= MIN_VALIDATION_EVENTS:
+        pooled = weights[judged].mean(axis=1)
+    else:
+        pooled = pd.Series((weights.index == weights.index[0]).astype(np.float64), index=weights.index)
+    for name in events:
+        weights[name] = pooled
     return weights
 
 
