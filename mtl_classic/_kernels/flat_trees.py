@@ -12,10 +12,20 @@ import math
 import numpy as np
 from numba import njit
 
-__all__ = ["SMALLEST", "add_trees", "add_trees_to_rows", "exponentials", "is_in", "logistic"]
+__all__ = [
+    "CATEGORY",
+    "MISSING_LEFT",
+    "NAN_MISSING",
+    "SMALLEST",
+    "ZERO_MISSING",
+    "add_trees",
+    "add_trees_to_rows",
+    "exponentials",
+    "logistic",
+]
 
 SMALLEST = np.float64(np.float32(1e-35))  # nearer to 0 than this is 0 to LightGBM
-_CATEGORY, _LEFT, _ZERO_MISSING, _NAN_MISSING = 1, 2, 4, 8
+CATEGORY, MISSING_LEFT, ZERO_MISSING, NAN_MISSING = 1, 2, 4, 8
 _BLOCK = 256  # rows that pass a tree together: its nodes stay in the cache, and so do the rows
 
 
@@ -77,19 +87,19 @@ def exponentials(raw, out):
 
 @njit(cache=True, nogil=True, inline="always")
 def _goes_left(value, threshold, kind, words, start, n):
-    if kind & _CATEGORY:
-        return is_in(value, words, start, n)
+    if kind & CATEGORY:
+        return _is_in(value, words, start, n)
     if math.isnan(value):
-        if kind & _NAN_MISSING:
-            return (kind & _LEFT) != 0
+        if kind & NAN_MISSING:
+            return (kind & MISSING_LEFT) != 0
         value = 0.0
-    if kind & _ZERO_MISSING and -SMALLEST <= value <= SMALLEST:
-        return (kind & _LEFT) != 0
+    if kind & ZERO_MISSING and -SMALLEST <= value <= SMALLEST:
+        return (kind & MISSING_LEFT) != 0
     return value <= threshold
 
 
 @njit(cache=True, nogil=True, inline="always")
-def is_in(value, words, start, n):
+def _is_in(value, words, start, n):
     """Whether a category, a number cut to an integer, is among the bits; missing and negative ones are not."""
     if math.isnan(value) or value <= -1.0 or value >= 32.0 * n:
         return False

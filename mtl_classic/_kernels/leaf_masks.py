@@ -2,7 +2,7 @@
 
 A row that does not go left at a node cannot end in a leaf of the left subtree. What remains after all nodes is a set of
 leaves of which the leftmost is the row's own (QuickScorer: Lucchese et al., SIGIR 2015, doi 10.1145/2766462.2767733).
-A node costs one comparison and one "and" for eight rows at a time, where a walk would wait for each branch.
+A node costs one comparison and one "and" for as many rows as the processor takes at a time; a walk waits at each branch.
 """
 
 import numpy as np
@@ -29,14 +29,16 @@ def add_small_trees(
     keeps : uint32 or uint64, the leaves that stay where a row does not go left; start, n_codes : int32 (n_nodes), where
     a category node's codes begin in goes_left (int8, −1 left, else 0; one more than n_codes, 0 for all other codes);
     leaf_value : float64 (n_trees, 32 or 64), in the order of the bits' numbers; full : all bits;
-    out : float64 (n, n_outputs), added to.
+    multiplier : uint64, that of `DE_BRUIJN`; out : float64 (n, n_outputs), added to.
     """
     n, n_features = rows.shape
     n_outputs = out.shape[1]
     last = np.uint64(leaf_value.shape[1] - 1)
     shift = np.uint64(27 if leaf_value.shape[1] == 32 else 58)
+    is_used = np.zeros(n_features, np.bool_)
     is_category = np.zeros(n_features, np.bool_)
     for node in range(feature.size):
+        is_used[feature[node]] = True
         is_category[feature[node]] |= goes[node] == 2
     columns = np.empty((n_features, _BLOCK), np.float32)
     codes = np.empty((n_features, _BLOCK), np.int32)
@@ -44,7 +46,7 @@ def add_small_trees(
     sums = np.empty((n_outputs, _BLOCK))
     for begin in range(0, n, _BLOCK):
         size = min(_BLOCK, n - begin)
-        _transpose(rows, begin, size, is_category, columns, codes)
+        _transpose(rows, begin, size, is_used, is_category, columns, codes)
         for k in range(n_outputs):
             for i in range(size):
                 sums[k, i] = out[begin + i, k]
@@ -64,9 +66,11 @@ def add_small_trees(
 
 
 @njit(cache=True, nogil=True)
-def _transpose(rows, begin, size, is_category, columns, codes):
-    """A block with a column's values together, and their categories; what is 0 to LightGBM becomes 0."""
+def _transpose(rows, begin, size, is_used, is_category, columns, codes):
+    """A block with a used column's values together, and their categories; what is 0 to LightGBM becomes 0."""
     for j in range(columns.shape[0]):
+        if not is_used[j]:
+            continue
         for i in range(size):
             value = rows[begin + i, j]
             columns[j, i] = np.float32(0.0) if abs(np.float64(value)) <= SMALLEST else value
@@ -91,6 +95,7 @@ def _strike(column, threshold, missing_left, keep, full, masks):
 
 @njit(cache=True, nogil=True)
 def _strike_by_category(codes, table, keep, masks):
+    """A table in place of bits: it is looked up for many rows at a time; -1 becomes the word of all bits."""
     last = np.int32(table.size - 1)
     for i in range(_BLOCK):
         code = codes[i] if codes[i] < last else last
@@ -99,6 +104,7 @@ def _strike_by_category(codes, table, keep, masks):
 
 @njit(cache=True, nogil=True)
 def _add_leaves(masks, size, values, multiplier, shift, last, sums):
+    """Add the value of each mask's lowest bit; its number comes from a product, without a loop over bits."""
     for i in range(size):
         mask = np.uint64(masks[i])
         lowest = mask & (~mask + np.uint64(1))

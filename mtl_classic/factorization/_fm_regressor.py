@@ -118,7 +118,7 @@ class FactorizationMachineRegressor(RegressorMixin, BaseFactorizationMachine):
     ----------
     .. [1] S. Rendle (2010). Factorization machines. ICDM. https://doi.org/10.1109/ICDM.2010.127
     .. [2] J. Duchi, E. Hazan, Y. Singer (2011). Adaptive subgradient methods for online learning and stochastic
-       optimization. JMLR 12. https://doi.org/10.5555/1953048.2021068
+       optimization. JMLR 12. https://jmlr.org/papers/v12/duchi11a.html
 
     Examples
     --------

@@ -111,7 +111,7 @@ class Adagrad(StochasticSolver):
     References
     ----------
     .. [1] J. Duchi, E. Hazan, Y. Singer (2011). Adaptive subgradient methods for online learning and stochastic
-       optimization. JMLR 12. https://doi.org/10.5555/1953048.2021068
+       optimization. JMLR 12. https://jmlr.org/papers/v12/duchi11a.html
 
     Examples
     --------

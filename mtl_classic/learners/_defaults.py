@@ -15,7 +15,7 @@ import numpy.typing as npt
 __all__ = ["TreeDefaults", "tree_defaults"]
 
 PLENTY = 20_000  # rows of the rarer class from which on trees gain more from differing than from the best column
-RARITY = 0.03  # the bound on the hessian at a share of 3 %, and in inverse proportion elsewhere
+RARITY = 0.03  # the share of the rarer class at which a leaf needs a hessian of 1; in inverse proportion elsewhere
 COLUMNS_OF_A_TREE = 24  # enough to choose from: of wide tables a tree is shown a smaller share
 
 
@@ -55,6 +55,13 @@ def tree_defaults(kind: str, y: npt.NDArray[np.float64], n_columns: int = 0) -> 
     y : ndarray of shape (n,)
         Encoded labels, no NaN.
     n_columns : int, default=0
+        0 where it is not known, which counts as few.
+
+    Notes
+    -----
+    With support s, the rows of the rarer class (the median class, the non-zero counts, all rows of a regression), of n:
+    for classes ``min_hessian`` is min(s / 20, 50, 0.03 n / s), and ``feature_fraction`` 0.5 where s > 20,000, else 0.7,
+    but no more than max(0.35, 24 / ``n_columns``). Chosen on validation rows of retail, hotel, income and bird tables.
     """
     support = _support(kind, y)
     min_hessian = float(np.clip(support / 20, 1e-3, 50.0))

@@ -12,14 +12,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from mtl_classic._kernels.flat_trees import add_trees, add_trees_to_rows, exponentials, logistic
+from mtl_classic._kernels.flat_trees import SMALLEST, add_trees, add_trees_to_rows, exponentials, logistic
 from mtl_classic.learners._small_trees import small_trees
 
 __all__ = ["FlatTrees", "can_flatten", "flat_trees_for"]
 
 Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
-_ZERO = np.float32(1e-35)
 ROWS_AT_ONCE = 16_384  # of a thread
 ROWS_WORTH_FLATTENING = 5_000
 _KNOWN: WeakKeyDictionary[Any, tuple[tuple[int, int | None], FlatTrees | None]] = WeakKeyDictionary()
@@ -120,7 +119,7 @@ class FlatTrees:
     def predict(self, row: npt.NDArray[np.float32]) -> list[Any]:
         """For each booster what it predicts for a row, a number, or an array of probabilities for several classes."""
         values = row.astype(np.float64)
-        values[np.abs(row) <= _ZERO] = 0.0
+        values[np.abs(row) <= SMALLEST] = 0.0
         raw = np.zeros(self.n_outputs)
         add_trees(values, *self.arrays, raw)
         return [link.one(raw[part]) for link, part in zip(self.links, self.slices, strict=True)]

@@ -292,7 +292,8 @@ class MultiTaskModel(TakesLearner, ServingMethods, MultiTaskEstimator):
     ) -> Any:
         """Fit the structure once; ``"best"`` fits several families and averages them."""
         self.fallbacks_ = {}
-        self.__dict__.pop("member_weights_", None)  # of an earlier fit
+        for earlier in ("member_weights_", "refreshed_"):  # of an earlier fit
+            self.__dict__.pop(earlier, None)
         if self.preset == "best" and self.ensemble is not None and training.plan is not None:
             members = families(training, structure, self.learner)
             model, self.member_weights_ = fit_best(training, training.plan, members, budget, staged)

@@ -169,8 +169,10 @@ def test_the_manifest_tells_what_is_in_the_file(saved: Any) -> None:
 def test_a_file_is_no_larger_than_what_it_must_hold(name: str, saved: Any, tmp_path: Path) -> None:
     model, _, path = saved[name]
     joblib.dump(model, tmp_path / "model.joblib", compress=("zlib", 6))
-    manifest = 4096  # schema, versions and the heads of members, which count in files as small as these
-    assert path.stat().st_size <= 1.2 * (tmp_path / "model.joblib").stat().st_size + manifest
+    needed = (tmp_path / "model.joblib").stat().st_size
+    if name == "kinds-lightgbm":  # joblib packs what its boosters have in common once, which a member of a zip cannot
+        needed = sum(len(zlib.compress(fit.booster.model_to_string().encode(), 6)) for fit in model.fits_.values())
+    assert path.stat().st_size <= 1.2 * needed
 
 
 @pytest.mark.parametrize("name", MODELS)
