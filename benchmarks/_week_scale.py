@@ -36,7 +36,6 @@ from mtl_classic.persistence._encode import Encoder
 
 CHUNK = 100_000
 LIMIT = 30_000_000  # bytes
-WALL = "load time, wall clock of 2 threads, "
 EVERY = 10  # the plain boosters predict every tenth chunk, so that both are measured on the same machine at once
 
 
@@ -269,43 +268,13 @@ def files(seed: int) -> dict[str, float]:
             for path, load in loads.items():
                 spent[path].append(cpu_seconds(lambda p=path, f=load: f(p))[0])
         seconds = {path: min(values) for path, values in spent.items()}
-        wall, cpu = _in_fresh_process(_loads_of_threads, (str(own), str(raw), str(packed)))
         return {
-            WALL + "compressed ÷ joblib's that is not": wall[0] / wall[1],
-            WALL + "both compressed": wall[0] / wall[2],
-            "load time, CPU of those 2 threads, compressed ÷ joblib's that is not": cpu[0] / cpu[1],
             "load time ÷ joblib's, both compressed": seconds[own] / seconds[packed],
             "load time ÷ joblib's, neither compressed": seconds[plain] / seconds[raw],
             "load time, compressed ÷ joblib's that is not": seconds[own] / seconds[raw],
             "size ÷ boosters' text and arrays compressed": os.path.getsize(own) / needed,
             "size ÷ joblib's (compress=3)": os.path.getsize(own) / os.path.getsize(packed),
         }
-
-
-def _in_fresh_process(work: Any, argument: Any) -> Any:
-    """The result of a function in a process that may use two threads, whatever this one may."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "2"
-    try:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            return pool.submit(work, argument).result()
-    finally:
-        del os.environ["OMP_NUM_THREADS"]
-        os.environ.update({} if before is None else {"OMP_NUM_THREADS": before})
-
-
-def _loads_of_threads(paths: tuple[str, str, str], n_repeats: int = 15) -> tuple[list[float], list[float]]:
-    """Medians of the wall-clock and CPU seconds of loading our file and joblib's two, in turn."""
-    warnings.simplefilter("ignore")
-    loads = (load_model, joblib.load, joblib.load)
-    spent = np.empty((n_repeats + 2, 3, 2))
-    for times in spent:
-        for k, (load, path) in enumerate(zip(loads, paths, strict=True)):
-            started = time.perf_counter()
-            cpu, _ = cpu_seconds(lambda f=load, p=path: f(p))
-            times[k] = time.perf_counter() - started, cpu
-    wall, cpu_times = np.median(spent[2:], axis=0).T.tolist()  # the first two find and load libraries
-    return wall, cpu_times
 
 
 def spreads(measured: list[dict[str, float]]) -> dict[str, dict[str, float]]:

@@ -6,12 +6,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
 
 from joblib import effective_n_jobs
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["n_threads", "openmp_budget", "openmp_limit", "split_budget", "thread_limit"]
+__all__ = ["n_threads", "split_budget", "thread_limit"]
 
 
 def n_threads(n_jobs: int | None) -> int:
@@ -39,32 +38,6 @@ def thread_limit(n: int) -> Iterator[None]:
     finally:
         if numba:
             numba.set_num_threads(before)
-
-
-def openmp_budget() -> int:
-    """Threads that a call without ``n_jobs`` may use: what OpenMP would, and no more than there are cores.
-
-    So ``OMP_NUM_THREADS``, a limit by threadpoolctl, and what joblib leaves to each of its workers are kept.
-    """
-    return max(1, min([n_threads(-1), *(pool.get_num_threads() for pool in _openmp())]))
-
-
-@contextmanager
-def openmp_limit(n: int) -> Iterator[None]:
-    """Hold the OpenMP teams that this thread, and no other, calls together to ``n`` threads; takes microseconds."""
-    pools = _openmp()
-    before = [pool.get_num_threads() for pool in pools]
-    for pool in pools:
-        pool.set_num_threads(n)
-    try:
-        yield
-    finally:
-        for pool, n_before in zip(pools, before, strict=True):
-            pool.set_num_threads(n_before)
-
-
-def _openmp() -> list[Any]:
-    return [pool for pool in _controller(len(sys.modules)).lib_controllers if pool.user_api == "openmp"]
 
 
 @lru_cache(maxsize=1)

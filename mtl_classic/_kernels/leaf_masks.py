@@ -2,7 +2,7 @@
 
 A row that does not go left at a node cannot end in a leaf of the left subtree. What remains after all nodes is a set of
 leaves of which the leftmost is the row's own (QuickScorer: Lucchese et al., SIGIR 2015, doi 10.1145/2766462.2767733).
-A node costs one comparison and one "and" for as many rows as the processor takes at a time; a walk waits at each branch.
+A node costs one comparison and one "and" for as many rows as the processor takes at a time; a walk waits for branches.
 """
 
 import numpy as np

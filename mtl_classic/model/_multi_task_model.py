@@ -98,7 +98,7 @@ class MultiTaskModel(TakesLearner, ServingMethods, MultiTaskEstimator):
     -----
     Cost: history O(events + rows) per aggregate. On the Complete Journey table ``"fast"`` then takes 0.9 times the fit
     of one LightGBM per task with default settings and early stopping, 1.6 with the trial of latent features, ``"best"``
-    5.7; where those stop after a few rounds ``"best"`` takes many times more (14 on hotel bookings).
+    5.7; where those stop after a few rounds ``"best"`` takes many times more (31 on bank marketing).
 
     Examples
     --------

@@ -12,18 +12,16 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any, BinaryIO
 
 from mtl_classic.persistence._errors import ModelFileError
-from mtl_classic.persistence._workers import Workers
 
 __all__ = ["FORMAT", "MANIFEST", "Mapped", "hardly_compresses", "parse_json", "read_archive", "write_archive"]
 
 FORMAT = "mtl_classic model"
 MANIFEST = "manifest.json"
 _STORED_ABOVE = 100  # what compresses better is stored as it is, so that no honest member is refused
-_STORED_BELOW = 1.25  # and what hardly compresses, factors above all, because it takes longest to unpack
+_STORED_BELOW = 1.15  # and what hardly compresses, factors above all, because it takes longest to unpack
 _MAX_RATIO = 200
 _SMALL = 2**20  # bytes that are read whatever the ratio
 _MAX_MANIFEST = 2**26
@@ -125,9 +123,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def read_archive(
-    path: Path, known_format: int, mmap: bool = False, threads: Workers | None = None
-) -> tuple[dict[str, Any], dict[str, bytes | Mapped]]:
+def read_archive(path: Path, known_format: int, mmap: bool = False) -> tuple[dict[str, Any], dict[str, bytes | Mapped]]:
     """The manifest and the members, all checked against it; with `mmap` large uncompressed arrays stay in the file.
 
     Raises
@@ -143,11 +139,7 @@ def read_archive(
             _check_format(manifest, known_format)
             described = manifest["members"]
             _check_names(set(infos) - {MANIFEST}, set(described))
-            reader = _Reader(file, path, mmap)
-            found = (threads or Workers(None)).results(
-                lambda name: reader.read(infos[name], described[name]), described
-            )
-            members = dict(zip(described, found, strict=True))
+            members = {name: _read_member(file, infos[name], described[name], path, mmap) for name in described}
     except ModelFileError:
         raise
     except _BROKEN as error:
@@ -231,27 +223,15 @@ def _check_names(there: set[str], expected: set[str]) -> None:
         raise ModelFileError(f"There are members that the {MANIFEST} does not name: {', '.join(extra[:5])}.")
 
 
-class _Reader:
-    """Reads members, also from several threads: the place in the file is one, what is done with the bytes is not."""
-
-    def __init__(self, file: BinaryIO, path: Path, mmap: bool) -> None:
-        self.file, self.path, self.mmap, self.turn = file, path, mmap, Lock()
-
-    def read(self, info: zipfile.ZipInfo, described: Any) -> bytes | Mapped:
-        """The bytes of a member, checked and unpacked, or where they lie."""
-        if not isinstance(described, dict) or described.get("bytes") != info.file_size:
-            raise ModelFileError(f"The member {info.filename!r} has not the size that the {MANIFEST} says.")
-        is_stored = info.compress_type == zipfile.ZIP_STORED
-        with self.turn:
-            if self.mmap and is_stored and info.file_size >= _MAPPED_ABOVE and info.filename.endswith(".npy"):
-                return _mapped(self.file, info, described, self.path)
-            packed = _packed(self.file, info)
-        _check_sum(packed, info, described)
-        return _unpacked(packed, info)
-
-
-def _unpacked(packed: bytes, info: zipfile.ZipInfo) -> bytes:
-    if info.compress_type == zipfile.ZIP_STORED:
+def _read_member(file: BinaryIO, info: zipfile.ZipInfo, described: Any, path: Path, mmap: bool) -> bytes | Mapped:
+    if not isinstance(described, dict) or described.get("bytes") != info.file_size:
+        raise ModelFileError(f"The member {info.filename!r} has not the size that the {MANIFEST} says.")
+    is_stored = info.compress_type == zipfile.ZIP_STORED
+    if mmap and is_stored and info.file_size >= _MAPPED_ABOVE and info.filename.endswith(".npy"):
+        return _mapped(file, info, described, path)
+    packed = _packed(file, info)
+    _check_sum(packed, info, described)
+    if is_stored:
         data = packed
     elif info.compress_type == zipfile.ZIP_DEFLATED:
         unpacker = zlib.decompressobj(-15)

@@ -7,7 +7,7 @@ import datetime as dt
 import gc
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,11 @@ import pandas as pd
 from scipy import sparse
 
 from mtl_classic.persistence._archive import Mapped
-from mtl_classic.persistence._classes import class_named
 from mtl_classic.persistence._encode import BIT_GENERATORS, DENSE_ARRAYS, SCALAR_TYPES, SMALL_ARRAYS, SPARSE, Node
 from mtl_classic.persistence._errors import ModelFileError
 from mtl_classic.persistence._integers import WIDTHS
 from mtl_classic.persistence._members import array_from_bytes, array_of, dtype_from_json, integers_of, mapped_array
-from mtl_classic.persistence._states import LIGHTGBM, from_state, parsed_text
-from mtl_classic.persistence._workers import Workers
+from mtl_classic.persistence._states import from_state
 
 __all__ = ["Decoder"]
 
@@ -38,14 +36,10 @@ class Decoder:
     Parameters
     ----------
     members : mapping of name to bytes, or where they lie in the file
-    threads : Workers, optional
-        Parse the boosters of LightGBM ahead of the loop.
     """
 
-    def __init__(self, members: Mapping[str, bytes | Mapped], threads: Workers | None = None) -> None:
+    def __init__(self, members: Mapping[str, bytes | Mapped]) -> None:
         self._members = members
-        self._threads = threads or Workers(None)
-        self._ahead: dict[int, Callable[[], Any]] = {}
         self._made: list[Any] = []
         self._unused = set(members)
 
@@ -54,7 +48,6 @@ class Decoder:
         if not isinstance(nodes, list):
             raise ModelFileError("The nodes of the file are no list.")
         with _without_collector():
-            self._start_ahead(nodes)
             for node in nodes:
                 kind = node["t"]
                 if kind not in _READERS:
@@ -63,26 +56,6 @@ class Decoder:
         if self._unused:
             raise ModelFileError(f"The file has members that nothing refers to: {', '.join(sorted(self._unused))}.")
         return self.value(root)
-
-    def _start_ahead(self, nodes: list[Node]) -> None:
-        """Give boosters to the threads; whatever looks strange is left to the loop, which says what is wrong."""
-        if not self._threads.are_many:
-            return
-        with suppress(AttributeError, KeyError, TypeError, ModelFileError):
-            texts = {f"@{k}": node["m"] for k, node in enumerate(nodes) if node["t"] == "text"}
-            for node in nodes:
-                if node["t"] == "object" and node["c"] == LIGHTGBM:
-                    data = self._members.get(texts.get(node["s"]["text"], ""))
-                    if isinstance(data, bytes):
-                        class_named(LIGHTGBM)  # imported here, so that the threads find it
-                        self._ahead[id(node)] = self._threads.started(parsed_text, data)
-
-    def object(self, node: Node) -> Any:
-        """An object of an allowed class."""
-        state = {key: self.value(item) for key, item in node["s"].items()}
-        if id(node) in self._ahead:
-            state["text"] = self._ahead.pop(id(node))()
-        return from_state(node["c"], state)
 
     def value(self, value: Any) -> Any:
         """The value of a JSON scalar or a reference."""
@@ -315,6 +288,10 @@ def _frame(decoder: Decoder, node: Node) -> pd.DataFrame:
     return frame.set_axis(decoder.value(node["columns"]), axis=1)
 
 
+def _object(decoder: Decoder, node: Node) -> Any:
+    return from_state(node["c"], {key: decoder.value(item) for key, item in node["s"].items()})
+
+
 _READERS: dict[str, Callable[[Decoder, Node], Any]] = {
     "list": lambda decoder, node: decoder.items(node["v"]),
     "tuple": lambda decoder, node: tuple(decoder.items(node["v"])),
@@ -353,5 +330,5 @@ _READERS: dict[str, Callable[[Decoder, Node], Any]] = {
     "index": _index,
     "series": _series,
     "frame": _frame,
-    "object": lambda decoder, node: decoder.object(node),
+    "object": _object,
 }

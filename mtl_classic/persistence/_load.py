@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mtl_classic import __version__
-from mtl_classic.persistence._archive import Mapped, parse_json, read_archive
+from mtl_classic.persistence._archive import parse_json, read_archive
 from mtl_classic.persistence._decode import Decoder
 from mtl_classic.persistence._errors import ModelFileError
 from mtl_classic.persistence._save import FORMAT_VERSION, GRAPH
-from mtl_classic.persistence._workers import Workers, workers
 
 __all__ = ["load_model"]
 
@@ -41,9 +40,7 @@ def load_model(path: str | Path, *, mmap: bool = False) -> Any:
 
     Notes
     -----
-    Cost: unpacking, one checksum of every byte, the boosters' own parsing. A file of more than 256 KiB is unpacked and
-    its LightGBM boosters are parsed by as many threads as OpenMP may use (``OMP_NUM_THREADS``, threadpoolctl's limits),
-    at most eight; what comes out, and which error, is the same.
+    Cost: unpacking, one checksum of every byte, the boosters' own parsing.
 
     Examples
     --------
@@ -61,11 +58,19 @@ def load_model(path: str | Path, *, mmap: bool = False) -> Any:
         ...
     mtl_classic.persistence._errors.ModelFileError: model.zip is no model file, or truncated or damaged ...
     """
-    path = Path(path)
-    with workers(path.stat().st_size) as threads:
-        manifest, members = read_archive(path, FORMAT_VERSION, mmap, threads)
-        _check_version(manifest)
-        model = _model_of(members, threads)
+    manifest, members = read_archive(Path(path), FORMAT_VERSION, mmap)
+    _check_version(manifest)
+    if GRAPH not in members:
+        raise ModelFileError(f"The file has no {GRAPH}.")
+    graph = parse_json(members.pop(GRAPH))
+    try:
+        model = Decoder(members).run(graph["nodes"], graph["root"])
+    except ModelFileError:
+        raise
+    except Exception as error:  # whatever a part makes of values that it never wrote
+        raise ModelFileError(
+            f"A part of the file is not as save_model writes it ({type(error).__name__}: {error})."
+        ) from None
     emptied = [log for log in manifest.get("logs", []) if not log["kept"] and log["n_events"]]
     if emptied:
         warnings.warn(
@@ -75,20 +80,6 @@ def load_model(path: str | Path, *, mmap: bool = False) -> Any:
             stacklevel=2,
         )
     return model
-
-
-def _model_of(members: dict[str, bytes | Mapped], threads: Workers) -> Any:
-    if GRAPH not in members:
-        raise ModelFileError(f"The file has no {GRAPH}.")
-    graph = parse_json(members.pop(GRAPH))
-    try:
-        return Decoder(members, threads).run(graph["nodes"], graph["root"])
-    except ModelFileError:
-        raise
-    except Exception as error:  # whatever a part makes of values that it never wrote
-        raise ModelFileError(
-            f"A part of the file is not as save_model writes it ({type(error).__name__}: {error})."
-        ) from None
 
 
 def _check_version(manifest: dict[str, Any]) -> None:

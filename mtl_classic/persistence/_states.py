@@ -13,13 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from mtl_classic._core.parallel import openmp_limit
 from mtl_classic.persistence._classes import class_named
 from mtl_classic.persistence._errors import ModelFileError
 
-__all__ = ["LIGHTGBM", "from_state", "parsed_text", "to_state"]
+__all__ = ["from_state", "to_state"]
 
-LIGHTGBM = "lightgbm.Booster"
 State = dict[str, Any]
 # Attributes that only fitting needs, and that are no plain values.
 _LEFT_OUT: dict[str, set[str]] = {
@@ -105,28 +103,12 @@ def _lightgbm_state(booster: Any) -> State:
 
 
 def _lightgbm_from_state(cls: type, state: State) -> Any:
-    text = state["text"]
-    booster: Any = text if type(text) is cls else _booster_of(cls, text)
-    booster.best_iteration, booster.params = int(state["best_iteration"]), dict(state["params"])
-    return booster
-
-
-def parsed_text(data: bytes) -> Any:
-    """The LightGBM booster of a member, to stand in its state in place of the text.
-
-    By one thread of several that do so: a team of OpenMP's in each of them would wait for the others' cores.
-    """
-    cls = class_named(LIGHTGBM)
-    with openmp_limit(1):
-        return _booster_of(cls, data.decode("utf-8", "surrogatepass"))
-
-
-def _booster_of(cls: type, text: Any) -> Any:
     """A booster of its text, by LightGBM's constructor, or like one that it made.
 
     The constructor also reads the parameters back, which takes as long as the trees, and they are known. Beside them,
     two lines of the text decide what Python keeps of a booster: one that was constructed lends it to those that agree.
     """
+    text = state["text"]
     if not isinstance(text, str) or not text.startswith("tree\n"):
         raise ModelFileError("The text of a LightGBM booster is none.")
     n_classes = _N_CLASSES.findall(text, 0, max(text.find("\nTree="), 0))
@@ -139,6 +121,7 @@ def _booster_of(cls: type, text: Any) -> Any:
         booster = cls(model_str=text)
         if len(n_classes) == 1 and len(categories) < _SHORT and len(_LENT) < _FEW:
             _LENT[key] = {name: deepcopy(item) for name, item in booster.__dict__.items() if name not in _OWN}
+    booster.best_iteration, booster.params = int(state["best_iteration"]), dict(state["params"])
     return booster
 
 
@@ -234,7 +217,7 @@ def _loss_from_state(cls: type, state: State) -> Any:
 
 _LOSS = _Writer(_loss_state, _loss_from_state)
 _WRITERS: dict[str, _Writer] = {
-    LIGHTGBM: _Writer(_lightgbm_state, _lightgbm_from_state),
+    "lightgbm.Booster": _Writer(_lightgbm_state, _lightgbm_from_state),
     "xgboost.Booster": _Writer(_xgboost_state, _xgboost_from_state),
     "sklearn.Tree": _Writer(_tree_state, _tree_from_state),
     "sklearn.TreePredictor": _Writer(_predictor_state, _predictor_from_state),

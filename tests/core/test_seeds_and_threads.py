@@ -1,12 +1,10 @@
 """Seeds depend on names; one budget of threads."""
 
-from threading import Thread
-
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from mtl_classic._core.parallel import n_threads, openmp_budget, openmp_limit, split_budget, thread_limit
+from mtl_classic._core.parallel import n_threads, split_budget, thread_limit
 from mtl_classic._core.random import generator, root_seed, spawn_seed
 
 
@@ -47,19 +45,3 @@ def test_thread_limit_holds_and_lets_go() -> None:
     with thread_limit(1):
         assert {pool["num_threads"] for pool in threadpool_info()} <= {1}
     assert blas_threads() == before
-
-
-def test_openmp_limit_is_of_one_thread() -> None:
-    found = {}
-
-    def limited() -> None:
-        with openmp_limit(1):
-            found["inside"] = openmp_budget()
-
-    with openmp_limit(2):
-        before = openmp_budget()
-        thread = Thread(target=limited)
-        thread.start()
-        thread.join()
-        assert before == openmp_budget() == min(2, n_threads(-1))
-    assert found == {"inside": 1}
