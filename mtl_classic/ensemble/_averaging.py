@@ -18,6 +18,7 @@ from mtl_classic.ensemble._members import Composition, plain_labels, shared_plan
 from mtl_classic.ensemble._selection import Problem, check_costs, choose_weights, make_problem
 from mtl_classic.ensemble._store import Data, OutOfFold, cross_fit_members, fit_members
 from mtl_classic.model_selection import FoldPlan
+from mtl_classic.model_selection._progress import Progress, with_callbacks
 from mtl_classic.multitask._structure import hold_monotone, to_conditional
 
 __all__ = ["AveragingEnsemble", "average_over_seeds", "average_task", "make_problems", "training_moments"]
@@ -124,6 +125,7 @@ class AveragingEnsemble(Composition):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @with_callbacks
     def fit(
         self, X: Any, Y: Any, *, sample_weight: Any = None, events: Any = None, plan: FoldPlan | None = None
     ) -> AveragingEnsemble:
@@ -143,6 +145,7 @@ class AveragingEnsemble(Composition):
         self._check_settings()
         for name in OUT_OF_FOLD:  # of an earlier fit
             self.__dict__.pop(name, None)
+        progress = self._begin(0 if isinstance(self.cv, str) else 1 + self._learns(), X, Y)
         if isinstance(self.cv, str):
             given = self._start_prefit(self._members(), X, Y, sample_weight)
             self.weights_ = self._held_out_weights(given) if self._learns() else self._given_weights()
@@ -153,14 +156,15 @@ class AveragingEnsemble(Composition):
             data = Data(given.X, Y, given.weights, events)
             if self._learns():
                 plan = shared_plan(self, given, Y, self.cv, plan)
-                self.weights_ = self._out_of_fold_weights(given, data, plan)
+                self.weights_ = self._out_of_fold_weights(given, data, plan, progress)
             else:
                 self.weights_ = self._given_weights()
             used = [member for member in self.estimators if self.weights_.loc[member[0]].any()]
-            fitted = fit_members(used, data, plan=plan, memory=self.memory, n_jobs=self.n_jobs)
+            fitted = fit_members(used, data, plan=plan, memory=self.memory, n_jobs=self.n_jobs, progress=progress)
             self._keep_used(dict(zip([name for name, _ in used], fitted, strict=True)))
             self._agree(fitted)
         self.moments_ = training_moments(self.tasks_, self.estimators_, given.X)
+        progress.end(X, Y)
         return self
 
     def _learns(self) -> bool:
@@ -208,7 +212,7 @@ class AveragingEnsemble(Composition):
         scores = [member._scores(member._start_predict(given.X), "entire") for member in self._members()]
         return self._choose(make_problems(given, [[s[task.name] for s in scores] for task in self.tasks_]))
 
-    def _out_of_fold_weights(self, given: FitInput, data: Data, plan: FoldPlan) -> pd.DataFrame:
+    def _out_of_fold_weights(self, given: FitInput, data: Data, plan: FoldPlan, progress: Progress) -> pd.DataFrame:
         store = cross_fit_members(
             self.estimators,
             data,
@@ -217,6 +221,7 @@ class AveragingEnsemble(Composition):
             self.classes_map_,
             memory=self.memory,
             n_jobs=self.n_jobs,
+            progress=progress,
         )
         weights = self._choose(make_problems(given, [store.of_task(task.name) for task in self.tasks_]))
         index = given.X.index if isinstance(given.X, pd.DataFrame) else pd.RangeIndex(n_rows(given.X))

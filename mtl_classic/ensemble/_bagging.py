@@ -23,6 +23,7 @@ from mtl_classic.ensemble._members import OverMembers, plain_labels
 from mtl_classic.ensemble._store import Data, fit_bag, read_scores
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import Rows
+from mtl_classic.model_selection._progress import Progress, tell, with_callbacks
 from mtl_classic.multitask._structure import hold_monotone
 
 __all__ = ["BaggingEnsemble"]
@@ -121,6 +122,7 @@ class BaggingEnsemble(OverMembers):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @with_callbacks
     def fit(
         self, X: Any, Y: Any, *, sample_weight: Any = None, events: Any = None, plan: FoldPlan | None = None
     ) -> BaggingEnsemble:
@@ -139,6 +141,7 @@ class BaggingEnsemble(OverMembers):
         self._check_members()
         self._check_settings()
         given = self._start_fit(X, Y, sample_weight)
+        progress = self._begin(1, X, Y)
         Y = plain_labels(Y)
         seed = root_seed(self.random_state)
         codes = self._units(given)
@@ -146,16 +149,21 @@ class BaggingEnsemble(OverMembers):
         self.features_ = [self._columns(given.X, seed, b) for b in range(self.n_estimators)]
         data = Data(given.X, Y, None, events).keyed(self.memory)
         workers, threads = split_budget(self.n_jobs, self.n_estimators)
-        fit = check_memory(self.memory).cache(_fit_one, ignore=["data", "threads"])
+        fit = check_memory(self.memory).cache(_fit_one, ignore=["data", "threads", "step"])
         budget = None if self.n_jobs is None else threads
-        fitted = Parallel(n_jobs=workers)(
-            delayed(fit)(data.key, self._seeded(seed, b), data, counts[b], given.weights, self.features_[b], budget)
-            for b in range(self.n_estimators)
-        )
+        with progress.part("bags", self.n_estimators) as part:
+            steps = part.steps(range(self.n_estimators))
+            fitted = Parallel(n_jobs=workers)(
+                delayed(tell)(
+                    step, fit, data.key, self._seeded(seed, b), data, counts[b], given.weights, columns, budget
+                )
+                for b, (step, columns) in enumerate(zip(steps, self.features_, strict=True))
+            )
         self.estimators_ = [model for model, _ in fitted]
         self._agree(self.estimators_)
         self.moments_ = training_moments(self.tasks_, [_Reader(m, c) for m, c in self._parts()], given.X)
         self._judge_out_of_bag(given, counts, [frame for _, frame in fitted])
+        progress.end(X, Y)
         return self
 
     def _keeps_scores(self) -> bool:
@@ -335,13 +343,20 @@ class _Reader:
 
 
 def _fit_one(
-    key: str, member: Any, data: Data, counts: Any, weights: Floats | None, columns: Rows, threads: int | None
+    key: str,
+    member: Any,
+    data: Data,
+    counts: Any,
+    weights: Floats | None,
+    columns: Rows,
+    threads: int | None,
+    step: Progress,
 ) -> tuple[Any, pd.DataFrame]:
     """One bag: in-bag rows weighted by how often they were drawn, out-of-bag rows predicted."""
     weight = counts.astype(np.float64) if weights is None else counts[:, None] * weights
     inside, outside = np.flatnonzero(counts > 0), np.flatnonzero(counts == 0)
     part = Data(_take_columns(data.X, columns), data.Y, weight, data.events)
-    return fit_bag(member, part, (inside, outside), len(counts), threads)
+    return fit_bag(member, part, (inside, outside), len(counts), threads, step)
 
 
 def _take_columns(X: Table, columns: Rows) -> Table:

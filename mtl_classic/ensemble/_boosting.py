@@ -20,6 +20,7 @@ from mtl_classic.ensemble._members import Composition, plain_labels, shared_plan
 from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members, looks_forward
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import Rows
+from mtl_classic.model_selection._progress import Progress, with_callbacks
 from mtl_classic.multitask._structure import hold_monotone, to_conditional
 
 __all__ = ["BoostingEnsemble"]
@@ -111,6 +112,7 @@ class BoostingEnsemble(Composition):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @with_callbacks
     def fit(
         self, X: Any, Y: Any, *, sample_weight: Any = None, events: Any = None, plan: FoldPlan | None = None
     ) -> BoostingEnsemble:
@@ -130,6 +132,7 @@ class BoostingEnsemble(Composition):
         if not 0 < self.learning_rate <= 1:
             raise ValueError(f"learning_rate must lie in (0, 1], got {self.learning_rate!r}.")
         given = self._start_fit(X, Y, sample_weight)
+        progress = self._begin(2 * len(self.estimators), X, Y)
         Y = plain_labels(Y)
         plan = shared_plan(self, given, Y, self.cv, plan)
         names = [task.name for task in self.tasks_]
@@ -146,26 +149,30 @@ class BoostingEnsemble(Composition):
             stage = member if k == 0 else self._stage(member, going)
             labels = Y if k == 0 else self._residuals(given, links, going)
             data = Data(given.X, labels, given.weights if k == 0 else self._weights(given, going), events)
-            scores = self._cross_fit(name, stage, data, folds, k)
+            scores = self._cross_fit(name, stage, data, folds, k, progress)
             for j, task in enumerate(self.tasks_):
                 self._step(k, name, task, j, given, links, scores, _line_rows(folds))
             if self.steps_.loc[name].any():
-                fitted = fit_members([(name, stage)], data, plan=plan, memory=self.memory, n_jobs=self.n_jobs)
-                self.named_estimators_[name] = fitted[0]
+                (self.named_estimators_[name],) = fit_members(
+                    [(name, stage)], data, plan=plan, memory=self.memory, n_jobs=self.n_jobs, progress=progress
+                )
         self.estimators_ = list(self.named_estimators_.values())
         self._agree(self.estimators_[:1])
         self._report(given.X, links, plan)
+        progress.end(X, Y)
         return self
 
     def _keeps_scores(self) -> bool:
         return True
 
-    def _cross_fit(self, name: str, stage: Any, data: Data, plan: FoldPlan, k: int) -> Scores:
+    def _cross_fit(self, name: str, stage: Any, data: Data, plan: FoldPlan, k: int, progress: Progress) -> Scores:
         tasks, classes = self.tasks_, self.classes_map_
         if k:
             tasks = tuple(Task(column, "regression") for column in data.Y.columns)
             classes = dict.fromkeys([task.name for task in tasks])
-        store = cross_fit_members([(name, stage)], data, plan, tasks, classes, memory=self.memory, n_jobs=self.n_jobs)
+        store = cross_fit_members(
+            [(name, stage)], data, plan, tasks, classes, memory=self.memory, n_jobs=self.n_jobs, progress=progress
+        )
         return store.scores[name]
 
     def _stage(self, member: Any, going: Sequence[Task]) -> Any:

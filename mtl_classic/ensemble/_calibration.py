@@ -23,6 +23,7 @@ from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members, me
 from mtl_classic.metrics import compare
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import Rows
+from mtl_classic.model_selection._progress import Progress, with_callbacks
 from mtl_classic.multitask._structure import hold_monotone, to_conditional
 
 __all__ = ["CalibratedModel"]
@@ -110,6 +111,7 @@ class CalibratedModel(OverMembers):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @with_callbacks
     def fit(
         self, X: Any, Y: Any, *, sample_weight: Any = None, events: Any = None, plan: FoldPlan | None = None
     ) -> CalibratedModel:
@@ -134,8 +136,10 @@ class CalibratedModel(OverMembers):
             given = self._start_fit(X, Y, sample_weight)
         Y = plain_labels(Y)
         asked = _check_methods(self.method, self.tasks_)
-        scores, splits = self._honest_scores(given, Data(given.X, Y, given.weights, events), plan)
+        progress = self._begin(0 if isinstance(self.cv, str) else 2 - _keeps_scores(self.estimator), X, Y)
+        scores, splits = self._honest_scores(given, Data(given.X, Y, given.weights, events), plan, progress)
         self._choose(given, asked, scores, splits)
+        progress.end(X, Y)
         return self
 
     def over(self, estimator: Any) -> CalibratedModel:
@@ -155,7 +159,7 @@ class CalibratedModel(OverMembers):
         return other
 
     def _honest_scores(
-        self, given: FitInput, data: Data, plan: FoldPlan | None
+        self, given: FitInput, data: Data, plan: FoldPlan | None, progress: Progress
     ) -> tuple[Scores, list[tuple[Rows, Rows]]]:
         """Scores of rows that their model was not fitted on, and how to split those for the maps."""
         if isinstance(self.cv, str):
@@ -163,19 +167,18 @@ class CalibratedModel(OverMembers):
             frame = self.estimator_.predict_scores(given.X)
             self.oof_scores_, fold = frame, np.zeros(n_rows(given.X), dtype=np.intp)
             return read_scores(frame, self.tasks_, self.classes_map_), meta_splits(fold, False)
+        members = [("model", self.estimator)]
         if _keeps_scores(self.estimator):
-            self.estimator_ = fit_members([("model", self.estimator)], data, plan=plan, memory=self.memory)[0]
+            (self.estimator_,) = fit_members(members, data, plan=plan, memory=self.memory, progress=progress)
             self._agree([self.estimator_])
             self.oof_scores_ = self.estimator_.oof_scores_
             scores = read_scores(self.oof_scores_, self.tasks_, self.classes_map_)
             return scores, meta_splits(self.estimator_.fold_, self.estimator_.temporal_)
         plan = shared_plan(self, given, data.Y, self.cv, plan)
-        members = [("model", self.estimator)]
-        store = cross_fit_members(
-            members, data, plan, self.tasks_, self.classes_map_, memory=self.memory, n_jobs=self.n_jobs
-        )
+        run: Any = {"memory": self.memory, "n_jobs": self.n_jobs, "progress": progress}
+        store = cross_fit_members(members, data, plan, self.tasks_, self.classes_map_, **run)
         self.oof_scores_ = store.frame(given.X.index if isinstance(given.X, pd.DataFrame) else None)["model"]
-        self.estimator_ = fit_members(members, data, plan=plan, memory=self.memory, n_jobs=self.n_jobs)[0]
+        (self.estimator_,) = fit_members(members, data, plan=plan, **run)
         self._agree([self.estimator_])
         return store.scores["model"], meta_splits(store.fold, store.temporal)
 

@@ -16,6 +16,7 @@ from mtl_classic.ensemble._members import OverMembers, plain_labels, shared_plan
 from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import longest_delay, validation_split
+from mtl_classic.model_selection._progress import with_callbacks
 
 __all__ = ["ConformalModel"]
 
@@ -111,6 +112,7 @@ class ConformalModel(OverMembers):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @with_callbacks
     def fit(
         self, X: Any, Y: Any, *, sample_weight: Any = None, events: Any = None, plan: FoldPlan | None = None
     ) -> ConformalModel:
@@ -138,20 +140,13 @@ class ConformalModel(OverMembers):
         data = Data(given.X, Y, given.weights, events)
         members = [("model", self.estimator)]
         split = self.method == "split"
+        progress = self._begin(1 if split else 2, X, Y)
+        run: Any = {"memory": self.memory, "n_jobs": self.n_jobs, "progress": progress}
         plan = self._split(given, data, plan) if split else shared_plan(self, given, Y, self.cv, plan)
-        store = cross_fit_members(
-            members,
-            data,
-            plan,
-            self.tasks_,
-            self.classes_map_,
-            keep_models=True,
-            memory=self.memory,
-            n_jobs=self.n_jobs,
-        )
+        store = cross_fit_members(members, data, plan, self.tasks_, self.classes_map_, keep_models=True, **run)
         self.fold_estimators_ = store.models["model"]
         self._agree(self.fold_estimators_)
-        refitted = [] if split else fit_members(members, data, plan=plan, memory=self.memory, n_jobs=self.n_jobs)
+        refitted = [] if split else fit_members(members, data, plan=plan, **run)
         self.estimator_ = self.fold_estimators_[0] if split else refitted[0]
         self.n_uncovered_ = int((store.fold < 0).sum())
         self.lowest_, self.residuals_ = {}, {}
@@ -161,6 +156,7 @@ class ConformalModel(OverMembers):
             error = _spread_evenly(task, y) - _spread_evenly(task, store.scores["model"][task.name])
             by_fold = [error[store.fold == k] for k in range(len(plan))]
             self.residuals_[task.name] = [np.sort(values[~np.isnan(values)]) for values in by_fold]
+        progress.end(X, Y)
         return self
 
     def _split(self, given: FitInput, data: Data, plan: FoldPlan | None) -> FoldPlan:

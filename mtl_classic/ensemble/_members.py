@@ -16,6 +16,7 @@ from mtl_classic._core.tasks import Task, resolve_tasks
 from mtl_classic._core.validation import check_sample_weight, n_rows, role_values
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._plans import plan_for
+from mtl_classic.model_selection._progress import Tracked
 
 __all__ = ["Composition", "OverMembers", "plain_labels", "shared_plan"]
 
@@ -23,7 +24,7 @@ DEFAULT_FOLDS = 5
 LEARNT = ("tasks_", "classes_map_", "roles_", "form_", "priors_", "n_features_in_")
 
 
-class OverMembers(MultiTaskEstimator):
+class OverMembers(Tracked, MultiTaskEstimator):
     """Base of models of models: tasks and roles are those of the members, so they are said once."""
 
     groups: str | None

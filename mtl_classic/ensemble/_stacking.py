@@ -35,6 +35,7 @@ from mtl_classic.ensemble._selection import Problem, greedy_weights
 from mtl_classic.ensemble._store import Data, OutOfFold, cross_fit_members, fit_members, meta_splits
 from mtl_classic.metrics import compare
 from mtl_classic.model_selection import FoldPlan
+from mtl_classic.model_selection._progress import with_callbacks
 from mtl_classic.multitask._structure import hold_monotone, to_conditional
 
 __all__ = ["StackingEnsemble"]
@@ -147,6 +148,7 @@ class StackingEnsemble(Composition):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @with_callbacks
     def fit(
         self, X: Any, Y: Any, *, sample_weight: Any = None, events: Any = None, plan: FoldPlan | None = None
     ) -> StackingEnsemble:
@@ -167,23 +169,24 @@ class StackingEnsemble(Composition):
             raise ValueError(f'fallback must be True, False or "auto", got {self.fallback!r}.')
         given = self._start_fit(X, Y, sample_weight)
         Y = plain_labels(Y)
+        progress = self._begin(2, X, Y)
         self._neighbours = check_neighbours(self.neighbours, self.tasks_)
         finals = check_finals(self.final_estimator, self.tasks_)
         plan = shared_plan(self, given, Y, self.cv, plan)
         data = Data(given.X, Y, given.weights, events)
-        store = cross_fit_members(
-            self.estimators, data, plan, self.tasks_, self.classes_map_, memory=self.memory, n_jobs=self.n_jobs
-        )
+        run: Any = {"memory": self.memory, "n_jobs": self.n_jobs, "progress": progress}
+        store = cross_fit_members(self.estimators, data, plan, self.tasks_, self.classes_map_, **run)
         self.passthrough_ = Passthrough(self.roles_).fit(given.X) if self.passthrough else None
         choices = self._choose(given, store, finals)
         used = [member for member in self.estimators if member[0] in self._names_read(choices)]
-        fitted = fit_members(used, data, plan=plan, memory=self.memory, n_jobs=self.n_jobs)
+        fitted = fit_members(used, data, plan=plan, **run)
         self._agree(fitted)
         self.named_estimators_ = dict(zip([name for name, _ in used], fitted, strict=True))
         self.estimators_ = fitted
         self.moments_ = training_moments(self.tasks_, self.estimators_, given.X)
         self._matching = match_members(self.named_estimators_, store, given)
         self._report(given.X, store, choices)
+        progress.end(X, Y)
         return self
 
     def _keeps_scores(self) -> bool:

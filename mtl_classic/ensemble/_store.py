@@ -18,8 +18,10 @@ from mtl_classic._core.parallel import split_budget, thread_limit
 from mtl_classic._core.random import generator
 from mtl_classic._core.targets import Classes
 from mtl_classic._core.tasks import Task
-from mtl_classic.model_selection import FoldPlan, cross_fit
+from mtl_classic.model_selection import FoldPlan
+from mtl_classic.model_selection._crossfit import fit_folds
 from mtl_classic.model_selection._folds import Rows
+from mtl_classic.model_selection._progress import SILENT, Progress, tell, without_callbacks
 
 __all__ = [
     "Data",
@@ -126,6 +128,7 @@ def cross_fit_members(
     keep_models: bool = False,
     memory: Any = None,
     n_jobs: int | None = None,
+    progress: Progress = SILENT,
 ) -> OutOfFold:
     """Fit every member on every fold of the plan, in parallel over (member, fold), each pair kept in ``memory``.
 
@@ -134,13 +137,13 @@ def cross_fit_members(
     data = data.keyed(memory)
     pairs = [(member, split) for _, member in members for split in plan.splits]
     workers, threads = split_budget(n_jobs, len(pairs))
-    fit = check_memory(memory).cache(_fit_fold, ignore=["member", "data", "split", "n_rows", "threads"])
-    fitted = Parallel(n_jobs=workers)(
-        delayed(fit)(
-            _key(memory, data, member, split), member, data, split, plan.n_rows, None if n_jobs is None else threads
+    fit = check_memory(memory).cache(_fit_fold, ignore=["member", "data", "split", "n_rows", "threads", "step"])
+    budget = None if n_jobs is None else threads
+    with progress.part("cross-fit", len(pairs)) as part:
+        fitted = Parallel(n_jobs=workers)(
+            delayed(tell)(step, fit, _key(memory, data, member, split), member, data, split, plan.n_rows, budget)
+            for step, (member, split) in zip(part.steps(range(len(pairs))), pairs, strict=True)
         )
-        for member, split in pairs
-    )
     k = len(plan)
     scores, models = {}, {}
     for i, (name, _) in enumerate(members):
@@ -152,22 +155,33 @@ def cross_fit_members(
 
 
 def fit_members(
-    members: Iterable[Member], data: Data, *, plan: FoldPlan | None, memory: Any = None, n_jobs: int | None = None
+    members: Iterable[Member],
+    data: Data,
+    *,
+    plan: FoldPlan | None,
+    memory: Any = None,
+    n_jobs: int | None = None,
+    progress: Progress = SILENT,
 ) -> list[Any]:
     """Fit members on all rows, in parallel, each kept in ``memory``."""
     members, data = list(members), data.keyed(memory)
     workers, threads = split_budget(n_jobs, max(len(members), 1))
-    fit = check_memory(memory).cache(_fit_all, ignore=["member", "data", "plan", "threads"])
+    fit = check_memory(memory).cache(_fit_all, ignore=["member", "data", "plan", "threads", "step"])
     splits = None if plan is None else plan.splits
-    return Parallel(n_jobs=workers)(
-        delayed(fit)(_key(memory, data, member, splits), member, data, plan, None if n_jobs is None else threads)
-        for _, member in members
-    )
+    budget = None if n_jobs is None else threads
+    with progress.part("refit", len(members)) as part:
+        fitted: list[Any] = Parallel(n_jobs=workers)(
+            delayed(tell)(step, fit, _key(memory, data, member, splits), member, data, plan, budget)
+            for step, (_, member) in zip(part.steps(range(len(members))), members, strict=True)
+        )
+    return fitted
 
 
-def fit_bag(member: Any, data: Data, split: tuple[Rows, Rows], n_rows: int, threads: int | None) -> tuple[Any, Any]:
+def fit_bag(
+    member: Any, data: Data, split: tuple[Rows, Rows], n_rows: int, threads: int | None, step: Progress
+) -> tuple[Any, Any]:
     """Fit one bag, and predict the rows that are not in it."""
-    return _fit_fold("", member, data, split, n_rows, threads)
+    return _fit_fold("", member, data, split, n_rows, threads, step)
 
 
 def read_scores(frame: pd.DataFrame, tasks: Sequence[Task], classes: Classes) -> Scores:
@@ -209,19 +223,20 @@ def _key(memory: Any, data: Data, member: Any, rows: Any) -> str:
     """What a cached fit depends on; the number of threads changes no result and is left out."""
     if memory is None:
         return ""
-    member = clone(member)
+    member = without_callbacks(member)
     jobs = {name: None for name in member.get_params() if name.split("__")[-1] == "n_jobs"}
     return str(joblib.hash((data.key, type(member).__qualname__, member.set_params(**jobs), rows)))
 
 
 def _fit_fold(
-    key: str, member: Any, data: Data, split: tuple[Rows, Rows], n_rows: int, threads: int | None
+    key: str, member: Any, data: Data, split: tuple[Rows, Rows], n_rows: int, threads: int | None, step: Progress
 ) -> tuple[Any, pd.DataFrame]:
-    fit = cross_fit(
+    fit = fit_folds(
         member,
         data.X,
         data.Y,
         FoldPlan((split,), n_rows),
+        [step],
         sample_weight=data.sample_weight,
         fit_params=data.fit_params,
         score=False,
@@ -230,11 +245,11 @@ def _fit_fold(
     return fit.models[0], fit.predictions.iloc[split[1]]
 
 
-def _fit_all(key: str, member: Any, data: Data, plan: FoldPlan | None, threads: int | None) -> Any:
+def _fit_all(key: str, member: Any, data: Data, plan: FoldPlan | None, threads: int | None, step: Progress) -> Any:
     model = clone(member)
     if threads is not None and "n_jobs" in model.get_params(deep=False):
         model.set_params(n_jobs=threads)
-    with thread_limit(threads or 1):
+    with thread_limit(threads or 1), step.fitting(model):
         return model.fit(data.X, data.Y, sample_weight=data.sample_weight, events=data.events, plan=plan)
 
 

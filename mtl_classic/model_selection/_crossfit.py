@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,9 @@ from mtl_classic._core.parallel import split_budget, thread_limit
 from mtl_classic._core.targets import spell_out
 from mtl_classic._core.validation import as_table, n_rows, take_rows
 from mtl_classic.model_selection._folds import FoldPlan, Rows
+from mtl_classic.model_selection._progress import SILENT, Progress
 
-__all__ = ["CrossFit", "cross_fit", "rows_of"]
+__all__ = ["CrossFit", "cross_fit", "fit_folds", "rows_of"]
 
 
 @dataclass(frozen=True)
@@ -103,14 +104,35 @@ def cross_fit(
     >>> fit.predictions.shape, len(fit.models)
     ((300, 2), 3)
     """
+    return fit_folds(
+        estimator, X, Y, plan, [SILENT] * len(plan), method=method, sample_weight=sample_weight, fit_params=fit_params,
+        score=score, n_jobs=n_jobs,
+    )  # fmt: skip
+
+
+def fit_folds(
+    estimator: Any,
+    X: Any,
+    Y: Any,
+    plan: FoldPlan,
+    steps: Sequence[Progress],
+    *,
+    method: str | None = "predict_scores",
+    sample_weight: Any = None,
+    fit_params: Mapping[str, Any] | None = None,
+    score: bool | Callable[[Any, Any, Any], Any] = True,
+    n_jobs: int | None = None,
+) -> CrossFit:
+    """`cross_fit` as a part of another fit, whose callbacks are told of each fold's step."""
     X = as_table(X)
     if plan.n_rows != n_rows(X):
         raise FoldError(f"The fold plan is for {plan.n_rows} rows, but X has {n_rows(X)}.")
     workers, threads = split_budget(n_jobs, len(plan))
     estimator = _unfitted(estimator, Y, threads if n_jobs is not None else None)
+    params = dict(fit_params or {})
     job = delayed(_fit_fold)
     fitted = Parallel(n_jobs=workers)(
-        job(clone(estimator), X, Y, k, train, test, method, sample_weight, dict(fit_params or {}), score, threads)
+        job(clone(estimator), X, Y, k, train, test, method, sample_weight, dict(params), score, threads, steps[k])
         for k, (train, test) in enumerate(plan.splits)
     )
     models = [model for model, _, _ in fitted]
@@ -143,12 +165,14 @@ def _fit_fold(
     fit_params: dict[str, Any],
     score: bool | Callable[[Any, Any, Any], Any],
     threads: int,
+    step: Progress,
 ) -> tuple[Any, Any, Any]:
     if sample_weight is not None:
         fit_params["sample_weight"] = take_rows(rows_of(sample_weight), train)
     with thread_limit(threads):
         try:
-            model.fit(take_rows(X, train), take_rows(rows_of(Y), train), **fit_params)
+            with step.fitting(model):
+                model.fit(take_rows(X, train), take_rows(rows_of(Y), train), **fit_params)
         except UnlabelledTaskError as error:
             raise FoldError(
                 f"Fold {fold} cannot be trained: {error} In its {len(train)} training rows, that is; "

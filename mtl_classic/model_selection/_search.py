@@ -23,6 +23,7 @@ from mtl_classic._core.validation import as_table
 from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._folds import FoldPlan
 from mtl_classic.model_selection._plans import plan_for
+from mtl_classic.model_selection._progress import Progress, Tracked, with_callbacks
 from mtl_classic.model_selection._scorers import TaskScores
 from mtl_classic.model_selection._search_delegates import BestEstimator
 from mtl_classic.model_selection._search_results import choose, cv_results, points_frame, undominated
@@ -37,7 +38,7 @@ OBJECTIVES = ("mean", "worst", "pareto")
 SURROGATES = ("tpe", "gp")
 
 
-class MultiTaskSearchCV(BestEstimator):
+class MultiTaskSearchCV(Tracked, BestEstimator):
     r"""Search for the settings that do best on all tasks, by cross-validation.
 
     Each task t of a candidate is scored by what it takes off the loss of a model that knows the label's distribution
@@ -172,6 +173,7 @@ class MultiTaskSearchCV(BestEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @with_callbacks
     def fit(
         self, X: Any, Y: Any, *, sample_weight: Any = None, events: Any = None, plan: FoldPlan | None = None
     ) -> MultiTaskSearchCV:
@@ -211,11 +213,13 @@ class MultiTaskSearchCV(BestEstimator):
         )  # fmt: skip
         limits = Limits(self.n_trials, self.time_budget, started, reserve_refit=self.refit is not False)
         strategy = self.surrogate if self.strategy == "bayesian" else self.strategy
-        outcomes = run_search(work, strategy, limits, storage=self.storage, key=key, seed=seed)
+        progress = self._begin(1 + (self.refit is not False), X, Y)
+        outcomes = run_search(work, strategy, limits, storage=self.storage, key=key, seed=seed, progress=progress)
         self.tasks_, self.n_splits_ = tasks, len(plan)
         self._report(work, outcomes)
         if self.refit is not False:
-            self._refit(work)
+            self._refit(work, progress)
+        progress.end(X, Y)
         return self
 
     def pick(
@@ -288,7 +292,7 @@ class MultiTaskSearchCV(BestEstimator):
         self.best_params_ = dict(self.cv_results_["params"][self.best_index_])
         self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
 
-    def _refit(self, work: Work) -> None:
+    def _refit(self, work: Work, progress: Progress) -> None:
         started = time.perf_counter()
         params = {name: clone(value, safe=False) for name, value in self.best_params_.items()}
         model = clone(self.estimator).set_params(**params)
@@ -296,7 +300,8 @@ class MultiTaskSearchCV(BestEstimator):
         with thread_limit(n_threads(self.n_jobs)):
             if self.n_jobs is not None and "n_jobs" in model.get_params(deep=False):
                 model.set_params(n_jobs=self.n_jobs)
-            self.best_estimator_ = model.fit(work.X, work.Y, **weights, **work.fit_params)
+            with progress.part("refit", 1) as part, part.steps([0])[0].fitting(model):
+                self.best_estimator_ = model.fit(work.X, work.Y, **weights, **work.fit_params)
         self.refit_time_ = time.perf_counter() - started
 
 

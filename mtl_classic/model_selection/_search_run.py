@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import joblib
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.base import clone
 
 from mtl_classic._core.parallel import split_budget
 from mtl_classic._core.random import generator
+from mtl_classic.model_selection._progress import SILENT, Progress, without_callbacks
 from mtl_classic.model_selection._search_space import Codes, Dimension, Floats, grid_points, n_points
 from mtl_classic.model_selection._search_trial import COMPLETE, Outcome, Work, run_trial
 
@@ -57,7 +57,14 @@ class Limits:
 
 
 def run_search(
-    work: Work, strategy: str, limits: Limits, *, storage: str | None, key: str, seed: int
+    work: Work,
+    strategy: str,
+    limits: Limits,
+    *,
+    storage: str | None,
+    key: str,
+    seed: int,
+    progress: Progress = SILENT,
 ) -> Sequence[Outcome]:
     """Judge candidates, those that the storage holds already included.
 
@@ -70,6 +77,8 @@ def run_search(
     key : str
         Fingerprint of the data.
     seed : int
+    progress : Progress
+        Of the whole fit: the search is a part of it, each fold of a candidate a step.
     """
     try:
         from mtl_classic.model_selection._search_study import open_study
@@ -78,16 +87,15 @@ def run_search(
 
     name = f"mtl_classic-{strategy}-{_fingerprint(work, strategy, key, seed)}"
     strategy, n_trials, batch, order = _sizes(work.dimensions, strategy, limits, seed)
-    with open_study(
-        storage, name, work.dimensions, work.judge, strategy=strategy, seed=seed, population=batch
-    ) as study:
+    study_of = open_study(storage, name, work.dimensions, work.judge, strategy=strategy, seed=seed, population=batch)
+    with study_of as study, progress.part("search", (n_trials - len(study.outcomes)) * len(work.plan)) as part:
         while (left := n_trials - len(study.outcomes)) > 0:
             until = limits.until(study.outcomes)
             if study.outcomes and until is not None and time.time() > until:
                 break
             asked = study.ask(min(left, batch), order)
             finished = [outcome.scores for outcome in study.outcomes if outcome.state == COMPLETE]
-            for number, outcome in _judge(work, asked, finished, until, first=not study.outcomes):
+            for number, outcome in _judge(work, asked, finished, until, part, first=not study.outcomes):
                 study.tell(number, outcome)
             study.collect()
         return study.outcomes
@@ -112,7 +120,7 @@ def _sizes(
 
 def _fingerprint(work: Work, strategy: str, key: str, seed: int) -> str:
     """The same for the same search only: data, folds, settings, space and seed. Threads change no result."""
-    model = clone(work.estimator)
+    model = without_callbacks(work.estimator)
     model.set_params(**{name: None for name in model.get_params() if name.split("__")[-1] == "n_jobs"})
     space = [(d.name, d.low, d.high, d.log, d.values, d.quantiles) for d in work.dimensions]
     judged = (work.judge.objective, work.judge.weights, sorted(work.scorer.metrics), work.pruning)
@@ -120,21 +128,36 @@ def _fingerprint(work: Work, strategy: str, key: str, seed: int) -> str:
 
 
 def _judge(
-    work: Work, asked: Sequence[tuple[int, Codes]], finished: Sequence[Floats], until: float | None, *, first: bool
+    work: Work,
+    asked: Sequence[tuple[int, Codes]],
+    finished: Sequence[Floats],
+    until: float | None,
+    part: Progress,
+    *,
+    first: bool,
 ) -> Iterable[tuple[int, Outcome | None]]:
     """Outcomes as they come; the first candidate of all is judged to its end whatever the time."""
     workers, threads = split_budget(work.n_jobs, len(asked))
     if work.n_jobs is not None:
         work = replace(work, n_jobs=threads)
-    jobs = (
-        delayed(_numbered)(number, work, codes, finished, None if first and k == 0 else until)
+    n_folds = len(work.plan)
+    jobs = [
+        delayed(_numbered)(
+            number, work, codes, finished, None if first and k == 0 else until,
+            part.steps(range(number * n_folds, (number + 1) * n_folds), "candidate and fold"),
+        )
         for k, (number, codes) in enumerate(asked)
-    )
+    ]  # fmt: skip
     found: Iterable[tuple[int, Outcome | None]] = Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
     return found
 
 
 def _numbered(
-    number: int, work: Work, codes: Codes, finished: Sequence[Floats], until: float | None
+    number: int,
+    work: Work,
+    codes: Codes,
+    finished: Sequence[Floats],
+    until: float | None,
+    steps: Sequence[Progress],
 ) -> tuple[int, Outcome | None]:
-    return number, run_trial(work, codes, finished, until)
+    return number, run_trial(work, codes, finished, until, steps)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from mtl_classic.model_selection._crossfit import cross_fit
+from mtl_classic.model_selection._crossfit import fit_folds
 from mtl_classic.model_selection._folds import FoldPlan
+from mtl_classic.model_selection._progress import Progress
 from mtl_classic.model_selection._scorers import TaskScores
 from mtl_classic.model_selection._search_space import Codes, Dimension, Floats
 
@@ -102,7 +103,9 @@ class Work:
         return {d.name: d.value(codes[d.name]) for d in self.dimensions}
 
 
-def run_trial(work: Work, codes: Codes, finished: Sequence[Floats], until: float | None) -> Outcome | None:
+def run_trial(
+    work: Work, codes: Codes, finished: Sequence[Floats], until: float | None, steps: Sequence[Progress]
+) -> Outcome | None:
     """Judge a candidate fold by fold.
 
     It is given up where, on the folds so far, it is worse than the median of the candidates that had finished when it
@@ -118,8 +121,8 @@ def run_trial(work: Work, codes: Codes, finished: Sequence[Floats], until: float
         started = time.perf_counter()
         try:
             model = clone(work.estimator).set_params(**{name: clone(v, safe=False) for name, v in params.items()})
-            fit = cross_fit(
-                model, work.X, work.Y, FoldPlan((split,), work.plan.n_rows), method=None, score=scorer,
+            fit = fit_folds(
+                model, work.X, work.Y, FoldPlan((split,), work.plan.n_rows), [steps[k]], method=None, score=scorer,
                 sample_weight=work.sample_weight, fit_params=work.fit_params, n_jobs=work.n_jobs,
             )  # fmt: skip
             scores[k] = fit.scores[0]
