@@ -61,7 +61,9 @@ def tree_defaults(kind: str, y: npt.NDArray[np.float64], n_columns: int = 0) -> 
     -----
     With support s, the rows of the rarer class (the median class, the non-zero counts, all rows of a regression), of n:
     for classes ``min_hessian`` is min(s / 20, 50, 0.03 n / s), and ``feature_fraction`` 0.5 where s > 20,000, else 0.7,
-    but no more than max(0.35, 24 / ``n_columns``). Chosen on validation rows of retail, hotel, income and bird tables.
+    but no more than max(0.35, 24 / ``n_columns``). Chosen on validation rows of retail, hotel, income and bird tables,
+    where the loss is flat around them: stronger ``l2``, path smoothing, fewer bins, other rounds at the refit, or two
+    bounds raced for 20 rounds move its mean by 0.2 % at most.
     """
     support = _support(kind, y)
     min_hessian = float(np.clip(support / 20, 1e-3, 50.0))
