@@ -16,13 +16,16 @@ from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.ensemble._links import average
 from mtl_classic.ensemble._members import Composition, plain_labels, shared_plan
 from mtl_classic.ensemble._selection import Problem, check_costs, choose_weights, make_problem
-from mtl_classic.ensemble._store import Data, OutOfFold, cross_fit_members, fit_members
+from mtl_classic.ensemble._store import Data, OutOfFold, cross_fit_members, fit_members, latest_rows
 from mtl_classic.model_selection import FoldPlan
+from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._progress import Progress, with_callbacks
 from mtl_classic.multitask._structure import hold_monotone, to_conditional
+from mtl_classic.multitask._workbench import n_events
 
-__all__ = ["AveragingEnsemble", "average_over_seeds", "average_task", "make_problems", "training_moments"]
+__all__ = ["AveragingEnsemble", "average_over_seeds", "average_task", "latest", "make_problems", "training_moments"]
 
+ENOUGH_EVENTS = 100  # labels of the rarer class to weigh members by the last fold alone
 LEARNT_WEIGHTS = ("greedy", "optimize")
 OUT_OF_FOLD = ("oof_predictions_", "oof_scores_", "fold_", "temporal_", "n_uncovered_")
 
@@ -41,7 +44,9 @@ class AveragingEnsemble(Composition):
     weights : None, list of float, dict task -> list of float, "greedy" or "optimize", default=None
         None is uniform; a list holds one non-negative weight per estimator. ``"greedy"``: members are added with
         replacement, each time the one that lowers the task's out-of-fold loss most. ``"optimize"``: convex weights of
-        least out-of-fold loss, pulled to uniform (a ranking has no slope: its weights are greedy).
+        least out-of-fold loss, pulled to uniform (a ranking has no slope: its weights are greedy). Of folds in time the
+        last one counts, and those before it only for tasks that have too few labels there: its models are the most like
+        those fitted in the end.
     cv : int, splitter, Temporal, array of fold numbers, "prefit" or None, default=None
         Folds for learnt weights; None is 5, in time where the members name a time. ``"prefit"``: the rows given to
         ``fit`` are rows that the members have not seen, and learnt weights are chosen on them.
@@ -223,7 +228,8 @@ class AveragingEnsemble(Composition):
             n_jobs=self.n_jobs,
             progress=progress,
         )
-        weights = self._choose(make_problems(given, [store.of_task(task.name) for task in self.tasks_]))
+        problems = make_problems(given, [store.of_task(task.name) for task in self.tasks_])
+        weights = self._choose([latest(problem, store) for problem in problems])
         index = given.X.index if isinstance(given.X, pd.DataFrame) else pd.RangeIndex(n_rows(given.X))
         self.oof_predictions_, self.fold_ = store.frame(index), store.fold
         self.n_uncovered_ = int((store.fold < 0).sum())
@@ -302,6 +308,15 @@ def make_problems(given: FitInput, scores: Sequence[Sequence[Any]]) -> list[Prob
         y = given.targets.view(task.name)
         problems.append(make_problem(task, y, members, weight, group_codes(given.X, task)))
     return problems
+
+
+def latest(problem: Problem, store: OutOfFold) -> Problem:
+    """The rows by which members are weighed: of folds in time, those of the last with enough labels."""
+
+    def enough(rows: Rows) -> bool:
+        return n_events(problem.task, problem.within(rows).y) >= ENOUGH_EVENTS
+
+    return problem.within(latest_rows(store.fold, store.temporal, enough)) if store.temporal else problem
 
 
 def training_moments(tasks: Sequence[Any], members: Sequence[Any], X: Any) -> dict[str, list[tuple[float, float]]]:

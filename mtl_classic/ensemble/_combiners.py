@@ -12,7 +12,7 @@ from sklearn.base import clone, is_classifier
 from mtl_classic._core.base import Floats
 from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.tasks import Task
-from mtl_classic.ensemble._averaging import average_task
+from mtl_classic.ensemble._averaging import average_task, latest
 from mtl_classic.ensemble._meta import (
     LinearMeta,
     MetaData,
@@ -90,7 +90,7 @@ def greedy_held_out(problem: Problem, store: OutOfFold, splits: list[tuple[Rows,
     """Scores of greedy averages whose weights were chosen on other rows; NaN elsewhere."""
     held_out = np.full(store.of_task(problem.task.name)[0].shape, np.nan)
     for train, test in splits:
-        held_out[test] = average_task(store, problem.task, greedy_weights(problem.within(train)))[test]
+        held_out[test] = average_task(store, problem.task, greedy_weights(latest(problem.within(train), store)))[test]
     return held_out
 
 

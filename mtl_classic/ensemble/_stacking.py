@@ -14,7 +14,7 @@ from mtl_classic._core.exceptions import FallbackWarning
 from mtl_classic._core.losses import losses
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows
-from mtl_classic.ensemble._averaging import make_problems, training_moments
+from mtl_classic.ensemble._averaging import latest, make_problems, training_moments
 from mtl_classic.ensemble._combiners import (
     Choice,
     check_finals,
@@ -202,7 +202,7 @@ class StackingEnsemble(Composition):
             task, final = problem.task, finals.get(problem.task.name)
             greedy[task.name] = greedy_held_out(problem, store, splits)
             if task.kind == "ranking":
-                choices[task.name] = Choice(greedy_weights(problem), None, greedy[task.name])
+                choices[task.name] = Choice(greedy_weights(latest(problem, store)), None, greedy[task.name])
             elif final is not None:
                 columns = self._raw_columns(task, store.scores, features)
                 choices[task.name] = given_choice(
@@ -218,18 +218,22 @@ class StackingEnsemble(Composition):
                 data = self._meta_data(task, self._links(store.scores), features)
                 choices[task.name] = linear_choice(problem, data, splits, greedy[task.name])
         judged = [p for p in problems if p.task.kind != "ranking" and self._may_fall_back(finals.get(p.task.name))]
-        self._fall_back(choices, greedy, judged, given)
+        self._fall_back(choices, greedy, [(p, latest(p, store)) for p in judged], given)
         return choices
 
     def _may_fall_back(self, final: Any) -> bool:
         return final is None if self.fallback == "auto" else bool(self.fallback)
 
     def _fall_back(
-        self, choices: dict[str, Choice], greedy: dict[str, Floats], judged: list[Problem], given: FitInput
+        self,
+        choices: dict[str, Choice],
+        greedy: dict[str, Floats],
+        judged: list[tuple[Problem, Problem]],
+        given: FitInput,
     ) -> None:
         self.fallbacks_: dict[str, str] = {}
         own, base, weight = {}, {}, {}
-        for problem in judged:
+        for problem, _ in judged:
             name, y = problem.task.name, given.targets.view(problem.task.name)
             if choices[name].reason is not None:
                 self.fallbacks_[name] = str(choices[name].reason)
@@ -247,10 +251,10 @@ class StackingEnsemble(Composition):
                 f"greedy averaging: out-of-fold loss {row['baseline']:.5g} against {row['value']:.5g} of stacking "
                 f"(95 % interval of the difference {row['difference_low']:.2g} to {row['difference_high']:.2g})"
             )
-            problem = next(p for p in judged if p.task.name == name)
-            choices[name] = Choice(greedy_weights(problem), None, greedy[name])
+            recent = next(recent for problem, recent in judged if problem.task.name == name)
+            choices[name] = Choice(greedy_weights(recent), None, greedy[name])
         for name, reason in self.fallbacks_.items():
-            warnings.warn(f"Task {name!r} is averaged, not stacked: {reason}.", FallbackWarning, stacklevel=4)
+            warnings.warn(f"Task {name!r} is averaged, not stacked: {reason}.", FallbackWarning, stacklevel=5)
 
     def _names_read(self, choices: Mapping[str, Choice]) -> set[str]:
         """Members that some combiner reads."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +29,7 @@ __all__ = [
     "cross_fit_members",
     "fit_bag",
     "fit_members",
+    "latest_rows",
     "looks_forward",
     "meta_splits",
     "read_scores",
@@ -182,6 +183,18 @@ def fit_bag(
 ) -> tuple[Any, Any]:
     """Fit one bag, and predict the rows that are not in it."""
     return _fit_fold("", member, data, split, n_rows, threads, step)
+
+
+def latest_rows(fold: Rows, temporal: bool, enough: Callable[[Rows], bool]) -> Rows:
+    """Covered rows to choose among members by: all, or of folds in time the last few that have enough labels.
+
+    The last fold's models have seen almost as many rows as those that are fitted in the end, and the days just before
+    those that will be predicted; the first fold's have seen a fraction, of which simple members make the most.
+    """
+    first = fold.max(initial=0) if temporal else 0
+    while first > 0 and not enough(np.flatnonzero(fold >= first)):
+        first -= 1
+    return np.flatnonzero(fold >= first)
 
 
 def read_scores(frame: pd.DataFrame, tasks: Sequence[Task], classes: Classes) -> Scores:

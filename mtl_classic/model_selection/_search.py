@@ -279,7 +279,7 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
             raise ValueError(f"All {len(failed)} candidates failed. The first:\n{failed[0].error}")
         if failed:
             message = f"{len(failed)} of {len(outcomes)} candidates failed. The first:\n{failed[0].error}"
-            warnings.warn(message, FitFailedWarning, stacklevel=3)
+            warnings.warn(message, FitFailedWarning, stacklevel=4)
         tasks = [task.name for task in self.tasks_]
         names = [*tasks, *work.scorer.metrics]
         self.cv_results_ = cv_results(work, outcomes, names)

@@ -22,6 +22,7 @@ from mtl_classic import (
     Temporal,
     make_folds,
 )
+from mtl_classic.ensemble._store import latest_rows
 from mtl_classic.metrics import ndcg, roc_auc, task_loss
 from tests.ensemble.tables import FUNNEL, MIXED, funnel, members, mixed, trees
 
@@ -109,6 +110,29 @@ def test_folds_are_in_time_where_the_members_name_one() -> None:
     assert (np.diff(model.fold_) >= 0).all()
     same = AveragingEnsemble(members(time="day"), weights="greedy", cv=Temporal(3)).fit(X, Y)
     pd.testing.assert_frame_equal(model.weights_, same.weights_)
+
+
+@pytest.mark.parametrize("weights", LEARNT)
+def test_of_folds_in_time_the_last_one_weighs(weights: str) -> None:
+    """A law that turns round before the last block: what was learnt from it is of no use to what comes."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"a": rng.normal(size=1200), "day": np.arange(1200) // 10})
+    X["old"] = np.where(X["day"] < 75, X["a"], -X["a"])
+    Y = pd.DataFrame({"y": X["a"] + rng.normal(size=1200)})
+    pair = [
+        ("new", PerTaskModel(learner="linear", time="day", exclude=["old"])),
+        ("old", PerTaskModel(learner="linear", time="day", exclude=["a"])),
+    ]
+    model = AveragingEnsemble(pair, weights=weights, cv=Temporal(3), random_state=0).fit(X, Y)
+    assert model.weights_.loc["new", "y"] > 0.9
+
+
+def test_folds_before_the_last_count_where_it_has_too_few_labels() -> None:
+    fold = np.repeat([-1, 0, 1, 2], 10)
+    for least, rows in ((10, fold == 2), (11, fold >= 1), (99, fold >= 0)):
+        chosen = latest_rows(fold, True, lambda rows, least=least: len(rows) >= least)
+        np.testing.assert_array_equal(chosen, np.flatnonzero(rows))
+    np.testing.assert_array_equal(latest_rows(fold, False, lambda rows: False), np.flatnonzero(fold >= 0))
 
 
 def test_a_plan_is_used_in_place_of_cv() -> None:
