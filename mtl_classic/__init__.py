@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mtl_classic._core.exceptions import FunnelConflictError as FunnelConflictError
     from mtl_classic._core.exceptions import LabelError as LabelError
     from mtl_classic._core.exceptions import RoleError as RoleError
+    from mtl_classic._core.exceptions import RowOrderWarning as RowOrderWarning
     from mtl_classic._core.exceptions import TaskError as TaskError
     from mtl_classic._core.tasks import Task as Task
     from mtl_classic._core.tasks import infer_tasks as infer_tasks
@@ -79,6 +80,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
         "FunnelConflictError",
         "LabelError",
         "RoleError",
+        "RowOrderWarning",
         "TaskError",
     ),
     "mtl_classic._core.tasks": ("Task", "infer_tasks"),
@@ -152,6 +154,7 @@ __all__ = [
     "MultiTaskSearchCV",
     "PerTaskModel",
     "RoleError",
+    "RowOrderWarning",
     "Segments",
     "SharedTreesModel",
     "SklearnLearner",

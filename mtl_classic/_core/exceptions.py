@@ -7,6 +7,7 @@ __all__ = [
     "FunnelConflictError",
     "LabelError",
     "RoleError",
+    "RowOrderWarning",
     "TaskError",
     "UnlabelledTaskError",
 ]
@@ -18,6 +19,10 @@ class ConstantTaskWarning(UserWarning):
 
 class FallbackWarning(UserWarning):
     """A part that was asked for made a task worse, or could not work, and a simpler one took its place."""
+
+
+class RowOrderWarning(UserWarning):
+    """Neighbouring rows resemble each other, and they are held out at random: scores will promise too much."""
 
 
 class TaskError(ValueError):

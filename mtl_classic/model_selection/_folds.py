@@ -15,6 +15,7 @@ from mtl_classic._core.exceptions import FoldError
 from mtl_classic._core.random import generator, root_seed
 from mtl_classic._core.tasks import Task, label_frame
 from mtl_classic._core.time import to_duration, to_time
+from mtl_classic.model_selection._row_order import warn_of_row_order
 
 __all__ = ["FoldPlan", "Rows", "Temporal", "longest_delay", "make_folds", "time_dtype", "validation_split"]
 
@@ -117,6 +118,11 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
     FoldError
         If there are fewer groups, rows or distinct times than folds, or given folds split a group.
 
+    Warns
+    -----
+    RowOrderWarning
+        If rows are dealt out at random although neighbours have almost the same labels, as consecutive hours have.
+
     Examples
     --------
     >>> from mtl_classic import make_folds
@@ -133,6 +139,8 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
             raise FoldError(f"cv={cv}: at least two folds are needed.")
         if time is not None:
             return _temporal(Temporal(int(cv)), n, time, codes)
+        if codes is None:
+            warn_of_row_order(Y)
         return _from_numbers(_deal(int(cv), Y, codes, random_state), codes)
     if isinstance(cv, Temporal):
         if time is None:
@@ -333,6 +341,8 @@ def validation_split(
     parts = max(2, round(1 / fraction))
     if (len(Y) if codes is None else codes.max(initial=-1) + 1) < parts:
         return None
+    if codes is None:
+        warn_of_row_order(Y)
     fold = _deal(parts, Y, codes, random_state)
     return np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)
 
