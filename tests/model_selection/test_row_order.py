@@ -15,15 +15,23 @@ HOURS = np.cumsum(np.random.default_rng(0).normal(size=N))  # a river, hour by h
 NOISE = np.random.default_rng(1).normal(size=N)
 
 
-def test_the_correlation_is_that_of_each_row_with_the_next():
-    assert neighbour_correlation(HOURS) == pytest.approx(pd.Series(HOURS).autocorr(), abs=0.01)
-    assert neighbour_correlation(NOISE) == pytest.approx(pd.Series(NOISE).autocorr(), abs=0.01)
+@pytest.mark.parametrize("labels", [HOURS, NOISE], ids=["hours", "noise"])
+def test_the_correlation_is_that_of_the_rank_of_each_row_with_the_next(labels):
+    assert neighbour_correlation(labels) == pytest.approx(pd.Series(labels).rank().autocorr(), abs=0.01)
+    assert neighbour_correlation(np.exp(5 * labels)) == neighbour_correlation(labels)
 
 
 @pytest.mark.parametrize(
     "labels",
-    [NOISE, np.sort(NOISE), np.repeat([0.0, 1.0], N // 2), np.repeat(np.arange(20.0), N // 20), HOURS[:50]],
-    ids=["noise", "sorted", "classes in runs", "small counts in runs", "few rows"],
+    [
+        NOISE,
+        np.sort(NOISE),
+        np.repeat([0.0, 1.0], N // 2),
+        np.repeat(np.arange(20.0), N // 20),
+        HOURS[:50],
+        np.r_[NOISE[: N // 2], 1e6 + NOISE[N // 2 :]],
+    ],
+    ids=["noise", "sorted", "classes in runs", "small counts in runs", "few rows", "a jump of level"],
 )
 def test_harmless_orders_pass_in_silence(labels):
     with warnings.catch_warnings():
@@ -34,7 +42,9 @@ def test_harmless_orders_pass_in_silence(labels):
 
 @pytest.mark.parametrize("missing", [0.0, 0.5])
 def test_consecutive_rows_held_out_at_random_are_warned_of_by_the_task_s_name(missing):
-    labels = pd.DataFrame({"noise": NOISE, "flow": np.where(np.random.default_rng(2).random(N) < missing, np.nan, HOURS)})
+    labels = pd.DataFrame(
+        {"noise": NOISE, "flow": np.where(np.random.default_rng(2).random(N) < missing, np.nan, HOURS)}
+    )
     for hold_out in (lambda: make_folds(4, labels), lambda: validation_split(labels, 0.25)):
         with pytest.warns(RowOrderWarning, match=r"'flow': neighbouring rows .* name the time column"):
             hold_out()
