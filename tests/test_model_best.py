@@ -1,5 +1,7 @@
 """The preset "best", and structures by name: what they are made of, and that they keep what every model promises."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,9 @@ from mtl_classic import (
     make_funnel,
 )
 from mtl_classic.ensemble import CalibratedModel
+from mtl_classic.model._architectures import Member
+from mtl_classic.multitask._stages import stage
+from tests.model_selection.test_progress import Recorder, check_pairs
 
 SHOP = make_funnel(800, n_users=60, n_items=30, n_days=20, random_state=0)
 X, Y, LOG = SHOP.X, SHOP.Y, SHOP.events
@@ -194,11 +199,103 @@ def test_a_family_that_fails_is_left_out_and_said(monkeypatch: pytest.MonkeyPatc
     assert np.isfinite(fitted.predict_scores(X).to_numpy()).all()
 
 
-@pytest.mark.parametrize("checks", range(2, 9))
+@pytest.mark.parametrize("checks", range(2, 14))
 def test_time_may_run_out_anywhere(checks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the clock allows, every task has a model."""
     left = iter([True] * checks)
     monkeypatch.setattr("mtl_classic.model._best.Budget.allows", lambda self, further: next(left, False))
-    fitted = fit_best(learner="lightgbm")
+    fitted = fit_best(learner="lightgbm", time_budget=1e9)
     assert np.isfinite(fitted.predict_scores(X).to_numpy()).all()
     np.testing.assert_allclose(ensemble_of(fitted).weights_.sum(), 1.0)
+
+
+class Clock:
+    """A clock that stands still but for what fits are said to take."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@dataclass
+class Timed:
+    """A stage that takes as long as it is said to."""
+
+    stage: Any
+    clock: Clock
+    seconds: float
+
+    @property
+    def held_out(self) -> Any:
+        return self.stage.held_out
+
+    def final(self, random_state: int | None = None) -> Any:
+        self.clock.now += 1.04 * self.seconds  # on all rows, but without an eye on the validation rows
+        return self.stage.final(random_state)
+
+
+PRIORS = {"lightgbm": 1.0, "xgboost": 2.0, "linear": 0.7, "extra_trees": 4.0, "factors": 0.5}
+PARTS = pd.DataFrame(np.random.default_rng(0).normal(size=(400, 5)), columns=list(PRIORS))
+SUMS = pd.DataFrame({name: PARTS.sum(axis=1) + np.random.default_rng(1).normal(size=400) for name in ("one", "two")})
+COSTS = {"lightgbm": 10.0, "xgboost": 13.0, "linear": 2.0, "extra_trees": 45.0, "factors": 6.0}
+
+
+def fit_by_the_clock(
+    monkeypatch: pytest.MonkeyPatch, budget: float | None, costs: dict[str, float]
+) -> tuple[MultiTaskModel, float]:
+    """The fitted model and the seconds it took, where families cost what is said, and on few rows as much less.
+
+    Each family is blind to a column of its own, so that all are wanted.
+    """
+    clock = Clock()
+    models = {name: PerTaskModel(learner="linear", exclude=[name], random_state=0) for name in PRIORS}
+    members = [Member(name, model, PRIORS[name], 2 if "gb" in name else 1) for name, model in models.items()]
+    seconds = {id(model): costs[name] for name, model in models.items()}
+
+    def timed_stage(model: Any, table: Any, labels: Any, split: Any, **settings: Any) -> Timed:
+        settings.pop("like", None)
+        cost = seconds[id(model)] * len(labels) / len(PARTS)
+        clock.now += cost
+        return Timed(stage(model, table, labels, split, **settings), clock, cost)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mtl_classic.model._best.clock", clock)
+        patch.setattr("mtl_classic.model._best.stage", timed_stage)
+        patch.setattr("mtl_classic.model._multi_task_model.families", lambda *_: members)
+        model = MultiTaskModel(preset="best", time_budget=budget, cv=4, latent=None, n_jobs=1, random_state=0)
+        return model.fit(PARTS, SUMS), clock.now
+
+
+@pytest.mark.parametrize("slow", ["", *sorted(FAMILIES - {"lightgbm"})])
+@pytest.mark.parametrize("budget", [12, 22, 30, 50, 70, 90, 120, 160, 300])
+def test_a_budget_is_kept_within_a_tenth(budget: float, slow: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a family takes seven times what families of its sort do."""
+    costs = COSTS | ({slow: 7 * COSTS[slow]} if slow else {})
+    fitted, seconds = fit_by_the_clock(monkeypatch, budget, costs)
+    assert seconds <= 1.1 * budget
+    assert np.isfinite(fitted.predict_scores(PARTS).to_numpy()).all()
+
+
+def test_a_budget_that_suffices_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    (given, used), (none, needed) = (fit_by_the_clock(monkeypatch, budget, COSTS) for budget in (5000, None))
+    assert used == needed > sum(COSTS.values())
+    assert len(none.member_weights_) > 3
+    pd.testing.assert_frame_equal(given.predict_scores(PARTS), none.predict_scores(PARTS), check_exact=True)
+
+
+def test_time_is_used_where_there_is_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = fit_by_the_clock(monkeypatch, None, COSTS)[1]
+    for share in (0.3, 0.5, 0.7, 0.9, 1.1):
+        used = fit_by_the_clock(monkeypatch, share * needed, COSTS)[1]
+        assert used > 0.6 * min(share, 1.0) * needed
+
+
+def test_progress_is_told(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "told.txt")
+    model = MultiTaskModel(SHOP.tasks, **SHOP.roles, preset="best", latent=None, cv=2, n_jobs=1, random_state=0)
+    model.set_callbacks(recorder).fit(X, Y, events=LOG)
+    check_pairs(recorder)
+    assert recorder.count("end", " < members 0 < ") == len(FAMILIES)
+    assert recorder.count("end", " < refit 1 < ") == len(ensemble_of(model).weights_)

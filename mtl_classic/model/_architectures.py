@@ -110,7 +110,7 @@ def families(training: Training, structure: MultiTaskEstimator, learner: Any) ->
     if rows <= MOST_ROWS["linear"]:
         members.append(Member("linear", clone(structure).set_params(learner="linear"), 0.7))
     if rows <= MOST_ROWS["extra_trees"]:
-        members.append(Member("extra_trees", SharedTreesModel(trees="extra", **_shared(training)), 0.7))
+        members.append(Member("extra_trees", SharedTreesModel(trees="extra", **_shared(training)), 4.0))
     if isinstance(training.table, pd.DataFrame) and training.ids and _factorizable(training):
         members.append(Member("factors", _machine(training), 0.5))
     return members

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import time as clock
 import warnings
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mtl_classic._core.base import Scores
 from mtl_classic._core.exceptions import FallbackWarning
 from mtl_classic._core.random import spawn_seed
-from mtl_classic._core.validation import take_rows
+from mtl_classic._core.validation import Table, take_rows
 from mtl_classic.ensemble import AveragingEnsemble, CalibratedModel
 from mtl_classic.model._architectures import Member
 from mtl_classic.model._training import Training
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import Rows
+from mtl_classic.model_selection._progress import SILENT, Progress
 from mtl_classic.multitask._stages import Stage, stage
 from mtl_classic.multitask._workbench import MIN_VALIDATION_EVENTS, n_events
 
 __all__ = ["Budget", "fit_best"]
 
 LEAST_SHARE = 0.05  # a member with less weight on every task is not worth its prediction time
+SLACK = 0.02  # of a budget: for weights, calibration, and what a second fit takes more than the first
+SURELY = 8.0  # a member that may take so many times what is expected, and fits even so, needs no trial
+TRIAL_SHARE = 10  # a trial is made on one row in so many
 
 
 @dataclass
@@ -31,23 +37,46 @@ class Budget:
     """Seconds from the start of the fit, or no limit."""
 
     seconds: float | None
-    started: float = field(default_factory=clock.monotonic)
+    started: float = field(default_factory=lambda: clock.monotonic())
 
     def allows(self, further: float) -> bool:
         """Whether this many further seconds fit into it."""
-        return self.seconds is None or clock.monotonic() - self.started + further <= self.seconds
+        if self.seconds is None:
+            return True
+        return clock.monotonic() - self.started + further <= (1 - SLACK) * self.seconds
 
 
 @dataclass
 class Candidate:
-    """A member after its first stage."""
+    """A member after its first stage, with its scores of the validation rows.
+
+    Attributes
+    ----------
+    member : Member
+    staged : Stage
+    scores : dict task -> ndarray
+    """
 
     member: Member
     staged: Stage
+    scores: Scores
+
+    @property
+    def answer(self) -> Any:
+        """The model of the first stage for the validation rows only: it is not asked again."""
+        model = copy(self.staged.held_out)
+        model._start_predict = lambda X: X
+        model._scores = lambda X, space: dict(self.scores)
+        return model
 
 
 def fit_best(
-    training: Training, plan: FoldPlan, members: list[Member], budget: Budget, staged: Stage | None = None
+    training: Training,
+    plan: FoldPlan,
+    members: list[Member],
+    budget: Budget,
+    staged: Stage | None = None,
+    progress: Progress = SILENT,
 ) -> tuple[Any, pd.DataFrame]:
     """Fit the members without the validation rows, weigh and calibrate them there, then fit those used on all rows.
 
@@ -62,45 +91,84 @@ def fit_best(
         A member enters if it is expected to leave time for the fits on all rows.
     staged : Stage, default=None
         The first member's first stage, where it has been done.
+    progress : Progress
+        Of the whole fit: both stages are parts of it.
 
     Returns
     -------
     model : fitted estimator
     weights : DataFrame of shape (n_members, n_tasks)
     """
-    candidates = _candidates(training, members, plan.last, budget, staged)
     rows = plan.last[1]
     table, labels = take_rows(training.table, rows), take_rows(training.Y, rows)
     weight = None if training.weights is None else training.weights[rows]
-    held_out = [(c.member.name, c.staged.held_out) for c in candidates]
-    judge = AveragingEnsemble(held_out, weights="greedy", cv="prefit").fit(table, labels, sample_weight=weight)
+    candidates = _candidates(training, members, plan.last, table, budget, staged, progress)
+    answers = [(c.member.name, c.answer) for c in candidates]
+    judge = AveragingEnsemble(answers, weights="greedy", cv="prefit").fit(table, labels, sample_weight=weight)
     calibrated = CalibratedModel(judge, cv="prefit").fit(table, labels, sample_weight=weight)
     shares = _without_small(_pooled_where_in_doubt(judge.weights_, training, rows))
     if not budget.allows(candidates[0].staged.seconds):  # not even one refit: what there is
-        final = _average(held_out, shares, training)
+        final = _average([(c.member.name, c.staged.held_out) for c in candidates], shares, training)
     else:
-        final = _final(training, candidates, shares, budget)
+        final = _final(training, candidates, shares, budget, progress)
     return (calibrated.over(final) if calibrated.maps_ else final), shares
 
 
 def _candidates(
-    training: Training, members: list[Member], split: Any, budget: Budget, staged: Stage | None
+    training: Training,
+    members: list[Member],
+    split: Any,
+    table: Table,
+    budget: Budget,
+    staged: Stage | None,
+    progress: Progress,
 ) -> list[Candidate]:
+    """The members that the budget allows, fitted on the training rows; ``table`` holds the validation rows."""
     found: list[Candidate] = []
-    for member in members:
-        planned = sum(c.staged.seconds for c in found)
-        if found and not budget.allows(planned + 2 * member.cost * found[0].staged.seconds):
-            continue
-        if staged is not None and not found:
-            own: Stage | None = staged
-        else:
-            own = _staged(training, member, split, found[0].staged if found else None)
-        if own is None:
-            continue
-        if found and not _same_classes(own.held_out, found[0].staged.held_out):
-            continue  # a class lives in the validation rows alone, and this family can't know it before
-        found.append(Candidate(member, own))
+    with progress.part("members", len(members)) as part:
+        for member, step in zip(members, part.steps(range(len(members))), strict=True):
+            if found and not _affordable(training, member, split, budget, found):
+                continue
+            with step.fitting():
+                given = staged if not found else None
+                own = given or _staged(training, member, split, found[0].staged if found else None)
+                if own is None or (found and not _same_classes(own.held_out, found[0].staged.held_out)):
+                    continue  # a class lives in the validation rows alone, and this family can't know it before
+                scores = own.held_out._scores(own.held_out._start_predict(table), "entire")
+                found.append(Candidate(member, own, scores))
     return found
+
+
+def _affordable(training: Training, member: Member, split: Any, budget: Budget, found: list[Candidate]) -> bool:
+    """Whether both fits of a further member, after those on all rows that are planned, are expected to fit.
+
+    Where that hangs on how long it takes, this is tried on a few of the rows: families differ by the table, the slowest
+    by a factor of ten.
+    """
+    planned = sum(c.staged.seconds for c in found)
+    expected = member.cost * found[0].staged.seconds
+    if budget.seconds is None or budget.allows(planned + 2 * SURELY * expected):
+        return True
+    if not budget.allows(planned + 2 * expected):
+        return False
+    return budget.allows(planned + 2 * max(expected, _seconds_tried(training, member, split)))
+
+
+def _seconds_tried(training: Training, member: Member, split: Any) -> float:
+    """Seconds of a first stage as a trial on one row in ten has them; 0 if that cannot be fitted on so few."""
+    train, valid = (rows[::TRIAL_SHARE] for rows in split)
+    rows = np.concatenate([train, valid])
+    weights = None if training.weights is None else training.weights[rows]
+    few = (np.arange(len(train)), np.arange(len(train), len(rows)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of few rows, not of the table
+        try:
+            tried = stage(
+                member.model, take_rows(training.table, rows), take_rows(training.Y, rows), few, sample_weight=weights
+            )
+        except ValueError:
+            return 0.0
+    return TRIAL_SHARE * tried.seconds
 
 
 def _staged(training: Training, member: Member, split: Any, first: Stage | None) -> Stage | None:
@@ -147,20 +215,23 @@ def _without_small(weights: pd.DataFrame) -> pd.DataFrame:
     return kept / kept.sum()
 
 
-def _final(training: Training, candidates: list[Candidate], shares: pd.DataFrame, budget: Budget) -> AveragingEnsemble:
+def _final(
+    training: Training, candidates: list[Candidate], shares: pd.DataFrame, budget: Budget, progress: Progress
+) -> AveragingEnsemble:
     """Fit the members in use on all rows, the heaviest with several seeds as long as there is time."""
     used = sorted(
         (c for c in candidates if c.member.name in shares.index), key=lambda c: -shares.loc[c.member.name].sum()
     )
+    wanted = [(c, 0) for c in used] + [(c, k) for c in used for k in range(1, c.member.n_seeds)]
     fitted: dict[str, list[Any]] = {}
-    for c in used:
-        if not fitted or budget.allows(c.staged.seconds):
-            fitted[c.member.name] = [c.staged.final()]
-    for c in used:
-        for k in range(1, c.member.n_seeds):
-            if c.member.name in fitted and budget.allows(c.staged.seconds):
-                seed = spawn_seed(training.seed, c.member.name, "seed", k)
-                fitted[c.member.name].append(c.staged.final(seed))
+    with progress.part("refit", len(wanted)) as part:
+        for (c, k), step in zip(wanted, part.steps(range(len(wanted))), strict=True):
+            name = c.member.name
+            if (fitted and not budget.allows(c.staged.seconds)) or (k and name not in fitted):
+                continue
+            with step.fitting():
+                seed = spawn_seed(training.seed, name, "seed", k) if k else None
+                fitted.setdefault(name, []).append(c.staged.final(seed))
     rows: dict[str, Any] = {}
     models: list[tuple[str, Any]] = []
     for name, seeds in fitted.items():

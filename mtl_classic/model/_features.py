@@ -10,9 +10,8 @@ from sklearn.base import BaseEstimator, clone
 from mtl_classic._core.base import MultiTaskEstimator
 from mtl_classic._core.exceptions import RoleError
 from mtl_classic.events import HistoryFeatures
-from mtl_classic.model._latent_choice import choose_latent, propose_latent
+from mtl_classic.model._latent_choice import choose_latent, latent_folds, propose_latent
 from mtl_classic.model._training import Training
-from mtl_classic.model_selection import make_folds
 from mtl_classic.multitask._stages import Stage, stage
 from mtl_classic.preprocessing import TargetStatistics
 
@@ -83,12 +82,18 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator) -> tu
         split,
         weight=training.weights,
         clusters=training.users,
+        time=training.time,
+        groups=training.queries,
         seed=training.seed,
     )
     if not choice.helps:
         return None, staged, choice.why
-    folds = make_folds(
-        latent.cv, training.labels, groups=training.queries, random_state=training.seed_for("latent folds")
+    folds = latent_folds(
+        training.labels,
+        training.sorted_tasks,
+        time=training.time,
+        groups=training.queries,
+        seed=training.seed_for("latent folds"),
     )
     training.table = latent.fit_transform(training.table, training.labels, plan=folds)
     return latent, None, choice.why

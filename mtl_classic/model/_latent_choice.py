@@ -27,11 +27,12 @@ from mtl_classic.factorization import (
     LatentFeatures,
 )
 from mtl_classic.metrics import compare
-from mtl_classic.model_selection import make_folds
+from mtl_classic.model_selection import FoldPlan, make_folds
 from mtl_classic.model_selection._folds import Rows
+from mtl_classic.model_selection._maturity import temporal_folds
 from mtl_classic.multitask._stages import Stage, stage
 
-__all__ = ["LatentChoice", "choose_latent", "propose_latent"]
+__all__ = ["LatentChoice", "choose_latent", "latent_folds", "propose_latent"]
 
 MIN_IDS = 20  # fewer users or items than this are a category that trees read themselves
 MAX_FIELD = 1000  # categories of a side field; above, it is an id of something else
@@ -69,7 +70,9 @@ def propose_latent(
         name = f"fm_{task.name}"
         random_state = spawn_seed(seed, name)
         groups = [("user", "item")]
-        fm = FactorizationMachineClassifier(groups=sides, interactions=groups, random_state=random_state, **shared)
+        fm = FactorizationMachineClassifier(
+            groups=sides, interactions=groups, time=roles.get("time"), random_state=random_state, **shared
+        )
         models.append((name, fm))
         learns[name] = task.name
     for task in [task for task in tasks if task.kind == "regression" and task.parent is None][:3]:
@@ -81,6 +84,28 @@ def propose_latent(
         models.append((name, fm))
         learns[name] = task.name
     return LatentFeatures(models, cv=FOLDS, tasks=tasks, task=learns) if models else None
+
+
+def latent_folds(
+    labels: pd.DataFrame, tasks: Sequence[Task], *, time: Any = None, groups: Any = None, seed: int = 0
+) -> FoldPlan:
+    """Folds that latent columns are made in: of the past for rows with a time, else random ones.
+
+    Beside later rows of the same user and item in its fit, a score would be better where learners are trained on it
+    than where it is used. The price is that the first block of time has no scores.
+
+    Parameters
+    ----------
+    labels : frame of shape (n, n_tasks)
+    tasks : sequence of Task
+    time : Series of shape (n,), default=None
+    groups : array of shape (n,), default=None
+        Queries, which are never split.
+    seed : int
+    """
+    if time is not None and time.nunique() > FOLDS:
+        return temporal_folds(FOLDS, labels, tasks, time, groups=groups)
+    return make_folds(FOLDS, labels, groups=groups, random_state=seed)
 
 
 @dataclass(frozen=True)
@@ -101,6 +126,8 @@ def choose_latent(
     *,
     weight: Any = None,
     clusters: Any = None,
+    time: Any = None,
+    groups: Any = None,
     seed: int = 0,
 ) -> LatentChoice:
     """Ask the validation rows whether latent columns help a structure.
@@ -120,13 +147,24 @@ def choose_latent(
     weight : array of shape (n,) or (n, n_tasks), default=None
     clusters : array of shape (n,), default=None
         Whose rows are drawn together: users, else queries.
+    time : Series of shape (n,), default=None
+    groups : array of shape (n,), default=None
+        Queries, which are never split.
     seed : int
     """
     valid, held_out = split[1], staged.held_out
     targets = encode_targets(take_rows(labels, valid), held_out.tasks_, classes=held_out.classes_map_)
     who = None if clusters is None else np.asarray(clusters)[valid]
     without = held_out._scores(held_out._start_predict(take_rows(table, valid)), "entire")
-    columns = trial_columns(latent, table, labels, split, seed)
+    train = split[0]
+    plan = latent_folds(
+        take_rows(labels, train),
+        held_out.tasks_,
+        time=None if time is None else take_rows(time, train),
+        groups=None if groups is None else np.asarray(groups)[train],
+        seed=spawn_seed(seed, "latent trial"),
+    )
+    columns = trial_columns(latent, table, labels, split, plan)
     hopeful = latent_help(without, take_rows(columns, valid), targets, who)
     if not hopeful:
         return LatentChoice(False, "latent features tell no task more than its own score")
@@ -141,15 +179,16 @@ def choose_latent(
     return LatentChoice(True, f"latent features help ({shown})")
 
 
-def trial_columns(latent: LatentFeatures, table: Any, labels: Any, split: tuple[Rows, Rows], seed: int) -> pd.DataFrame:
+def trial_columns(
+    latent: LatentFeatures, table: Any, labels: Any, split: tuple[Rows, Rows], plan: FoldPlan
+) -> pd.DataFrame:
     """Latent columns as in use: out-of-fold on training rows, from training rows alone on validation rows.
 
-    Rows outside the split have NaN.
+    The plan holds the folds of the training rows. Rows outside the split, and those of no fold, have NaN.
     """
     train, valid = split
     trial = clone(latent)
     known = take_rows(labels, train)
-    plan = make_folds(FOLDS, known, random_state=spawn_seed(seed, "latent trial"))
     fitted = trial.fit_transform(take_rows(table, train), known, plan=plan)[trial.latent_features_]
     columns = pd.DataFrame(np.nan, index=table.index, columns=trial.latent_features_, dtype=np.float32)
     columns.iloc[train] = fitted.to_numpy()

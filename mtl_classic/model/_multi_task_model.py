@@ -24,6 +24,7 @@ from mtl_classic.model._features import add_given, add_proposed_latent, history_
 from mtl_classic.model._training import Roles, Training
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._maturity import mask_immature
+from mtl_classic.model_selection._progress import Progress, Tracked, with_callbacks
 from mtl_classic.multitask import FunnelModel, PerTaskModel
 from mtl_classic.multitask._stages import Stage
 from mtl_classic.serving._methods import ServingMethods
@@ -33,7 +34,7 @@ __all__ = ["MultiTaskModel"]
 PRESETS = ("fast", "best")
 
 
-class MultiTaskModel(TakesLearner, ServingMethods, MultiTaskEstimator):
+class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
     """Several tasks on the same rows, from raw columns and an event log to scores.
 
     What ``"auto"`` puts together: history of user and item at each row's time (`HistoryFeatures`, from the log, or from
@@ -74,8 +75,8 @@ class MultiTaskModel(TakesLearner, ServingMethods, MultiTaskEstimator):
     on_conflict : {"raise", "lift", "drop"}, default="raise"
         What to do with non-zero children of negative parents.
     time_budget : float, default=None
-        Seconds that the fit may take: ``"best"`` leaves out members and seeds that would exceed it, and at the least
-        fits its first member once. None fits them all.
+        Seconds that the fit may take: ``"best"`` leaves out members and seeds that would exceed it, by what they took
+        on a tenth of the rows where that is in doubt, and at the least fits its first member once. None fits them all.
     n_jobs : int, default=None
         Threads; changes time, not results.
     random_state : int, RandomState or None
@@ -153,6 +154,7 @@ class MultiTaskModel(TakesLearner, ServingMethods, MultiTaskEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @with_callbacks
     def fit(
         self,
         X: Any,
@@ -177,14 +179,16 @@ class MultiTaskModel(TakesLearner, ServingMethods, MultiTaskEstimator):
         """
         budget = Budget(self.time_budget)
         self._check_choices(events)
+        progress = self._begin(2 if self.preset == "best" else 0, X, Y)
         training = self._training(X, Y, sample_weight, events, plan)
         steps = [("history", step)] if (step := self._add_history(training)) is not None else []
         steps += [("latent", step)] if (step := self._add_latent(training)) is not None else []
         structure = self._structure(training)
         proposed, staged = self._propose_latent(training, structure)
         steps += [("latent", proposed)] if proposed is not None else []
-        model = self._fit_model(training, structure, staged, budget)
+        model = self._fit_model(training, structure, staged, budget, progress)
         self.pipeline_ = Pipeline([*steps, ("model", self._checked(model))])
+        progress.end(X, Y)
         return self
 
     def _check_choices(self, events: Any) -> None:
@@ -288,7 +292,12 @@ class MultiTaskModel(TakesLearner, ServingMethods, MultiTaskEstimator):
         )
 
     def _fit_model(
-        self, training: Training, structure: MultiTaskEstimator, staged: Stage | None, budget: Budget
+        self,
+        training: Training,
+        structure: MultiTaskEstimator,
+        staged: Stage | None,
+        budget: Budget,
+        progress: Progress,
     ) -> Any:
         """Fit the structure once; ``"best"`` fits several families and averages them."""
         self.fallbacks_ = {}
@@ -296,7 +305,7 @@ class MultiTaskModel(TakesLearner, ServingMethods, MultiTaskEstimator):
             self.__dict__.pop(earlier, None)
         if self.preset == "best" and self.ensemble is not None and training.plan is not None:
             members = families(training, structure, self.learner)
-            model, self.member_weights_ = fit_best(training, training.plan, members, budget, staged)
+            model, self.member_weights_ = fit_best(training, training.plan, members, budget, staged, progress)
             return model
         if staged is not None:
             model = staged.final()
