@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from mtl_classic._kernels.flat_trees import SMALLEST, add_trees, add_trees_to_rows, exponentials, logistic
 from mtl_classic.learners._small_trees import small_trees
+from mtl_classic.learners._text_booster import TextBooster
 
 __all__ = ["FlatTrees", "can_flatten", "flat_trees_for"]
 
@@ -71,7 +72,7 @@ _EXPONENTIALS = ("poisson", "gamma", "tweedie")
 
 def can_flatten(booster: Any) -> bool:
     """Whether a booster's trees and objective are among those that are walked here."""
-    head, *first = booster.model_to_string(num_iteration=1).split("\nTree=")
+    head, first = _head_and_trees(booster, 1)
     is_linear = bool(first) and _fields(first[0]).get("is_linear", "0") != "0"
     return _link(_fields(head)) is not None and "average_output" not in head and not is_linear
 
@@ -104,8 +105,7 @@ class FlatTrees:
         self.slices: list[slice] = []
         n_outputs = 0
         for booster, n_rounds in boosters:
-            text = booster.model_to_string(num_iteration=-1 if n_rounds is None else n_rounds)
-            head, *trees = text.split("\n\nend of trees")[0].split("\nTree=")
+            head, trees = _head_and_trees(booster, n_rounds)
             header = _fields(head)
             width = int(header["num_tree_per_iteration"])
             self.links.append(_link(header) or _IDENTITY)
@@ -140,6 +140,17 @@ class FlatTrees:
             add_trees_to_rows(rows, *self.arrays, raw)
         else:
             self.small.add_to(rows, raw)
+
+
+def _head_and_trees(booster: Any, n_rounds: int | None) -> tuple[str, list[str]]:
+    """The text of a booster before its trees, and that of each tree of the first rounds."""
+    if type(booster) is TextBooster:  # one that was loaded; all of its text is there, and LightGBM need not read it
+        text = booster.model_to_string(num_iteration=-1)
+    else:
+        text = booster.model_to_string(num_iteration=-1 if n_rounds is None else n_rounds)
+    head, *trees = text.split("\n\nend of trees")[0].split("\nTree=")
+    per_round = int(_fields(head)["num_tree_per_iteration"])
+    return head, trees if n_rounds is None or n_rounds <= 0 else trees[: n_rounds * per_round]
 
 
 def _fields(text: str) -> dict[str, str]:

@@ -101,6 +101,7 @@ _HOMES = {
     ),
 }
 _MODULES = {f"{home.split('.')[0]}.{name}": home for home, names in _HOMES.items() for name in names.split()}
+_STANDS_FOR = {"mtl_classic.learners._text_booster.TextBooster": "lightgbm.Booster"}
 _FOUND: dict[str, type] = {}
 
 
@@ -134,5 +135,7 @@ def class_named(name: Any) -> type:
 
 def name_of_class(cls: type) -> str | None:
     """The name of a class in a file, or None if objects of it are not saved; a subclass is another class."""
+    if f"{cls.__module__}.{cls.__qualname__}" in _STANDS_FOR:
+        return _STANDS_FOR[f"{cls.__module__}.{cls.__qualname__}"]
     name = f"{cls.__module__.split('.')[0]}.{cls.__qualname__}"
     return name if name in _MODULES and class_named(name) is cls else None

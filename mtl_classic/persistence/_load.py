@@ -40,7 +40,8 @@ def load_model(path: str | Path, *, mmap: bool = False) -> Any:
 
     Notes
     -----
-    Cost: unpacking, one checksum of every byte, the boosters' own parsing.
+    Cost: unpacking, and one checksum of every byte. LightGBM reads the text of a booster when it is first needed: not
+    for large predictions and not for single requests, which read it into arrays of their own.
 
     Examples
     --------

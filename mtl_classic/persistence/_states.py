@@ -104,20 +104,21 @@ def _lightgbm_state(booster: Any) -> State:
 
 
 def _lightgbm_from_state(cls: type, state: State) -> Any:
-    """A booster of its text, by LightGBM's constructor, or like one that it made.
+    """A booster of its text, by LightGBM's constructor, or like one that it made: then the trees wait as text.
 
     The constructor also reads the parameters back, which takes as long as the trees, and they are known. Beside them,
     two lines of the text decide what Python keeps of a booster: one that was constructed lends it to those that agree.
     """
+    from mtl_classic.learners._text_booster import TextBooster, tree_sizes  # not before a booster is there: LightGBM
+
     text = state["text"]
     if not isinstance(text, str) or not text.startswith("tree\n"):
         raise ModelFileError("The text of a LightGBM booster is none.")
     n_classes = _N_CLASSES.findall(text, 0, max(text.find("\nTree="), 0))
     categories = text[text.rfind("\npandas_categorical:") :]
     key = cls, *n_classes, categories
-    if key in _LENT:
-        booster: Any = object.__new__(cls)
-        booster.__setstate__(deepcopy(_LENT[key]) | {"_handle": text})
+    if key in _LENT and tree_sizes(text) is not None:
+        booster: Any = TextBooster(text, deepcopy(_LENT[key]))
     else:
         booster = cls(model_str=text)
         if len(n_classes) == 1 and len(categories) < _SHORT and len(_LENT) < _FEW:

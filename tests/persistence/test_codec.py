@@ -17,6 +17,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.tree import DecisionTreeRegressor
 
 from mtl_classic import EventLog, Task
+from mtl_classic.learners._text_booster import TextBooster
 from mtl_classic.persistence import ModelFileError
 from mtl_classic.persistence._decode import Decoder
 from mtl_classic.persistence._encode import Encoder
@@ -326,12 +327,27 @@ def test_boosters_are_as_lightgbm_makes_them() -> None:
         kept = {"objective": "multiclass", "num_class": 3} if n_classes == 3 else {"objective": "regression"}
         booster = lgb.train({"verbosity": -1, "num_threads": 1} | kept, lgb.Dataset(X, y), 3)
         loaded, made = travel([booster])[0], lgb.Booster(model_str=booster.model_to_string())
+        assert loaded.num_feature() == 3  # which reads a text that waits
         own, expected = ({**one.__dict__, "_handle": None, "params": None} for one in (loaded, made))
         assert own == expected | {"best_iteration": booster.best_iteration}
         assert loaded.params == booster.params
         assert loaded.model_to_string() == made.model_to_string()
         assert own["best_score"] is not travel([booster])[0].best_score
         np.testing.assert_array_equal(loaded.predict(X), booster.predict(X))
+
+
+def test_boosters_wait_as_text() -> None:
+    X, y = np.arange(300.0).reshape(100, 3), np.arange(100) % 2
+    booster = lgb.train({"verbosity": -1, "num_threads": 1, "objective": "binary"}, lgb.Dataset(X, y), 3)
+    travel([booster])  # lends the attributes
+    loaded = travel([booster])[0]
+    assert type(loaded) is TextBooster
+    again = travel([loaded])[0]
+    assert type(loaded) is TextBooster  # saving needs no reading
+    expected = booster.model_to_string(num_iteration=-1)
+    assert again.model_to_string(num_iteration=-1) == loaded.model_to_string(num_iteration=-1) == expected
+    np.testing.assert_array_equal(loaded.predict(X), booster.predict(X))
+    assert travel([loaded])[0].model_to_string(num_iteration=-1) == expected  # nor does reading change the text
 
 
 def test_trees_of_thousands_of_nodes() -> None:
