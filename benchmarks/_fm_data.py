@@ -28,13 +28,14 @@ FIRST_TEST_WEEK = 47
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows as CSR, split; `fields` is field → columns, a block each."""
+    """Rows as CSR, split; `fields` is field → columns, a block each; `time` is that of the rows to fit."""
 
     X: sparse.csr_matrix
     y: np.ndarray
     X_test: sparse.csr_matrix
     y_test: np.ndarray
     fields: dict[str, np.ndarray]
+    time: np.ndarray | None = None
 
     def columns(self, group: str) -> np.ndarray:
         """Columns of a side."""
@@ -104,7 +105,7 @@ def journey() -> Encoded:
     encoder = FieldEncoder(categorical=["household", "product"]).fit(frame.loc[train, FIELDS])
     y = frame["bought"].to_numpy(np.float32)
     X, X_test = (encoder.transform(frame.loc[rows, FIELDS]) for rows in (train, ~train))
-    return Encoded(X, y[train], X_test, y[~train], dict(encoder.fields_))
+    return Encoded(X, y[train], X_test, y[~train], dict(encoder.fields_), frame["day"].to_numpy()[train])
 
 
 def ratings(options: argparse.Namespace, *, side: bool, seed: int) -> Encoded:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from mtl_classic._core.random import generator, spawn_seed
 from mtl_classic.factorization._epochs import Epoch, make_epoch
+from mtl_classic.factorization._latest import calibrate, latest_units, rescale
 from mtl_classic.factorization._losses import bias_start, class_bias_start, mean_loss
 from mtl_classic.factorization._machines import join_machines, split_machine
 from mtl_classic.factorization._pairs import sample_pairs
@@ -34,7 +35,8 @@ def descend_validated(
 ) -> Report:  # fmt: skip
     """Fit the parameters on some rows and stop by others, if there are any.
 
-    Members of an average take their passes side by side, and stop together, by the loss of their mean score.
+    Members of an average take their passes side by side, and stop together, by the loss of their mean score. Where
+    rows have times, the validation rows are the latest: they then tell the scale of the scores, and are learnt too.
     """
     members = split_machine(parameters, 1 if settings.resume else settings.n_members)
     epochs = _start_members(solver, training, members, settings, rng)
@@ -44,7 +46,10 @@ def descend_validated(
                 epoch.run()
         report = Report(settings.max_iter)
     else:
-        report = _descend_until_worse(epochs, members, Judge(validation, settings.seed), settings)
+        judge = Judge(validation, settings.seed)
+        report = _descend_until_worse(epochs, members, judge, settings)
+        if validation.time is not None:
+            _learn_latest(solver, validation, judge.scores(*members), members, settings)
     for member in members:
         refuse_divergence(member, report.validation_losses)
     if len(members) > 1:
@@ -83,10 +88,25 @@ def _descend_until_worse(epochs: list[Epoch], members: list[Parameters], judge: 
     return Report(best, losses[1:])
 
 
+def _learn_latest(
+    solver: StepRules, latest: Problem, scores: Array, members: list[Parameters], settings: Settings
+) -> None:
+    """Take one pass over the latest rows, and give the scores the scale that was right for these before it."""
+    shift, slope = calibrate(latest, scores)
+    more = replace(settings, resume=True)
+    for epoch in _start_members(solver, latest, members, more, generator(settings.seed, "latest")):
+        epoch.run()
+    for member in members:
+        rescale(member, shift, slope)
+
+
 def split_validation(
     problem: Problem, settings: Settings, rng: np.random.Generator
 ) -> tuple[Problem, Problem | None, Array]:
-    """Return the training rows, the validation rows or None, and the numbers of these; a query is never split."""
+    """Return the training rows, the validation rows or None, and the numbers of these; a query is never split.
+
+    The latest ones where rows have times, else random ones.
+    """
     nobody = np.zeros(0, dtype=np.intp)
     if not settings.early_stopping:
         return problem, None, nobody
@@ -95,8 +115,12 @@ def split_validation(
         if problem.query is None
         else (problem.query.max() + 1, problem.query)
     )
-    drawn = np.zeros(units, dtype=bool)
-    drawn[rng.permutation(units)[: round(settings.validation_fraction * units)]] = True
+    count = round(settings.validation_fraction * units)
+    if problem.time is None:
+        drawn = np.zeros(units, dtype=bool)
+        drawn[rng.permutation(units)[:count]] = True
+    else:
+        drawn = latest_units(problem.time, unit, count)
     held = drawn[unit]
     if held.sum() < FEWEST_VALIDATION_ROWS or not problem.weights[held].any() or not problem.weights[~held].any():
         return problem, None, nobody
@@ -156,16 +180,20 @@ class Judge:
         if problem.query is not None:
             self.pairs = sample_pairs(problem.targets, problem.query, generator(seed, "validation pairs"))
 
+    def scores(self, *members: Parameters) -> Array:
+        """Return the members' mean score."""
+        scores = members[0].scores(self.rows, self.problem.interactions)
+        for member in members[1:]:
+            scores = scores + member.scores(self.rows, self.problem.interactions)
+        return scores / scores.dtype.type(len(members))
+
     def __call__(self, *members: Parameters) -> float:
         """Return the loss of the members' mean score; NaN where parameters are not finite any more."""
         return float(sum(self.each(*members)))
 
     def each(self, *members: Parameters) -> list[float]:
         """Return the losses one by one."""
-        problem, scores = self.problem, members[0].scores(self.rows, self.problem.interactions)
-        for member in members[1:]:
-            scores = scores + member.scores(self.rows, problem.interactions)
-        scores = scores / scores.dtype.type(len(members))
+        problem, scores = self.problem, self.scores(*members)
         if self.pairs is not None:
             first, second = self.pairs.T
             differences = scores[first] - scores[second]

@@ -14,6 +14,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted
 
 from mtl_classic._core.random import root_seed
+from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import find_role
 from mtl_classic.factorization._design import Design, read_table
 from mtl_classic.factorization._problem import Parameters, Problem, Rows
@@ -69,7 +70,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             del space["learning_rate"]
         return space
 
-    def fit(self, X: Any, y: Any, *, sample_weight: Any = None, query: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, *, sample_weight: Any = None, query: Any = None, time: Any = None) -> Self:
         """Fit to rows.
 
         Parameters
@@ -82,19 +83,21 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             Multiplies a row's loss and penalties; 0 leaves the row out.
         query : array of shape (n,), default=None
             Groups for ``loss="bpr"``, in place of the column ``query``.
+        time : array of shape (n,), default=None
+            Times of the rows, dates or numbers, in place of the column ``time``.
 
         Returns
         -------
         self
         """
-        self._check_parameters()
+        self._check_parameters(time=time)
         resume = self.warm_start and hasattr(self, "_parameters")
         table = read_table(self, X, reset=not resume)
         labels = self._labels(y, reset=not resume)
         if not resume:
-            self._design = self._new_design()
+            self._design = self._new_design(table)
         matrix = self._design.extend(table) if resume else self._design.fit_transform(table)
-        problem = self._problem(table, matrix, labels, sample_weight, query)
+        problem = self._problem(table, matrix, labels, sample_weight, query, self._times(table, time))
         self._solve(problem, labels, self._settings(resume=resume), resume)
         return self
 
@@ -104,22 +107,25 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         table = read_table(self, X, reset=not resume)
         labels = self._labels(y, reset=not resume, classes=classes)
         if not resume:
-            self._design = self._new_design()
+            self._design = self._new_design(table)
         matrix = self._design.extend(table) if resume else self._design.fit_transform(table)
         problem = self._problem(table, matrix, labels, sample_weight, query)
         self._solve(problem, labels, self._settings(resume=resume, max_iter=1, early_stopping=False), resume)
         return self
 
-    def _new_design(self) -> Design:
+    def _new_design(self, table: Any) -> Design:
+        exclude = list(self.exclude)
+        if self.time is not None and isinstance(table, pd.DataFrame):
+            exclude.append(str(find_role(table.columns, self.time, "time")))
         return Design(
-            categorical=self.categorical, exclude=self.exclude, scale=self.scale, fields=self.fields,
+            categorical=self.categorical, exclude=exclude, scale=self.scale, fields=self.fields,
             groups=self.groups, interactions=self.interactions,
         )  # fmt: skip
 
     def _labels(self, y: Any, *, reset: bool, classes: Any = None) -> Labels:
         raise TypeError("subclasses code their labels")
 
-    def _check_parameters(self, partial_fit: bool = False) -> None:
+    def _check_parameters(self, partial_fit: bool = False, time: Any = None) -> None:
         check_ranges(self)
         if self.loss not in self._losses:
             raise ValueError(f"loss must be one of {', '.join(self._losses)}, got {self.loss!r}.")
@@ -131,6 +137,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             batches=self.batch_size > 1,
             dropout=self.dropout > 0 or self.drop_connect > 0,
             members=self.n_members > 1,
+            time=self.time is not None or time is not None,
         )
 
     def _settings(self, **changes: Any) -> Settings:
@@ -142,8 +149,9 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         return Settings(**(settings | changes))
 
     def _problem(
-        self, table: Any, matrix: sparse.csr_matrix, labels: Labels, sample_weight: Any, query: Any
-    ) -> Problem:
+        self, table: Any, matrix: sparse.csr_matrix, labels: Labels, sample_weight: Any, query: Any,
+        time: Array | None = None,
+    ) -> Problem:  # fmt: skip
         n = matrix.shape[0]
         weights = _check_sample_weight(sample_weight, matrix, dtype=np.float32, ensure_non_negative=True)
         targets = labels.targets.astype(np.float32)
@@ -158,7 +166,20 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             self._design.per_column(self.reg_linear, REG_LINEAR, "reg_linear"),
             self._query_codes(table, n, query) if labels.loss == "bpr" else None,
             self._design.fields(),
+            time,
         )  # fmt: skip
+
+    def _times(self, table: Any, time: Any) -> Array | None:
+        if time is None and self.time is not None:
+            if not isinstance(table, pd.DataFrame):
+                raise ValueError("time= names a column, so X must be a frame; or give the times to fit(time=…).")
+            time = table[find_role(table.columns, self.time, "time")]
+        if time is None:
+            return None
+        times = to_time(time, self.time or "time")
+        if len(times) != table.shape[0]:
+            raise ValueError(f"time has {len(times)} entries, X has {table.shape[0]} rows.")
+        return times
 
     def _query_codes(self, table: Any, n: int, query: Any) -> Array:
         if query is None and self.query is not None:

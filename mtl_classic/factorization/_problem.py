@@ -79,8 +79,8 @@ class Problem:
 
     `X` is encoded and scaled, float32; `targets` and `weights` are float32, (n,), or (n, n_outputs) with weight 0
     where a label is missing; `loss` is a name, or for several outputs a tuple of (name, number of outputs). `query`
-    (n,) are group codes for ranking; `fields` is field → columns where they are known. Penalties are numbers or one
-    per column.
+    (n,) are group codes for ranking; `fields` is field → columns where they are known; `time` (n,) says which rows are
+    the latest, where that matters. Penalties are numbers or one per column.
     """
 
     X: sparse.csr_matrix
@@ -92,6 +92,7 @@ class Problem:
     reg_linear: float | Array = 0.0
     query: Array | None = None
     fields: dict[str, Array] | None = None
+    time: Array | None = None
 
     @property
     def n_rows(self) -> int:
@@ -100,10 +101,10 @@ class Problem:
 
     def take(self, rows: Array) -> Problem:
         """Return the problem of some rows."""
-        query = None if self.query is None else self.query[rows]
+        query, time = (None if codes is None else codes[rows] for codes in (self.query, self.time))
         return Problem(
             self.X[rows], self.targets[rows], self.weights[rows], self.loss, self.interactions,
-            self.reg_factors, self.reg_linear, query, self.fields,
+            self.reg_factors, self.reg_linear, query, self.fields, time,
         )  # fmt: skip
 
 

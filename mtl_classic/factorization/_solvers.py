@@ -30,7 +30,7 @@ class Capabilities:
     """What a solver can do.
 
     `losses`: names; `interactions`: "all", "groups"; the rest says whether it takes new rows on top of old ones,
-    mini-batches, dropout and DropConnect, members to average, validation rows to stop on.
+    mini-batches, dropout and DropConnect, members to average, validation rows to stop on, the latest of all (`time`).
     """
 
     losses: frozenset[str] = STOCHASTIC_LOSSES
@@ -39,6 +39,7 @@ class Capabilities:
     batches: bool = True
     dropout: bool = True
     members: bool = True
+    time: bool = True
     early_stopping: bool = True
     return_std: bool = False
 
@@ -246,7 +247,7 @@ class Ftrl(StochasticSolver):
     accumulator_start: float = 1.0
 
     name: ClassVar[str] = "ftrl"
-    can: ClassVar[Capabilities] = Capabilities(members=False)  # a mean of sparse weights is not sparse
+    can: ClassVar[Capabilities] = Capabilities(members=False, time=False)  # a mean of sparse weights is not sparse
     n_slots: ClassVar[int] = 3
     default_rate: ClassVar[float] = 0.05
 

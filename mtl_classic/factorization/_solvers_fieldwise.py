@@ -43,7 +43,7 @@ class Als(Solver):
 
     name: ClassVar[str] = "als"
     can: ClassVar[Capabilities] = Capabilities(
-        losses=frozenset({"squared"}), partial_fit=False, batches=False, dropout=False, members=False
+        losses=frozenset({"squared"}), partial_fit=False, batches=False, dropout=False, members=False, time=False
     )
 
     def solve(self, problem: Problem, parameters: Parameters, settings: Settings) -> Report:
@@ -112,6 +112,7 @@ class Gibbs(Solver):
         batches=False,
         dropout=False,
         members=False,
+        time=False,
         early_stopping=False,
         return_std=True,
     )
