@@ -17,7 +17,7 @@ from mtl_classic import FoldPlan, MultiTaskModel
 from mtl_classic._core.targets import encode_targets
 from mtl_classic.learners._columns import FeatureColumns
 from mtl_classic.metrics import evaluate_scores
-from mtl_classic.model_selection._folds import validation_split
+from mtl_classic.model_selection._validation_split import validation_split
 
 Row = dict[str, Any]
 

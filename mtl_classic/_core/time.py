@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["is_datetime", "to_duration", "to_time"]
+__all__ = ["is_datetime", "time_dtype", "to_duration", "to_time"]
 
 _NANOSECONDS = {
     "w": 604_800_000_000_000,
@@ -34,6 +34,15 @@ def is_datetime(values: Any) -> bool:
         return bool(np.issubdtype(dtype, np.datetime64))
     except TypeError:
         return False
+
+
+def time_dtype(time: Any) -> Any:
+    """The dtype of a time axis as `to_time` reads it: texts are dates."""
+    dtype = (time if hasattr(time, "dtype") else pd.Series(time)).dtype
+    if pd.api.types.is_object_dtype(dtype):
+        dtype = pd.Series(time).infer_objects().dtype
+    is_text = pd.api.types.is_object_dtype(dtype) or pd.api.types.is_string_dtype(dtype)
+    return np.dtype("datetime64[ns]") if is_text else dtype
 
 
 def to_time(values: Any, what: str = "time") -> npt.NDArray[Any]:

@@ -15,8 +15,8 @@ from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_valu
 from mtl_classic.ensemble._members import OverMembers, plain_labels, shared_plan
 from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members
 from mtl_classic.model_selection import FoldPlan
-from mtl_classic.model_selection._folds import longest_delay, validation_split
 from mtl_classic.model_selection._progress import with_callbacks
+from mtl_classic.model_selection._validation_split import longest_delay, validation_split
 
 __all__ = ["ConformalModel"]
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.time import to_time
+from mtl_classic._core.time import time_dtype, to_time
 from mtl_classic._kernels import history as kernels
 from mtl_classic.events._column import as_column
-from mtl_classic.events._log import EventLog, axis_kind, time_dtype
+from mtl_classic.events._log import EventLog, axis_kind
 
 Ints = npt.NDArray[np.int64]
 _LARGEST_CODE = 2**62

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.time import is_datetime, to_time
+from mtl_classic._core.time import is_datetime, time_dtype, to_time
 from mtl_classic._core.validation import as_table, find_role
 from mtl_classic.events._coded import Coded
 from mtl_classic.events._column import Column, as_column, check_amounts, joined_column
@@ -331,12 +331,6 @@ def _as_frame(frame: Any) -> pd.DataFrame:
     if not isinstance(table, pd.DataFrame):
         raise TypeError(f"an event log is made of a frame with named columns, not of {type(frame).__name__}.")
     return table
-
-
-def time_dtype(series: pd.Series[Any]) -> Any:
-    """The type of a time column; texts are read as datetimes, as `to_time` does."""
-    is_text = series.dtype == object or pd.api.types.is_string_dtype(series.dtype)
-    return np.dtype("datetime64[ns]") if is_text else series.dtype
 
 
 def axis_kind(dtype: Any) -> str:

@@ -12,9 +12,9 @@ import pandas as pd
 
 from mtl_classic._core.targets import Targets
 from mtl_classic._core.tasks import Task, fitting_order
-from mtl_classic._core.time import is_datetime, to_duration, to_time
+from mtl_classic._core.time import is_datetime, time_dtype, to_duration, to_time
 from mtl_classic.events._aggregate import Aggregate
-from mtl_classic.events._log import EventLog, time_dtype
+from mtl_classic.events._log import EventLog
 
 ROW = "row"  # the event type of the rows themselves
 EVENT, VALUE = "__event__", "__value__"

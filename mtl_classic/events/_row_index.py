@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.time import to_time
+from mtl_classic._core.time import time_dtype, to_time
 from mtl_classic._kernels import history as kernels
 from mtl_classic._kernels import history_row as row_kernels
 from mtl_classic.events._aggregate import Aggregate
 from mtl_classic.events._history import HistoryFeatures
 from mtl_classic.events._keys import Keyed, key_kind
-from mtl_classic.events._log import EventLog, axis_kind, time_dtype
+from mtl_classic.events._log import EventLog, axis_kind
 from mtl_classic.events._windows import NANOSECONDS_PER_DAY, Events, Grouped, decayed_prefix
 
 __all__ = ["HistoryIndex"]

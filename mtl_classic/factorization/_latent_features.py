@@ -23,7 +23,7 @@ from mtl_classic.events import EventLog
 from mtl_classic.factorization._members import LatentMember, choose_task
 from mtl_classic.factorization._out_of_fold import columns_before_blocks, columns_by_folds, log_for_full_fit
 from mtl_classic.model_selection import FoldPlan, Temporal, make_folds
-from mtl_classic.model_selection._folds import longest_delay
+from mtl_classic.model_selection._validation_split import longest_delay
 
 __all__ = ["LatentFeatures"]
 

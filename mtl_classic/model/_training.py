@@ -14,8 +14,9 @@ from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, role_values
 from mtl_classic.events import EventLog
 from mtl_classic.model_selection import FoldPlan, Temporal, make_folds
-from mtl_classic.model_selection._folds import Rows, longest_delay, validation_split
+from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._maturity import temporal_folds
+from mtl_classic.model_selection._validation_split import longest_delay, validation_split
 
 __all__ = ["Roles", "Training"]
 

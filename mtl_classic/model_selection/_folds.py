@@ -8,18 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
 from mtl_classic._core.exceptions import FoldError
-from mtl_classic._core.random import generator, root_seed
-from mtl_classic._core.tasks import Task, label_frame
-from mtl_classic._core.time import to_duration, to_time
+from mtl_classic._core.tasks import label_frame
+from mtl_classic._core.time import time_dtype, to_duration, to_time
+from mtl_classic.model_selection._dealing import Rows, deal, group_codes
 from mtl_classic.model_selection._row_order import warn_of_row_order
 
-__all__ = ["FoldPlan", "Rows", "Temporal", "longest_delay", "make_folds", "time_dtype", "validation_split"]
-
-Rows = npt.NDArray[np.intp]
+__all__ = ["FoldPlan", "Rows", "Temporal", "make_folds"]
 
 
 @dataclass(frozen=True)
@@ -131,7 +127,7 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
     [1, 1]
     """
     n = len(Y)
-    codes = _group_codes(groups)
+    codes = group_codes(groups)
     if isinstance(cv, bool) or cv is None:
         raise TypeError(f"cv must be an int, a splitter, Temporal(...) or an array of fold numbers, got {cv!r}.")
     if isinstance(cv, int | np.integer):
@@ -141,7 +137,7 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
             return _temporal(Temporal(int(cv)), n, time, codes)
         if codes is None:
             warn_of_row_order(Y)
-        return _from_numbers(_deal(int(cv), Y, codes, random_state), codes)
+        return _from_numbers(deal(int(cv), Y, codes, random_state), codes)
     if isinstance(cv, Temporal):
         if time is None:
             raise FoldError(
@@ -155,15 +151,6 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
             warnings.filterwarnings("ignore", "The groups parameter is ignored", UserWarning)
             return _checked(cv.split(np.zeros((n, 1)), y, groups), n, codes)
     return _from_numbers(_fold_column(cv, n), codes)
-
-
-def _group_codes(groups: Any) -> Rows | None:
-    if groups is None:
-        return None
-    key = np.asarray(groups)
-    if isinstance(groups, pd.DataFrame):
-        key = groups.groupby(list(groups.columns), sort=False, dropna=False, observed=True).ngroup().to_numpy()
-    return np.asarray(pd.factorize(key, use_na_sentinel=False)[0], dtype=np.intp)
 
 
 def _fold_column(cv: Any, n: int) -> Rows:
@@ -204,60 +191,6 @@ def _checked(splits: Iterable[tuple[Any, Any]], n: int, codes: Rows | None) -> F
             f"every row may be in one test fold at most."
         )
     return plan
-
-
-def _deal(n_splits: int, Y: Any, codes: Rows | None, random_state: Any) -> Rows:
-    """Shuffle, bring rows (or groups) of one stratum together, and deal them out like cards."""
-    rng = generator(root_seed(random_state), "folds")
-    strata = _strata(Y)
-    if codes is not None:
-        first = np.zeros(codes.max(initial=-1) + 1, dtype=np.intp)
-        np.maximum.at(first, codes, strata)
-        sizes = np.bincount(codes)
-        order = np.lexsort((rng.permutation(len(first)), -sizes, first))
-        units = first
-    else:
-        units = strata
-        order = np.lexsort((rng.permutation(len(units)), units))
-    if len(units) < n_splits:
-        raise FoldError(
-            f"{n_splits} folds need at least as many {'rows' if codes is None else 'groups'}; "
-            f"got {'n_samples' if codes is None else 'n_groups'}={len(units)}. Use fewer folds."
-        )
-    fold = np.empty(len(units), dtype=np.intp)
-    fold[order] = np.arange(len(units)) % n_splits
-    return fold if codes is None else fold[codes]
-
-
-def _strata(Y: Any) -> Rows:
-    """A code per row: its rarest class over all tasks, then which tasks are unlabelled.
-
-    In this order, because many tasks make many patterns of missing labels, which would tear a rare class apart. Tasks
-    are looked at by name, so that their order changes no fold.
-    """
-    frame = label_frame(Y)
-    frame = frame[sorted(frame.columns)]
-    n = len(frame)
-    rarest_count = np.full(n, n + 1)
-    rarest = np.zeros(n, dtype=np.intp)
-    missing = np.zeros(n, dtype=np.intp)
-    offset = 1
-    for column in (frame.iloc[:, j] for j in range(frame.shape[1])):
-        known = column.notna().to_numpy()
-        if not known.all():
-            missing = missing * 2 % 1_000_003 + ~known
-        codes, values = pd.factorize(column)
-        if len(values) > 20:
-            zero = (column == 0).to_numpy(dtype=bool, na_value=False)
-            codes, values = np.where(known, zero, -1), pd.Index([False, True])
-        counts = np.bincount(codes[codes >= 0], minlength=len(values))
-        count = np.where(codes >= 0, counts[np.maximum(codes, 0)] if len(counts) else n + 1, n + 1)
-        better = count < rarest_count
-        rarest[better] = offset + codes[better]
-        rarest_count[better] = count[better]
-        offset += len(values)
-    patterns = np.unique(missing, return_inverse=True)[1]
-    return np.asarray(pd.factorize(rarest * (patterns.max(initial=0) + 1) + patterns, sort=True)[0], dtype=np.intp)
 
 
 def _temporal(cv: Temporal, n: int, time: Any, codes: Rows | None) -> FoldPlan:
@@ -312,52 +245,3 @@ def _check_queries(block_of_row: Rows, codes: Rows | None) -> None:
     split = int((first < last).sum())
     if split:
         raise FoldError(f"{split} groups have rows in more than one block of time; a query must lie within one time.")
-
-
-def validation_split(
-    Y: Any, fraction: float, *, groups: Any = None, time: Any = None, gap: int | float = 0, random_state: Any = None
-) -> tuple[Rows, Rows] | None:
-    """Training and validation rows for early stopping: the latest in time, else whole groups, else spread evenly.
-
-    ``gap`` keeps training rows this far before the validation rows, in the unit of the time axis; a group that lives on
-    into the validation is validation. Returns None where there are too few rows, groups or times to hold any out.
-    """
-    if not 0 < fraction < 1:
-        raise ValueError(f"validation_fraction must lie between 0 and 1, got {fraction}.")
-    codes = _group_codes(groups)
-    if time is not None:
-        stamps = to_time(time)
-        if codes is not None:
-            last = np.full(codes.max(initial=-1) + 1, stamps.min(initial=stamps.max()))
-            np.maximum.at(last, codes, stamps)
-            stamps = last[codes]
-        distinct, counts = np.unique(stamps, return_counts=True)
-        if len(distinct) < 2:
-            return None
-        cut = int(np.searchsorted(np.cumsum(counts), (1 - fraction) * len(stamps)))
-        start = distinct[min(max(cut, 1), len(distinct) - 1)]
-        train = np.flatnonzero(stamps < start - gap)
-        return (train, np.flatnonzero(stamps >= start)) if len(train) else None
-    parts = max(2, round(1 / fraction))
-    if (len(Y) if codes is None else codes.max(initial=-1) + 1) < parts:
-        return None
-    if codes is None:
-        warn_of_row_order(Y)
-    fold = _deal(parts, Y, codes, random_state)
-    return np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)
-
-
-def longest_delay(tasks: Iterable[Task], time: Any) -> int | float:
-    """The longest ``delay`` of the tasks in the unit of the time axis; 0 without delays or time."""
-    if time is None:
-        return 0
-    return max((to_duration(task.delay, time_dtype(time)) for task in tasks if task.delay is not None), default=0)
-
-
-def time_dtype(time: Any) -> Any:
-    """The dtype of a time axis as `to_time` reads it: texts are dates."""
-    dtype = (time if hasattr(time, "dtype") else pd.Series(time)).dtype
-    if pd.api.types.is_object_dtype(dtype):
-        dtype = pd.Series(time).infer_objects().dtype
-    is_text = pd.api.types.is_object_dtype(dtype) or pd.api.types.is_string_dtype(dtype)
-    return np.dtype("datetime64[ns]") if is_text else dtype

@@ -10,8 +10,8 @@ import pandas as pd
 
 from mtl_classic._core.exceptions import FoldError, LabelError
 from mtl_classic._core.tasks import Task, fitting_order
-from mtl_classic._core.time import is_datetime, to_duration, to_time
-from mtl_classic.model_selection._folds import FoldPlan, Temporal, make_folds, time_dtype
+from mtl_classic._core.time import is_datetime, time_dtype, to_duration, to_time
+from mtl_classic.model_selection._folds import FoldPlan, Temporal, make_folds
 
 __all__ = ["label_delays", "mask_immature", "temporal_folds"]
 

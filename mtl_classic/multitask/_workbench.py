@@ -21,7 +21,7 @@ from mtl_classic.learners._columns import FeatureColumns, Features
 from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit
 from mtl_classic.learners._resolve import resolve_learners
 from mtl_classic.model_selection import FoldPlan
-from mtl_classic.model_selection._folds import longest_delay, validation_split
+from mtl_classic.model_selection._validation_split import longest_delay, validation_split
 
 __all__ = ["MIN_VALIDATION_EVENTS", "Component", "Workbench", "n_events", "open_workbench"]
 

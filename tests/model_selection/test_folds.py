@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, ShuffleSplit, StratifiedKFold, TimeSeriesSplit
 
 from mtl_classic import FoldError, LabelError, Task, Temporal, make_folds
-from mtl_classic.model_selection._folds import longest_delay, validation_split
 from mtl_classic.model_selection._maturity import label_delays, mask_immature, temporal_folds
+from mtl_classic.model_selection._validation_split import longest_delay, validation_split
 
 rng = np.random.default_rng(0)
 

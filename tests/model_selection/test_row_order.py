@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from mtl_classic import PerTaskModel, RowOrderWarning, make_folds
-from mtl_classic.model_selection._folds import validation_split
 from mtl_classic.model_selection._row_order import neighbour_correlation
+from mtl_classic.model_selection._validation_split import validation_split
 
 N = 400
 HOURS = np.cumsum(np.random.default_rng(0).normal(size=N))  # a river, hour by hour

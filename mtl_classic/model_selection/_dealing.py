@@ -1,0 +1,80 @@
+"""Rows or whole groups dealt out at random, so that every fold gets its share of the rare and of the missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mtl_classic._core.exceptions import FoldError
+from mtl_classic._core.random import generator, root_seed
+from mtl_classic._core.tasks import label_frame
+
+__all__ = ["Rows", "deal", "group_codes"]
+
+Rows = npt.NDArray[np.intp]
+
+
+def group_codes(groups: Any) -> Rows | None:
+    if groups is None:
+        return None
+    key = np.asarray(groups)
+    if isinstance(groups, pd.DataFrame):
+        key = groups.groupby(list(groups.columns), sort=False, dropna=False, observed=True).ngroup().to_numpy()
+    return np.asarray(pd.factorize(key, use_na_sentinel=False)[0], dtype=np.intp)
+
+
+def deal(n_splits: int, Y: Any, codes: Rows | None, random_state: Any) -> Rows:
+    """Shuffle, bring rows (or groups) of one stratum together, and deal them out like cards."""
+    rng = generator(root_seed(random_state), "folds")
+    strata = _strata(Y)
+    if codes is not None:
+        first = np.zeros(codes.max(initial=-1) + 1, dtype=np.intp)
+        np.maximum.at(first, codes, strata)
+        sizes = np.bincount(codes)
+        order = np.lexsort((rng.permutation(len(first)), -sizes, first))
+        units = first
+    else:
+        units = strata
+        order = np.lexsort((rng.permutation(len(units)), units))
+    if len(units) < n_splits:
+        raise FoldError(
+            f"{n_splits} folds need at least as many {'rows' if codes is None else 'groups'}; "
+            f"got {'n_samples' if codes is None else 'n_groups'}={len(units)}. Use fewer folds."
+        )
+    fold = np.empty(len(units), dtype=np.intp)
+    fold[order] = np.arange(len(units)) % n_splits
+    return fold if codes is None else fold[codes]
+
+
+def _strata(Y: Any) -> Rows:
+    """A code per row: its rarest class over all tasks, then which tasks are unlabelled.
+
+    In this order, because many tasks make many patterns of missing labels, which would tear a rare class apart. Tasks
+    are looked at by name, so that their order changes no fold.
+    """
+    frame = label_frame(Y)
+    frame = frame[sorted(frame.columns)]
+    n = len(frame)
+    rarest_count = np.full(n, n + 1)
+    rarest = np.zeros(n, dtype=np.intp)
+    missing = np.zeros(n, dtype=np.intp)
+    offset = 1
+    for column in (frame.iloc[:, j] for j in range(frame.shape[1])):
+        known = column.notna().to_numpy()
+        if not known.all():
+            missing = missing * 2 % 1_000_003 + ~known
+        codes, values = pd.factorize(column)
+        if len(values) > 20:
+            zero = (column == 0).to_numpy(dtype=bool, na_value=False)
+            codes, values = np.where(known, zero, -1), pd.Index([False, True])
+        counts = np.bincount(codes[codes >= 0], minlength=len(values))
+        count = np.where(codes >= 0, counts[np.maximum(codes, 0)] if len(counts) else n + 1, n + 1)
+        better = count < rarest_count
+        rarest[better] = offset + codes[better]
+        rarest_count[better] = count[better]
+        offset += len(values)
+    patterns = np.unique(missing, return_inverse=True)[1]
+    return np.asarray(pd.factorize(rarest * (patterns.max(initial=0) + 1) + patterns, sort=True)[0], dtype=np.intp)
