@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, clone
 
@@ -17,6 +18,7 @@ __all__ = ["STRUCTURES", "Member", "families", "make_structure", "simple_structu
 
 STRUCTURES = ("parallel", "serial", "hierarchical", "fusion", "dynamic")
 MOST_ROWS = {"linear": 2_000_000, "extra_trees": 50_000}  # beyond, the family is not tried: it would take too long
+ROWS_OF_A_FOREST = 1_500_000  # over all its extra trees
 SEEDS = 2  # of the boosters among other families
 SEEDS_ALONE = 3
 KINDS_OF_FACTORS = ("binary", "multiclass", "regression", "count")
@@ -106,14 +108,20 @@ def families(training: Training, structure: MultiTaskEstimator, learner: Any) ->
         return [Member("model", structure, n_seeds=SEEDS_ALONE)]
     rows = len(training.labels)
     members = [Member("lightgbm", structure, n_seeds=SEEDS)]
-    members.append(Member("xgboost", clone(structure).set_params(learner="xgboost"), 2.0, SEEDS))
+    members.append(Member("xgboost", clone(structure).set_params(learner="xgboost"), 1.5, SEEDS))
     if rows <= MOST_ROWS["linear"]:
         members.append(Member("linear", clone(structure).set_params(learner="linear"), 0.7))
     if rows <= MOST_ROWS["extra_trees"]:
-        members.append(Member("extra_trees", SharedTreesModel(trees="extra", **_shared(training)), 4.0))
+        forest = SharedTreesModel(trees="extra", n_trees=_n_extra_trees(rows), **_shared(training))
+        members.append(Member("extra_trees", forest, 1.0))
     if isinstance(training.table, pd.DataFrame) and training.ids and _factorizable(training):
         members.append(Member("factors", _machine(training), 0.5))
     return members
+
+
+def _n_extra_trees(rows: int) -> int:
+    """Fewer where the rows are many: such trees differ less from their mean, and each takes longer to grow."""
+    return int(np.clip(ROWS_OF_A_FOREST / max(rows, 1), 50, 300))
 
 
 def _factorizable(training: Training) -> bool:
