@@ -132,8 +132,9 @@ def choose_latent(
 ) -> LatentChoice:
     """Ask the validation rows whether latent columns help a structure.
 
-    A linear model is asked first. Only if it says yes are trees grown on the columns, too; they are kept if at least
-    one task is better beyond the noise and none is worse.
+    A linear model is asked first, of the columns that one fit on the training rows gives the validation rows. Only if
+    it says yes are trees grown on columns made out-of-fold, too; they are kept if at least one task is better beyond
+    the noise and none is worse.
 
     Parameters
     ----------
@@ -152,22 +153,25 @@ def choose_latent(
         Queries, which are never split.
     seed : int
     """
-    valid, held_out = split[1], staged.held_out
+    (train, valid), held_out = split, staged.held_out
+    rows, judged, known = take_rows(table, train), take_rows(table, valid), take_rows(labels, train)
     targets = encode_targets(take_rows(labels, valid), held_out.tasks_, classes=held_out.classes_map_)
     who = None if clusters is None else np.asarray(clusters)[valid]
-    without = held_out._scores(held_out._start_predict(take_rows(table, valid)), "entire")
-    train = split[0]
+    without = held_out._scores(held_out._start_predict(judged), "entire")
+    asked = clone(latent).fit(rows, known)
+    told = asked.transform(judged)[asked.latent_features_]
+    if not latent_help(without, told, targets, who):
+        return LatentChoice(False, "latent features tell no task more than its own score")
     plan = latent_folds(
-        take_rows(labels, train),
+        known,
         held_out.tasks_,
         time=None if time is None else take_rows(time, train),
         groups=None if groups is None else np.asarray(groups)[train],
         seed=spawn_seed(seed, "latent trial"),
     )
-    columns = trial_columns(latent, table, labels, split, plan)
-    hopeful = latent_help(without, take_rows(columns, valid), targets, who)
-    if not hopeful:
-        return LatentChoice(False, "latent features tell no task more than its own score")
+    columns = pd.DataFrame(np.nan, index=table.index, columns=told.columns, dtype=np.float32)
+    columns.iloc[train] = clone(latent).fit_transform(rows, known, plan=plan)[told.columns].to_numpy()
+    columns.iloc[valid] = told.to_numpy()
     wide = pd.concat([table, columns], axis=1)
     trial = stage(structure, wide, labels, split, sample_weight=weight).held_out
     better, worse = compared_losses(
@@ -177,23 +181,6 @@ def choose_latent(
     if worse or not better:
         return LatentChoice(False, f"latent features make no task better, or one worse ({shown})")
     return LatentChoice(True, f"latent features help ({shown})")
-
-
-def trial_columns(
-    latent: LatentFeatures, table: Any, labels: Any, split: tuple[Rows, Rows], plan: FoldPlan
-) -> pd.DataFrame:
-    """Latent columns as in use: out-of-fold on training rows, from training rows alone on validation rows.
-
-    The plan holds the folds of the training rows. Rows outside the split, and those of no fold, have NaN.
-    """
-    train, valid = split
-    trial = clone(latent)
-    known = take_rows(labels, train)
-    fitted = trial.fit_transform(take_rows(table, train), known, plan=plan)[trial.latent_features_]
-    columns = pd.DataFrame(np.nan, index=table.index, columns=trial.latent_features_, dtype=np.float32)
-    columns.iloc[train] = fitted.to_numpy()
-    columns.iloc[valid] = trial.transform(take_rows(table, valid))[trial.latent_features_].to_numpy()
-    return columns
 
 
 def latent_help(scores: Scores, columns: pd.DataFrame, labels: Targets, clusters: Any) -> dict[str, str]:
