@@ -30,3 +30,10 @@ def test_classes_are_bound_as_their_median_and_amounts_are_not() -> None:
 def test_a_tree_of_a_wide_table_is_shown_fewer_columns(n_columns: int, share: float) -> None:
     y = labels(100_000, 30_000)
     assert tree_defaults("binary", y, n_columns).feature_fraction == pytest.approx(share)
+
+
+@pytest.mark.parametrize(("positives", "n_rounds"), [(2, 20), (9, 30), (25, 50), (100, 60), (1_600, 80), (4_000, 100)])
+def test_rounds_without_validation_labels_grow_with_the_rarer_class(positives, n_rounds):
+    assert tree_defaults("binary", labels(10_000, positives)).n_rounds == n_rounds
+    counted = tree_defaults("count", labels(10_000, positives))
+    assert counted.n_rounds * counted.learning_rate == pytest.approx(n_rounds * 0.05)
