@@ -70,9 +70,7 @@ def propose_latent(
         name = f"fm_{task.name}"
         random_state = spawn_seed(seed, name)
         groups = [("user", "item")]
-        fm = FactorizationMachineClassifier(
-            groups=sides, interactions=groups, time=roles.get("time"), random_state=random_state, **shared
-        )
+        fm = FactorizationMachineClassifier(groups=sides, interactions=groups, random_state=random_state, **shared)
         models.append((name, fm))
         learns[name] = task.name
     for task in [task for task in tasks if task.kind == "regression" and task.parent is None][:3]:

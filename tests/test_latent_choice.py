@@ -1,0 +1,58 @@
+"""Folds of the front door's latent features: in time where rows have one."""
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+
+from mtl_classic import MultiTaskModel, Task
+from mtl_classic.model._latent_choice import latent_folds, propose_latent
+
+TASKS = [Task("buy", "binary")]
+
+
+def shop(n: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(
+        {"user": rng.integers(0, 40, n), "item": rng.integers(0, 30, n), "day": np.repeat(np.arange(n // 100), 100)}
+    )
+    taste = X["user"] % 2 == 0
+    return X, pd.DataFrame({"buy": (rng.random(n) < np.where(taste, 0.8, 0.2)).astype(float)})
+
+
+def test_folds_follow_time_where_there_is_one() -> None:
+    X, Y = shop(4000)
+    plan = latent_folds(Y, TASKS, time=X["day"])
+    assert plan.temporal
+    for train, test in plan.splits:
+        assert X["day"].iloc[train].max() < X["day"].iloc[test].min()
+    gap = latent_folds(Y, [Task("buy", "binary", delay=3)], time=X["day"])
+    for train, test in gap.splits:
+        assert X["day"].iloc[train].max() < X["day"].iloc[test].min() - 2
+    assert not latent_folds(Y, TASKS, seed=1).temporal
+    constant = latent_folds(Y, TASKS, time=pd.Series(np.zeros(len(Y))), seed=1)  # nothing to cut by
+    np.testing.assert_array_equal(constant.fold, latent_folds(Y, TASKS, seed=1).fold)
+    queries = np.arange(len(Y)) // 10
+    fold = latent_folds(Y, TASKS, groups=queries, seed=1).fold
+    assert (fold.reshape(-1, 10) == fold[::10, None]).all()
+
+
+def test_no_later_label_enters_a_column() -> None:
+    X, Y = shop(4000)
+    latent = propose_latent(X, TASKS, {"user": "user", "item": "item", "time": "day"}, 0)
+    assert latent is not None
+    plan = latent_folds(Y, TASKS, time=X["day"])
+    later = np.flatnonzero(X["day"] >= X["day"].iloc[plan.splits[-1][1]].min())
+    changed = Y.copy()
+    changed.iloc[later] = 1 - changed.iloc[later]
+    columns, others = (clone(latent).fit_transform(X, labels, plan=plan)["fm_buy__score"] for labels in (Y, changed))
+    np.testing.assert_array_equal(columns, others)  # NaN in the first block, the same everywhere else
+    assert columns[:900].isna().all()
+    assert columns[1000:].notna().all()
+    assert columns[Y["buy"] == 1].mean() > columns[Y["buy"] == 0].mean() + 0.5
+
+
+def test_the_first_block_has_no_scores_and_the_model_says_what_it_chose() -> None:
+    X, Y = shop(4000)
+    model = MultiTaskModel(TASKS, user="user", item="item", time="day", aggregates=None, random_state=0).fit(X, Y)
+    assert "latent features" in model.latent_choice_
+    assert np.isfinite(model.predict_scores(X)).all(axis=None)
