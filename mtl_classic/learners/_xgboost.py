@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import xgboost as xgb
@@ -15,7 +16,9 @@ from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import tree_defaults
 from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit, constant_fit, run_lengths
 
-__all__ = ["XGBoostLearner"]
+__all__ = ["XGBoostLearner", "set_threads"]
+
+_THREADS: WeakKeyDictionary[xgb.Booster, int] = WeakKeyDictionary()
 
 _OBJECTIVES = {
     "binary": "binary:logistic",
@@ -240,6 +243,13 @@ def _trees(model: dict[str, Any]) -> list[dict[str, Any]]:
     return trees
 
 
+def set_threads(booster: xgb.Booster, n_threads: int) -> None:
+    """Tell a booster how many threads to predict with, if it does not know: once told, it configures itself anew."""
+    if _THREADS.get(booster) != n_threads:
+        booster.set_param({"nthread": n_threads})
+        _THREADS[booster] = n_threads
+
+
 @dataclass
 class XGBoostFit:
     """A trained booster."""
@@ -255,6 +265,6 @@ class XGBoostFit:
                 self.predict(Features(np.zeros((1, features.values.shape[1]), np.float32), features.names, ()))
             )
             return np.empty((0, *shape[1:]))
-        self.booster.set_param({"nthread": n_threads})
+        set_threads(self.booster, n_threads)
         values = self.booster.inplace_predict(features.values, iteration_range=(0, self.n_rounds or 0))
         return np.asarray(values, dtype=np.float64)

@@ -13,6 +13,7 @@ from mtl_classic._core.task_weights import gradient_weights
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._defaults import TreeDefaults, tree_defaults
 from mtl_classic.learners._protocol import Floats, Rows
+from mtl_classic.learners._xgboost import set_threads
 from mtl_classic.multitask._gradient_log import GradientLog
 from mtl_classic.multitask._joint_blocks import JointBlocks
 from mtl_classic.multitask._joint_objective import Block, JointObjective
@@ -89,7 +90,7 @@ class VectorTrees:
         """Margins (n, width) of each task, the prior's included, without those of the correction."""
         n = matrix.shape[0]
         margins: dict[int, Floats] = {}
-        self.booster.set_param({"nthread": n_threads})
+        set_threads(self.booster, n_threads)
         for count in set(self.rounds.values()):
             if n and count:
                 raw = self.booster.inplace_predict(matrix, iteration_range=(0, count), predict_type="margin")
