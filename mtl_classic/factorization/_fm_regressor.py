@@ -78,7 +78,8 @@ class FactorizationMachineRegressor(RegressorMixin, BaseFactorizationMachine):
         Column of a frame with the time of the row; no feature. What is learnt is for rows to come, so the validation
         rows are then the latest, not random ones, and serve twice more after the stop: the scores become a + c s with
         the a and c > 0 that fit them best (with 500 of them or more; for several classes c only), because a machine
-        is too sure of what it has not seen yet; and one pass over them follows. Stochastic solvers except ftrl.
+        is too sure of what it has not seen yet; and one pass over them follows. Stochastic solvers except ftrl. It
+        pays where tastes and goods change; where rows of all times say the same, it gains nothing.
     scale : bool, default=True
         Standardize number columns. Without, columns with large numbers make the fit diverge.
     early_stopping : bool, default=True
