@@ -332,7 +332,8 @@ def _row(*cells: Any) -> str:
 
 
 def _by(frame: pd.DataFrame, part: str, keys: list[str]) -> Any:
-    return frame[frame["part"] == part].groupby(keys, sort=False)
+    found = frame[frame["part"] == part]
+    return found.groupby(keys, sort=False) if len(found) else ()  # the columns of a part are there if its rows are
 
 
 def _count(verdicts: Iterable[dict[str, Row]]) -> list[int]:
