@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,10 +33,17 @@ from mtl_classic._core.parallel import thread_limit
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._protocol import ConstantFit, FitRequest, Floats, Learner, TaskFit, constant_fit
+from mtl_classic.learners._sklearn_refresh import (
+    FORESTS,
+    draw_coefficients,
+    draw_leaves,
+    grow_further,
+    make_pass,
+    way_to_refresh,
+)
 
 __all__ = ["SklearnLearner", "as_sklearn_learner", "sklearn_alias"]
 
-FORESTS = (RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, ExtraTreesRegressor)
 BOOSTERS = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
 TREE_SPACE = {
     "max_leaf_nodes": [7, 15, 31, 63],
@@ -117,10 +124,7 @@ class SklearnLearner(Learner):
         matrix = _fitting(model, binned.features.values[rows] if design is None else design.matrix[rows])
         y, weight = request.y[rows], None if request.weight is None else request.weight[rows]
         if request.task.is_soft:
-            matrix = sparse.vstack([matrix, matrix]).tocsr() if sparse.issparse(matrix) else np.vstack([matrix, matrix])
-            base = np.ones(len(rows)) if weight is None else weight
-            y, weight = np.r_[np.ones(len(rows)), np.zeros(len(rows))], np.r_[base * y, base * (1 - y)]
-            matrix, y, weight = matrix[weight > 0], y[weight > 0], weight[weight > 0]
+            matrix, y, weight = _as_both_classes(matrix, y, weight)
         if request.task.is_classification:
             y = y.astype(np.intp)
             if _too_few(model, y):
@@ -135,6 +139,34 @@ class SklearnLearner(Learner):
         transformer = None if design is None else design.transformer
         floor = 0.01 * float(np.mean(y)) if request.task.kind == "count" else -np.inf
         return SklearnFit(model, transformer, request.task.kind, request.n_classes, floor)
+
+    def refresh_way(self, fit: SklearnFit, how: str) -> str | None:
+        """How a fit is moved by new rows: "leaves", "rounds", "pass", "coefficients"; None if it can't be."""
+        return way_to_refresh(fit.model, how)
+
+    def refresh_task(
+        self, fit: SklearnFit, features: Features, request: FitRequest, how: str, decay: float
+    ) -> SklearnFit | None:
+        """A new fit that new rows have moved, in the way of `refresh_way`; None if they lack a class that it needs."""
+        way, rows, model = way_to_refresh(fit.model, how), request.rows, fit.model
+        part = features.take(rows)
+        matrix = _readable(model, part.values if fit.transformer is None else part.seen_through(fit.transformer))
+        y, weight = request.y[rows], None if request.weight is None else request.weight[rows]
+        with thread_limit(request.n_threads):
+            if way == "leaves":
+                return replace(fit, model=draw_leaves(model, matrix, y, weight, decay))
+            if request.task.is_soft:
+                matrix, y, weight = _as_both_classes(matrix, y, weight)
+            if request.task.is_classification:
+                y = y.astype(np.intp)
+            if way == "rounds":
+                moved = grow_further(model, matrix, y, weight, request.seed, request.n_threads)
+            elif way == "pass":
+                moved = make_pass(model, matrix, y, weight)
+            else:
+                names = (name for name in model.get_params() if name.split("__")[-1] == "random_state")
+                moved = draw_coefficients(model, matrix, y, weight, decay, dict.fromkeys(names, request.seed))
+        return None if moved is None else replace(fit, model=moved)
 
     def _estimator(self, task: Task) -> Any:
         if task.kind == "count" and self.count_regressor is not None:
@@ -236,6 +268,14 @@ def _fit(model: Any, matrix: Any, y: Any, weight: Any, name: str) -> None:
         raise ValueError(
             f"Task {name!r} has sample weights or soft labels, but {type(model).__name__}.fit takes no sample_weight."
         )
+
+
+def _as_both_classes(matrix: Any, y: Any, weight: Any) -> tuple[Any, Any, Any]:
+    """Soft labels: each row as a positive and as a negative, weighted."""
+    matrix = sparse.vstack([matrix, matrix]).tocsr() if sparse.issparse(matrix) else np.vstack([matrix, matrix])
+    base = np.ones(len(y)) if weight is None else weight
+    y, weight = np.r_[np.ones(len(y)), np.zeros(len(y))], np.r_[base * y, base * (1 - y)]
+    return matrix[weight > 0], y[weight > 0], weight[weight > 0]
 
 
 def _takes_nan(estimator: Any) -> bool:

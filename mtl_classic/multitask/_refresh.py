@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ class Outcome:
         The part of the structure: "entire", "conditional", "happens", "amount".
     learner : str
         Its class.
-    outcome : {"leaves", "rounds", "pass", "kept", "cannot"}
+    outcome : {"leaves", "rounds", "coefficients", "pass", "kept", "cannot"}
     why : str
         Of those that stay as they were.
     member : str, default=""
@@ -78,7 +78,7 @@ def refresh_structure(
             ~np.isnan(y) & (y >= 0 if task.kind == "multiclass" else True) & (True if weight is None else weight > 0)
         )
         outcomes.append(_outcome(name, part, fit, learners[name], bool(usable.any()), how))
-        if outcomes[-1].outcome != how:
+        if outcomes[-1].outcome in (KEPT, LEFT):
             continue
         request = FitRequest(
             task, y, np.flatnonzero(usable), weight=weight, groups=queries if task.kind == "ranking" else None,
@@ -86,7 +86,11 @@ def refresh_structure(
             n_threads=model._threads(),
         )  # fmt: skip
         learner: Any = learners[name]
-        refreshed.fits_[key] = learner.refresh_task(fit, features, request, how, decay)
+        moved = learner.refresh_task(fit, features, request, how, decay)
+        if moved is None:
+            outcomes[-1] = replace(outcomes[-1], outcome=KEPT, why="the new rows lack a class that it knows")
+        else:
+            refreshed.fits_[key] = moved
     return refreshed, outcomes
 
 
@@ -97,10 +101,14 @@ def _outcome(name: str, part: str, fit: Any, learner: Any, has_rows: bool, how: 
         return Outcome(name, part, kind, KEPT, "it is a constant, with no trees to move")
     if not has_rows:
         return Outcome(name, part, kind, KEPT, "no new row has a label for it")
-    if not hasattr(learner, "refresh_task"):
+    way = how if hasattr(learner, "refresh_task") else None
+    if hasattr(learner, "refresh_way"):
+        way = learner.refresh_way(fit, how)
+    if way is None:
         inner = f" ({type(fit.model).__name__})" if hasattr(fit, "model") else ""
-        return Outcome(name, part, kind, LEFT, f"{kind}{inner} cannot be refreshed; LightGBM and XGBoost can")
-    return Outcome(name, part, kind, how)
+        why = f"{kind}{inner} cannot be refreshed; LightGBM, XGBoost, forests and linear models can"
+        return Outcome(name, part, kind, LEFT, why)
+    return Outcome(name, part, kind, way)
 
 
 def _part(targets: Targets, name: str, part: str) -> tuple[Task, Floats, Floats | None]:

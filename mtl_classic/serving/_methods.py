@@ -166,12 +166,14 @@ class ServingMethods:
     def refresh(self, X: Any, Y: Any, *, sample_weight: Any = None, how: str = "leaves", decay: float = 0.9) -> Self:
         """A new model, moved by new rows without being fitted anew; this one stays as it is.
 
-        Boosters of LightGBM and XGBoost get new leaf values on the trees that they have, or a tenth as many rounds
-        more, in `PerTaskModel` and `FunnelModel` and in averages, stacks and calibrations of them, so also those of
-        ``preset="best"``. Factorization machines of the latent step make a pass over the rows, where their solver
-        can. Other members of an ensemble (linear models, forests, factors) stay as they were, and so does what else
-        was learnt: categories, the choice of history, routes, weights of ensembles, calibration. Whether it is better
-        is for ``evaluate(new, X, Y, baseline=old)`` to say, on rows that neither has seen.
+        Boosters of LightGBM and XGBoost and forests of scikit-learn get new leaf values on the trees that they have, or
+        a tenth as many trees more; coefficients of linear models are drawn towards those of a fit on the new rows; what
+        has a ``partial_fit`` makes a pass. That is so in `PerTaskModel` and `FunnelModel` and in averages, stacks and
+        calibrations of them, so also in ``preset="best"``. Factorization machines of the latent step make a pass over
+        the rows, where their solver can. `SharedTreesModel`, `TaskGraphModel`, `MultiTaskFactorizationMachine`, support
+        vector machines and histogram boosting stay as they were, and so does what else was learnt: categories, the
+        choice of history, routes, weights of ensembles, calibration. Whether it is better is for ``evaluate(new, X, Y,
+        baseline=old)`` to say, on rows that neither has seen.
 
         Parameters
         ----------
@@ -182,14 +184,14 @@ class ServingMethods:
         sample_weight : array of shape (n,) or (n, n_tasks), default=None
         how : {"leaves", "rounds"}, default="leaves"
         decay : float in [0, 1], default=0.9
-            Share of the old value in a leaf's new one; of no effect on rounds.
+            Share of the old value in a leaf's or coefficient's new one; of no effect on rounds and passes.
 
         Returns
         -------
         MultiTaskModel
             Its ``refreshed_`` is a frame with a row per part: ``member`` of the ensemble, ``task``, ``part``,
-            ``learner``, ``outcome`` ("leaves", "rounds", "pass" of a factorization machine, "kept" where the new rows
-            have nothing for it, "cannot"), and ``why`` it stays as it was.
+            ``learner``, ``outcome`` ("leaves", "rounds", "coefficients", "pass", "kept" where the new rows have nothing
+            for it, "cannot"), and ``why`` it stays as it was.
 
         Raises
         ------

@@ -20,6 +20,7 @@ __all__ = ["predict_scores_in_chunks", "write_scores"]
 
 Progress = Callable[[int, int | None], Any]
 CHUNK_SIZE = 100_000
+ROWS = "rows.json"  # how many fit under a limit of memory
 
 
 def predict_scores_in_chunks(
@@ -101,6 +102,7 @@ def write_scores(
     space: str = "entire",
     chunk_size: int = CHUNK_SIZE,
     progress: Progress | None = None,
+    memory_limit: int | str | None = None,
 ) -> Path:
     """The scores of all tasks as a Parquet file; a run that was killed goes on where it was, and gives the same file.
 
@@ -123,6 +125,9 @@ def write_scores(
         Rows of a chunk, and of a row group of the file.
     progress : callable, default=None
         Called after each chunk with the rows done and the rows in all (None where that is not known).
+    memory_limit : int or str, default=None
+        As in `predict_scores_in_chunks`: bytes that scoring may take, such as ``"500MB"``; chunks then have as many
+        rows as fit, at most ``chunk_size``. A run that goes on keeps the rows that it had found to fit.
 
     Returns
     -------
@@ -149,18 +154,31 @@ def write_scores(
     """
     path = Path(path)
     folder = path.with_name(f".{path.name}.parts")
-    finished = _open_run(folder, {"chunk_size": int(chunk_size), "space": space, "keep": list(keep)})
-    chunks = open_chunks(X, fixed_size(chunk_size))
+    limit = {} if memory_limit is None else {"memory_limit": to_bytes(memory_limit)}
+    rows = fixed_size(chunk_size)
+    finished = _open_run(folder, {"chunk_size": int(chunk_size), "space": space, "keep": list(keep)} | limit)
+    gauge, finished = _open_gauge(folder, limit["memory_limit"], rows(), finished) if limit else (None, finished)
     parts: list[Path] = []
+
+    def size() -> int:
+        if gauge is None:
+            return rows()
+        return _parquet.count_rows([_part(folder, len(parts))]) if len(parts) < finished else gauge.size
+
+    def score(table: Table) -> pd.DataFrame:
+        return _with_columns(table, model.predict_scores(table, space=space), keep)
+
+    chunks = open_chunks(X, size)
     done = 0
     for k, table in enumerate(chunks.tables):
-        part = folder / f"{k:08d}.parquet"
+        part = _part(folder, k)
         if k >= finished - 1:  # the last finished chunk is scored again, to see that the run is the same
-            scores = _with_columns(table, model.predict_scores(table, space=space), keep)
+            scores = score(table) if gauge is None else gauge.run(score, table)
             if k < finished:
                 _check_same(part, scores, folder)
             else:
                 _parquet.write_table(scores, part)
+                _keep_rows(folder, gauge)
         elif _parquet.count_rows([part]) != n_rows(table):
             raise ValueError(_other_run(folder))
         parts.append(part)
@@ -180,17 +198,41 @@ def _open_run(folder: Path, job: dict[str, Any]) -> int:
     """The number of chunks that are finished, without a gap; the folder is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
     told = folder / "run.json"
-    if told.exists():
-        if json.loads(told.read_text()) != job:
-            raise ValueError(_other_run(folder))
-    else:
-        temporary = folder / ".run.json.tmp"
-        temporary.write_text(json.dumps(job))
-        temporary.replace(told)
+    if not told.exists():
+        _put_json(told, job)
+    elif json.loads(told.read_text()) != job:
+        raise ValueError(_other_run(folder))
     finished = 0
-    while (folder / f"{finished:08d}.parquet").exists():
+    while _part(folder, finished).exists():
         finished += 1
     return finished
+
+
+def _part(folder: Path, number: int) -> Path:
+    return folder / f"{number:08d}.parquet"
+
+
+def _put_json(path: Path, value: Any) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value))
+    temporary.replace(path)
+
+
+def _open_gauge(folder: Path, limit: int, most: int, finished: int) -> tuple[Gauge, int]:
+    """The gauge of a run, and its finished chunks: none, if it was killed before it knew how many rows fit."""
+    gauge, told = Gauge(limit, most), folder / ROWS
+    if told.exists():
+        gauge.final = int(json.loads(told.read_text()))
+        return gauge, finished
+    for number in range(finished):
+        _part(folder, number).unlink()
+    return gauge, 0
+
+
+def _keep_rows(folder: Path, gauge: Gauge | None) -> None:
+    """Write down once how many rows fit."""
+    if gauge is not None and gauge.final is not None and not (folder / ROWS).exists():
+        _put_json(folder / ROWS, gauge.final)
 
 
 def _with_columns(table: Table, scores: pd.DataFrame, keep: Sequence[str]) -> pd.DataFrame:

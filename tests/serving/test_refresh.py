@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import SGDClassifier
 
 from mtl_classic import (
     Aggregate,
@@ -20,6 +22,7 @@ from mtl_classic import (
     MatrixFactorization,
     MultiTaskModel,
     PerTaskModel,
+    SklearnLearner,
     StackingEnsemble,
     Task,
     TaskGraphModel,
@@ -76,17 +79,44 @@ def test_all_of_the_old_leaves_is_the_old_model(name: str) -> None:
     pd.testing.assert_frame_equal(new.predict_scores(SHOP.X[~CUT]), model.predict_scores(SHOP.X[~CUT]), rtol=1e-6)
 
 
-@pytest.mark.parametrize("learner", ["lightgbm", "xgboost"])
+@pytest.mark.parametrize("learner", ["lightgbm", "xgboost", "forest", "linear", "passes"])
 @pytest.mark.parametrize("how", ["leaves", "rounds"])
 def test_a_world_that_turned(how: str, learner: str) -> None:
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(6000, 3)), columns=list("abc"))
     up = X["a"].to_numpy() > 0
     old, new = ((rng.random(6000) < p).astype(float) for p in (0.2 + 0.2 * up, 0.6 - 0.2 * up))
-    model = MultiTaskModel({"buy": "binary"}, latent=None, learner=learner, random_state=0).fit(X, old)
+    learners: dict[str, Any] = {
+        "forest": SklearnLearner(RandomForestClassifier(30, min_samples_leaf=20)),
+        "passes": SklearnLearner(SGDClassifier(loss="log_loss", learning_rate="constant", eta0=0.002)),
+    }
+    given = learners.get(learner, learner)
+    model = MultiTaskModel({"buy": "binary"}, latent=None, learner=given, random_state=0).fit(X, old)
     moved = model.refresh(X[:3000], new[:3000], how=how, decay=0.5)
     table = evaluate(moved, X[3000:], pd.DataFrame({"buy": new[3000:]}), baseline=model)
     assert (table.loc[("buy", "loss"), "verdict"]) == "better"
+
+
+@pytest.mark.parametrize("learner", ["forest", "linear", "extra_trees"])
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression", "count"])
+def test_all_of_the_old_is_the_old_model(kind: str, learner: str) -> None:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(600, 3)), columns=list("abc"))
+    y = {"binary": 2, "multiclass": 3, "regression": 7, "count": 4}[kind]
+    Y = np.clip(np.round(X["a"] + rng.normal(size=600) + y / 2), 0, y - 1) + (0.5 if kind == "regression" else 0.0)
+    model = PerTaskModel({"y": kind}, learner=learner, random_state=0).fit(X, Y)
+    model = MultiTaskModel({"y": kind}, latent=None, structure=model, learner=learner, random_state=0).fit(X, Y)
+    before = model.predict_scores(X)
+    same, moved = (model.refresh(X[:200], Y[:200], decay=decay) for decay in (1.0, 0.5))
+    pd.testing.assert_frame_equal(same.predict_scores(X), before)
+    assert set(moved.refreshed_["outcome"]) == {"coefficients" if learner == "linear" else "leaves"}
+    after = moved.predict_scores(X)
+    assert (after - before).abs().to_numpy().mean() > 0
+    if kind == "multiclass":
+        np.testing.assert_allclose(after.sum(axis=1), 1)
+    few = moved.refresh(X[:50], Y[:50].where(Y[:50] == Y[0]), how="rounds")
+    expected = "kept" if kind in ("binary", "multiclass") else "coefficients" if learner == "linear" else "rounds"
+    assert set(few.refreshed_["outcome"]) == {expected}
 
 
 def test_machines_make_a_pass_and_learn_new_users() -> None:
@@ -133,9 +163,11 @@ def test_best_is_moved_where_it_can_be_and_says_where_not(tmp_path: Path) -> Non
     told = moved.refreshed_
     families = told["member"].str.split("_seed").str[0]
     assert set(families[told["outcome"] == "leaves"]) <= {"lightgbm", "xgboost"}
-    assert (told["outcome"].isin(["cannot", "leaves"])).all()
-    assert ((told["outcome"] == "cannot") == (told["why"] != "")).all()
-    assert {"leaves", "cannot"} == set(told["outcome"])
+    assert set(families[told["outcome"] == "coefficients"]) <= {"linear"}
+    assert set(families[told["outcome"] == "cannot"]) <= {"extra_trees", "factors"}
+    assert (told["outcome"].isin(["cannot", "coefficients", "leaves", "kept"])).all()
+    assert (told["outcome"].isin(["cannot", "kept"]) == (told["why"] != "")).all()
+    assert {"leaves", "cannot"} <= set(told["outcome"])
     after = moved.predict_scores(SHOP.X[~CUT])
     assert ((after - before).abs().mean() > 0).all()
     assert (after["buy"] <= after["cart"]).all()
@@ -191,9 +223,9 @@ def test_what_is_wrong_is_told() -> None:
         model.refresh(SHOP.X, SHOP.Y, decay=2)
     with pytest.raises(ValueError, match="same number"):
         model.refresh(SHOP.X, SHOP.Y[:10])
-    linear = MultiTaskModel(SHOP.tasks, aggregates=None, latent=None, learner="linear").fit(SHOP.X[["price"]], SHOP.Y)
-    with pytest.raises(TypeError, match=r"SklearnLearner \(LogisticRegression\) cannot be refreshed"):
-        linear.refresh(SHOP.X[["price"]], SHOP.Y)
+    hist = MultiTaskModel(SHOP.tasks, aggregates=None, latent=None, learner="hist").fit(SHOP.X[["price"]], SHOP.Y)
+    with pytest.raises(TypeError, match=r"SklearnLearner \(HistGradientBoostingClassifier\) cannot be refreshed"):
+        hist.refresh(SHOP.X[["price"]], SHOP.Y)
     graph = MultiTaskModel(SHOP.tasks, aggregates=None, latent=None, structure=TaskGraphModel(cv=2, random_state=0))
     with pytest.raises(TypeError, match="TaskGraphModel cannot be refreshed"):
         graph.fit(SHOP.X[["price"]], SHOP.Y).refresh(SHOP.X[["price"]], SHOP.Y)

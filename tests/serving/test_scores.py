@@ -106,6 +106,33 @@ def test_a_killed_process_goes_on_and_gives_the_same_file(tmp_path: Path) -> Non
     assert sorted(os.listdir(tmp_path)) == ["a", "b"]
 
 
+@pytest.mark.parametrize("after", [1, 2, 5])
+def test_a_broken_run_under_a_limit_of_memory(after: int, tmp_path: Path) -> None:
+    rows, path = candidates(1500), tmp_path / "again.parquet"
+    whole = write_scores(Known(), rows, tmp_path / "whole.parquet", keep=["user"], chunk_size=1500)
+    sizes: list[int] = []
+
+    def stop(done: int, total: int | None) -> None:
+        sizes.append(done)
+        if len(sizes) == after:
+            raise KilledError
+
+    limit: dict[str, Any] = {"keep": ["user"], "memory_limit": "150kB"}
+    with pytest.raises(KilledError):
+        write_scores(Known(), rows, path, progress=stop, **limit)
+    with pytest.raises(ValueError, match="another run"):
+        write_scores(Known(), rows, path, keep=["user"])
+    model, again = Known(), []
+    write_scores(model, rows, path, progress=lambda done, _: again.append(done), **limit)
+    pd.testing.assert_frame_equal(pd.read_parquet(path), pd.read_parquet(whole))
+    assert len(again) >= 5
+    if after > 4:  # after the chunks that tell how many rows fit, those that were done are not done again
+        assert again[:after] == sizes
+        assert model.n_rows == 1500 - (sizes[-2] if after > 1 else 0)
+    with pytest.raises(ValueError, match="memory_limit"):
+        write_scores(Known(), rows, tmp_path / "c.parquet", memory_limit="little")
+
+
 def test_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
     rows, path = candidates(500), tmp_path / "scores.parquet"
 
