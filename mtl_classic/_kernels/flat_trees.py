@@ -20,6 +20,7 @@ __all__ = [
     "ZERO_MISSING",
     "add_trees",
     "add_trees_to_rows",
+    "add_wide_trees",
     "exponentials",
     "logistic",
 ]
@@ -46,6 +47,21 @@ def add_trees(
             )
             node = left[node] if goes_left else right[node]
         out[outputs[tree]] += leaf_value[~node]
+
+
+@njit(cache=True)
+def add_wide_trees(row, roots, feature, threshold, decision, left, right, words, leaf_values, out):
+    """The same for trees of numbers, with values of all outputs in each leaf: leaf_values (n_leaves, n_outputs).
+
+    A tree is walked once.
+    """
+    for tree in range(roots.size):
+        node = roots[tree]
+        while node >= 0:
+            goes_left = _goes_left(row[feature[node]], threshold[node], decision[node], words, 0, 0)
+            node = left[node] if goes_left else right[node]
+        for k in range(out.size):
+            out[k] += leaf_values[~node, k]
 
 
 @njit(cache=True, nogil=True)

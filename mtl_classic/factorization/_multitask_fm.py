@@ -359,7 +359,10 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
         return {output.name: output.of(at[self.best_iter_[output.name]]) for output in self.outputs_}
 
     def _scores(self, X: Table, space: str) -> dict[str, Array]:
-        matrix = self._design.transform(_as_frame(X))
+        return self._scores_of(self._design.transform(_as_frame(X)), space)
+
+    def _scores_of(self, matrix: sparse.csr_matrix, space: str) -> dict[str, Array]:
+        """Scores of encoded rows."""
         raw = self._checkpoint_scores(matrix)
         rows = Rows.read(matrix, self._interactions)
         raw |= {name: p.scores(rows, self._interactions) for name, p in self._alone.items()}

@@ -38,6 +38,10 @@ class ExtraForest:
         else:
             with thread_limit(n_threads):  # one thread a forest: more would add the trees up in any order
                 raw = np.asarray(self.model.predict(matrix)).reshape(matrix.shape[0], -1)
+        return self.scores(raw)
+
+    def scores(self, raw: Floats) -> dict[str, Floats]:
+        """Scores of each task from the outputs of the forest, of shape (n, n_outputs)."""
         values = self.centers + self.spreads * raw
         return {block.task.name: _scores(block, values[:, block.columns]) for block in self.blocks}
 

@@ -14,6 +14,7 @@ from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.task_weights import BY_CV, gradient_weights
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, role_values, take_rows
+from mtl_classic.learners._columns import Features
 from mtl_classic.learners._protocol import ConstantFit, Floats, TaskFit
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._task_weights import choose_task_weights
@@ -368,14 +369,15 @@ class SharedTreesModel(LearnerStructure):
         further = f", and {more.rounds[task.name]} of the joint funnel" if more and task.name in more.rounds else ""
         return f"boosted trees for all tasks, read at round {self.rounds_[task.name]}{further}"
 
-    def _parts(self, X: Table) -> Scores:
-        features = self.columns_.transform(X)
+    def _parts(self, features: Features) -> Scores:
         parts = {} if self.trees_ is None else self.trees_.predict(self.dense_.transform(features), self._threads())
         parts |= {name: fit.predict(features) for name, fit in self.constants_.items()}
         return parts | {name: fit.predict(features, self._threads()) for name, fit in self.fits_.items()}
 
     def _scores(self, X: Table, space: str) -> Scores:
-        parts = self._parts(X)
+        return self._from_parts(self._parts(self.columns_.transform(X)), space)
+
+    def _from_parts(self, parts: Scores, space: str) -> Scores:
         entire = self._combine(parts, self.routes_)
         if space == "entire":
             return entire

@@ -12,14 +12,17 @@ import numpy.typing as npt
 from mtl_classic._core.base import Scores
 from mtl_classic.ensemble import AveragingEnsemble, CalibratedModel, StackingEnsemble
 from mtl_classic.events import HistoryFeatures
+from mtl_classic.factorization import MultiTaskFactorizationMachine
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._flat_trees import FlatTrees, can_flatten
 from mtl_classic.learners._lightgbm import LightGBMFit
 from mtl_classic.learners._protocol import ConstantFit
-from mtl_classic.multitask import FunnelModel, PerTaskModel
-from mtl_classic.serving._flat_forests import FlatForests, is_flat_forest
-from mtl_classic.serving._row_steps import RowStep, Sources, compile_step
-from mtl_classic.serving._row_values import Row, RowEncoder
+from mtl_classic.multitask import FunnelModel, PerTaskModel, SharedTreesModel
+from mtl_classic.multitask._extra_forest import ExtraForest
+from mtl_classic.serving._flat_forests import FlatExtraForest, FlatForests, is_flat_forest
+from mtl_classic.serving._row_design import RowDesign
+from mtl_classic.serving._row_steps import RowStep, compile_step
+from mtl_classic.serving._row_values import Row, RowEncoder, Sources
 
 __all__ = ["CompiledModel"]
 
@@ -27,8 +30,8 @@ __all__ = ["CompiledModel"]
 class CompiledModel:
     """A fitted model as it was when compiled, for one row at a time; safe to share between threads.
 
-    Made by `MultiTaskModel.compile_for_serving`. Trees of LightGBM and of scikit-learn's forests, history, and scores
-    of factor models are read from arrays, averages, stacks and calibrations of them combined; learners, structures and
+    Made by `MultiTaskModel.compile_for_serving`. Trees of LightGBM and of forests, history, and scores of factor
+    models are read from arrays, averages, stacks and calibrations of them combined; learners, structures and
     steps of other kinds predict by themselves, from a frame of one row. `observe` tells it of new events.
 
     Parameters
@@ -155,6 +158,10 @@ class _Scorer(Protocol):
 def _compile_scorer(model: Any, sources: Sources) -> _Scorer:
     if type(model) in (PerTaskModel, FunnelModel) and model.columns_.all_names_ is not None:
         return _OfParts(model, sources)
+    if type(model) is SharedTreesModel and model.columns_.all_names_ is not None and _is_flat(model):
+        return _OfExtraForest(model, sources)
+    if type(model) is MultiTaskFactorizationMachine and RowDesign.can_read(model._design.encoder):
+        return _OfMachine(model, sources)
     if type(model) is AveragingEnsemble:
         return _OfMembers(model, sources)
     if type(model) is StackingEnsemble and model.passthrough_ is None:
@@ -190,6 +197,40 @@ class _OfParts:
             features = Features(values[None, :], self.encoder.names, self.encoder.categorical)
             parts |= {key: fit.predict(features, 1) for key, fit in self.others.items()}
         scores: Scores = self.model._combined({key: parts[key] for key in self.model.fits_}, space)
+        return scores
+
+
+def _is_flat(model: SharedTreesModel) -> bool:
+    """Whether the trees are a forest that reads the features nearly as they are."""
+    return isinstance(model.trees_, ExtraForest) and model.dense_.statistics_ is None
+
+
+class _OfExtraForest:
+    """A forest for all tasks, constants, and the tasks' own learners where they fell back to them."""
+
+    def __init__(self, model: Any, sources: Sources) -> None:
+        self.model = model
+        self.encoder = RowEncoder(model.columns_, sources)
+        self.forest = FlatExtraForest(model.trees_)
+
+    def scores(self, row: Row, space: str) -> Scores:
+        features = Features(self.encoder.encode(row)[None, :], self.encoder.names, self.encoder.categorical)
+        matrix = np.asarray(self.model.dense_.transform(features), dtype=np.float32)
+        parts = self.forest.predict(matrix[0])
+        for fits in (self.model.constants_, self.model.fits_):
+            parts |= {name: fit.predict(features, 1) for name, fit in fits.items()}
+        scores: Scores = self.model._from_parts(parts, space)
+        return scores
+
+
+class _OfMachine:
+    """A factorization machine of all tasks over the fields of a frame."""
+
+    def __init__(self, model: Any, sources: Sources) -> None:
+        self.model, self.design = model, RowDesign(model._design.encoder, sources)
+
+    def scores(self, row: Row, space: str) -> Scores:
+        scores: Scores = self.model._scores_of(self.design.matrix(row), space)
         return scores
 
 

@@ -14,11 +14,12 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 
-from mtl_classic._kernels.flat_trees import add_trees
+from mtl_classic._kernels.flat_trees import add_trees, add_wide_trees
 from mtl_classic.learners._flat_trees import _joined
 from mtl_classic.learners._sklearn import SklearnFit
+from mtl_classic.multitask._extra_forest import ExtraForest
 
-__all__ = ["FlatForests", "is_flat_forest"]
+__all__ = ["FlatExtraForest", "FlatForests", "is_flat_forest"]
 
 Array = npt.NDArray[Any]
 _FORESTS = (ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor)
@@ -49,7 +50,8 @@ class FlatForests:
             columns = _columns(fit)
             self.slices.append(slice(n_outputs, n_outputs + len(columns)))
             for tree in fit.model.estimators_:
-                parts += [_part(tree.tree_, column, n_outputs + k) for k, column in enumerate(columns)]
+                values = tree.tree_.value[:, 0]
+                parts += [_part(tree.tree_, values[:, column], n_outputs + k) for k, column in enumerate(columns)]
             n_outputs += len(columns)
         self.n_outputs = n_outputs
         self.arrays = _joined(parts)
@@ -61,6 +63,28 @@ class FlatForests:
         return [_scores(fit, raw[part]) for fit, part in zip(self.fits, self.slices, strict=True)]
 
 
+class FlatExtraForest:
+    """The trees of a forest for all tasks: a tree is walked once, to a leaf with the values of all outputs.
+
+    Parameters
+    ----------
+    forest : ExtraForest
+    """
+
+    def __init__(self, forest: ExtraForest) -> None:
+        self.forest, self.n_outputs = forest, len(forest.centers)
+        trees = [member.tree_ for member in forest.model.estimators_]
+        roots, _, *nodes, _, _, _, words = _joined([_part(tree, tree.value[:, 0, 0], 0) for tree in trees])
+        values = np.concatenate([tree.value[tree.children_left == -1, :, 0] for tree in trees])
+        self.arrays = (roots, *nodes, words, np.ascontiguousarray(values))
+
+    def predict(self, row: npt.NDArray[np.float32]) -> dict[str, Array]:
+        """For each task its scores of a row, of shape (1,) or (1, n_classes)."""
+        raw = np.zeros(self.n_outputs)
+        add_wide_trees(row.astype(np.float64), *self.arrays, raw)
+        return self.forest.scores(raw[None, :] / len(self.forest.model.estimators_))
+
+
 def _columns(fit: SklearnFit) -> list[int]:
     """Which values of a leaf are asked for: that of a regression, of the positive class, or of all classes."""
     if fit.kind == "binary":
@@ -68,8 +92,8 @@ def _columns(fit: SklearnFit) -> list[int]:
     return list(range(len(fit.model.classes_))) if fit.kind == "multiclass" else [0]
 
 
-def _part(tree: Any, column: int, output: int) -> dict[str, Array]:
-    """A tree in the form of the kernel: nodes and leaves are numbered apart, a leaf is the complement of its number."""
+def _part(tree: Any, values: Array, output: int) -> dict[str, Array]:
+    """A tree with one value of each node, for the kernel: nodes and leaves are numbered apart, a leaf as ~number."""
     left, right = tree.children_left, tree.children_right
     is_leaf = left == -1
     number = np.where(is_leaf, ~(np.cumsum(is_leaf) - 1), np.cumsum(~is_leaf) - 1)
@@ -82,7 +106,7 @@ def _part(tree: Any, column: int, output: int) -> dict[str, Array]:
         "decision": np.where(goes_left, _MISSING | _LEFT, _MISSING),
         "left": number[left[inner]],
         "right": number[right[inner]],
-        "leaf_value": tree.value[is_leaf, 0, column],
+        "leaf_value": values[is_leaf],
         "word_start": nothing,
         "n_words": nothing,
         "words": np.empty(0, dtype=np.uint32),

@@ -19,14 +19,13 @@ from mtl_classic.factorization._implicit import ImplicitFactors, with_mean
 from mtl_classic.factorization._losses import to_mean
 from mtl_classic.factorization._problem import Rows
 from mtl_classic.preprocessing import TargetStatistics
-from mtl_classic.preprocessing._blocks import Number, OneHot
 from mtl_classic.preprocessing._vocabulary import MISSING, UNSEEN
-from mtl_classic.serving._row_values import Row, Source, as_number, is_missing
+from mtl_classic.serving._row_design import RowDesign
+from mtl_classic.serving._row_values import Row, Source, Sources, is_missing
 
 __all__ = ["RowStep", "compile_step"]
 
 Array = npt.NDArray[Any]
-Sources = dict[str, Source]
 
 
 class RowStep(Protocol):
@@ -118,44 +117,18 @@ class OfMachineRow:
 
     def __init__(self, model: Any, sources: Sources) -> None:
         self.model = model
-        encoder = model._design.encoder
-        self.numbers: list[tuple[str, Source, Number, int, int]] = []
-        self.categories: list[tuple[str, Source, dict[Any, int], int, int]] = []
-        for name, state in encoder._fields.items():
-            columns = encoder.fields_[name]
-            if isinstance(state, Number):
-                self.numbers.append((name, sources.get(name), state, int(columns[0]), int(columns[1])))
-            else:
-                of_code = columns[state.slots(np.arange(len(state.vocabulary)))]
-                found = dict(zip(state.vocabulary.values.tolist(), of_code[1:].tolist(), strict=True))
-                self.categories.append((name, sources.get(name), found, int(of_code[MISSING]), int(columns[0])))
+        self.design = RowDesign(model._design.encoder, sources)
         self.parts = model._interactions.parts
         self.n_parts = model._interactions.n_parts
 
     @staticmethod
     def can_read(model: Any) -> bool:
         """Whether the machine has one output, and one-hot and number fields only."""
-        encoder = model._design.encoder
-        plain = encoder is not None and all(isinstance(f, OneHot | Number) for f in encoder._fields.values())
-        return plain and model._parameters.n_outputs is None
+        return RowDesign.can_read(model._design.encoder) and model._parameters.n_outputs is None
 
     def apply(self, row: Row) -> None:
         """Add the score."""
-        entries = []
-        for name, at, found, missing, other in self.categories:
-            value = row.get(name, at)
-            column = found.get(value)
-            if column is None:
-                column = missing if is_missing(value) else other
-            entries.append((column, 1.0))
-        for name, at, state, column, missing in self.numbers:
-            value = as_number(row.get(name, at), name)
-            if value != value:
-                entries.append((missing, 1.0))
-                continue
-            scaled = (value - state.mean) / state.deviation
-            entries.append((column, scaled if state.clip is None else min(max(scaled, -state.clip), state.clip)))
-        row.blocks.append(np.array([self._score(entries)], dtype=np.float32))
+        row.blocks.append(np.array([self._score(self.design.entries(row))], dtype=np.float32))
 
     def _score(self, entries: list[tuple[int, float]]) -> float:
         model, parts = self.model, self.parts

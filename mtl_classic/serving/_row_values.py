@@ -13,10 +13,11 @@ import pandas as pd
 
 from mtl_classic.learners._columns import LARGEST, FeatureColumns
 
-__all__ = ["Row", "RowEncoder", "Source", "as_number", "is_missing"]
+__all__ = ["Row", "RowEncoder", "Source", "Sources", "as_number", "is_missing"]
 
 Floats32 = npt.NDArray[np.float32]
 Source = tuple[int, int] | None  # block and position in it; None: a named value
+Sources = dict[str, Source]
 _DAY = 86_400_000_000_000  # nanoseconds
 _BOUND = float(LARGEST)
 

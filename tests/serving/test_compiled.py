@@ -24,15 +24,18 @@ from mtl_classic import (
     LatentFeatures,
     LightGBMLearner,
     MatrixFactorization,
+    MultiTaskFactorizationMachine,
     MultiTaskModel,
     PerTaskModel,
     Segments,
+    SharedTreesModel,
     StackingEnsemble,
     Task,
     TaskGraphModel,
     average_over_seeds,
     make_funnel,
 )
+from mtl_classic._core.exceptions import ConstantTaskWarning
 from mtl_classic.learners._flat_trees import FlatTrees, can_flatten
 
 SHOP = make_funnel(3000, n_users=150, n_items=60, n_days=30, random_state=0)
@@ -92,6 +95,11 @@ MODELS: dict[str, Callable[[], MultiTaskModel]] = {
     "mixed": lambda: fitted(learner={"view": "hist", "cart": "lightgbm", "buy": "linear", "spend": "lightgbm"}),
     "forest": lambda: fitted(learner="forest", aggregates=AGGREGATES),
     "extra trees": lambda: fitted(learner="extra_trees", aggregates=AGGREGATES, structure="parallel"),
+    "forest of all": lambda: fitted(structure=SharedTreesModel(trees="extra"), aggregates=AGGREGATES),
+    "boosters of all": lambda: fitted(structure=SharedTreesModel(), aggregates=AGGREGATES),
+    "machine of all": lambda: fitted(
+        structure=MultiTaskFactorizationMachine(SHOP.tasks, categorical=["user", "item"], exclude=["time"], max_iter=3)
+    ),
     "stacked": lambda: fitted(structure=stack(), aggregates=AGGREGATES),
     "stacked on columns": lambda: fitted(structure=stack(passthrough=True), aggregates=AGGREGATES),
     "stacked by a learner": lambda: fitted(structure=stack(final_estimator=FINALS), aggregates=AGGREGATES),
@@ -212,6 +220,22 @@ def test_forests_of_all_kinds(learner: str) -> None:
     Y = pd.DataFrame({"kind": kind, "n": rng.poisson(1, 600), "y": rng.normal(size=600), "up": rng.random(600) < 0.3})
     tasks = {"kind": "multiclass", "n": "count", "y": "regression", "up": "binary"}
     model = MultiTaskModel(tasks, structure="parallel", latent=None, learner=learner, random_state=0).fit(X, Y)
+    compiled, few = model.compile_for_serving(), X.head(50)
+    own = pd.DataFrame([compiled.predict_scores(row) for row in few.to_dict("records")])
+    assert (own == model.predict_scores(few)).all(axis=None)
+
+
+@pytest.mark.parametrize("max_onehot", [100, 2])
+def test_forests_of_all_tasks(max_onehot: int) -> None:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(600, 3)), columns=list("abc")).mask(rng.random((600, 3)) < 0.1)
+    X = X.assign(shape=rng.choice(["round", "square", "flat"], 600), size=rng.choice(["S", "M"], 600))
+    Y = pd.DataFrame({"kind": rng.choice(["p", "q", "r"], 600), "n": rng.poisson(1, 600), "y": rng.normal(size=600)})
+    Y = Y.assign(up=(rng.random(600) < 0.3).astype(float), never=0.0).mask(rng.random((600, 5)) < 0.2)
+    tasks = {"kind": "multiclass", "n": "count", "y": "regression", "up": "binary", "never": "binary"}
+    forest = SharedTreesModel(tasks, trees="extra", n_trees=20, max_onehot=max_onehot)
+    with pytest.warns(ConstantTaskWarning):
+        model = MultiTaskModel(tasks, structure=forest, latent=None, random_state=0).fit(X, Y)
     compiled, few = model.compile_for_serving(), X.head(50)
     own = pd.DataFrame([compiled.predict_scores(row) for row in few.to_dict("records")])
     assert (own == model.predict_scores(few)).all(axis=None)
