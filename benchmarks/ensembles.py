@@ -309,7 +309,9 @@ def _calibration_table(frame: pd.DataFrame) -> list[str]:
             parts = ("before", "after", "noise", "noise, 95 %")
             errors = [np.mean([row[task] for row in group[key] if task in row]) for key in parts]
             methods = ", ".join(str(row[task]) for row in group["methods"])
-            lines.append(_row(table, task, group["rows"].iloc[0], *(f"{error:.4f}" for error in errors), methods))
+            lines.append(
+                _row(table, task, f"{group['rows'].iloc[0]:.0f}", *(f"{error:.4f}" for error in errors), methods)
+            )
     return lines
 
 
