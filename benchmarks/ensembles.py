@@ -307,11 +307,11 @@ def _calibration_table(frame: pd.DataFrame) -> list[str]:
     for (table,), group in _by(frame, "calibration", ["table"]):
         for task in group["before"].iloc[0]:
             parts = ("before", "after", "noise", "noise, 95 %")
-            errors = [np.mean([row[task] for row in group[key] if task in row]) for key in parts]
+            found = [[row[task] for row in group[key].dropna() if task in row] for key in parts]
+            errors = (f"{np.mean(values):.4f}" if values else "" for values in found)
             methods = ", ".join(str(row[task]) for row in group["methods"])
-            lines.append(
-                _row(table, task, f"{group['rows'].iloc[0]:.0f}", *(f"{error:.4f}" for error in errors), methods)
-            )
+            n = "" if group["rows"].isna().any() else f"{group['rows'].iloc[0]:.0f}"
+            lines.append(_row(table, task, n, *errors, methods))
     return lines
 
 
