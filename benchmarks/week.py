@@ -54,7 +54,11 @@ def run(options: argparse.Namespace) -> None:
         "observe": lambda: _observed(seeds),
         "files": lambda: scale.spreads([scale.files(s) for s in seeds]),
         "limit": lambda: {LIMITED: spread(scale.limited(s) for s in seeds)},
-        "request": lambda: _over_seeds((SINGLE, COMPILED), [scale.single_request(s) for s in seeds]),
+        "request": lambda: {
+            **_over_seeds((SINGLE, COMPILED), [scale.single_request(s) for s in seeds]),
+            f"{SINGLE}, XGBoost": spread(scale.request_of(s, learner="xgboost") for s in seeds),
+            f"{SINGLE}, preset best": spread(scale.request_of(s, preset="best") for s in seeds),
+        },
         "candidates": lambda: {
             name: spread([value]) for name, value in scale.score(options.rows or 10_000_000, 0).items()
         },
