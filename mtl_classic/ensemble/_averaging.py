@@ -96,7 +96,7 @@ class AveragingEnsemble(Composition):
     >>> import numpy as np
     >>> from mtl_classic import AveragingEnsemble, PerTaskModel
     >>> X = np.random.default_rng(0).normal(size=(200, 3))
-    >>> Y = np.c_[X[:, 0] > 0, X[:, 1] > 0]
+    >>> Y = np.c_[X[:, 0] > X[:, 1], X.sum(axis=1) > 0]
     >>> members = [("trees", PerTaskModel(random_state=0)), ("linear", PerTaskModel(learner="linear"))]
     >>> model = AveragingEnsemble(members, weights="greedy", cv=2, random_state=0).fit(X, Y)
     >>> model.weights_.loc["linear"].round(1).to_dict()

@@ -124,7 +124,7 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
     >>> import numpy as np
     >>> from mtl_classic import MultiTaskSearchCV, PerTaskModel
     >>> X = np.random.default_rng(0).normal(size=(200, 3))
-    >>> Y = np.c_[X[:, 0] > 0, X[:, 1] > 0]
+    >>> Y = np.c_[X[:, 0] > X[:, 1], X.sum(axis=1) > 0]
     >>> space = {"learner": ["linear", "lightgbm"]}
     >>> search = MultiTaskSearchCV(PerTaskModel(random_state=0), space, strategy="grid", cv=2, random_state=0).fit(X, Y)
     >>> search.best_params_
