@@ -62,18 +62,22 @@ def choose_for_log(log: EventLog, shared: Sequence[str], user: str | None, item:
 def choose_for_rows(
     X: pd.DataFrame, labels: Sequence[str], user: str | None, item: str | None, time: str
 ) -> tuple[Aggregate, ...]:
-    """The automatic aggregates where the rows themselves are the log."""
+    """The automatic aggregates where the rows themselves are the log.
+
+    Rows that are predicted after the fit find a log that ends with the fitted rows. What the log's age changes by itself
+    (recencies, counts in a window) would mean another thing there than in training; the mean of earlier labels does not.
+    """
     roles = [name for name in (user, item) if name is not None]
     base: list[tuple[str, ...]] = [(name,) for name in roles] + ([(user, item)] if user and item else [])
     base += [(name,) for name in _categories(X, [*roles, time])[: 3 - len(base)]]
+    if labels:
+        return tuple(Aggregate(keys, "rate", where=label) for keys in base for label in labels)
     axis = np.sort(to_time(X[time], time))
-    short, medium, long = span_windows(axis, not pd.api.types.is_numeric_dtype(X[time].dtype))
+    windows = dict.fromkeys(span_windows(axis, not pd.api.types.is_numeric_dtype(X[time].dtype)))
     chosen: list[Aggregate] = []
     for keys in base:
-        chosen += [Aggregate(keys, "count", window=window) for window in dict.fromkeys((short, medium, long))]
+        chosen += [Aggregate(keys, "count", window=window) for window in windows]
         chosen += [Aggregate(keys, "recency"), Aggregate(keys, "gap")]
-        chosen += [Aggregate(keys, "rate", where=label) for label in labels]
-        chosen += [Aggregate(keys, "rate", where=label, window=medium) for label in labels[:5]]
     return tuple(chosen)
 
 

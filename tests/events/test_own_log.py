@@ -71,11 +71,20 @@ def test_auto_takes_roles_or_the_finest_categories():
     model = HistoryFeatures(time="day", tasks=TASKS).fit(rows, labels)
     names = [aggregate.name for aggregate in model.aggregates_]
     assert {name.split("__")[0] for name in names} == {"agent", "country"}
-    assert {"agent__rate__cancel", "country__rate__spend", "agent__count__128"} <= set(names)
+    assert {"agent__rate__cancel", "country__rate__spend"} <= set(names)
     with_roles = HistoryFeatures(user="agent", item="country", time="day", tasks=TASKS).fit(rows, labels)
     keys = {aggregate.name.split("__")[0] for aggregate in with_roles.aggregates_}
     assert keys == {"agent", "country", "agent_country"}
-    assert 20 <= len(with_roles.aggregates_) <= 50
+    without_labels = HistoryFeatures(time="day").fit(rows)
+    assert {"agent__count__128", "country__recency"} <= {aggregate.name for aggregate in without_labels.aggregates_}
+
+
+def test_auto_history_does_not_drift_as_the_log_gets_old():
+    rows, labels = bookings()
+    model = HistoryFeatures(user="agent", item="country", time="day", tasks=TASKS).fit(rows, labels)
+    asked = rows.tail(20).assign(day=rows["day"].max() + 100)
+    soon, late = (model.transform(asked.assign(day=asked["day"] + days)).drop(columns="day") for days in (0, 1000))
+    pd.testing.assert_frame_equal(soon, late)
 
 
 def test_dates_zones_and_multiclass_labels():
