@@ -64,8 +64,9 @@ def choose_for_rows(
 ) -> tuple[Aggregate, ...]:
     """The automatic aggregates where the rows themselves are the log.
 
-    Rows that are predicted after the fit find a log that ends with the fitted rows. What the log's age changes by itself
-    (recencies, counts in a window) would mean another thing there than in training; the mean of earlier labels does not.
+    Rows that are predicted after the fit find a log that ends with the fitted rows. What the log's age changes by
+    itself (recencies, counts in a window) would mean another thing there than in training; the mean of earlier labels
+    does not.
     """
     roles = [name for name in (user, item) if name is not None]
     base: list[tuple[str, ...]] = [(name,) for name in roles] + ([(user, item)] if user and item else [])

@@ -74,11 +74,11 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
 
     *Without a log* the fitted rows are the log: a row is an event of the type "row" at its time, a label an event of
     the type of its task (`task=class` per class of a multiclass task) with the label as value, at the row's time plus
-    the task's `delay`; labels that are missing never enter. "auto" then takes, for user, item and user × item, else for
-    the columns of texts or categories with most values up to 1000, the smoothed mean of each label so far. It leaves out
-    counts and recencies: the rows predicted later find a log that ends with the fitted rows unless they are observed,
-    and what its age alone changes would mislead (on hotel bookings it nearly doubled the loss of one task). Without labels it
-    takes just those: counts in three windows, recency, gap.
+    the task's `delay`; labels that are missing never enter. "auto" then takes, for user, item and user × item, else
+    for the columns of texts or categories with most values up to 1000, the smoothed mean of each label so far. It
+    leaves out counts and recencies: rows predicted later find a log that ends with the fitted rows unless more are
+    observed, and what its age alone changes would mislead (on hotel bookings it nearly doubled the loss of one task).
+    Without labels it takes just those: counts in three windows, recency, gap.
 
     *Unseen* users and items have count, sum and decayed 0, rate = the rate of all, recency, mean and gap NaN.
 
