@@ -104,7 +104,7 @@ def exponentials(raw, out):
 @njit(cache=True, nogil=True, inline="always")
 def _goes_left(value, threshold, kind, words, start, n):
     if kind & CATEGORY:
-        return _is_in(value, words, start, n)
+        return _is_in(value, words, start, n) or (math.isnan(value) and (kind & MISSING_LEFT) != 0)
     if math.isnan(value):
         if kind & NAN_MISSING:
             return (kind & MISSING_LEFT) != 0

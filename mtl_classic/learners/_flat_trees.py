@@ -16,7 +16,7 @@ from mtl_classic._kernels.flat_trees import SMALLEST, add_trees, add_trees_to_ro
 from mtl_classic.learners._small_trees import small_trees
 from mtl_classic.learners._text_booster import TextBooster
 
-__all__ = ["FlatTrees", "can_flatten", "flat_trees_for"]
+__all__ = ["FlatTrees", "can_flatten", "flat_trees_for", "joined", "numbered_apart"]
 
 Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
@@ -113,7 +113,7 @@ class FlatTrees:
             parts += [_tree(_fields(tree), n_outputs + k % width) for k, tree in enumerate(trees)]
             n_outputs += width
         self.n_outputs = n_outputs
-        self.arrays = _joined(parts)
+        self.arrays = joined(parts)
         self.small = small_trees(parts)
 
     def predict(self, row: npt.NDArray[np.float32]) -> list[Any]:
@@ -213,7 +213,18 @@ def _numbers(text: str, dtype: Any) -> Array:
     )
 
 
-def _joined(parts: Sequence[dict[str, Array]]) -> tuple[Array, ...]:
+def numbered_apart(left: Array, right: Array) -> tuple[Array, Array, Array, Array]:
+    """Of a tree whose leaves have the child -1: inner nodes, which are leaves, and the children of the inner nodes.
+
+    In these nodes and leaves are numbered apart, a leaf as ~number.
+    """
+    is_leaf = left == -1
+    number = np.where(is_leaf, ~(np.cumsum(is_leaf) - 1), np.cumsum(~is_leaf) - 1)
+    inner = np.flatnonzero(~is_leaf)
+    return inner, is_leaf, number[left[inner]], number[right[inner]]
+
+
+def joined(parts: Sequence[dict[str, Array]]) -> tuple[Array, ...]:
     """One array of each kind for all trees, in the order of `add_trees`."""
     sizes = np.array([[len(part["feature"]), len(part["leaf_value"]), len(part["words"])] for part in parts]).reshape(
         -1, 3

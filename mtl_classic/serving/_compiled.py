@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy, deepcopy
 from typing import Any, Protocol, Self
 
@@ -15,14 +15,17 @@ from mtl_classic.events import HistoryFeatures
 from mtl_classic.factorization import MultiTaskFactorizationMachine
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._flat_trees import FlatTrees, can_flatten
+from mtl_classic.learners._flat_xgboost import FlatXGBoost, read_xgboost
 from mtl_classic.learners._lightgbm import LightGBMFit
 from mtl_classic.learners._protocol import ConstantFit
+from mtl_classic.learners._xgboost import XGBoostFit
 from mtl_classic.multitask import FunnelModel, PerTaskModel, SharedTreesModel
 from mtl_classic.multitask._extra_forest import ExtraForest
 from mtl_classic.serving._flat_forests import FlatExtraForest, FlatForests, is_flat_forest
+from mtl_classic.serving._flat_linear import FlatLinear, is_flat_linear
 from mtl_classic.serving._row_design import RowDesign
 from mtl_classic.serving._row_steps import RowStep, compile_step
-from mtl_classic.serving._row_values import Row, RowEncoder, Sources
+from mtl_classic.serving._row_values import Encoders, Row, Sources
 
 __all__ = ["CompiledModel"]
 
@@ -30,9 +33,10 @@ __all__ = ["CompiledModel"]
 class CompiledModel:
     """A fitted model as it was when compiled, for one row at a time; safe to share between threads.
 
-    Made by `MultiTaskModel.compile_for_serving`. Trees of LightGBM and of forests, history, and scores of factor
-    models are read from arrays, averages, stacks and calibrations of them combined; learners, structures and
-    steps of other kinds predict by themselves, from a frame of one row. `observe` tells it of new events.
+    Made by `MultiTaskModel.compile_for_serving`. Trees of LightGBM, of XGBoost and of forests, linear models, history,
+    and scores of factor models are read from arrays, averages, stacks and calibrations of them combined; learners,
+    structures and steps of other kinds predict by themselves, from a frame of one row. `observe` tells it of new
+    events.
 
     Parameters
     ----------
@@ -67,7 +71,7 @@ class CompiledModel:
         self._classes = model.classes_map_
         self._made_of = [step for _, step in model.pipeline_.steps[:-1]]
         self._steps, sources = _compile_steps(self._made_of)
-        self._scorer = _compile_scorer(model.pipeline_.steps[-1][1], sources)
+        self._scorer = _compile_scorer(model.pipeline_.steps[-1][1], Encoders(sources))
 
     def predict_scores(self, row: Mapping[str, Any], space: str = "entire") -> dict[str, float]:
         """Scores of all tasks for one row.
@@ -155,49 +159,58 @@ class _Scorer(Protocol):
     def scores(self, row: Row, space: str) -> Scores: ...
 
 
-def _compile_scorer(model: Any, sources: Sources) -> _Scorer:
+def _compile_scorer(model: Any, encoders: Encoders) -> _Scorer:
     if type(model) in (PerTaskModel, FunnelModel) and model.columns_.all_names_ is not None:
-        return _OfParts(model, sources)
+        return _OfParts(model, encoders)
     if type(model) is SharedTreesModel and model.columns_.all_names_ is not None and _is_flat(model):
-        return _OfExtraForest(model, sources)
+        return _OfExtraForest(model, encoders)
     if type(model) is MultiTaskFactorizationMachine and RowDesign.can_read(model._design.encoder):
-        return _OfMachine(model, sources)
+        return _OfMachine(model, encoders)
     if type(model) is AveragingEnsemble:
-        return _OfMembers(model, sources)
+        return _OfMembers(model, encoders)
     if type(model) is StackingEnsemble and model.passthrough_ is None:
-        return _OfStack(model, sources)
+        return _OfStack(model, encoders)
     if type(model) is CalibratedModel:
-        return _Calibrated(model, sources)
-    return _OfFrame(model, sources)
+        return _Calibrated(model, encoders)
+    return _OfFrame(model, encoders)
 
 
 class _OfParts:
     """A structure of one fit per part over one encoding."""
 
-    def __init__(self, model: Any, sources: Sources) -> None:
+    def __init__(self, model: Any, encoders: Encoders) -> None:
         self.model = model
-        self.encoder = RowEncoder(model.columns_, sources)
+        self.encoder = encoders.of(model.columns_)
         fits = model.fits_
-        self.flat = [key for key, fit in fits.items() if type(fit) is LightGBMFit and can_flatten(fit.booster)]
-        self.trees = FlatTrees([(fits[key].booster, fits[key].n_rounds) for key in self.flat])
-        self.grown = [key for key, fit in fits.items() if is_flat_forest(fit)]
-        self.forests = FlatForests([fits[key] for key in self.grown])
         self.constant = {key: fit.predict(_one_row(1)) for key, fit in fits.items() if isinstance(fit, ConstantFit)}
-        known = {*self.constant, *self.flat, *self.grown}
+        self.flat = [(keys, predict) for keys, predict in _flat_fits(fits) if keys]
+        known = {*self.constant, *(key for keys, _ in self.flat for key in keys)}
         self.others = {key: fit for key, fit in fits.items() if key not in known}
 
     def scores(self, row: Row, space: str) -> Scores:
         values = self.encoder.encode(row)
         parts: dict[Any, npt.NDArray[np.float64]] = dict(self.constant)
-        for key, value in zip(self.flat, self.trees.predict(values), strict=True):
-            parts[key] = np.array([value])
-        if self.grown:
-            parts |= dict(zip(self.grown, self.forests.predict(values), strict=True))
+        for keys, predict in self.flat:
+            parts |= dict(zip(keys, predict(values), strict=True))
         if self.others:
             features = Features(values[None, :], self.encoder.names, self.encoder.categorical)
             parts |= {key: fit.predict(features, 1) for key, fit in self.others.items()}
         scores: Scores = self.model._combined({key: parts[key] for key in self.model.fits_}, space)
         return scores
+
+
+def _flat_fits(fits: Mapping[Any, Any]) -> Iterator[tuple[list[Any], Callable[[Any], list[Any]]]]:
+    """Of each family the keys of the fits that are read from arrays, and what gives their scores of a row."""
+    by_lightgbm = [key for key, fit in fits.items() if type(fit) is LightGBMFit and can_flatten(fit.booster)]
+    trees = FlatTrees([(fits[key].booster, fits[key].n_rounds) for key in by_lightgbm])
+    yield by_lightgbm, lambda row: [np.array([score]) for score in trees.predict(row)]
+    read = {key: read_xgboost(fit) for key, fit in fits.items() if type(fit) is XGBoostFit}
+    by_xgboost = {key: found for key, found in read.items() if found is not None}
+    yield list(by_xgboost), FlatXGBoost(list(by_xgboost.values())).predict
+    forests = {key: fit for key, fit in fits.items() if is_flat_forest(fit)}
+    yield list(forests), FlatForests(list(forests.values())).predict
+    lines = {key: fit for key, fit in fits.items() if is_flat_linear(fit)}
+    yield list(lines), FlatLinear(list(lines.values())).predict
 
 
 def _is_flat(model: SharedTreesModel) -> bool:
@@ -208,9 +221,9 @@ def _is_flat(model: SharedTreesModel) -> bool:
 class _OfExtraForest:
     """A forest for all tasks, constants, and the tasks' own learners where they fell back to them."""
 
-    def __init__(self, model: Any, sources: Sources) -> None:
+    def __init__(self, model: Any, encoders: Encoders) -> None:
         self.model = model
-        self.encoder = RowEncoder(model.columns_, sources)
+        self.encoder = encoders.of(model.columns_)
         self.forest = FlatExtraForest(model.trees_)
 
     def scores(self, row: Row, space: str) -> Scores:
@@ -226,8 +239,8 @@ class _OfExtraForest:
 class _OfMachine:
     """A factorization machine of all tasks over the fields of a frame."""
 
-    def __init__(self, model: Any, sources: Sources) -> None:
-        self.model, self.design = model, RowDesign(model._design.encoder, sources)
+    def __init__(self, model: Any, encoders: Encoders) -> None:
+        self.model, self.design = model, RowDesign(model._design.encoder, encoders.sources)
 
     def scores(self, row: Row, space: str) -> Scores:
         scores: Scores = self.model._scores_of(self.design.matrix(row), space)
@@ -237,9 +250,9 @@ class _OfMachine:
 class _OfMembers:
     """A weighted average."""
 
-    def __init__(self, model: AveragingEnsemble, sources: Sources) -> None:
+    def __init__(self, model: AveragingEnsemble, encoders: Encoders) -> None:
         self.model = model
-        self.members = [_compile_scorer(member, sources) for member in model.estimators_]
+        self.members = [_compile_scorer(member, encoders) for member in model.estimators_]
         self.mixing = model._mixing()
 
     def scores(self, row: Row, space: str) -> Scores:
@@ -252,9 +265,9 @@ class _OfMembers:
 class _OfStack:
     """Combiners over the scores of members, without columns of the rows."""
 
-    def __init__(self, model: StackingEnsemble, sources: Sources) -> None:
+    def __init__(self, model: StackingEnsemble, encoders: Encoders) -> None:
         self.model = model
-        self.members = {name: _compile_scorer(member, sources) for name, member in model.named_estimators_.items()}
+        self.members = {name: _compile_scorer(member, encoders) for name, member in model.named_estimators_.items()}
 
     def scores(self, row: Row, space: str) -> Scores:
         members = {name: member.scores(row, "entire") for name, member in self.members.items()}
@@ -264,8 +277,8 @@ class _OfStack:
 class _Calibrated:
     """Maps of the scores of another model."""
 
-    def __init__(self, model: CalibratedModel, sources: Sources) -> None:
-        self.model, self.inner = model, _compile_scorer(model.estimator_, sources)
+    def __init__(self, model: CalibratedModel, encoders: Encoders) -> None:
+        self.model, self.inner = model, _compile_scorer(model.estimator_, encoders)
 
     def scores(self, row: Row, space: str) -> Scores:
         return self.model._mapped(lambda asked: self.inner.scores(row, asked), space)
@@ -274,8 +287,8 @@ class _Calibrated:
 class _OfFrame:
     """Any other model, by a frame of one row."""
 
-    def __init__(self, model: Any, sources: Sources) -> None:
-        self.model, self.sources = model, dict(sources)
+    def __init__(self, model: Any, encoders: Encoders) -> None:
+        self.model, self.sources = model, dict(encoders.sources)
         self.columns: Sequence[str] = list(model.feature_names_in_)
 
     def scores(self, row: Row, space: str) -> Scores:

@@ -15,7 +15,7 @@ from sklearn.ensemble import (
 )
 
 from mtl_classic._kernels.flat_trees import add_trees, add_wide_trees
-from mtl_classic.learners._flat_trees import _joined
+from mtl_classic.learners._flat_trees import joined, numbered_apart
 from mtl_classic.learners._sklearn import SklearnFit
 from mtl_classic.multitask._extra_forest import ExtraForest
 
@@ -54,7 +54,7 @@ class FlatForests:
                 parts += [_part(tree.tree_, values[:, column], n_outputs + k) for k, column in enumerate(columns)]
             n_outputs += len(columns)
         self.n_outputs = n_outputs
-        self.arrays = _joined(parts)
+        self.arrays = joined(parts)
 
     def predict(self, row: npt.NDArray[np.float32]) -> list[Array]:
         """For each fit its scores of a row, of shape (1,) or (1, n_classes)."""
@@ -74,7 +74,7 @@ class FlatExtraForest:
     def __init__(self, forest: ExtraForest) -> None:
         self.forest, self.n_outputs = forest, len(forest.centers)
         trees = [member.tree_ for member in forest.model.estimators_]
-        roots, _, *nodes, _, _, _, words = _joined([_part(tree, tree.value[:, 0, 0], 0) for tree in trees])
+        roots, _, *nodes, _, _, _, words = joined([_part(tree, tree.value[:, 0, 0], 0) for tree in trees])
         values = np.concatenate([tree.value[tree.children_left == -1, :, 0] for tree in trees])
         self.arrays = (roots, *nodes, words, np.ascontiguousarray(values))
 
@@ -93,19 +93,16 @@ def _columns(fit: SklearnFit) -> list[int]:
 
 
 def _part(tree: Any, values: Array, output: int) -> dict[str, Array]:
-    """A tree with one value of each node, for the kernel: nodes and leaves are numbered apart, a leaf as ~number."""
-    left, right = tree.children_left, tree.children_right
-    is_leaf = left == -1
-    number = np.where(is_leaf, ~(np.cumsum(is_leaf) - 1), np.cumsum(~is_leaf) - 1)
-    inner = np.flatnonzero(~is_leaf)
+    """A tree with one value of each node, for the kernel."""
+    inner, is_leaf, left, right = numbered_apart(tree.children_left, tree.children_right)
     goes_left = tree.__getstate__()["nodes"]["missing_go_to_left"][inner].astype(bool)
     nothing = np.zeros(len(inner), dtype=np.int32)
     return {
         "feature": tree.feature[inner],
         "threshold": tree.threshold[inner],
         "decision": np.where(goes_left, _MISSING | _LEFT, _MISSING),
-        "left": number[left[inner]],
-        "right": number[right[inner]],
+        "left": left,
+        "right": right,
         "leaf_value": values[is_leaf],
         "word_start": nothing,
         "n_words": nothing,

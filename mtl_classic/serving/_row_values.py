@@ -13,7 +13,7 @@ import pandas as pd
 
 from mtl_classic.learners._columns import LARGEST, FeatureColumns
 
-__all__ = ["Row", "RowEncoder", "Source", "Sources", "as_number", "is_missing"]
+__all__ = ["Encoders", "Row", "RowEncoder", "Source", "Sources", "as_number", "is_missing"]
 
 Floats32 = npt.NDArray[np.float32]
 Source = tuple[int, int] | None  # block and position in it; None: a named value
@@ -25,11 +25,12 @@ _BOUND = float(LARGEST)
 class Row:
     """The values of a row: by name as the caller gave them, and the blocks of the parts so far."""
 
-    __slots__ = ("blocks", "values")
+    __slots__ = ("blocks", "encoded", "values")
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = values
         self.blocks: list[npt.NDArray[np.floating[Any]]] = []
+        self.encoded: dict[RowEncoder, Floats32] = {}
 
     def get(self, name: str, source: Source) -> Any:
         """The value of a column."""
@@ -76,7 +77,12 @@ class RowEncoder:
         ]
 
     def encode(self, row: Row) -> Floats32:
-        """The features, float32, NaN where missing."""
+        """The features, float32, NaN where missing; made once for a row."""
+        if self not in row.encoded:
+            row.encoded[self] = self._encode(row)
+        return row.encoded[self]
+
+    def _encode(self, row: Row) -> Floats32:
         out = np.zeros(len(self.names), dtype=np.float32)
         for block, to, at in self.moved:
             out[to] = row.blocks[block][at]
@@ -84,6 +90,27 @@ class RowEncoder:
             value = row.get(name, source)
             out[j] = _number(value, name) if codes is None else codes.get(value, math.nan)
         return out
+
+
+class Encoders:
+    """Encoders of a model's parts; parts that learnt the same of their columns share one.
+
+    Parameters
+    ----------
+    sources : mapping of column to Source
+    """
+
+    def __init__(self, sources: Sources) -> None:
+        self.sources = sources
+        self._known: list[tuple[FeatureColumns, RowEncoder]] = []
+
+    def of(self, columns: FeatureColumns) -> RowEncoder:
+        """The encoder of these columns."""
+        for known, encoder in self._known:
+            if _are_alike(known, columns):
+                return encoder
+        self._known.append((columns, RowEncoder(columns, self.sources)))
+        return self._known[-1][1]
 
 
 def is_missing(value: Any) -> bool:
@@ -109,6 +136,12 @@ def as_number(value: Any, name: str) -> float:
     if math.isinf(number):
         raise ValueError(f"Infinite value (infinity) in {name!r}; expected a finite number, or NaN for missing.")
     return number
+
+
+def _are_alike(a: FeatureColumns, b: FeatureColumns) -> bool:
+    if a.names_ != b.names_ or a.categories_.keys() != b.categories_.keys():
+        return False
+    return all(values.equals(b.categories_[name]) for name, values in a.categories_.items())
 
 
 def _number(value: Any, name: str) -> float:

@@ -92,6 +92,7 @@ MODELS: dict[str, Callable[[], MultiTaskModel]] = {
     "vectors": lambda: fitted(latent=LatentFeatures([("m", machine())], cv=2, output="both"), aggregates=AGGREGATES),
     "lag": lambda: fitted(aggregates=HistoryFeatures(AGGREGATES, **SHOP.roles, lag="2D")),
     "xgboost": lambda: fitted(learner="xgboost", aggregates=AGGREGATES),
+    "linear": lambda: fitted(learner="linear", aggregates=AGGREGATES),
     "mixed": lambda: fitted(learner={"view": "hist", "cart": "lightgbm", "buy": "linear", "spend": "lightgbm"}),
     "forest": lambda: fitted(learner="forest", aggregates=AGGREGATES),
     "extra trees": lambda: fitted(learner="extra_trees", aggregates=AGGREGATES, structure="parallel"),
@@ -143,7 +144,7 @@ def test_a_row_has_the_scores_of_the_table(name: str) -> None:
         pd.testing.assert_frame_equal(own, expected, rtol=1e-12, atol=0.0)
 
 
-@pytest.mark.parametrize("name", ["funnel", "per task", "seeds", "matrix", "machines", "no time", "forest"])
+@pytest.mark.parametrize("name", ["funnel", "per task", "seeds", "matrix", "machines", "no time", "forest", "xgboost"])
 def test_boosters_agree_to_the_bit(name: str) -> None:
     model, X = model_of(name), rows(60)
     compiled = model.compile_for_serving()
