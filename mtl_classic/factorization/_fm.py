@@ -51,7 +51,8 @@ class FactorizationMachineClassifier(ClassifierMixin, BaseFactorizationMachine):
     n_members : int, default=1
         Machines that differ by their random numbers, trained side by side and stopped by the loss of their mean score;
         this is the score of one machine with n_members · K factors. It costs n_members fits; on sparse ids four say
-        more than one. ``partial_fit`` and warm starts go on with that one machine. Stochastic solvers except ftrl.
+        more than one. ``partial_fit`` and warm starts go on with that one machine. Stochastic solvers except ftrl, and
+        gibbs, where they are chains: predictions are means over the draws of all.
     loss : {"log", "kl", "hinge", "bpr", "probit"}, default="log"
         ``"log"``: log loss, softmax for several classes. ``"kl"``: the same against soft labels, (n,) or (n, n_classes)
         in [0, 1]. ``"hinge"``: margins. ``"bpr"``: orders rows of a query, P(first above second) = 1 / (1 + exp(s_2 −

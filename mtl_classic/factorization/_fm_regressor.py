@@ -37,7 +37,8 @@ class FactorizationMachineRegressor(RegressorMixin, BaseFactorizationMachine):
     n_members : int, default=1
         Machines that differ by their random numbers, trained side by side and stopped by the loss of their mean score;
         this is the score of one machine with n_members · K factors. It costs n_members fits; on sparse ids four say
-        more than one. ``partial_fit`` and warm starts go on with that one machine. Stochastic solvers except ftrl.
+        more than one. ``partial_fit`` and warm starts go on with that one machine. Stochastic solvers except ftrl, and
+        gibbs, where they are chains: predictions are means over the draws of all.
     loss : {"squared", "poisson", "bpr"}, default="squared"
         ``"squared"``; ``"poisson"`` for counts, with a log link; ``"bpr"`` orders rows of a query by their labels: the
         prediction is a score.

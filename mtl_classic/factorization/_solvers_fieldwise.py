@@ -11,6 +11,7 @@ import numpy.typing as npt
 from mtl_classic._core.random import generator
 from mtl_classic.factorization._chain import Chain
 from mtl_classic.factorization._draws import Draws, Scale
+from mtl_classic.factorization._machines import join_machines, split_machine
 from mtl_classic.factorization._problem import Parameters, Problem
 from mtl_classic.factorization._solvers import Capabilities, Report, Settings, Solver
 
@@ -78,17 +79,18 @@ class Gibbs(Solver):
         \quad \alpha, \lambda \sim \Gamma(½, ½), \quad \mu \sim N(0, 1/\lambda)
 
     for targets of standard deviation 1: nothing is left to tune. Labels of two classes are the signs of such a target,
-    which is drawn along (probit). Predictions are means over the draws that are kept.
+    which is drawn along (probit). Predictions are means over the draws that are kept; ``n_members`` of the machine is
+    the number of chains, each of which goes to another of the many equally good places.
 
     Parameters
     ----------
     burn_in : float, default=0.05
         Share of the sweeps before the first that is kept.
     max_draws : int, default=200
-        Most draws to keep, evenly spaced.
+        Most draws of a chain to keep, evenly spaced.
     max_bytes : int, default=2**28
-        Most memory for them, 4 bytes × columns × (n_factors + 1) each; where that leaves a few dozens only, as for 10⁵
-        columns with 32 factors, more of them predict better.
+        Most memory for those of a chain, 4 bytes × columns × (n_factors + 1) each; where that leaves a few dozens only,
+        as for 10⁵ columns with 32 factors, more of them predict better.
 
     References
     ----------
@@ -112,7 +114,6 @@ class Gibbs(Solver):
         partial_fit=False,
         batches=False,
         dropout=False,
-        members=False,
         time=False,
         early_stopping=False,
         return_std=True,
@@ -125,17 +126,33 @@ class Gibbs(Solver):
             raise ValueError(f"max_draws must be at least 1, got {self.max_draws}.")
 
     def solve(self, problem: Problem, parameters: Parameters, settings: Settings) -> Report:
-        """Run `max_iter` sweeps; the draws are the report's `extra`, the last of them fills the parameters."""
+        """Run a chain of `max_iter` sweeps for each member, one after the other.
+
+        The draws are the report's `extra`, the last of each chain fill the parameters.
+        """
         problem = _weighted_rows(problem)
         probit = problem.loss == "probit"
         scale = Scale() if probit else Scale.of(problem.targets, problem.weights)
-        target = np.zeros(problem.n_rows) if probit else scale.apply(problem.targets)
-        chain = Chain(problem, parameters.n_factors, generator(settings.seed, "gibbs"), target)
-        kept = self._kept(settings.max_iter, parameters)
-        draws = Draws(parameters.n_columns, parameters.n_factors, len(kept), problem.interactions, probit, scale)
+        members = split_machine(parameters, settings.n_members)
+        kept = self._kept(settings.max_iter, members[0])
+        size, n_draws = (parameters.n_columns, members[0].n_factors), len(members) * len(kept)
+        draws = Draws(*size, n_draws, problem.interactions, probit, scale)
+        for k, member in enumerate(members):
+            rng = generator(settings.seed, "gibbs", *([k] if k else []))
+            self._run_chain(problem, member, settings.max_iter, kept, draws, rng)
+        if len(members) > 1:
+            join_machines(members, parameters)
+        return Report(settings.max_iter, extra=draws)
+
+    @staticmethod
+    def _run_chain(
+        problem: Problem, parameters: Parameters, n_sweeps: int, kept: set[int], draws: Draws, rng: np.random.Generator
+    ) -> None:
+        target = np.zeros(problem.n_rows) if draws.probit else draws.scale.apply(problem.targets)
+        chain = Chain(problem, parameters.n_factors, rng, target)
         positive = np.asarray(problem.targets) > 0.5
-        for k in range(settings.max_iter):
-            if probit:
+        for k in range(n_sweeps):
+            if draws.probit:
                 chain.draw_target(positive)
             else:
                 chain.draw_alpha()
@@ -143,8 +160,7 @@ class Gibbs(Solver):
             chain.run(chain.draw_noise())
             if k in kept:
                 draws.keep(chain)
-        chain.write(parameters, scale)
-        return Report(settings.max_iter, extra=draws)
+        chain.write(parameters, draws.scale)
 
     def _kept(self, n_sweeps: int, parameters: Parameters) -> set[int]:
         """Sweeps whose draws are kept, the last among them."""

@@ -9,11 +9,13 @@ from mtl_classic._kernels.fm_losses import POISSON, loss_slope
 from mtl_classic.factorization import FactorizationMachineClassifier, FactorizationMachineRegressor
 from mtl_classic.factorization._machines import join_machines, split_machine
 from mtl_classic.factorization._problem import Interactions, Parameters, Rows
+from mtl_classic.metrics import log_loss
 
 N_COLUMNS, N_MEMBERS = 7, 3
 GROUPS = Interactions(
     np.array([0, 0, 0, 1, 1, 2, 2], dtype=np.int32), np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]], dtype=np.float32)
 )
+FIELDS = {"user": np.arange(60), "item": np.arange(60, 110)}
 
 
 @pytest.mark.parametrize("interactions", [Interactions(), GROUPS], ids=["all", "groups"])
@@ -86,13 +88,42 @@ def test_an_average_of_several_classes_goes_on_as_one_machine() -> None:
     [
         ({"n_members": 0}, "n_members must be a number from 1"),
         ({"n_members": 2, "solver": "ftrl"}, "solver='ftrl' cannot do members; solvers that can: adagrad, sgd"),
-        ({"n_members": 2, "solver": "gibbs", "loss": "probit"}, "cannot do members"),
     ],
 )
 def test_members_that_cannot_be(changes: dict, message: str) -> None:
     X, y = ids(100, 0)
     with pytest.raises(ValueError, match=message):
         FactorizationMachineClassifier(**changes).fit(one_hot(X), y > 0)
+
+
+@pytest.mark.parametrize("interactions", ["all", [("user", "item")]], ids=["all", "groups"])
+def test_chains_are_pooled(interactions: str | list) -> None:
+    X, y = ids(3000, 0, noise=2.0)
+    X_test, y_test = ids(2000, 5, noise=0.0)
+    sides = {"user": ["user"], "item": ["item"]}
+    one = FactorizationMachineRegressor(
+        n_factors=4, solver="gibbs", max_iter=30, fields=FIELDS, groups=sides, interactions=interactions, random_state=0
+    ).fit(one_hot(X), y)
+    several = clone(one).set_params(n_members=3).fit(one_hot(X), y)
+    assert several.factors_.shape == (110, 12)
+    assert several._extra.n_draws == 3 * one._extra.n_draws
+    np.testing.assert_array_equal(several._extra.factors[:, : one._extra.n_draws], one._extra.factors)
+    errors = [np.mean((model.predict(one_hot(X_test)) - y_test) ** 2) for model in (one, several)]
+    assert errors[1] < errors[0]
+    mean, std = several.predict(one_hot(X_test), return_std=True)
+    assert std.min() > 0
+    np.testing.assert_array_equal(mean, several.predict(one_hot(X_test)))
+
+
+def test_chains_of_a_classifier_say_more_than_one() -> None:
+    X, y = ids(3000, 0, noise=2.0)
+    X_test, y_test = ids(2000, 5, noise=2.0)
+    one = FactorizationMachineClassifier(n_factors=4, solver="gibbs", loss="probit", max_iter=30, random_state=0)
+    several = clone(one).set_params(n_members=3)
+    losses = [
+        log_loss(y_test > 0, m.fit(one_hot(X), y > 0).predict_proba(one_hot(X_test))[:, 1]) for m in (one, several)
+    ]
+    assert losses[1] < losses[0]
 
 
 def test_members_do_not_change_between_fits_that_build_on_each_other() -> None:
