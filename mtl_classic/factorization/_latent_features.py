@@ -255,6 +255,12 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
                 self.models_[name].observe(events)
         return self
 
+    @property
+    def as_of_(self) -> Any:
+        """Time of the last event that the models know of; None if none of them reads a log."""
+        check_is_fitted(self)
+        return next((self.models_[name].as_of_ for name, reads_log in self._read_log.items() if reads_log), None)
+
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Names of the columns of X and of those appended.
 

@@ -99,6 +99,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
     user_factors_, item_factors_ : ndarray of float32, shapes (n_users, K) and (n_items, K)
     task_ : str or None
     roles_ : dict of role to column
+    as_of_ : time of the last event that was learnt or folded in; None without events
 
     Raises
     ------
@@ -213,6 +214,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
             time = self.time or events.roles["time"]
             if self.time is not None or time in X.columns:
                 events = log_for_full_fit(events, X[str(find_role(X.columns, time, "time"))])
+            self.as_of_ = events.last_time
             return self._fit_pairs(self._from_events(events))
         if Y is None:
             raise ValueError("MatrixFactorization learns from events=, or from labels; both are None.")
@@ -276,6 +278,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         user = self._users.learn(pairs.user)
         known = item >= 0
         self._factors.fold_in(len(self._users), user[known], item[known], pairs.value[known], pairs.weight[known])
+        self.as_of_ = max((time for time in (self.as_of_, log.last_time) if time is not None), default=None)
         return self
 
     def _check_parameters(self) -> None:
@@ -301,6 +304,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
             raise TypeError(f"events must be an EventLog, got {type(events).__name__}; wrap it: EventLog(frame, …).")
         register_columns(self, X)
         self._event_roles = {} if events is None else dict(events.roles)
+        self.as_of_ = None
         self.roles_ = {}
         for role in ("user", "item"):
             name = getattr(self, role) or self._event_roles.get(role)

@@ -201,6 +201,12 @@ class Segments(TransformerMixin, BaseEstimator):
         self.segments_ = self._segments_of_ids()
         return self
 
+    @property
+    def as_of_(self) -> Any:
+        """Time of the last event that the vectors know of; None without a log."""
+        check_is_fitted(self)
+        return self.latent_.as_of_
+
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Names of the columns of X and of the segment.
 

@@ -294,7 +294,7 @@ def _as_of(model: Any) -> tuple[bool, Any]:
     """Whether a model has a log, and the time of its last event."""
     steps = getattr(getattr(model, "pipeline_", None), "steps", [])
     for part in (model, *(step for _, step in steps)):
-        if hasattr(part, "as_of_"):
+        if hasattr(part, "as_of_") and (part.as_of_ is not None or hasattr(part, "log_")):
             return True, part.as_of_
     return False, None
 

@@ -218,6 +218,7 @@ def test_observe_reaches_the_models_of_the_log() -> None:
     after = features.transform(new)
     assert before["als__user_norm"][0] == 0 < after["als__user_norm"][0]
     assert before["fm__score"][0] == after["fm__score"][0]
+    assert features.as_of_ == 60
 
 
 def test_conventions() -> None:

@@ -173,7 +173,10 @@ def test_new_users_are_folded_in(model: str) -> None:
     cold = fitted.transform(test)
     known = X[~newcomer].drop(columns="day")
     before = fitted.transform(known)
-    fitted.observe(log_of(X[newcomer & shown], Y[newcomer & shown]).to_frame())
+    assert fitted.as_of_ == log.last_time
+    new = log_of(X[newcomer & shown], Y[newcomer & shown])
+    fitted.observe(new.to_frame())
+    assert fitted.as_of_ == max(log.last_time, new.last_time)
     pd.testing.assert_frame_equal(before, fitted.transform(known))
     warm = fitted.transform(test)
     assert (warm[f"{model}__user_norm"] > 0).mean() > 0.95
@@ -314,3 +317,4 @@ def test_wrong_data_are_refused() -> None:
         make("als").fit(X, events=X)
     with pytest.raises(TypeError, match="give an EventLog"):
         make("als").fit(X, Y).observe(X)
+    assert make("als").fit(X, Y).as_of_ is None

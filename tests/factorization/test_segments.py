@@ -60,6 +60,7 @@ def test_with_a_log() -> None:
     users = Segments("user", random_state=0).fit(X, events=log)
     newcomer = pd.DataFrame({"user": [10**6] * 10, "item": np.arange(3, 43, 4), "day": 50})
     users.observe(newcomer)
+    assert users.as_of_ == 50
     assert users.transform(newcomer)["user_segment"][0] == users.segments_[3]
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from mtl_classic import (
     HistoryFeatures,
+    LatentFeatures,
+    MatrixFactorization,
     MultiTaskModel,
     PerTaskModel,
     load_model,
@@ -137,6 +139,22 @@ def test_the_age_of_the_log() -> None:
     history = next(step for _, step in model.pipeline_.steps if isinstance(step, HistoryFeatures))
     history.log_ = history.log_.before(history.log_.time[0])
     assert "empty" in monitor(model, later).loc[("age", "log", ""), "reason"]
+
+
+def test_factors_have_an_age_and_a_model_without_a_log_has_none() -> None:
+    shop = make_funnel(1200, n_users=100, n_items=40, random_state=0)
+    factors = MatrixFactorization(n_factors=4, user="user", item="item", max_iter=2, random_state=0)
+    latent = LatentFeatures([("als", factors)], cv=2, random_state=0)
+    for chosen, events, has_age in ((latent, shop.events, True), (latent, None, False), (None, shop.events, False)):
+        model = MultiTaskModel(shop.tasks, **shop.roles, aggregates=None, latent=chosen, random_state=0)
+        model.fit(shop.X, shop.Y, events=events)
+        model.reference_ = monitor_reference(model, shop.X)
+        report = monitor(model, shop.X)
+        assert ("age" in report.index.get_level_values("check")) is has_age
+        if has_age:
+            assert abs(report.loc[("age", "log", ""), "value"]) < 1
+            later = shop.X.assign(time=shop.X["time"] + pd.Timedelta("5D"))
+            assert monitor(model, later).loc[("age", "log", ""), "verdict"] == "watch"
 
 
 def test_all_kinds_and_arrays() -> None:
