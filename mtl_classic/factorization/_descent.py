@@ -13,7 +13,7 @@ from mtl_classic.factorization._epochs import Epoch, make_epoch
 from mtl_classic.factorization._latest import calibrate, latest_units, rescale
 from mtl_classic.factorization._losses import bias_start, class_bias_start, mean_loss
 from mtl_classic.factorization._machines import join_machines, split_machine
-from mtl_classic.factorization._pairs import sample_pairs
+from mtl_classic.factorization._pairs import has_pairs, sample_pairs
 from mtl_classic.factorization._problem import Parameters, Problem, Rows
 from mtl_classic.factorization._settings import Report, Settings, StepRules
 
@@ -125,7 +125,10 @@ def split_validation(
     if held.sum() < FEWEST_VALIDATION_ROWS or not problem.weights[held].any() or not problem.weights[~held].any():
         return problem, None, nobody
     rows = np.flatnonzero(held)
-    return problem.take(np.flatnonzero(~held)), problem.take(rows), rows
+    training, validation = problem.take(np.flatnonzero(~held)), problem.take(rows)
+    if any(part.query is not None and not has_pairs(part.targets, part.query) for part in (training, validation)):
+        return problem, None, nobody
+    return training, validation, rows
 
 
 def start_parameters(solver: StepRules, problem: Problem, parameters: Parameters, settings: Settings) -> None:

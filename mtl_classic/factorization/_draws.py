@@ -31,8 +31,13 @@ class Scale:
     def of(cls, targets: Array, weights: Array) -> Scale:
         """Mean and standard deviation of the targets; the latter 1 where they are constant."""
         y, w = np.asarray(targets, dtype=np.float64), np.asarray(weights, dtype=np.float64)
-        mean = float(np.average(y, weights=w))
-        deviation = float(np.sqrt(np.average((y - mean) ** 2, weights=w)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = float(np.average(y, weights=w))
+            deviation = float(np.sqrt(np.average((y - mean) ** 2, weights=w)))
+        if not np.isfinite(deviation):
+            raise ValueError(
+                f"Labels up to {np.abs(y).max():g} are too large: their variance overflows. Divide them by something."
+            )
         return cls(mean, deviation if deviation > 0 else 1.0)
 
     def apply(self, targets: Array) -> Floats:

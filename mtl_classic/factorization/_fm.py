@@ -243,7 +243,7 @@ class FactorizationMachineClassifier(ClassifierMixin, BaseFactorizationMachine):
         """
         return self._partial_fit(X, y, sample_weight, query, classes=classes)
 
-    def _labels(self, y: Any, *, reset: bool, classes: Any = None) -> Labels:
+    def _labels(self, y: Any, *, reset: bool, classes: Any = None, sample_weight: Any = None) -> Labels:
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         if self.loss == "kl":
@@ -321,12 +321,12 @@ class FactorizationMachineClassifier(ClassifierMixin, BaseFactorizationMachine):
         ndarray of float64, shape (n, n_classes)
         """
         check_is_fitted(self, "_parameters")
+        if len(self.classes_) == 1:
+            return np.ones((len(self._raw_scores(X)), 1))
         if self._extra is not None and hasattr(self._extra, "mean"):
             positive = self._extra.mean(self._matrix(X))
             return np.column_stack([1 - positive, positive])
         scores = self._raw_scores(X)
-        if len(self.classes_) == 1:
-            return np.ones((len(scores), 1))
         return softmax(scores, axis=1) if scores.ndim == 2 else np.column_stack([expit(-scores), expit(scores)])
 
 

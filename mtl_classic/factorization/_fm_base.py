@@ -17,6 +17,7 @@ from mtl_classic._core.random import root_seed
 from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import find_role
 from mtl_classic.factorization._design import Design, read_table
+from mtl_classic.factorization._pairs import has_pairs
 from mtl_classic.factorization._problem import Parameters, Problem, Rows
 from mtl_classic.factorization._registry import check_solver, resolve_solver
 from mtl_classic.factorization._settings import Settings, machine_space
@@ -31,6 +32,7 @@ RANGES = {
     "n_iter_no_change": (1, np.inf), "tol": (0, np.inf), "n_private": (0, np.inf),
     "n_members": (1, np.inf), "fallback_level": (1e-9, 1 - 1e-9),
 }  # fmt: skip
+COUNTS = ("n_factors", "n_members", "n_private", "max_iter", "batch_size", "n_iter_no_change")
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,9 @@ def check_ranges(estimator: Any) -> None:
     """Refuse tunables out of range."""
     for name, (low, high) in RANGES.items():
         value = getattr(estimator, name, low)
-        if not isinstance(value, int | float | np.number) or isinstance(value, bool) or not low <= value <= high:
-            raise ValueError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}.")
+        kinds, named = (int | np.integer, "an integer") if name in COUNTS else (int | float | np.number, "a number")
+        if not isinstance(value, kinds) or isinstance(value, bool) or not low <= value <= high:
+            raise ValueError(f"{name} must be {named} from {low:g} to {high:g}, got {value!r}.")
     rate = estimator.learning_rate
     if rate is not None and not rate > 0:
         raise ValueError(f"learning_rate must be positive, or None for the solver's own, got {rate!r}.")
@@ -93,11 +96,13 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self._check_parameters(time=time)
         resume = self.warm_start and hasattr(self, "_parameters")
         table = read_table(self, X, reset=not resume)
-        labels = self._labels(y, reset=not resume)
+        labels = self._labels(y, reset=not resume, sample_weight=sample_weight)
         if not resume:
             self._design = self._new_design(table)
         matrix = self._design.extend(table) if resume else self._design.fit_transform(table)
         problem = self._problem(table, matrix, labels, sample_weight, query, self._times(table, time))
+        if problem.query is not None and not has_pairs(problem.targets, problem.query):
+            raise ValueError('loss="bpr" learns from rows of one query that have different labels; there are none.')
         self._solve(problem, labels, self._settings(resume=resume), resume)
         return self
 
@@ -105,7 +110,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self._check_parameters(partial_fit=True)
         resume = hasattr(self, "_parameters")
         table = read_table(self, X, reset=not resume)
-        labels = self._labels(y, reset=not resume, classes=classes)
+        labels = self._labels(y, reset=not resume, classes=classes, sample_weight=sample_weight)
         if not resume:
             self._design = self._new_design(table)
         matrix = self._design.extend(table) if resume else self._design.fit_transform(table)
@@ -122,7 +127,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             groups=self.groups, interactions=self.interactions,
         )  # fmt: skip
 
-    def _labels(self, y: Any, *, reset: bool, classes: Any = None) -> Labels:
+    def _labels(self, y: Any, *, reset: bool, classes: Any = None, sample_weight: Any = None) -> Labels:
         raise TypeError("subclasses code their labels")
 
     def _check_parameters(self, partial_fit: bool = False, time: Any = None) -> None:
@@ -158,7 +163,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         if labels.n_outputs is not None:
             weights = np.repeat(weights[:, None], labels.n_outputs, axis=1)
         check_consistent_length(matrix, targets)
-        return Problem(
+        problem = Problem(
             matrix, targets, weights,
             labels.loss if labels.n_outputs is None else ((labels.loss, labels.n_outputs),),
             self._design.interactions(),
@@ -168,6 +173,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             self._design.fields(),
             time,
         )  # fmt: skip
+        return problem if weights.all() else problem.take(np.flatnonzero(weights.reshape(n, -1)[:, 0]))
 
     def _times(self, table: Any, time: Any) -> Array | None:
         if time is None and self.time is not None:

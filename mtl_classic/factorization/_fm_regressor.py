@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import RegressorMixin
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_y, column_or_1d
+from sklearn.utils.validation import _check_sample_weight, _check_y, column_or_1d
 
+from mtl_classic.factorization._draws import Scale
 from mtl_classic.factorization._fm_base import BaseFactorizationMachine, Labels
 from mtl_classic.factorization._losses import to_mean
 from mtl_classic.factorization._registry import learns_in_parts
@@ -222,7 +223,7 @@ class FactorizationMachineRegressor(RegressorMixin, BaseFactorizationMachine):
         """
         return self._partial_fit(X, y, sample_weight, query)
 
-    def _labels(self, y: Any, *, reset: bool, classes: Any = None) -> Labels:
+    def _labels(self, y: Any, *, reset: bool, classes: Any = None, sample_weight: Any = None) -> Labels:
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         y = np.asarray(_check_y(column_or_1d(y, warn=True), y_numeric=True, estimator=self), dtype=np.float64)
@@ -232,9 +233,10 @@ class FactorizationMachineRegressor(RegressorMixin, BaseFactorizationMachine):
                 f"{y.min():g}, the largest {y.max():g}."
             )
         if reset:
-            standardize = self.loss == "squared"
-            self.target_mean_ = float(y.mean()) if standardize else 0.0
-            self.target_scale_ = (float(y.std()) or 1.0) if standardize else 1.0
+            scale = Scale()
+            if self.loss == "squared":
+                scale = Scale.of(y, _check_sample_weight(sample_weight, y, dtype=np.float64))
+            self.target_mean_, self.target_scale_ = scale.mean, scale.deviation
         return Labels((y - self.target_mean_) / self.target_scale_, self.loss)
 
     def predict(self, X: Any, return_std: bool = False) -> Any:

@@ -14,6 +14,7 @@ from mtl_classic._core.random import generator
 from mtl_classic._core.targets import Targets
 from mtl_classic._core.tasks import Task
 from mtl_classic.factorization._descent import Judge, refuse_divergence, start_parameters
+from mtl_classic.factorization._draws import Scale
 from mtl_classic.factorization._epochs import OutputsEpoch
 from mtl_classic.factorization._losses import to_mean
 from mtl_classic.factorization._problem import Parameters, Problem
@@ -59,7 +60,7 @@ def code_tasks(targets: Targets, weights: Array | None) -> tuple[tuple[TaskOutpu
         known = ~np.isnan(y) & (y >= 0 if task.kind == "multiclass" else True)
         weight = known.astype(np.float32) if weights is None else np.where(known, weights[:, k], 0).astype(np.float32)
         classes = targets.classes[task.name]
-        output, coded = _code(task, np.where(known, y, 0.0), known, at, 0 if classes is None else len(classes))
+        output, coded = _code(task, np.where(known, y, 0.0), weight, at, 0 if classes is None else len(classes))
         outputs.append(output)
         columns.append(coded.reshape(len(y), output.width))
         masks.append(np.repeat(weight[:, None], output.width, axis=1))
@@ -67,13 +68,15 @@ def code_tasks(targets: Targets, weights: Array | None) -> tuple[tuple[TaskOutpu
     return tuple(outputs), np.hstack(columns).astype(np.float32), np.hstack(masks)
 
 
-def _code(task: Task, y: Array, known: Array, at: int, n_classes: int) -> tuple[TaskOutput, Array]:
+def _code(task: Task, y: Array, weight: Array, at: int, n_classes: int) -> tuple[TaskOutput, Array]:
     loss = LOSSES[task.kind]
     if loss == "softmax":
         return TaskOutput(task.name, loss, at, n_classes), np.eye(n_classes)[y.astype(np.intp)]
     if loss == "squared":
-        mean, scale = float(y[known].mean()), float(y[known].std()) or 1.0
-        return TaskOutput(task.name, loss, at, 1, mean, scale), np.where(known, (y - mean) / scale, 0.0)
+        counted = weight > 0
+        scale = Scale.of(y[counted], weight[counted]) if counted.any() else Scale()
+        coded = np.where(counted, scale.apply(y), 0.0)
+        return TaskOutput(task.name, loss, at, 1, scale.mean, scale.deviation), coded
     return TaskOutput(task.name, loss, at, 1), y
 
 

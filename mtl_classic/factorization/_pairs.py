@@ -11,10 +11,7 @@ Array = npt.NDArray[Any]
 
 
 def sample_pairs(targets: Array, query: Array, rng: np.random.Generator) -> Array:
-    """Return for every row that has lower-labelled rows in its query one of them, at random, as (n_pairs.
-
-    2) row numbers.
-    """
+    """Pair each row that has lower-labelled rows in its query with one of them, at random: (n_pairs, 2) row numbers."""
     order = np.lexsort((targets, query))
     sorted_query, sorted_targets = query[order], targets[order]
     query_starts = np.flatnonzero(np.r_[True, sorted_query[1:] != sorted_query[:-1]])
@@ -24,3 +21,10 @@ def sample_pairs(targets: Array, query: Array, rng: np.random.Generator) -> Arra
     first = np.flatnonzero(below > 0)
     second = start[first] + (rng.random(len(first)) * below[first]).astype(np.int64)
     return np.column_stack([order[first], order[second]])
+
+
+def has_pairs(targets: Array, query: Array) -> bool:
+    """Whether some query has rows of different labels."""
+    order = np.lexsort((targets, query))
+    query, targets = query[order], targets[order]
+    return bool(((query[1:] == query[:-1]) & (targets[1:] != targets[:-1])).any())

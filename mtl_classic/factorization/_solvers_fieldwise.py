@@ -22,6 +22,8 @@ Array = npt.NDArray[Any]
 LEAST_PRECISION = 1e-8
 # Validation losses of fewer rows are mostly noise: then all rows are trained on, for max_iter sweeps.
 FEWEST_VALIDATION_ROWS = 25
+# Mean squared error of the training rows, in variances of the target, that only rounding of huge numbers explains.
+LARGEST_ERROR = 1e4
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Als(Solver):
         losses=frozenset({"squared"}), partial_fit=False, batches=False, dropout=False, members=False, time=False
     )
 
+    @np.errstate(over="ignore", invalid="ignore")
     def solve(self, problem: Problem, parameters: Parameters, settings: Settings) -> Report:
         """Sweep `max_iter` times, or until the validation rows stop improving; then the best sweep's are kept."""
         problem = _weighted_rows(problem)
@@ -63,8 +66,11 @@ class Als(Solver):
             for _ in range(settings.max_iter):
                 chain.run()
             chain.write(parameters, scale)
-            return Report(settings.max_iter)
-        return _sweep_until_worse(chain, problem.take(np.flatnonzero(held)), scale, parameters, settings)
+            report = Report(settings.max_iter)
+        else:
+            report = _sweep_until_worse(chain, problem.take(np.flatnonzero(held)), scale, parameters, settings)
+        _refuse_divergence(chain, training)
+        return report
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,7 @@ class Gibbs(Solver):
         if self.max_draws < 1:
             raise ValueError(f"max_draws must be at least 1, got {self.max_draws}.")
 
+    @np.errstate(over="ignore", invalid="ignore")
     def solve(self, problem: Problem, parameters: Parameters, settings: Settings) -> Report:
         """Run a chain of `max_iter` sweeps for each member, one after the other.
 
@@ -161,6 +168,7 @@ class Gibbs(Solver):
             if k in kept:
                 draws.keep(chain)
         chain.write(parameters, draws.scale)
+        _refuse_divergence(chain, problem)
 
     def _kept(self, n_sweeps: int, parameters: Parameters) -> set[int]:
         """Sweeps whose draws are kept, the last among them."""
@@ -173,6 +181,12 @@ class Gibbs(Solver):
 def _weighted_rows(problem: Problem) -> Problem:
     """Rows of weight 0 are as if they were not there."""
     return problem if (problem.weights > 0).all() else problem.take(np.flatnonzero(problem.weights > 0))
+
+
+def _refuse_divergence(chain: Chain, problem: Problem) -> None:
+    errors = chain.target - chain.scores(problem.X, problem)
+    if not np.average(errors**2, weights=problem.weights) <= LARGEST_ERROR:
+        raise ValueError("The fit diverged: the columns' numbers are too large. Scale them (scale=True).")
 
 
 def _per_column(penalty: float | Array, columns: Array) -> float | Array:

@@ -12,7 +12,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from mtl_classic._core.random import generator
 from mtl_classic.factorization import FactorizationMachineClassifier, FactorizationMachineRegressor
 from mtl_classic.factorization._chain import Chain
-from mtl_classic.factorization._draws import Scale
+from mtl_classic.factorization._draws import Scale, scores_of_draws
 from mtl_classic.factorization._patterns import find_patterns, guess_fields
 from mtl_classic.factorization._problem import Interactions, Parameters, Problem, Rows
 from mtl_classic.factorization._registry import SOLVERS
@@ -107,6 +107,22 @@ class Silent:
 
     def standard_normal(self) -> float:
         return 0.0
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_scores_of_draws_equal_the_twin(grouped: bool) -> None:
+    rng = np.random.default_rng(4)
+    X = mixed_matrix()
+    n_columns, n_draws = X.shape[1], 3
+    interactions = Interactions(PARTS, MIXING) if grouped else Interactions()
+    parts, mixing = (PARTS, MIXING) if grouped else (np.zeros(n_columns, int), np.ones((1, 1)))
+    factors = rng.normal(size=(n_columns, n_draws, 2))
+    linear, bias = rng.normal(size=(n_columns, n_draws)), rng.normal(size=n_draws)
+    norms = (factors**2).sum(axis=2)
+    scores = scores_of_draws(sparse.csr_matrix(X), factors, norms, linear, bias, interactions, 5, 30)
+    expected = [twin.score(X[5:30], parts, mixing, bias[d], linear[:, d], factors[:, d].T) for d in range(n_draws)]
+    assert np.abs(expected).mean() > 0.5
+    np.testing.assert_allclose(scores, np.column_stack(expected), rtol=1e-10, atol=1e-12)
 
 
 def test_blocks_hold_what_belongs_together() -> None:

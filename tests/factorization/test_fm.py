@@ -101,9 +101,19 @@ def test_bpr_orders_rows_of_a_query(matrix, planted) -> None:
     assert not hasattr(model, "predict_proba")
 
 
-def test_bpr_needs_queries(matrix, planted) -> None:
+def test_bpr_needs_queries_with_different_labels(matrix, planted) -> None:
+    X, y = matrix[:100], planted["binary"][:100]
     with pytest.raises(ValueError, match="query"):
-        FactorizationMachineClassifier(loss="bpr").fit(matrix[:100], planted["binary"][:100])
+        FactorizationMachineClassifier(loss="bpr").fit(X, y)
+    for early_stopping in (True, False):
+        model = FactorizationMachineClassifier(loss="bpr", early_stopping=early_stopping, random_state=0)
+        with pytest.raises(ValueError, match="different labels; there are none"):
+            model.fit(X, y, query=np.arange(100))
+    query = np.r_[0, 0, np.arange(1, 499)]  # one pair in all: no validation rows without it
+    y = np.r_[0, 1, planted["binary"][2:500]]
+    model = FactorizationMachineClassifier(**SETTINGS, loss="bpr").fit(matrix[:500], y, query=query)
+    scores = model.decision_function(matrix[:2])
+    assert scores[0] < scores[1]
 
 
 def test_soft_labels(matrix, planted) -> None:
@@ -220,6 +230,25 @@ def test_weight_zero_leaves_a_row_out(matrix, planted) -> None:
     np.testing.assert_array_equal(first.factors_, second.factors_)
 
 
+@pytest.mark.parametrize("solver", ["adagrad", "als", "gibbs"])
+@pytest.mark.parametrize("outlier", [-1.0, 1e12])
+def test_rows_of_weight_zero_are_as_if_they_were_not_there(matrix, planted, solver: str, outlier: float) -> None:
+    y, weight = planted["number"][:3000].copy(), np.ones(3000)
+    y[2000:], weight[2000:] = outlier, 0
+    model = FactorizationMachineRegressor(n_factors=8, solver=solver, max_iter=10, random_state=0)
+    without = clone(model).fit(matrix[:2000], y[:2000])
+    model.fit(matrix[:3000], y, sample_weight=weight)
+    np.testing.assert_allclose(model.predict(matrix[:99]), without.predict(matrix[:99]), rtol=1e-9)
+
+
+def test_pairs_have_no_rows_of_weight_zero(matrix, planted) -> None:
+    weight = np.r_[np.ones(2000), np.zeros(1000)]
+    model = FactorizationMachineClassifier(**SETTINGS, loss="bpr", max_iter=3)
+    without = clone(model).fit(matrix[:2000], planted["binary"][:2000], query=planted["user"][:2000])
+    model.fit(matrix[:3000], planted["binary"][:3000], sample_weight=weight, query=planted["user"][:3000])
+    np.testing.assert_array_equal(model.factors_, without.factors_)
+
+
 # Numbers of all sizes.
 
 
@@ -251,11 +280,24 @@ def test_a_divergent_fit_says_so() -> None:
     assert np.isfinite(FactorizationMachineRegressor(random_state=0).fit(X, y).predict(X)).all()
 
 
+@pytest.mark.parametrize("solver", ["als", "gibbs"])
+@pytest.mark.parametrize("size", [1e15, 1e30])
+def test_divergent_sweeps_say_so(solver: str, size: float) -> None:
+    rng = np.random.default_rng(0)
+    X, y = size * rng.normal(size=(300, 4)), rng.normal(size=300)
+    with pytest.raises(ValueError, match=r"diverged.*scale=True"):
+        FactorizationMachineRegressor(scale=False, solver=solver, max_iter=20, random_state=0).fit(X, y)
+    model = FactorizationMachineRegressor(solver=solver, max_iter=20, random_state=0).fit(X, y)
+    assert np.abs(model.predict(X)).max() < 10
+
+
 def test_huge_targets() -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(500, 3))
     y = 1e12 + 1e10 * X[:, 0]
     assert FactorizationMachineRegressor(random_state=0).fit(X, y).score(X, y) > 0.95
+    with pytest.raises(ValueError, match="too large: their variance overflows"):
+        FactorizationMachineRegressor().fit(X, 1e300 * X[:, 0])
 
 
 def test_empty_rows_and_columns() -> None:
@@ -301,6 +343,11 @@ def test_one_class() -> None:
         model = FactorizationMachineClassifier(random_state=0).fit(X, np.repeat("yes", 50))
     assert set(model.predict(X)) == {"yes"}
     assert model.predict_proba(X).shape == (50, 1)
+    by_draws = FactorizationMachineClassifier(loss="probit", solver="gibbs", max_iter=5, random_state=0)
+    with pytest.warns(ConstantTaskWarning, match="one class"):
+        by_draws.fit(X, np.repeat("yes", 50))
+    assert set(by_draws.predict(X)) == {"yes"}
+    assert by_draws.predict_proba(X).shape == (50, 1)
 
 
 def test_constant_target() -> None:
@@ -409,7 +456,9 @@ def test_several_classes(matrix, planted) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_factors": 0}, "n_factors must be a number from 1"),
+        ({"n_factors": 0}, "n_factors must be an integer from 1"),
+        ({"n_factors": 2.5}, "n_factors must be an integer from 1"),
+        ({"max_iter": True}, "max_iter must be an integer from 1"),
         ({"loss": "cauchy"}, "loss must be one of log"),
         ({"solver": "newton"}, "solver must be one of adagrad"),
         ({"solver": "als"}, "cannot do loss='log'.*solvers that can"),

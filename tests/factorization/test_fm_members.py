@@ -1,10 +1,13 @@
 """Machines that are averaged; the bound on the slope of Poisson loss."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.base import clone
 
+from mtl_classic import load_model, save_model
 from mtl_classic._kernels.fm_losses import POISSON, loss_slope
 from mtl_classic.factorization import FactorizationMachineClassifier, FactorizationMachineRegressor
 from mtl_classic.factorization._machines import join_machines, split_machine
@@ -86,7 +89,8 @@ def test_an_average_of_several_classes_goes_on_as_one_machine() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_members": 0}, "n_members must be a number from 1"),
+        ({"n_members": 0}, "n_members must be an integer from 1"),
+        ({"n_members": 2.5, "solver": "gibbs", "loss": "probit"}, "n_members must be an integer from 1"),
         ({"n_members": 2, "solver": "ftrl"}, "solver='ftrl' cannot do members; solvers that can: adagrad, sgd"),
     ],
 )
@@ -97,7 +101,7 @@ def test_members_that_cannot_be(changes: dict, message: str) -> None:
 
 
 @pytest.mark.parametrize("interactions", ["all", [("user", "item")]], ids=["all", "groups"])
-def test_chains_are_pooled(interactions: str | list) -> None:
+def test_chains_are_pooled(interactions: str | list, tmp_path: Path) -> None:
     X, y = ids(3000, 0, noise=2.0)
     X_test, y_test = ids(2000, 5, noise=0.0)
     sides = {"user": ["user"], "item": ["item"]}
@@ -113,6 +117,10 @@ def test_chains_are_pooled(interactions: str | list) -> None:
     mean, std = several.predict(one_hot(X_test), return_std=True)
     assert std.min() > 0
     np.testing.assert_array_equal(mean, several.predict(one_hot(X_test)))
+    save_model(several, tmp_path / "chains.zip")
+    loaded = load_model(tmp_path / "chains.zip")
+    np.testing.assert_array_equal(loaded.predict(one_hot(X_test), return_std=True), (mean, std))
+    np.testing.assert_array_equal(loaded.transform(one_hot(X_test)), several.transform(one_hot(X_test)))
 
 
 def test_chains_of_a_classifier_say_more_than_one() -> None:

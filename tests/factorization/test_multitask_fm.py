@@ -162,6 +162,11 @@ def test_missing_labels_move_nothing(X, Y) -> None:
     second = machine(**settings).fit(X, filled, sample_weight=weights).predict_scores(X)
     # Class counts differ, and so does nothing else.
     pd.testing.assert_frame_equal(first, second, rtol=1e-6)
+    filled["stars"], weights[:, 1] = Y["stars"].where(np.arange(3000) < 2000, 1e6), np.arange(3000) < 2000
+    Y = Y.assign(stars=Y["stars"].where(np.arange(3000) < 2000))
+    first = machine(**settings).fit(X, Y).predict_scores(X)
+    second = machine(**settings).fit(X, filled, sample_weight=weights).predict_scores(X)
+    pd.testing.assert_frame_equal(first, second, rtol=1e-6)
 
 
 def test_columns_and_rows_in_any_order(fitted, X) -> None:
