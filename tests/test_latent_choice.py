@@ -2,10 +2,13 @@
 
 import numpy as np
 import pandas as pd
+import pytest
+from scipy.special import expit
 from sklearn.base import clone
 
 from mtl_classic import MultiTaskModel, Task
-from mtl_classic.model._latent_choice import latent_folds, propose_latent
+from mtl_classic._core.targets import encode_targets
+from mtl_classic.model._latent_choice import _better, _stacked_losses, latent_folds, latent_help, propose_latent
 
 TASKS = [Task("buy", "binary")]
 
@@ -56,3 +59,15 @@ def test_the_first_block_has_no_scores_and_the_model_says_what_it_chose() -> Non
     model = MultiTaskModel(TASKS, user="user", item="item", time="day", aggregates=None, random_state=0).fit(X, Y)
     assert "latent features" in model.latent_choice_
     assert np.isfinite(model.predict_scores(X)).all(axis=None)
+
+
+@pytest.mark.parametrize(("weight", "is_of_note"), [(0.08, False), (0.3, True)])
+def test_a_gain_that_is_sure_but_tiny_is_not_worth_trees(weight: float, is_of_note: bool) -> None:
+    rng = np.random.default_rng(0)
+    known, latent = rng.normal(size=(2, 60_000))
+    y = (rng.random(60_000) < expit(known + weight * latent)).astype(float)
+    fold = np.arange(len(y)) % 2
+    base, own = (_stacked_losses("binary", columns, y, fold) for columns in (known[:, None], np.c_[known, latent]))
+    assert _better({"buy": own}, {"buy": base}, None)
+    labels = encode_targets(pd.DataFrame({"buy": y}), TASKS)
+    assert bool(latent_help({"buy": expit(known)}, pd.DataFrame({"score": latent}), labels, None)) == is_of_note

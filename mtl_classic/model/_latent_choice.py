@@ -38,6 +38,8 @@ MIN_IDS = 20  # fewer users or items than this are a category that trees read th
 MAX_FIELD = 1000  # categories of a side field; above, it is an id of something else
 MIN_ROWS = 2000
 FOLDS = 3
+# Relative gain of a linear model that is worth growing trees for: what tells it less has told trees nothing.
+LEAST_GAIN = 0.003
 
 
 def propose_latent(
@@ -131,8 +133,8 @@ def choose_latent(
     """Ask the validation rows whether latent columns help a structure.
 
     A linear model is asked first, of the columns that one fit on the training rows gives the validation rows. Only if
-    it says yes are trees grown on columns made out-of-fold, too; they are kept if at least one task is better beyond
-    the noise and none is worse.
+    it gains something of note are trees grown on columns made out-of-fold, too; they are kept if at least one task is
+    better beyond the noise and none is worse.
 
     Parameters
     ----------
@@ -159,7 +161,7 @@ def choose_latent(
     asked = clone(latent).fit(rows, known)
     told = asked.transform(judged)[asked.latent_features_]
     if not latent_help(without, told, targets, who):
-        return LatentChoice(False, "latent features tell no task more than its own score")
+        return LatentChoice(False, "latent features tell no task much more than its own score")
     plan = latent_folds(
         known,
         held_out.tasks_,
@@ -182,7 +184,7 @@ def choose_latent(
 
 
 def latent_help(scores: Scores, columns: pd.DataFrame, labels: Targets, clusters: Any) -> dict[str, str]:
-    """Tasks whose scores a linear model improves by the latent columns beyond the noise, with the figures.
+    """Tasks whose scores a linear model improves by the latent columns beyond the noise and by `LEAST_GAIN`.
 
     On one half of the validation rows a linear model of the score, and of the score and the columns, is fitted, and
     judged on the other half, both ways: cheap enough to ask before trees are grown on the columns.
@@ -196,7 +198,7 @@ def latent_help(scores: Scores, columns: pd.DataFrame, labels: Targets, clusters
             link = _link(task.kind, scores[task.name])
             own[task.name] = _stacked_losses(task.kind, np.column_stack([link, extra]), y, fold)
             base[task.name] = _stacked_losses(task.kind, link[:, None], y, fold)
-    return _better(own, base, clusters)
+    return _better(own, base, clusters, LEAST_GAIN)
 
 
 def compared_losses(
@@ -209,12 +211,13 @@ def compared_losses(
     return _better(own, base, clusters), _better(base, own, clusters)
 
 
-def _better(own: dict[str, Any], base: dict[str, Any], clusters: Any) -> dict[str, str]:
+def _better(own: dict[str, Any], base: dict[str, Any], clusters: Any, least_gain: float = 0.0) -> dict[str, str]:
+    """The figures of the tasks whose loss is less beyond the noise, and by a share of it."""
     found = compare(own, base, clusters=clusters) if own else pd.DataFrame({"verdict": []})
     return {
         str(name): f"validation loss {row['value']:.5g} against {row['baseline']:.5g}"
         for name, row in found.iterrows()
-        if row["verdict"] == "better"
+        if row["verdict"] == "better" and row["value"] <= (1 - least_gain) * row["baseline"]
     }
 
 

@@ -99,7 +99,7 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
     -----
     Cost: history O(events + rows) per aggregate. On the Complete Journey table ``"fast"`` then takes 0.9 times the fit
     of one LightGBM per task with default settings and early stopping, 1.6 with the trial of latent features, ``"best"``
-    5.7; where those stop after a few rounds ``"best"`` takes many times more (31 on bank marketing).
+    5.7; where those stop after a few rounds ``"best"`` takes many times more (9 on bank marketing).
 
     Examples
     --------
