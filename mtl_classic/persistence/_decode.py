@@ -238,10 +238,13 @@ def _zoned(decoder: Decoder, node: Node) -> pd.DatetimeTZDtype:
     return pd.DatetimeTZDtype(_unit(node), _zone(node))
 
 
-def _string(decoder: Decoder, node: Node) -> pd.StringDtype:
+def _string(decoder: Decoder, node: Node) -> Any:
     missing: Any = {"NA": pd.NA, "nan": np.nan}[node["missing"]]
     storage: Any = {"python": "python", "pyarrow": "pyarrow"}[node["storage"]]
-    return pd.StringDtype(storage, na_value=missing)
+    try:
+        return pd.StringDtype(storage, na_value=missing)
+    except ImportError:  # the file was written where pyarrow is installed; the same texts without it
+        return pd.StringDtype("python", na_value=missing)
 
 
 def _masked(decoder: Decoder, node: Node) -> Any:

@@ -17,19 +17,30 @@ from mtl_classic import (
     FunnelModel,
     LightGBMLearner,
     MultiTaskModel,
+    MultiTaskSearchCV,
     PerTaskModel,
+    Segments,
     SklearnLearner,
     TargetStatistics,
     Task,
+    TaskGraphModel,
+    XGBoostLearner,
     make_funnel,
 )
 from mtl_classic.ensemble import BaggingEnsemble, BoostingEnsemble, CalibratedModel, ConformalModel, StackingEnsemble
 from mtl_classic.factorization import (
+    Adadelta,
+    Adagrad,
+    Adam,
+    Als,
     FactorizationMachineClassifier,
     FactorizationMachineRegressor,
+    Ftrl,
+    Gibbs,
     LatentFeatures,
     MatrixFactorization,
     MultiTaskFactorizationMachine,
+    Sgd,
 )
 from mtl_classic.multitask import SharedTreesModel
 
@@ -125,8 +136,11 @@ def _pipeline() -> Any:
 
 def _bare() -> Any:
     X, Y = make_rows()
-    learner = {"up": LogisticRegression(), "amount": Ridge(), "visits": LightGBMLearner(num_leaves=4)}
-    kinds = {"up": "binary", "amount": "regression", "visits": "count"}
+    learner = {
+        "up": LogisticRegression(), "amount": Ridge(), "visits": LightGBMLearner(num_leaves=4),
+        "soft": XGBoostLearner(max_leaves=4),
+    }  # fmt: skip
+    kinds = {"up": "binary", "amount": "regression", "visits": "count", "soft": "regression"}
     return PerTaskModel(kinds, learner=learner, random_state=0).fit(X, Y[list(kinds)]), X
 
 
@@ -169,6 +183,27 @@ def _shared_trees(**options: Any) -> Any:
     return SharedTreesModel(kinds, random_state=0, **options).fit(X, Y[list(kinds)]), X
 
 
+def _task_graph(**options: Any) -> Any:
+    X, Y = make_rows()
+    kinds = {"up": "binary", "amount": "regression", "color": "multiclass"}
+    learner = LightGBMLearner(max_iter=20)
+    model = TaskGraphModel(kinds, learner=learner, edges="dense", cv=2, random_state=0, **options)
+    return model.fit(X, Y[list(kinds)]), X
+
+
+def _search() -> Any:
+    X, Y = make_rows()
+    model = PerTaskModel({"up": "binary"}, learner=LightGBMLearner(max_iter=10), random_state=0)
+    space = {"learner__num_leaves": [4, 8]}
+    return MultiTaskSearchCV(model, space, strategy="grid", cv=2, random_state=0).fit(X, Y[["up"]]), X
+
+
+def _segments() -> Any:
+    shop = make_funnel(1200, n_users=120, n_items=40, random_state=0)
+    model = Segments(n_segments=3, user="user", item="item", cv=2, random_state=0)
+    return model.fit(shop.X, shop.Y["view"]), shop.X
+
+
 def _joint_machine() -> Any:
     X, Y = make_rows()
     kinds = {"up": "binary", "amount": "regression", "color": "multiclass"}
@@ -204,13 +239,21 @@ MODELS: dict[str, Callable[[], Any]] = {
     "conformal": lambda: _on_kinds(lambda members: ConformalModel(members[0][1], cv=2, random_state=0)),
     "shared trees": lambda: _shared_trees(max_iter=20),
     "shared extra trees": lambda: _shared_trees(trees="extra", n_trees=5),
+    "task graph": _task_graph,
+    "task graph, columns": lambda: _task_graph(combiner="learner"),
+    "search": _search,
+    "segments": _segments,
     "joint machine": _joint_machine,
-    "latent als": lambda: _latent("als"),
-    "latent explicit": lambda: _latent("explicit"),
+    **{f"latent {model}": (lambda model=model: _latent(model)) for model in ("als", "bpr", "logistic", "explicit")},
     "one label": _one_label,
     "machine": lambda: _machine(FactorizationMachineClassifier),
     "machine, regression": lambda: _machine(FactorizationMachineRegressor),
-    "machine, draws": lambda: _machine(FactorizationMachineRegressor, solver="gibbs"),
+    **{
+        f"machine, {type(solver).__name__.lower()}": (
+            lambda solver=solver: _machine(FactorizationMachineRegressor, solver=solver)
+        )
+        for solver in (Adadelta(), Adagrad(), Adam(), Als(), Ftrl(), Gibbs(), Sgd())
+    },
     "machine, frame and groups": _machine_on_frame,
 }
 
