@@ -15,15 +15,17 @@ from mtl_classic._core.base import FitInput, Floats, Scores, group_codes, scores
 from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.parallel import split_budget
 from mtl_classic._core.random import generator, root_seed, spawn_seed
+from mtl_classic._core.targets import Classes
 from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_values
 from mtl_classic.ensemble._averaging import training_moments
 from mtl_classic.ensemble._links import average
-from mtl_classic.ensemble._members import OverMembers, plain_labels
-from mtl_classic.ensemble._store import Data, fit_bag, read_scores
+from mtl_classic.ensemble._members import OverMembers, in_all_classes, plain_labels
+from mtl_classic.ensemble._store import Data, fit_bag
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._progress import Progress, tell, with_callbacks
+from mtl_classic.multitask._score_columns import read_scores
 from mtl_classic.multitask._structure import hold_monotone
 
 __all__ = ["BaggingEnsemble"]
@@ -160,8 +162,8 @@ class BaggingEnsemble(OverMembers):
                 for b, (step, columns) in enumerate(zip(steps, self.features_, strict=True))
             )
         self.estimators_ = [model for model, _ in fitted]
-        self._agree(self.estimators_)
-        self.moments_ = training_moments(self.tasks_, [_Reader(m, c) for m, c in self._parts()], given.X)
+        self._agree(self.estimators_, all_classes=False)
+        self.moments_ = training_moments(self.tasks_, self._parts(), given.X)
         self._judge_out_of_bag(given, counts, [frame for _, frame in fitted])
         progress.end(X, Y)
         return self
@@ -275,11 +277,12 @@ class BaggingEnsemble(OverMembers):
         mean = average(task, list(filled), list(share), moments)
         return np.where(known.any(axis=0), mean, np.nan)
 
-    def _parts(self) -> list[tuple[Any, Rows]]:
-        return list(zip(self.estimators_, self.features_, strict=True))
+    def _parts(self) -> list[_Reader]:
+        bags = zip(self.estimators_, self.features_, strict=True)
+        return [_Reader(model, columns, self.classes_map_) for model, columns in bags]
 
     def _bag_scores(self, X: Table, space: str) -> list[Scores]:
-        return [_Reader(model, columns)._scores(X, space) for model, columns in self._parts()]
+        return [bag._scores(X, space) for bag in self._parts()]
 
     def _scores(self, X: Table, space: str) -> Scores:
         bags = self._bag_scores(X, space)
@@ -329,17 +332,17 @@ class BaggingEnsemble(OverMembers):
 
 
 class _Reader:
-    """A fitted bag that reads its own columns of a whole table."""
+    """A fitted bag that reads its own columns of a whole table, and speaks of the classes of all bags."""
 
-    def __init__(self, model: Any, columns: Rows) -> None:
-        self.model, self.columns = model, columns
+    def __init__(self, model: Any, columns: Rows, classes: Classes) -> None:
+        self.model, self.columns, self.classes = model, columns, classes
 
     def _start_predict(self, X: Table) -> Table:
         return X
 
     def _scores(self, X: Table, space: str) -> Scores:
         scores: Scores = self.model._scores(self.model._start_predict(_take_columns(X, self.columns)), space)
-        return scores
+        return in_all_classes(scores, self.model.classes_map_, self.classes)
 
 
 def _fit_one(

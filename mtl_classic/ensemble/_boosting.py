@@ -17,10 +17,11 @@ from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.ensemble._links import from_link, gradient, to_link
 from mtl_classic.ensemble._members import Composition, plain_labels, shared_plan
-from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members, looks_forward
+from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._progress import Progress, with_callbacks
+from mtl_classic.multitask._out_of_fold import looks_forward
 from mtl_classic.multitask._structure import hold_monotone, to_conditional
 
 __all__ = ["BoostingEnsemble"]

@@ -19,11 +19,12 @@ from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.ensemble._links import SMALLEST, from_link
 from mtl_classic.ensemble._members import OverMembers, plain_labels, shared_plan
-from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members, meta_splits, read_scores
+from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members, meta_splits
 from mtl_classic.metrics import compare
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._progress import Progress, with_callbacks
+from mtl_classic.multitask._score_columns import read_scores
 from mtl_classic.multitask._structure import hold_monotone, to_conditional
 
 __all__ = ["CalibratedModel"]
@@ -168,14 +169,14 @@ class CalibratedModel(OverMembers):
             self.oof_scores_, fold = frame, np.zeros(n_rows(given.X), dtype=np.intp)
             return read_scores(frame, self.tasks_, self.classes_map_), meta_splits(fold, False)
         members = [("model", self.estimator)]
+        run: Any = {"memory": self.memory, "n_jobs": self.n_jobs, "progress": progress}
         if _keeps_scores(self.estimator):
-            (self.estimator_,) = fit_members(members, data, plan=plan, memory=self.memory, progress=progress)
+            (self.estimator_,) = fit_members(members, data, plan=plan, **run)
             self._agree([self.estimator_])
             self.oof_scores_ = self.estimator_.oof_scores_
             scores = read_scores(self.oof_scores_, self.tasks_, self.classes_map_)
             return scores, meta_splits(self.estimator_.fold_, self.estimator_.temporal_)
         plan = shared_plan(self, given, data.Y, self.cv, plan)
-        run: Any = {"memory": self.memory, "n_jobs": self.n_jobs, "progress": progress}
         store = cross_fit_members(members, data, plan, self.tasks_, self.classes_map_, **run)
         self.oof_scores_ = store.frame(given.X.index if isinstance(given.X, pd.DataFrame) else None)["model"]
         (self.estimator_,) = fit_members(members, data, plan=plan, **run)

@@ -12,7 +12,7 @@ from mtl_classic._core.exceptions import FoldError, TaskError
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_values
-from mtl_classic.ensemble._members import OverMembers, plain_labels, shared_plan
+from mtl_classic.ensemble._members import OverMembers, in_all_classes, plain_labels, shared_plan
 from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._progress import with_callbacks
@@ -145,7 +145,7 @@ class ConformalModel(OverMembers):
         plan = self._split(given, data, plan) if split else shared_plan(self, given, Y, self.cv, plan)
         store = cross_fit_members(members, data, plan, self.tasks_, self.classes_map_, keep_models=True, **run)
         self.fold_estimators_ = store.models["model"]
-        self._agree(self.fold_estimators_)
+        self._agree(self.fold_estimators_, all_classes=False)
         refitted = [] if split else fit_members(members, data, plan=plan, **run)
         self.estimator_ = self.fold_estimators_[0] if split else refitted[0]
         self.n_uncovered_ = int((store.fold < 0).sum())
@@ -181,7 +181,7 @@ class ConformalModel(OverMembers):
 
     def _scores(self, X: Table, space: str) -> Scores:
         scores: Scores = self.estimator_._scores(self.estimator_._start_predict(X), space)
-        return scores
+        return in_all_classes(scores, self.estimator_.classes_map_, self.classes_map_)
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> pd.DataFrame:
         """Bounds between which the label lies with the given probability.

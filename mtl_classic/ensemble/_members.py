@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from sklearn.utils.metaestimators import _BaseComposition
 
-from mtl_classic._core.base import FitInput, MultiTaskEstimator
+from mtl_classic._core.base import FitInput, MultiTaskEstimator, Scores
 from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.random import root_seed, spawn_seed
-from mtl_classic._core.targets import encode_targets
+from mtl_classic._core.targets import Classes, encode_targets
 from mtl_classic._core.tasks import Task, resolve_tasks
 from mtl_classic._core.validation import check_sample_weight, n_rows, role_values
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._plans import plan_for
 from mtl_classic.model_selection._progress import Tracked
 
-__all__ = ["Composition", "OverMembers", "plain_labels", "shared_plan"]
+__all__ = ["Composition", "OverMembers", "in_all_classes", "plain_labels", "shared_plan"]
 
 DEFAULT_FOLDS = 5
 LEARNT = ("tasks_", "classes_map_", "roles_", "form_", "priors_", "n_features_in_")
@@ -83,11 +83,11 @@ class OverMembers(Tracked, MultiTaskEstimator):
         for tasks in given[1:]:
             _same_tasks(given[0], tasks)
 
-    def _agree(self, members: Sequence[Any]) -> None:
-        """Refuse fitted members that speak of other tasks or classes than the ensemble."""
+    def _agree(self, members: Sequence[Any], *, all_classes: bool = True) -> None:
+        """Refuse fitted members that speak of other tasks than the ensemble, or have not seen all its classes."""
         for member in members:
             _same_tasks(self.tasks_, member.tasks_)
-            for task in self.tasks_:
+            for task in self.tasks_ if all_classes else ():
                 own, other = self.classes_map_[task.name], member.classes_map_[task.name]
                 if own is not None and not np.array_equal(own, other):
                     raise TaskError(f"Members must have seen the same classes of {task.name!r}: {own} against {other}.")
@@ -152,6 +152,17 @@ class Composition(_BaseComposition, OverMembers):
             raise ValueError(f"{type(self).__name__} needs at least one (name, estimator).")
         self._validate_names(self._names())
         super()._check_members()
+
+
+def in_all_classes(scores: Scores, own: Classes, classes: Classes) -> Scores:
+    """Multiclass scores with a column for every class: of those that a member has not seen the probability is 0."""
+    wide = dict(scores)
+    for name, values in scores.items():
+        known, wanted = own[name], classes[name]
+        if values.ndim == 2 and known is not None and wanted is not None and len(known) < len(wanted):
+            wide[name] = np.zeros((len(values), len(wanted)))
+            wide[name][:, np.isin(wanted, known)] = values
+    return wide
 
 
 def plain_labels(Y: Any) -> Any:

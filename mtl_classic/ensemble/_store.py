@@ -22,6 +22,8 @@ from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import fit_folds
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._progress import SILENT, Progress, tell, without_callbacks
+from mtl_classic.multitask._out_of_fold import looks_forward
+from mtl_classic.multitask._score_columns import read_scores
 
 __all__ = [
     "Data",
@@ -30,9 +32,7 @@ __all__ = [
     "fit_bag",
     "fit_members",
     "latest_rows",
-    "looks_forward",
     "meta_splits",
-    "read_scores",
 ]
 
 META_FOLDS = 5
@@ -195,25 +195,6 @@ def latest_rows(fold: Rows, temporal: bool, enough: Callable[[Rows], bool]) -> R
     while first > 0 and not enough(np.flatnonzero(fold >= first)):
         first -= 1
     return np.flatnonzero(fold >= first)
-
-
-def read_scores(frame: pd.DataFrame, tasks: Sequence[Task], classes: Classes) -> Scores:
-    """Scores per task from the columns of ``predict_scores``; classes without a column have probability 0."""
-    scores: Scores = {}
-    for task in tasks:
-        if task.kind != "multiclass":
-            scores[task.name] = frame[task.name].to_numpy(dtype=np.float64)
-            continue
-        labels = classes[task.name]
-        names = [f"{task.name}={label}" for label in (labels if labels is not None else [])]
-        scores[task.name] = frame.reindex(columns=names, fill_value=0.0).to_numpy(dtype=np.float64)
-    return scores
-
-
-def looks_forward(plan: FoldPlan) -> bool:
-    """Whether each fold is predicted from earlier ones only: `Temporal` folds, and splitters as TimeSeriesSplit."""
-    fold = plan.fold
-    return plan.temporal or all(fold[train].max(initial=-1) < k for k, (train, _) in enumerate(plan.splits))
 
 
 def meta_splits(fold: Rows, temporal: bool) -> list[tuple[Rows, Rows]]:

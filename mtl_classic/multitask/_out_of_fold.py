@@ -19,7 +19,7 @@ from mtl_classic.multitask._linear_combiner import LinearCombiner, fit_linear
 from mtl_classic.multitask._score_columns import as_columns
 from mtl_classic.multitask._verdicts import row_losses
 
-__all__ = ["OutOfFold"]
+__all__ = ["OutOfFold", "looks_forward"]
 
 MIN_ROWS = 10  # labelled rows outside a fold, below which its rows keep their own score
 
@@ -44,6 +44,8 @@ class OutOfFold:
     penalty : float
     final : dict task -> ndarray
         Scores after combination; at first those of the first level.
+    forward : bool
+        Whether each fold is predicted from earlier ones only.
     """
 
     targets: Targets
@@ -56,10 +58,12 @@ class OutOfFold:
     scale: str
     penalty: float
     final: Scores = field(init=False)
+    forward: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.final = dict(self.scores)
         self.covered = self.fold >= 0
+        self.forward = looks_forward(self.plan)
 
     def able(self, combiner: str) -> set[str]:
         """Tasks that can be combined: a line has no loss for rankings, and needs labels of two kinds."""
@@ -113,7 +117,7 @@ class OutOfFold:
         y = self.targets.view(task.name)
         for k in range(len(self.plan)):
             test = np.flatnonzero(self.fold == k)
-            others = self.fold[usable] < k if self.plan.temporal else self.fold[usable] != k
+            others = self.fold[usable] < k if self.forward else self.fold[usable] != k
             train = usable[others]
             if len(train) >= MIN_ROWS and (y[train] != y[train[0]]).any():
                 out[test] = self.fit(task, columns, train).predict(columns[test])
@@ -128,3 +132,9 @@ class OutOfFold:
         mine, own = self.losses(task, scores), self.losses(task, self.scores[task.name])
         table = compare({task.name: mine}, {task.name: own}, clusters=self.clusters, sample_weight=self.weight(task))
         return table.iloc[0]
+
+
+def looks_forward(plan: FoldPlan) -> bool:
+    """Whether each fold is predicted from earlier ones only: `Temporal` folds, and splitters as TimeSeriesSplit."""
+    fold = plan.fold
+    return plan.temporal or all(fold[train].max(initial=-1) < k for k, (train, _) in enumerate(plan.splits))

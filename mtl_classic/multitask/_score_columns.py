@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table
 from mtl_classic.learners._protocol import Floats
 
-__all__ = ["SCALES", "append_columns", "as_columns", "scores_of_frame"]
+__all__ = ["SCALES", "append_columns", "as_columns", "read_scores"]
 
 SCALES = ("logit", "probability")
 LEAST = 1e-5  # probabilities are held this far from 0 and 1: a single overconfident score must not tilt a line
@@ -31,16 +32,16 @@ def as_columns(task: Task, score: Floats, scale: str) -> Floats:
     return np.asarray(np.log(p) - np.log1p(-p))
 
 
-def scores_of_frame(frame: pd.DataFrame, tasks: tuple[Task, ...], classes: Classes) -> Scores:
-    """The arrays of each task from the columns of ``predict_scores``."""
+def read_scores(frame: pd.DataFrame, tasks: Sequence[Task], classes: Classes) -> Scores:
+    """Scores per task from the columns of ``predict_scores``; classes without a column have probability 0."""
     scores: Scores = {}
-    start = 0
     for task in tasks:
+        if task.kind != "multiclass":
+            scores[task.name] = frame[task.name].to_numpy(dtype=np.float64)
+            continue
         labels = classes[task.name]
-        width = len(labels) if task.kind == "multiclass" and labels is not None else 1
-        part = frame.iloc[:, start : start + width].to_numpy(dtype=np.float64)
-        scores[task.name] = part if task.kind == "multiclass" else part[:, 0]
-        start += width
+        names = [f"{task.name}={label}" for label in (labels if labels is not None else [])]
+        scores[task.name] = frame.reindex(columns=names, fill_value=0.0).to_numpy(dtype=np.float64)
     return scores
 
 

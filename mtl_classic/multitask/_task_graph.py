@@ -27,7 +27,7 @@ from mtl_classic.multitask._graph_edges import Edge, final_order, in_order, reso
 from mtl_classic.multitask._linear_combiner import LinearCombiner
 from mtl_classic.multitask._out_of_fold import OutOfFold
 from mtl_classic.multitask._per_task import PerTaskModel
-from mtl_classic.multitask._score_columns import SCALES, append_columns, as_columns, scores_of_frame
+from mtl_classic.multitask._score_columns import SCALES, append_columns, as_columns, read_scores
 from mtl_classic.multitask._structure import hold_monotone, to_conditional
 from mtl_classic.multitask._verdicts import words
 from mtl_classic.multitask._workbench import _known_share
@@ -279,7 +279,7 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
             crossed = cross_fit(
                 once, given.X, labels, plan, sample_weight=given.weights, score=False, n_jobs=self.n_jobs
             )
-        scores = scores_of_frame(crossed.predictions, self.tasks_, self.classes_map_)
+        scores = read_scores(crossed.predictions, self.tasks_, self.classes_map_)
         user = role_values(given.X, self.roles_["user"])
         ranking = [task for task in self.tasks_ if task.kind == "ranking"]
         groups = group_codes(given.X, ranking[0]) if ranking else None
@@ -317,7 +317,7 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
         columns = self._named(sources, held.scores, held.final)
         table = append_columns(given.X, columns)
         single = replace(task, given=None)
-        known = held.covered if plan.temporal else np.ones(len(held.covered), dtype=bool)
+        known = held.covered if held.forward else np.ones(len(held.covered), dtype=bool)
         labels = decode_targets(given.targets)[[task.name]]
         labels = labels.where(pd.Series(known), None) if not known.all() else labels
         weight = held.weight(task)
@@ -326,11 +326,16 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
         learner = self.learner[task.name] if isinstance(self.learner, Mapping) else self.learner
         model = self._learners([single], learner, spawn_seed(seed, "combiner", task.name))
         usable = None if (weight == 1).all() else weight
-        once = clone(model).set_params(refit=False)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConstantTaskWarning)
-            fold = cross_fit(once, table, labels, plan, sample_weight=usable, score=False, n_jobs=self.n_jobs)
-        crossed = scores_of_frame(fold.predictions, (single,), self.classes_map_)[task.name]
+        once, crossed = clone(model).set_params(refit=False), held.scores[task.name].copy()
+        learnable = known & ~np.isnan(given.targets.view(task.name)) & (weight > 0)
+        splits = tuple(split for split in plan.splits if learnable[split[0]].any())  # in time the first has no columns
+        if splits:
+            folds = FoldPlan(splits, plan.n_rows, plan.temporal)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConstantTaskWarning)
+                fold = cross_fit(once, table, labels, folds, sample_weight=usable, score=False, n_jobs=self.n_jobs)
+            rows = fold.fold >= 0
+            crossed[rows] = read_scores(fold.predictions, (single,), self.classes_map_)[task.name][rows]
         return model.fit(table, labels, sample_weight=usable, plan=plan), crossed
 
     def _named(self, sources: Iterable[Edge], base: Scores, final: Scores) -> dict[str, Floats]:

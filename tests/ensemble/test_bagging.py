@@ -165,3 +165,17 @@ def test_what_cannot_work_is_refused_first(change: dict[str, Any], error: type[E
     X, Y = mixed(60)
     with pytest.raises(error, match=message):
         bag().set_params(**change).fit(X, Y)
+
+
+def test_a_class_that_a_bag_has_not_drawn_has_no_probability_there() -> None:
+    X, Y = mixed(200, missing=0.0)
+    Y.loc[5, "reason"] = "dare"
+    model = bag(n_estimators=3).fit(X, Y)
+    seen = ["dare" in member.classes_map_["reason"] for member in model.estimators_]
+    assert not all(seen)
+    mean, spread = model.predict_scores(X, return_std=True)
+    shares = mean.filter(like="reason=")
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0)
+    drawn = [m.predict_scores(X)["reason=dare"] for m, known in zip(model.estimators_, seen, strict=True) if known]
+    np.testing.assert_allclose(shares["reason=dare"], sum(drawn) / 3 if drawn else 0.0)
+    assert np.isfinite(spread).all(axis=None)

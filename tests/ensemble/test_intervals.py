@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from mtl_classic import ConformalModel, FoldError, PerTaskModel, TaskError
+from mtl_classic import ConformalModel, FoldError, PerTaskModel, TaskError, make_folds
 from mtl_classic.ensemble._intervals import _upper_bound
 from tests.ensemble.tables import MIXED, mixed, trees
 
@@ -102,3 +102,18 @@ def test_threads_and_pickles_and_bad_settings() -> None:
     for change, error, message in bad:
         with pytest.raises(error, match=message):
             clone(model).set_params(**change).fit(X, Y)
+
+
+@pytest.mark.filterwarnings("ignore::mtl_classic.ConstantTaskWarning")
+@pytest.mark.parametrize("method", ["cv+", "split"])
+def test_folds_may_lack_a_class_of_another_task(method: str) -> None:
+    X, Y = mixed(200, missing=0.0)
+    fold = np.arange(200) * 2 // 200
+    Y.loc[fold == 1, "buy"] = 1.0
+    Y.loc[199, "reason"] = "dare"
+    member = PerTaskModel(MIXED, learner=trees(2), random_state=0)
+    model = ConformalModel(member, method=method, random_state=0).fit(X, Y, plan=make_folds(fold, Y))
+    assert np.isfinite(model.predict_interval(X)).all(axis=None)
+    shares = model.predict_scores(X).filter(like="reason=")
+    assert shares.columns.tolist() == ["reason=dare", "reason=gift", "reason=need", "reason=whim"]
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0)

@@ -9,12 +9,22 @@ import pytest
 from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import KFold
+from sklearn.model_selection import KFold, TimeSeriesSplit
 from sklearn.multioutput import ClassifierChain, RegressorChain
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mtl_classic import MultiTaskModel, PerTaskModel, SharedTreesModel, Task, TaskError, TaskGraphModel, evaluate
+from mtl_classic import (
+    MultiTaskModel,
+    PerTaskModel,
+    SharedTreesModel,
+    Task,
+    TaskError,
+    TaskGraphModel,
+    Temporal,
+    evaluate,
+    multitask_scorer,
+)
 
 
 def planted(n: int, seed: int = 0, noise: float = 1.0) -> tuple[np.ndarray, pd.DataFrame]:
@@ -194,3 +204,30 @@ def test_sharing_harms_no_task_of_a_conflict() -> None:
     for model, baseline in ((auto, alone), (graph, graph.base_), (shared, alone)):  # seeds differ more than structures
         found = evaluate(model, X[test], Y.iloc[test], baseline=baseline, metrics=["loss"])
         assert not (found["verdict"] == "worse").any(), model
+
+
+def test_classes_that_some_folds_never_saw_keep_their_columns() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 3))
+    fold = np.arange(600) * 3 // 600
+    why = np.where((fold == 0) & (X[:, 1] > 0), "a", np.where(X[:, 0] > 0, "b", "c"))
+    Y = pd.DataFrame({"why": why, "liked": X[:, 0] > 0, "spend": X[:, 2] + 0.1 * rng.normal(size=600)})
+    model = TaskGraphModel(edges="dense", fallback=False, learner="linear", cv=fold, random_state=0).fit(X, Y)
+    alone, rows = model.base_, fold > 0
+    for task in ("liked", "spend"):
+        assert multitask_scorer(task=task)(model, X, Y) > multitask_scorer(task=task)(alone, X, Y) - 0.05
+    assert (model.predict(X)["why"] == why)[rows].mean() > (alone.predict(X)["why"] == why)[rows].mean() - 0.05
+
+
+@pytest.mark.parametrize("combiner", ["linear", "learner"])
+@pytest.mark.parametrize("cv", [TimeSeriesSplit(3), Temporal(3)], ids=str)
+def test_folds_that_look_forward(combiner: str, cv: Any) -> None:
+    """A line for one fold is drawn through earlier ones: later ones have seen its labels."""
+    X, Y = planted(400)
+    table = pd.DataFrame(X).add_prefix("x").assign(day=np.arange(400))
+    Y = Y.assign(kind=np.where(X[:, 0] > 0, "more", "less"))
+    model = TaskGraphModel(edges="serial", combiner=combiner, learner="linear", cv=cv, time="day", random_state=0).fit(
+        table, Y
+    )
+    assert np.isfinite(model.predict_scores(table)).all().all()
+    assert model.edges_
