@@ -36,9 +36,9 @@ class GradientLog:
     def look(self, gradients: npt.NDArray[Any], blocks: Sequence[Any]) -> None:
         """Count a round, and now and then compare the gradients of shape (n, n_outputs)."""
         at, self.seen = self.seen, self.seen + 1
-        if at % EVERY:
-            return
         single = [block for block in blocks if block.width == 1]
+        if at % EVERY or not single:
+            return
         self.names = [block.task.name for block in single]
         self.rounds.append(at)
         known = np.column_stack([block.weight > 0 for block in single]).astype(np.float64)

@@ -56,3 +56,10 @@ def test_there_are_none_without_gradients() -> None:
     model = SharedTreesModel(trees="extra", n_trees=5, random_state=0).fit(X, Y)
     assert model.gradient_cosines_.empty
     assert [text.split()[0] for text in model.advice_] == ["few"]
+
+
+def test_tasks_of_several_classes_have_no_single_gradient() -> None:
+    shade = pd.DataFrame({"shade": np.select([X[:, 0] > 0.5, X[:, 0] > -0.5], ["dark", "mid"], "light")})
+    model = SharedTreesModel({"shade": "multiclass"}, max_iter=5, random_state=0).fit(X, shade)
+    assert model.gradient_cosines_.empty
+    assert model.score(X, shade) > 0
