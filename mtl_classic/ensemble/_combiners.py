@@ -67,6 +67,7 @@ def given_choice(
     problem: Problem,
     columns: Floats,
     splits: list[tuple[Rows, Rows]],
+    greedy: Floats,
     *,
     weighted: bool,
     n_classes: int,
@@ -74,6 +75,9 @@ def given_choice(
 ) -> Choice:
     """The user's combiner, on scores as they are."""
     task, rows = problem.task, problem.rows
+    if not trainable(problem.y):
+        reason = f"the {len(rows)} labelled rows with out-of-fold scores have nothing to tell apart"
+        return Choice(greedy_weights(problem), None, greedy, reason)
 
     def fit(part: Rows) -> SklearnMeta:
         weight = problem.weight[part] if weighted else None

@@ -210,6 +210,7 @@ class StackingEnsemble(Composition):
                     problem,
                     columns,
                     splits,
+                    greedy[task.name],
                     weighted=given.weights is not None,
                     n_classes=self._n_classes(task),
                     n_members=len(self.estimators),
@@ -217,7 +218,12 @@ class StackingEnsemble(Composition):
             else:
                 data = self._meta_data(task, self._links(store.scores), features)
                 choices[task.name] = linear_choice(problem, data, splits, greedy[task.name])
-        judged = [p for p in problems if p.task.kind != "ranking" and self._may_fall_back(finals.get(p.task.name))]
+        judged = [
+            p
+            for p in problems
+            if p.task.kind != "ranking"
+            and (choices[p.task.name].reason is not None or self._may_fall_back(finals.get(p.task.name)))
+        ]
         self._fall_back(choices, greedy, [(p, latest(p, store)) for p in judged], given)
         return choices
 

@@ -13,7 +13,14 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold, TimeSeriesSplit
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from mtl_classic import FallbackWarning, PerTaskModel, SklearnLearner, StackingEnsemble, Task, TaskError
+from mtl_classic import (
+    FallbackWarning,
+    PerTaskModel,
+    SklearnLearner,
+    StackingEnsemble,
+    Task,
+    TaskError,
+)
 from mtl_classic.ensemble._meta import MetaData, fit_linear
 from mtl_classic.metrics import roc_auc
 from tests.ensemble.tables import FUNNEL, MIXED, funnel, members, mixed, trees
@@ -188,3 +195,14 @@ def test_combiners_may_be_given_for_some_tasks_only() -> None:
     assert isinstance(model.final_estimators_["buy"].model, LogisticRegression)
     assert model.weights_["buy"].isna().all()
     assert len(MIXED) == len(model.final_estimators_)
+
+
+@pytest.mark.filterwarnings("ignore::mtl_classic.ConstantTaskWarning")
+def test_a_given_combiner_needs_two_classes() -> None:
+    X, Y = mixed(200)
+    Y["buy"] = Y["buy"].where(Y["buy"] == 1)
+    model = StackingEnsemble(members(), final_estimator=LogisticRegression(), cv=3, random_state=0)
+    quietly(model, X, Y)
+    assert "nothing to tell apart" in model.fallbacks_["buy"]
+    assert (model.predict_scores(X)["buy"] == 1).all()
+    assert isinstance(model.final_estimators_["reason"].model, LogisticRegression)
