@@ -49,7 +49,11 @@ def points_frame(work: Work, results: Mapping[str, Any], names: Sequence[str]) -
 
 
 def undominated(values: Floats) -> Any:
-    """Which rows no other row beats: at least as good in all columns and better in one."""
+    """Which rows no other row beats: at least as good in all columns and better in one.
+
+    A task that no fold has a label of is NaN in all rows, and tells nothing.
+    """
+    values = np.nan_to_num(values)
     as_good = (values[:, None, :] >= values[None, :, :]).all(axis=2)
     better = (values[:, None, :] > values[None, :, :]).any(axis=2)
     return ~(as_good & better).any(axis=0)
@@ -68,7 +72,7 @@ def choose(points: pd.DataFrame, tasks: Sequence[str], weights: Floats, at_least
             f"No candidate has at least {dict(at_least or {})}; the greatest found, each on its own: {best}. Ask for "
             f"less, or search longer."
         )
-    return int(np.asarray(allowed.index)[np.argmax(allowed[list(tasks)].to_numpy() @ weights)])
+    return int(np.asarray(allowed.index)[np.argmax(np.nan_to_num(allowed[list(tasks)].to_numpy()) @ weights)])
 
 
 def _columns(name: str, folds: Floats, complete: Any, mean: Floats | None) -> dict[str, Any]:

@@ -307,3 +307,12 @@ def test_what_is_no_multi_task_estimator_is_refused() -> None:
 def test_the_declared_space_is_the_default() -> None:
     found = MultiTaskSearchCV(Planted(TASKS), strategy="grid", **EXACT).fit(X, Y)
     assert sorted(found.cv_results_["param_a"]) == [-1.0, 0.0, 1.0]
+
+
+def test_a_task_that_no_fold_judges_does_not_choose() -> None:
+    holes, fold = Y.copy(), np.arange(len(Y)) % 3 - 1
+    holes[fold >= 0, 1] = np.nan
+    found = MultiTaskSearchCV(Planted(TASKS), GRID, strategy="grid", cv=fold, random_state=0).fit(X, holes)
+    assert found.pareto_front_["y1"].isna().all()
+    assert len(found.pareto_front_) < len(found.cv_results_["params"])
+    assert found.pick() == found.best_params_
