@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtl_classic import FunnelModel, PerTaskModel, Task
+from mtl_classic import CalibratedModel, FunnelModel, PerTaskModel, Task, evaluate
 from mtl_classic.metrics import (
     calibration_table,
     correct_sampling,
@@ -52,6 +52,29 @@ def test_metrics_with_weights_are_those_of_the_whole_table() -> None:
     assert abs(part["observed"] / whole["observed"] - 1) < 0.02
     assert abs(part["predicted"] / whole["predicted"] - 1) < 0.02
     assert abs(log_loss(y.iloc[rows], p[rows], sample_weight=weight) / log_loss(y, p) - 1) < 0.02
+
+
+def test_calibration_and_evaluation_of_a_sampled_table_speak_of_the_whole() -> None:
+    X, y, _ = table(40_000, 6)
+    X_new, y_new, _ = table(40_000, 7)
+    half, rows, rows_new = np.arange(20_000), kept(y, 0.1, 8), kept(y_new, 0.1, 9)
+    fitted, judged = np.intersect1d(rows, half), np.setdiff1d(rows, half)
+    model = PerTaskModel({"click": "binary"}, learner="linear", random_state=0).fit(X.iloc[fitted], y.iloc[fitted])
+    weight = sampling_weights(y.iloc[judged], 0.1)
+    calibrated = CalibratedModel(model, method="sigmoid", cv="prefit", random_state=0)
+    calibrated.fit(X.iloc[judged], y.iloc[judged], sample_weight=weight)
+    scores = calibrated.predict_scores(X_new)["click"]
+    assert expected_calibration_error(y_new, scores) < 0.01
+    assert abs(scores.mean() / y_new.mean() - 1) < 0.1
+    part = evaluate(
+        calibrated,
+        X_new.iloc[rows_new],
+        y_new.iloc[rows_new],
+        sample_weight=sampling_weights(y_new.iloc[rows_new], 0.1),
+    )
+    whole = evaluate(calibrated, X_new, y_new)
+    losses = [frame.loc[("click", "log_loss"), "value"] for frame in (part, whole)]
+    assert abs(losses[0] / losses[1] - 1) < 0.05
 
 
 def test_a_funnel_child_follows_its_parent() -> None:
