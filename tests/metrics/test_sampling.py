@@ -73,7 +73,7 @@ def test_calibration_and_evaluation_of_a_sampled_table_speak_of_the_whole() -> N
         sample_weight=sampling_weights(y_new.iloc[rows_new], 0.1),
     )
     whole = evaluate(calibrated, X_new, y_new)
-    losses = [frame.loc[("click", "log_loss"), "value"] for frame in (part, whole)]
+    losses = [frame.loc[("click", "loss"), "value"] for frame in (part, whole)]
     assert abs(losses[0] / losses[1] - 1) < 0.05
 
 
