@@ -6,7 +6,7 @@ import pytest
 from scipy.special import expit
 from sklearn.base import clone
 
-from mtl_classic import MultiTaskModel, Task
+from mtl_classic import MultiTaskModel, Task, make_funnel
 from mtl_classic._core.targets import encode_targets
 from mtl_classic.model._latent_choice import _better, _stacked_losses, latent_folds, latent_help, propose_latent
 
@@ -71,3 +71,26 @@ def test_a_gain_that_is_sure_but_tiny_is_not_worth_trees(weight: float, is_of_no
     assert _better({"buy": own}, {"buy": base}, None)
     labels = encode_targets(pd.DataFrame({"buy": y}), TASKS)
     assert bool(latent_help({"buy": expit(known)}, pd.DataFrame({"score": latent}), labels, None)) == is_of_note
+
+
+def test_the_pairs_of_a_log_are_factorized_too() -> None:
+    shop = make_funnel(4000, random_state=0)
+    assert propose_latent(shop.X, shop.tasks, shop.roles | {"time": None}, 0, shop.events).models[-1][0] != "mf"
+    latent = propose_latent(shop.X, shop.tasks, shop.roles, 0, shop.events)
+    assert [name for name, _ in latent.models] == ["fm_view", "mf"]
+    plan = latent_folds(shop.Y, shop.tasks, time=shop.X[shop.roles["time"]])
+    frame = shop.events.to_frame()
+    half = frame[shop.events.roles["time"]].sort_values().iloc[len(frame) // 2]
+    early = shop.X[shop.roles["time"]] < half
+    log = shop.events.before(half)
+    columns = [clone(latent).fit_transform(shop.X, shop.Y, events=e, plan=plan) for e in (shop.events, log)]
+    np.testing.assert_array_equal(*(c.loc[early, "mf__score"] for c in columns))  # later events are not seen
+    assert not columns[0]["mf__score"].equals(columns[1]["mf__score"])
+
+
+def test_a_model_chooses_among_factors_of_labels_and_log() -> None:
+    shop = make_funnel(4000, random_state=0)
+    model = MultiTaskModel(shop.tasks, **shop.roles, aggregates=None, random_state=0)
+    model.fit(shop.X, shop.Y, events=shop.events)
+    assert "latent features" in model.latent_choice_
+    assert np.isfinite(model.observe(shop.events.to_frame().tail(5)).predict_scores(shop.X)).all(axis=None)

@@ -68,7 +68,8 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator) -> tu
         The structure on the table as it was, if it was fitted to find out and the columns did not help.
     why : str
     """
-    latent = propose_latent(training.table, training.sorted_tasks, training.roles, training.seed_for("latent"))
+    seed, events = training.seed_for("latent"), training.events
+    latent = propose_latent(training.table, training.sorted_tasks, training.roles, seed, events)
     split = None if latent is None else training.split()
     if latent is None or split is None:
         return None, None, "no user and item with enough rows to learn latent features for"
@@ -80,6 +81,7 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator) -> tu
         training.table,
         training.labels,
         split,
+        events=events,
         weight=training.weights,
         clusters=training.users,
         time=training.time,
@@ -95,7 +97,7 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator) -> tu
         groups=training.queries,
         seed=training.seed_for("latent folds"),
     )
-    training.table = latent.fit_transform(training.table, training.labels, plan=folds)
+    training.table = latent.fit_transform(training.table, training.labels, events=events, plan=folds)
     return latent, None, choice.why
 
 

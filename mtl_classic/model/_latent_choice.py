@@ -21,10 +21,12 @@ from mtl_classic._core.random import spawn_seed
 from mtl_classic._core.targets import Targets, encode_targets
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import take_rows
+from mtl_classic.events import EventLog
 from mtl_classic.factorization import (
     FactorizationMachineClassifier,
     FactorizationMachineRegressor,
     LatentFeatures,
+    MatrixFactorization,
 )
 from mtl_classic.metrics import compare
 from mtl_classic.model_selection import FoldPlan, make_folds
@@ -43,12 +45,13 @@ LEAST_GAIN = 0.003
 
 
 def propose_latent(
-    table: Any, tasks: Sequence[Task], roles: Mapping[str, str | None], seed: int
+    table: Any, tasks: Sequence[Task], roles: Mapping[str, str | None], seed: int, events: EventLog | None = None
 ) -> LatentFeatures | None:
     """The latent features that suit the tasks, or None where there are no user and item to learn them for.
 
     A user × item factorization machine for each binary task without parent (at most three), with the context on the
-    user's side; a Bayesian one for each regression task without parent. Columns of history are left to the trees.
+    user's side; a Bayesian one for each regression task without parent; a matrix factorization of a log's pairs.
+    Columns of history are left to the trees.
 
     Parameters
     ----------
@@ -56,6 +59,7 @@ def propose_latent(
     tasks : sequence of Task
     roles : dict role -> column
     seed : int
+    events : EventLog, default=None
     """
     user, item = roles.get("user"), roles.get("item")
     if not isinstance(table, pd.DataFrame) or user is None or item is None or len(table) < MIN_ROWS:
@@ -83,7 +87,10 @@ def propose_latent(
         )
         models.append((name, fm))
         learns[name] = task.name
-    return LatentFeatures(models, cv=FOLDS, tasks=tasks, task=learns) if models else None
+    if events is not None and roles.get("time") is not None and {"user", "item"} <= set(events.roles):
+        pairs = MatrixFactorization(user=user, item=item, time=roles["time"], random_state=spawn_seed(seed, "mf"))
+        models.append(("mf", pairs))
+    return LatentFeatures(models, cv=FOLDS, tasks=tasks, task=learns, time=roles.get("time")) if models else None
 
 
 def latent_folds(
@@ -124,6 +131,7 @@ def choose_latent(
     labels: pd.DataFrame,
     split: tuple[Rows, Rows],
     *,
+    events: EventLog | None = None,
     weight: Any = None,
     clusters: Any = None,
     time: Any = None,
@@ -145,6 +153,8 @@ def choose_latent(
     table : frame of shape (n, n_columns)
     labels : frame of shape (n, n_tasks)
     split : (training rows, validation rows)
+    events : EventLog, default=None
+        Of which no model sees what came after the rows that it is fitted on.
     weight : array of shape (n,) or (n, n_tasks), default=None
     clusters : array of shape (n,), default=None
         Whose rows are drawn together: users, else queries.
@@ -158,7 +168,7 @@ def choose_latent(
     targets = encode_targets(take_rows(labels, valid), held_out.tasks_, classes=held_out.classes_map_)
     who = None if clusters is None else np.asarray(clusters)[valid]
     without = held_out._scores(held_out._start_predict(judged), "entire")
-    asked = clone(latent).fit(rows, known)
+    asked = clone(latent).fit(rows, known, events=events)
     told = asked.transform(judged)[asked.latent_features_]
     if not latent_help(without, told, targets, who):
         return LatentChoice(False, "latent features tell no task much more than its own score")
@@ -169,8 +179,9 @@ def choose_latent(
         groups=None if groups is None else np.asarray(groups)[train],
         seed=spawn_seed(seed, "latent trial"),
     )
+    trained = clone(latent).fit_transform(rows, known, events=events, plan=plan)
     columns = pd.DataFrame(np.nan, index=table.index, columns=told.columns, dtype=np.float32)
-    columns.iloc[train] = clone(latent).fit_transform(rows, known, plan=plan)[told.columns].to_numpy()
+    columns.iloc[train] = trained[told.columns].to_numpy()
     columns.iloc[valid] = told.to_numpy()
     wide = pd.concat([table, columns], axis=1)
     trial = stage(structure, wide, labels, split, sample_weight=weight).held_out

@@ -55,8 +55,9 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
         The history; None adds none.
     latent : "auto", None, or an unfitted transformer, default="auto"
         Appends columns of latent factors after the history. "auto": where user and item are named, the score of a user
-        × item factorization machine for each binary task without parent, and of a Bayesian one for each regression task
-        without parent; kept only if validation rows show that they help a task and harm none (``latent_choice_``).
+        × item factorization machine for each binary task without parent, of a Bayesian one for each regression task
+        without parent, and of a matrix factorization of the log, if there is one; kept only if validation rows show
+        that they help a task and harm none (``latent_choice_``).
     learner : str, Learner, scikit-learn estimator or dict task -> learner, default="lightgbm"
     structure : {"auto", "parallel", "serial", "hierarchical", "fusion", "dynamic"} or an unfitted structure, \
             default="auto"
@@ -205,6 +206,8 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
             raise ValueError(f'ensemble must be "auto" or None, got {self.ensemble!r}.')
         if isinstance(self.latent, str) and self.latent != "auto":
             raise ValueError(f'latent must be "auto", None or a transformer, got {self.latent!r}.')
+        if isinstance(self.aggregates, str) and self.aggregates != "auto":
+            raise ValueError(f'aggregates must be "auto", None, a list or a transformer, got {self.aggregates!r}.')
         if events is not None and not isinstance(events, EventLog):
             raise TypeError(
                 f"events must be an EventLog, got {type(events).__name__}; make one with EventLog(frame, …)."
