@@ -88,7 +88,7 @@ MODELS: dict[str, Callable[[], MultiTaskModel]] = {
     "matrix": lambda: fitted(**latent(MatrixFactorization(n_factors=4, random_state=0), MatrixFactorization("bpr"))),
     "ratings": lambda: fitted(**latent(MatrixFactorization("explicit", n_factors=2, max_iter=5, random_state=0))),
     "machines": lambda: fitted(**latent(machine(), machine(groups=SIDES, interactions=[("user", "item")]))),
-    "gibbs": lambda: fitted(**latent(machine(FactorizationMachineRegressor, solver="gibbs"))),
+    "gibbs": lambda: fitted(**latent(machine(FactorizationMachineRegressor, solver="gibbs", n_members=2))),
     "vectors": lambda: fitted(latent=LatentFeatures([("m", machine())], cv=2, output="both"), aggregates=AGGREGATES),
     "lag": lambda: fitted(aggregates=HistoryFeatures(AGGREGATES, **SHOP.roles, lag="2D")),
     "xgboost": lambda: fitted(learner="xgboost", aggregates=AGGREGATES),
