@@ -199,6 +199,7 @@ def test_conflicts_are_settled_for_history_and_structure_alike() -> None:
         ({"structure": PerTaskModel}, {}, TypeError, "structure must be a name or an unfitted estimator"),
         ({"ensemble": "stacking"}, {}, ValueError, 'ensemble must be "auto" or None'),
         ({"latent": "fm"}, {}, ValueError, 'latent must be "auto", None or a transformer'),
+        ({"aggregates": "none"}, {}, ValueError, 'aggregates must be "auto", None, a list or a transformer'),
         ({"task_weights": {"x": 1}}, {}, TaskError, "unknown tasks: x; the tasks are view, cart"),
         ({"user": "client"}, {}, RoleError, "user column 'client' is needed, .* the columns are user, item"),
         (

@@ -143,6 +143,8 @@ def resolve_tasks(tasks: Iterable[Task] | Mapping[str, str] | None, Y: Any) -> t
         return infer_tasks(Y)
     if isinstance(tasks, Mapping):
         resolved = tuple(Task(name, kind) for name, kind in tasks.items())
+    elif isinstance(tasks, Task):
+        raise TypeError(f"tasks must be a list of Task objects, got the single one {tasks.name!r}; put it into a list.")
     else:
         resolved = tuple(tasks)
     for task in resolved:

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mtl_classic._core.arrow import from_arrow
+
 __all__ = ["is_datetime", "time_dtype", "to_duration", "to_time"]
 
 _NANOSECONDS = {
@@ -38,22 +40,24 @@ def is_datetime(values: Any) -> bool:
 
 def time_dtype(time: Any) -> Any:
     """The dtype of a time axis as `to_time` reads it: texts are dates."""
-    dtype = (time if hasattr(time, "dtype") else pd.Series(time)).dtype
+    dtype = (
+        from_arrow(time) if isinstance(time, pd.Series) else time if hasattr(time, "dtype") else pd.Series(time)
+    ).dtype
     if pd.api.types.is_object_dtype(dtype):
         dtype = pd.Series(time).infer_objects().dtype
     is_text = pd.api.types.is_object_dtype(dtype) or pd.api.types.is_string_dtype(dtype)
     return np.dtype("datetime64[ns]") if is_text else dtype
 
 
-def to_time(values: Any, what: str = "time") -> npt.NDArray[Any]:
+def to_time(values: Any, what: str | None = None) -> npt.NDArray[Any]:
     """A time column as a numeric array.
 
     Parameters
     ----------
     values : array-like of shape (n,)
         Datetimes (with or without zone), strings or objects that pandas parses, integers or floats.
-    what : str
-        The name of the column, for the error.
+    what : str, default=None
+        The name of the column, for the error; None: its own, else "time".
 
     Returns
     -------
@@ -67,7 +71,9 @@ def to_time(values: Any, what: str = "time") -> npt.NDArray[Any]:
     TypeError
         If the values are neither dates nor numbers.
     """
-    series = pd.Series(values)
+    series = from_arrow(pd.Series(values))
+    if what is None:
+        what = series.name if isinstance(series.name, str) else "time"
     if series.dtype == object:
         series = series.infer_objects()
     if series.dtype == object or pd.api.types.is_string_dtype(series.dtype):
@@ -88,6 +94,10 @@ def to_time(values: Any, what: str = "time") -> npt.NDArray[Any]:
     if pd.api.types.is_bool_dtype(series.dtype) or not pd.api.types.is_numeric_dtype(series.dtype):
         raise TypeError(f"{what!r} must hold dates or numbers, got {series.dtype}.")
     if pd.api.types.is_integer_dtype(series.dtype):
+        if len(series) and series.max() > np.iinfo(np.int64).max:
+            raise ValueError(
+                f"{what!r} holds integers that 64 bits with a sign do not reach; the largest is {series.max()}."
+            )
         return series.to_numpy(dtype=np.int64)
     numbers = series.to_numpy(dtype=np.float64)
     infinite = int(np.isinf(numbers).sum())

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import sparse
 from sklearn.utils import check_array
 
+from mtl_classic._core.arrow import frame_from_arrow
 from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.tasks import Task
 
@@ -45,7 +46,7 @@ def as_table(X: Any) -> Table:
     """
     if isinstance(X, pd.DataFrame):
         _check_frame(X)
-        return X
+        return frame_from_arrow(X)
     if sparse.issparse(X):
         return sparse.csr_matrix(  # boosters do not read the newer csr_array
             check_array(X, accept_sparse="csr", ensure_all_finite="allow-nan", ensure_min_samples=0)
@@ -55,7 +56,7 @@ def as_table(X: Any) -> Table:
         if isinstance(native, nw.DataFrame):
             frame = native.to_pandas()
             _check_frame(frame)
-            return frame
+            return frame_from_arrow(frame)
     return check_array(X, dtype=None, ensure_all_finite="allow-nan", ensure_min_samples=0, ensure_min_features=1)
 
 
@@ -207,7 +208,10 @@ def check_sample_weight(sample_weight: Any, tasks: Sequence[Task], n: int) -> np
                 f"it has {', '.join(map(str, sample_weight.columns))}."
             )
         sample_weight = sample_weight[names]
-    weights = np.asarray(sample_weight, dtype=np.float64)
+    try:
+        weights = np.asarray(sample_weight, dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"sample_weight must hold numbers, one per row or per row and task: {error}.") from None
     if weights.ndim == 0:
         weights = np.full(n, float(weights))
     if weights.shape not in ((n,), (n, len(names))):

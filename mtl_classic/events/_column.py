@@ -90,6 +90,8 @@ def joined_column(
 
 
 def check_amounts(column: Column, name: str) -> None:
+    if not len(column.data):  # an empty frame has no types yet
+        return
     if column.values is not None or column.data.dtype.kind not in "biuf":
         raise TypeError(
             f"the value column {name!r} of the event log must hold numbers; convert it, e.g. by pd.to_numeric."

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.tasks import Task, fitting_order, resolve_tasks
-from mtl_classic._core.time import to_duration, to_time
+from mtl_classic._core.time import to_duration
 from mtl_classic._core.validation import as_table, find_role
 from mtl_classic.events._column import as_floats
 from mtl_classic.events._keys import key_rows
@@ -186,7 +186,7 @@ def _end_of(log: EventLog, as_of: Any) -> Any:
     """The last instant that the log knows, on its axis; None where it is empty."""
     if as_of is None:
         return log.time[-1] if log.n_events else None
-    return to_time(pd.Series([pd.Timestamp(as_of) if log.is_datetime else as_of]), "as_of")[0]
+    return log._to_axis(as_of, "as_of")
 
 
 def _is_over(times: npt.NDArray[Any], length: int | float, end: Any) -> npt.NDArray[np.bool_]:

@@ -211,13 +211,13 @@ class EventLog:
             )
         if not len(table):
             return self
+        if not self.n_events:
+            return type(self)(table[list(self._names)], **self._roles)
         dtype = time_dtype(table[self._roles["time"]])
         if axis_kind(dtype) != self.axis_kind:
             raise TypeError(
                 f"the times of the log are {self.axis_kind}, those appended {axis_kind(dtype)}; convert them to one."
             )
-        if not self.n_events:
-            return type(self)(table[list(self._names)], **self._roles)
         axis, columns = _read(table, self._names, self._roles)
         if not _is_sorted(axis):
             order = np.argsort(axis, kind="stable")
@@ -295,12 +295,15 @@ class EventLog:
         part._set(self._names, self._roles, self._time[:stop], self._time_dtype, columns)
         return part
 
-    def _to_axis(self, time: Any) -> Any:
-        if self.is_datetime and not isinstance(time, int | np.integer):
-            time = pd.Timestamp(time)
-        elif self.is_datetime:
-            return int(time)
-        return to_time(pd.Series([time]), "time")[0]
+    def _to_axis(self, time: Any, what: str = "time") -> Any:
+        """One time on the axis; a date without a zone is meant in the zone of the log."""
+        if not self.is_datetime:
+            return to_time(pd.Series([time]), what)[0]
+        zone = getattr(self._time_dtype, "tz", None)
+        stamp = pd.Timestamp(time)
+        if zone is not None and not pd.isna(stamp) and stamp.tzinfo is None and not isinstance(time, int | np.integer):
+            stamp = stamp.tz_localize(zone)
+        return to_time(pd.Series([stamp]), what)[0]
 
     def _from_axis(self, axis: npt.NDArray[Any]) -> pd.Series[Any]:
         """Times in the type that the frame had; nanoseconds are UTC."""

@@ -147,7 +147,13 @@ class FeatureColumns:
             days = column.to_numpy().astype(f"{column.dtype.kind}8[ns]")
             numbers = days.view(np.int64) / _DAY
             return np.where(np.isnat(days), np.nan, numbers).astype(np.float32)
-        return np.asarray(_to_float32(column.to_numpy(dtype=np.float64, na_value=np.nan)))
+        try:
+            numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        except (ValueError, TypeError) as error:
+            raise TypeError(f"Column {column.name!r} held numbers at fit; now it does not: {error}.") from None
+        if column.dtype == object and np.isinf(numbers).any():  # other dtypes are checked at the door
+            raise ValueError(f"Infinite values in the column {column.name!r}; expected finite numbers, or NaN.")
+        return np.asarray(_to_float32(numbers))
 
 
 def _to_float32(values: Any) -> Any:
@@ -187,7 +193,10 @@ def _categories(column: pd.Series) -> pd.Index:
         codes = np.unique(column.cat.codes)
         values = column.cat.categories[codes[codes >= 0]]
     else:
-        values = pd.Index(pd.unique(column.dropna()))
+        try:
+            values = pd.Index(pd.unique(column.dropna()))
+        except TypeError as error:
+            raise TypeError(f"Column {column.name!r} holds values that cannot be compared: {error}.") from None
     try:
         return values.sort_values()
     except TypeError:

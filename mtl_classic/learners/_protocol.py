@@ -132,12 +132,10 @@ def constant_fit(request: FitRequest) -> ConstantFit | None:
         return None
     value = float(y[0]) if len(y) else 0.0
     shown = value if kind != "binary" else ("positive" if value == 1 else "negative" if value == 0 else value)
-    warnings.warn(
-        f"Task {request.task.name!r} has {len(y)} labelled rows, all with the same label ({shown}); "
-        f"a constant is trained.",
-        ConstantTaskWarning,
-        stacklevel=2,
-    )
+    found = f"has {len(y)} labelled rows, all with the same label ({shown})"
+    if not len(y):
+        found = "has no row to learn from: none with a label and a weight (and, under a parent, a positive one)"
+    warnings.warn(f"Task {request.task.name!r} {found}; a constant is trained.", ConstantTaskWarning, stacklevel=2)
     if kind == "multiclass":
         return ConstantFit(np.eye(max(request.n_classes, 1))[max(int(value), 0)])
     return ConstantFit(np.asarray(value))

@@ -104,6 +104,8 @@ def cross_fit(
     >>> fit.predictions.shape, len(fit.models)
     ((300, 2), 3)
     """
+    if not isinstance(plan, FoldPlan):
+        raise TypeError(f"plan must be a FoldPlan, got {type(plan).__name__}; make one with make_folds(…).")
     return fit_folds(
         estimator, X, Y, plan, [SILENT] * len(plan), method=method, sample_weight=sample_weight, fit_params=fit_params,
         score=score, n_jobs=n_jobs,
@@ -127,6 +129,9 @@ def fit_folds(
     X = as_table(X)
     if plan.n_rows != n_rows(X):
         raise FoldError(f"The fold plan is for {plan.n_rows} rows, but X has {n_rows(X)}.")
+    for what, values in (("Y", Y), ("sample_weight", sample_weight)):
+        if values is not None and len(values) != n_rows(X):
+            raise ValueError(f"X has {n_rows(X)} rows, but {what} has {len(values)}; expected the same number.")
     workers, threads = split_budget(n_jobs, len(plan))
     estimator = _unfitted(estimator, Y, threads if n_jobs is not None else None)
     params = dict(fit_params or {})

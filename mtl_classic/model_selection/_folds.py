@@ -128,7 +128,9 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
     """
     n = len(Y)
     codes = group_codes(groups)
-    if isinstance(cv, bool) or cv is None:
+    if codes is not None and len(codes) != n:
+        raise FoldError(f"groups has {len(codes)} values for {n} rows.")
+    if isinstance(cv, bool | str | float) or cv is None:
         raise TypeError(f"cv must be an int, a splitter, Temporal(...) or an array of fold numbers, got {cv!r}.")
     if isinstance(cv, int | np.integer):
         if cv < 2:
@@ -144,7 +146,7 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
                 "Temporal folds need the time of each row; give time=, or name the time column of the estimator."
             )
         return _temporal(cv, n, time, codes)
-    if hasattr(cv, "split") and not isinstance(cv, str):
+    if hasattr(cv, "split"):
         labels = label_frame(Y)
         y = labels.iloc[:, 0].to_numpy() if labels.shape[1] == 1 else None
         with warnings.catch_warnings():  # a splitter may ignore the groups, as long as it leaves them whole

@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtl_classic._core.base import FitInput, group_codes
-from mtl_classic._core.exceptions import FoldError, TaskError
+from mtl_classic._core.exceptions import FoldError, LabelError, RoleError, TaskError
 from mtl_classic._core.parallel import n_threads
 from mtl_classic._core.random import spawn_seed
 from mtl_classic._core.targets import Targets
 from mtl_classic._core.tasks import Task
-from mtl_classic._core.validation import Table, role_values, take_rows
+from mtl_classic._core.validation import Table, find_role, role_values, take_rows
 from mtl_classic.learners._columns import FeatureColumns, Features
 from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit
 from mtl_classic.learners._resolve import resolve_learners
@@ -157,7 +157,7 @@ def open_workbench(
     """
     tasks, roles = given.targets.tasks, model.roles_
     learners = resolve_learners(learner, tasks)
-    queries = _query_codes(given.X, tasks)
+    queries = _query_codes(given.X, given.targets)
     order = None if queries is None else np.argsort(queries, kind="stable")
     X, targets, weights = given.X, given.targets, given.weights
     split = _split(model, given, queries, plan, seed) if early_stopping else None
@@ -212,6 +212,8 @@ def _split(
     model: Any, given: FitInput, queries: Rows | None, plan: FoldPlan | None, seed: int
 ) -> tuple[Rows, Rows] | None:
     if plan is not None:
+        if not isinstance(plan, FoldPlan):
+            raise TypeError(f"plan must be a FoldPlan, got {type(plan).__name__}; make one with make_folds(…).")
         if plan.n_rows != len(given.targets):
             raise FoldError(f"The fold plan is for {plan.n_rows} rows, but X has {len(given.targets)}.")
         if queries is not None:
@@ -229,8 +231,8 @@ def _split(
     return validation_split(Y, model.validation_fraction, groups=queries, time=time, gap=gap, random_state=random_state)
 
 
-def _query_codes(X: Table, tasks: Sequence[Task]) -> Rows | None:
-    ranking = [task for task in tasks if task.kind == "ranking"]
+def _query_codes(X: Table, targets: Targets) -> Rows | None:
+    ranking = [task for task in targets.tasks if task.kind == "ranking"]
     if not ranking:
         return None
     different = {task.query_columns for task in ranking}
@@ -238,7 +240,14 @@ def _query_codes(X: Table, tasks: Sequence[Task]) -> Rows | None:
         raise TaskError(
             f"Ranking tasks of one model share their query; got {sorted(different)}. Use one model for each."
         )
-    return group_codes(X, ranking[0])
+    codes = group_codes(X, ranking[0])
+    columns = [str(find_role(X.columns, name, "query")) for name in ranking[0].query_columns]
+    missing = X[columns].isna().any(axis=1).to_numpy()
+    for task in ranking:
+        n_missing = int((missing & ~np.isnan(targets.view(task.name))).sum())
+        if n_missing:
+            raise LabelError(f"The query of the ranking task {task.name!r} is missing in {n_missing} rows; fill it in.")
+    return codes
 
 
 def _clusters(X: Table, roles: dict[str, str | None], queries: Rows | None) -> Any:
@@ -250,11 +259,19 @@ def _clusters(X: Table, roles: dict[str, str | None], queries: Rows | None) -> A
 def _excluded(X: Table, tasks: Sequence[Task], roles: dict[str, str | None], exclude: Sequence[str]) -> tuple[str, ...]:
     if isinstance(exclude, str):
         raise TypeError(f"exclude must be a list of column names, got the string {exclude!r}.")
+    if not isinstance(X, pd.DataFrame):
+        if exclude:
+            raise RoleError(f"exclude={list(exclude)} names columns, so X must be a frame, got {type(X).__name__}.")
+        return ()
+    columns = [str(c) for c in X.columns]
+    unknown = [str(name) for name in exclude if not any(c == name or c.endswith(f"__{name}") for c in columns)]
+    if unknown:
+        raise RoleError(
+            f"exclude= names columns that X does not have: {', '.join(unknown)}; it has {', '.join(columns)}."
+        )
     names = [*exclude, *(c for c in (roles["time"], roles["query"]) if c is not None)]
     names += [c for task in tasks for c in task.query_columns]
-    if not isinstance(X, pd.DataFrame):
-        return ()
-    prefixed = [str(c) for c in X.columns if any(str(c).endswith(f"__{name}") for name in names)]
+    prefixed = [c for c in columns if any(c.endswith(f"__{name}") for name in names)]
     return tuple(dict.fromkeys([*names, *prefixed]))
 
 

@@ -78,6 +78,8 @@ def test_resolving_checks_the_whole() -> None:
         resolve_tasks([], None)
     with pytest.raises(TypeError, match="must hold Task objects or be a dict name -> kind, got str"):
         resolve_tasks(["a"], None)  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="got the single one 'a'; put it into a list"):
+        resolve_tasks(a, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,11 @@ def test_dates_become_nanoseconds(values: Any) -> None:
     assert stamps.tolist() == [DATES.iloc[0].value, DATES.iloc[0].value + DAY]
 
 
+def test_a_column_s_own_name_is_told() -> None:
+    with pytest.raises(ValueError, match="1 of 1 values of 'day' are missing"):
+        to_time(pd.Series([None], name="day", dtype="datetime64[ns]"))
+
+
 def test_zones_are_converted() -> None:
     local = DATES.dt.tz_localize("Europe/Berlin")
     assert (to_time(local) == to_time(DATES) - 3_600_000_000_000).all()
@@ -47,6 +52,7 @@ def test_numbers_stay_numbers() -> None:
         (pd.to_datetime(["2024-01-01", None]), ValueError, "1 of 2 values of 'ts' are missing"),
         ([1.0, np.nan, np.nan], ValueError, "2 of 3 values of 'ts' are missing"),
         ([1.0, np.inf], ValueError, "1 of 2 values of 'ts' are infinite"),
+        (np.array([2**63], dtype=np.uint64), ValueError, "64 bits with a sign do not reach; the largest is 9223"),
         (["soon"], TypeError, "could not read a date"),
         ([True, False], TypeError, "must hold dates or numbers, got bool"),
         (pd.Series(pd.to_datetime(["9999-12-31"], format="%Y-%m-%d").as_unit("s")), ValueError, "1677 to 2262"),

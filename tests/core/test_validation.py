@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 
 from mtl_classic import RoleError, Task, TaskError
 from mtl_classic._core.task_weights import check_task_weights
+from mtl_classic._core.time import time_dtype, to_time
 from mtl_classic._core.validation import (
     align_columns,
     as_table,
@@ -28,6 +29,29 @@ def test_tables_of_any_sort() -> None:
     assert as_table([[1, 2], [3, 4]]).tolist() == [[1, 2], [3, 4]]
     for made in (sparse.coo_array(np.eye(2)), sparse.csc_matrix(np.eye(2)), sparse.csr_array(np.eye(2))):
         assert isinstance(as_table(made), sparse.csr_matrix)
+
+
+def test_types_of_arrow_become_those_of_pandas() -> None:
+    pa = pytest.importorskip("pyarrow")
+    dates = pd.Series(pd.to_datetime(["2024-01-01 06:00", None]))
+    frame = pd.DataFrame({"n": [1.5, None], "at": dates, "zone": dates.dt.tz_localize("Asia/Tokyo")})
+    frame["day"] = pd.Series(dates.dt.date, dtype=pd.ArrowDtype(pa.date32()))
+    frame["gap"] = dates - pd.Timestamp("2024-01-01")
+    frame["text"] = pd.Series(["a", None], dtype=pd.ArrowDtype(pa.string()))
+    frame["kind"] = pd.Series(["a", None], dtype=pd.ArrowDtype(pa.dictionary(pa.int32(), pa.string())))
+    frame["price"] = pd.Series(["1.5", None]).astype(pd.ArrowDtype(pa.decimal128(6, 2)))
+    arrow = frame.convert_dtypes(dtype_backend="pyarrow")
+    before = arrow.copy()
+    table = as_table(arrow)
+    pd.testing.assert_frame_equal(arrow, before)
+    assert [table[name].dtype.kind for name in ("at", "zone", "day", "gap", "price")] == list("MMMmf")
+    assert isinstance(table["text"].dtype, pd.StringDtype)
+    assert isinstance(table["kind"].dtype, pd.CategoricalDtype)
+    for name in ("at", "zone", "gap"):
+        pd.testing.assert_series_equal(table[name], frame[name], check_dtype=False)
+    assert table["day"][0] == pd.Timestamp("2024-01-01")
+    assert to_time(arrow["zone"][:1]).tolist() == to_time(frame["zone"][:1]).tolist()
+    assert time_dtype(arrow["zone"]).tz is not None
 
 
 @pytest.mark.parametrize(
@@ -91,6 +115,7 @@ def test_weights() -> None:
         ([1, np.nan], "finite and not negative; 1 weights are not"),
         ([1, 2, 3], r"the shape \(3,\); expected \(2,\) or \(2, 2\)"),
         (np.ones((2, 3)), r"the shape \(2, 3\)"),
+        (["a", "b"], "must hold numbers, one per row or per row and task: could not convert .*'a'"),
         ([0, 0], "zero everywhere; at least one row needs a positive weight"),
         (pd.DataFrame({"a": [1, 1]}), "lacks the columns of the tasks b; it has a"),
     ],

@@ -94,8 +94,18 @@ def test_datetimes_with_and_without_zone_and_as_texts():
     assert zoned.last_time == stamps.max().tz_localize("Europe/Berlin")
     assert zoned.append(zoned).time[-1] == zoned.time[-1] == plain.time[-1] - 3_600_000_000_000
     np.testing.assert_array_equal(texts.time, plain.time)
+    noon = "2024-01-02 12:00"
+    assert zoned.before(noon).n_events == zoned.before(pd.Timestamp(noon, tz="Europe/Berlin")).n_events
+    assert zoned.before(noon).n_events == plain.before(noon).n_events  # meant in the zone of the log
     with pytest.raises(TypeError, match="zone"):
         plain.append(zoned)
+
+
+def test_a_frame_without_rows_has_no_types_yet():
+    events = make_events(5)
+    log = EventLog(pd.DataFrame(columns=events.columns), **ROLES)
+    assert log.n_events == 0
+    assert log.append(events).hash == EventLog(events, **ROLES).hash
 
 
 def test_missing_times_are_refused_with_their_number():

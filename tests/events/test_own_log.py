@@ -148,3 +148,10 @@ def test_what_cannot_be_is_refused():
         HistoryFeatures(time="day", tasks={"buy": "binary"}).fit(rows, labels)
     with pytest.raises(ValueError, match="'row'"):
         HistoryFeatures(time="day").fit(rows, labels[["spend"]].rename(columns={"spend": "row"}))
+
+
+def test_observed_labels_must_be_of_the_observed_rows():
+    rows, labels = bookings(50)
+    history = HistoryFeatures([Aggregate("agent", "count")], time="day", tasks=TASKS).fit(rows, labels)
+    with pytest.raises(ValueError, match="X has 50 rows and y 5; they must be of the same rows"):
+        history.observe(rows, labels[:5])

@@ -133,3 +133,13 @@ def test_a_task_whose_labels_begin_after_the_first_fold() -> None:
 def test_a_plan_for_other_rows_is_refused() -> None:
     with pytest.raises(FoldError, match="plan is for 10 rows, but X has 120"):
         cross_fit(LinearRegression(), X, X[:, 0], make_folds(2, np.zeros(10), random_state=0))
+    with pytest.raises(TypeError, match="plan must be a FoldPlan, got int; make one with make_folds"):
+        cross_fit(LinearRegression(), X, X[:, 0], 5)  # type: ignore[arg-type]
+
+
+def test_labels_and_weights_of_other_rows_are_refused() -> None:
+    plan = make_folds(2, X[:, 0], random_state=0)
+    with pytest.raises(ValueError, match="X has 120 rows, but Y has 5; expected the same number"):
+        cross_fit(LinearRegression(), X, X[:5, 0], plan)
+    with pytest.raises(ValueError, match="X has 120 rows, but sample_weight has 5"):
+        cross_fit(LinearRegression(), X, X[:, 0], plan, sample_weight=np.ones(5))

@@ -149,7 +149,9 @@ def test_splitters_of_scikit_learn(splitter: Any) -> None:
         (KFold(3), {"groups": [1, 2, 2, 2, 3, 3]}, FoldError, "splits 1 groups"),
         (RepeatedKFold(n_splits=2), {}, FoldError, "predicted by more than one fold"),
         (ShuffleSplit(3, test_size=0.5, random_state=0), {}, FoldError, "predicted by more than one fold"),
-        ("five", {}, FoldError, "must be 6 integers"),
+        ("five", {}, TypeError, "cv must be an int, a splitter, .* got 'five'"),
+        (2.0, {}, TypeError, "cv must be an int, a splitter, .* got 2.0"),
+        (2, {"groups": [1, 2]}, FoldError, "groups has 2 values for 6 rows"),
     ],
 )
 def test_folds_that_are_refused(cv: Any, options: dict, error: type[Exception], says: str) -> None:

@@ -17,6 +17,7 @@ from mtl_classic import (
     TaskError,
     make_folds,
 )
+from mtl_classic._core.exceptions import LabelError
 
 N = 400
 rng = np.random.default_rng(0)
@@ -187,7 +188,40 @@ def test_bad_input_at_prediction() -> None:
         fitted.predict(X.drop(columns="day"))
     with pytest.raises(ValueError, match="space must be .*, got 'all'"):
         fitted.predict_scores(X, space="all")
+    with pytest.raises(ValueError, match="X has 400 rows, but Y has 4; expected the same number"):
+        fitted.score(X, Y[:4])
     pd.testing.assert_frame_equal(fitted.predict_scores(X[X.columns[::-1]].assign(more=1)), fitted.predict_scores(X))
+
+
+def test_a_column_that_holds_no_numbers_any_more_is_named() -> None:
+    fitted = model().fit(X, Y)
+    with pytest.raises(TypeError, match="Column 'x' held numbers at fit; now it does not: .*'cheap'"):
+        fitted.predict(X.assign(x="cheap"))
+    with pytest.raises(ValueError, match="Infinite values in the column 'x'"):
+        fitted.predict(X.assign(x=pd.Series([np.inf] * N, dtype=object)))
+    with pytest.raises(TypeError, match=r"Column 'x' holds values that cannot be compared: unhashable type: 'list'"):
+        model().fit(X.assign(x=[[1]] * N), Y)
+
+
+def test_settings_that_name_nothing_are_refused() -> None:
+    with pytest.raises(RoleError, match="exclude= names columns that X does not have: zz; it has"):
+        model(exclude=["zz"]).fit(X, Y)
+    with pytest.raises(RoleError, match="exclude=.* names columns, so X must be a frame, got ndarray"):
+        model([TASKS[0]], exclude=["z"]).fit(X[["x"]].to_numpy(), Y[["buy"]])
+    prefixed = model(exclude=["z"]).fit(X.rename(columns={"z": "cat__z"}), Y)
+    assert "cat__z" not in prefixed.columns_.names_
+    with pytest.raises(TypeError, match="plan must be a FoldPlan, got int; make one with make_folds"):
+        model().fit(X, Y, plan=5)
+
+
+def test_rankings_need_every_labelled_query() -> None:
+    rank = Task("rank", "ranking", query="q")
+    labels = pd.DataFrame({"rank": np.arange(N) % 3}, dtype=float)
+    holes = X.assign(q=X["q"].where(np.arange(N) >= 4).astype(float))
+    with pytest.raises(LabelError, match="The query of the ranking task 'rank' is missing in 4 rows; fill it in"):
+        model([rank]).fit(holes, labels)
+    labels.loc[:3, "rank"] = None
+    assert model([rank]).fit(holes, labels).predict_scores(holes)["rank"].notna().all()
 
 
 def test_nothing_and_one_row() -> None:
@@ -202,7 +236,7 @@ def test_nothing_and_one_row() -> None:
 
 def test_a_task_whose_labels_all_weigh_nothing() -> None:
     weight = pd.DataFrame({"buy": np.zeros(N), "spend": np.ones(N)})
-    with pytest.warns(ConstantTaskWarning, match="'buy' has 0 labelled rows"):
+    with pytest.warns(ConstantTaskWarning, match="'buy' has no row to learn from: none with a label and a weight"):
         fitted = model([TASKS[0], TASKS[2]]).fit(X, Y, sample_weight=weight)
     assert (fitted.predict_scores(X)["buy"] == 0).all()
 

@@ -1,0 +1,41 @@
+"""Columns whose values Arrow holds, in the types of pandas that all parts know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["frame_from_arrow", "from_arrow"]
+
+
+def from_arrow(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Dates, durations, texts, categories and decimals of Arrow as those of pandas; any other column as it is."""
+    dtype = column.dtype
+    if not isinstance(dtype, pd.ArrowDtype):
+        return column
+    held = dtype.pyarrow_dtype
+    if dtype.kind in "mM":
+        unit: Any = getattr(held, "unit", "s")
+        zone = getattr(held, "tz", None)
+        if zone is not None:
+            return column.astype(pd.DatetimeTZDtype(unit, zone))
+        return column.astype(np.dtype(f"{dtype.kind}8[{unit}]"))
+    kind = str(held)
+    if kind.startswith("dictionary"):
+        return column.astype(object).astype("category")  # pandas reads no dictionary with gaps
+    if kind.startswith("decimal"):
+        return column.astype("float64")
+    return column.astype("string[pyarrow]") if "string" in kind else column
+
+
+def frame_from_arrow(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame itself where no column needs another type, else a shallow copy."""
+    held = [j for j, dtype in enumerate(frame.dtypes) if isinstance(dtype, pd.ArrowDtype)]
+    if not held:
+        return frame
+    frame = frame.copy(deep=False)
+    for j in held:
+        frame.isetitem(j, from_arrow(frame.iloc[:, j]).array)
+    return frame
