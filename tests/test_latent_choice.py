@@ -6,7 +6,7 @@ import pytest
 from scipy.special import expit
 from sklearn.base import clone
 
-from mtl_classic import MultiTaskModel, Task, make_funnel
+from mtl_classic import EventLog, MultiTaskModel, Task, make_funnel
 from mtl_classic._core.targets import encode_targets
 from mtl_classic.model._latent_choice import _better, _stacked_losses, latent_folds, latent_help, propose_latent
 
@@ -76,6 +76,8 @@ def test_a_gain_that_is_sure_but_tiny_is_not_worth_trees(weight: float, is_of_no
 def test_the_pairs_of_a_log_are_factorized_too() -> None:
     shop = make_funnel(4000, random_state=0)
     assert propose_latent(shop.X, shop.tasks, shop.roles | {"time": None}, 0, shop.events).models[-1][0] != "mf"
+    late = EventLog(shop.events.to_frame().assign(time=1e6), **shop.events.roles)
+    assert propose_latent(shop.X, shop.tasks, shop.roles, 0, late).models[-1][0] != "mf"
     latent = propose_latent(shop.X, shop.tasks, shop.roles, 0, shop.events)
     assert [name for name, _ in latent.models] == ["fm_view", "mf"]
     plan = latent_folds(shop.Y, shop.tasks, time=shop.X[shop.roles["time"]])

@@ -20,6 +20,7 @@ from mtl_classic._core.losses import EPSILON, losses
 from mtl_classic._core.random import spawn_seed
 from mtl_classic._core.targets import Targets, encode_targets
 from mtl_classic._core.tasks import Task
+from mtl_classic._core.time import is_datetime, time_dtype, to_time
 from mtl_classic._core.validation import take_rows
 from mtl_classic.events import EventLog
 from mtl_classic.factorization import (
@@ -87,7 +88,7 @@ def propose_latent(
         )
         models.append((name, fm))
         learns[name] = task.name
-    if events is not None and roles.get("time") is not None and {"user", "item"} <= set(events.roles):
+    if events is not None and _has_pairs(events, table, roles.get("time")):
         pairs = MatrixFactorization(user=user, item=item, time=roles["time"], random_state=spawn_seed(seed, "mf"))
         models.append(("mf", pairs))
     return LatentFeatures(models, cv=FOLDS, tasks=tasks, task=learns, time=roles.get("time")) if models else None
@@ -256,6 +257,18 @@ def _linear(kind: str) -> Any:
     if kind == "binary":
         return LogisticRegression(max_iter=200)
     return PoissonRegressor(alpha=1e-4, max_iter=200) if kind == "count" else Ridge(1.0)
+
+
+def _has_pairs(events: EventLog, table: pd.DataFrame, time: str | None) -> bool:
+    """Whether a log says who met which item, and was there before most of the rows."""
+    if (
+        time is None
+        or not {"user", "item"} <= set(events.roles)
+        or is_datetime(table[time].dtype) != events.is_datetime
+    ):
+        return False
+    times = to_time(table[time], time)
+    return events.before(np.partition(times, len(times) // 2)[len(times) // 2]).n_events > 0
 
 
 def _sides(table: pd.DataFrame, user: str, item: str, roles: tuple[str, ...]) -> dict[str, list[str]]:
