@@ -264,7 +264,7 @@ def _has_pairs(events: EventLog, table: pd.DataFrame, time: str | None) -> bool:
     if (
         time is None
         or not {"user", "item"} <= set(events.roles)
-        or is_datetime(table[time].dtype) != events.is_datetime
+        or is_datetime(time_dtype(table[time])) != events.is_datetime
     ):
         return False
     times = to_time(table[time], time)
