@@ -227,6 +227,8 @@ def _encode(task: Task, column: pd.Series, classes: npt.NDArray[Any] | None) -> 
 
 def _encode_binary(task: Task, column: pd.Series, classes: npt.NDArray[Any]) -> Floats:
     missing = column.isna().to_numpy()
+    if not len(classes):
+        return np.full(len(column), np.nan)
     positive = (column == classes[-1]).to_numpy(dtype=bool, na_value=False)
     strange = ~missing & ~positive
     if len(classes) == 2:

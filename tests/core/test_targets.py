@@ -153,6 +153,7 @@ def test_lifted_and_dropped_labels_hold_no_contradiction(rows: list) -> None:
         (Task("y", "ranking", query="q"), [0, 1000], "grades up to 60"),
         (Task("y", "count"), [None, None], "no label in 2 rows; leave the task out, or check its column"),
         (Task("y", "multiclass"), [None, None], "no label in 2 rows"),
+        (Task("y", "binary"), [None, None], "no label in 2 rows"),
     ],
 )
 def test_labels_that_a_kind_does_not_allow(task: Task, values: Any, says: str) -> None:
