@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -51,16 +53,38 @@ def _has_classes(model: Any) -> bool:
     raise AttributeError(f"predict_proba needs a classification task; the tasks are {names}.")
 
 
+def _all_or_nothing(fit: Callable[..., Any]) -> Callable[..., Any]:
+    """A fit that leaves the estimator as it was if it is interrupted or fails: fitted as before, or not at all."""
+
+    @wraps(fit)
+    def fit_or_restore(self: Any, *args: Any, **kwargs: Any) -> Any:
+        before = dict(self.__dict__)
+        try:
+            return fit(self, *args, **kwargs)
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    return fit_or_restore
+
+
 class MultiTaskEstimator(BaseEstimator):
     """Base of all multi-task estimators.
 
     A subclass implements ``fit``, which starts with `_start_fit`, and ``_scores``, which returns for each task an array
     of shape (n,), or (n, n_classes) for multiclass tasks. Everything that a user calls to predict follows from it.
+    A fit that is interrupted or fails changes nothing: what it sets are new objects, and the old ones come back.
     """
 
     tasks_: tuple[Task, ...]
     classes_map_: Classes
     roles_: dict[str, str | None]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if "fit" in cls.__dict__:
+            cls.fit = _all_or_nothing(cls.__dict__["fit"])
+        super().__init_subclass__(**kwargs)
 
     def search_space(self) -> dict[str, Any]:
         """What is worth searching: parameter -> list or scipy distribution, those of parts as ``part__parameter``.

@@ -1,0 +1,72 @@
+"""A fit that is interrupted or fails leaves the estimator as it was."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+
+from mtl_classic import AveragingEnsemble, FunnelModel, LabelError, MultiTaskModel, PerTaskModel, Task, TaskGraphModel
+
+TASKS = [Task("click", "binary"), Task("buy", "binary", given="click")]
+
+
+class Interrupted(LogisticRegression):
+    """A user who presses Ctrl-C during a later fit."""
+
+    fits_left: ClassVar[int] = 1_000_000
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "Interrupted":
+        Interrupted.fits_left -= 1
+        if Interrupted.fits_left < 0:
+            raise KeyboardInterrupt
+        return super().fit(X, y, sample_weight)
+
+
+MODELS: dict[str, Callable[[], Any]] = {
+    "per task": lambda: PerTaskModel(TASKS, learner=Interrupted()),
+    "funnel": lambda: FunnelModel(TASKS, learner=Interrupted()),
+    "graph": lambda: TaskGraphModel(TASKS, learner=Interrupted(), edges="dense", cv=2, random_state=0),
+    "average": lambda: AveragingEnsemble([("a", PerTaskModel(TASKS, learner=Interrupted()))]),
+    "front door": lambda: MultiTaskModel(TASKS, learner=Interrupted(), random_state=0),
+}
+
+
+def rows(seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame({"x": rng.normal(size=300), "shop": rng.choice(list("abc")[seed:], 300)})
+    click = X["x"] + rng.normal(size=300) > 0
+    return X, pd.DataFrame({"click": click, "buy": click & (rng.random(300) < 0.5)}).astype(float)
+
+
+@pytest.fixture(autouse=True)
+def _many_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Interrupted, "fits_left", 1_000_000)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_interrupted_fit_changes_nothing(name: str) -> None:
+    X, Y = rows(0)
+    model = MODELS[name]().fit(X, Y)
+    before, state = model.predict_scores(X), set(vars(model))
+    Interrupted.fits_left = 1
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(rows(1)[0].assign(new=1.0), rows(1)[1])
+    assert set(vars(model)) == state
+    pd.testing.assert_frame_equal(model.predict_scores(X), before)
+    with pytest.raises(LabelError):
+        model.fit(X, Y.assign(buy=np.inf))
+    pd.testing.assert_frame_equal(model.predict_scores(X), before)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_interrupted_first_fit_is_none(name: str) -> None:
+    Interrupted.fits_left = 1
+    model = MODELS[name]()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*rows(0))
+    with pytest.raises(NotFittedError):
+        model.predict_scores(rows(0)[0])
