@@ -145,6 +145,19 @@ def test_epochs_equal_the_twin(solver: str, interactions: str, dtype: type) -> N
     )
 
 
+@pytest.mark.parametrize("loss", ["kl", "squared", "hinge"])
+def test_epochs_of_other_losses_equal_the_twin(loss: str) -> None:
+    problem = small_problem(loss, "groups")
+    p = random_parameters(problem, "adagrad", 8)
+    epoch = RowEpoch(SOLVERS["adagrad"], problem, p, Settings(learning_rate=0.1), FixedOrder())
+    machine, (parts, mixing) = machine_of(p), twin_interactions(problem)
+    X, rules = problem.X.toarray().astype(float), twin_rules("adagrad", epoch)
+    for _ in range(3):
+        epoch.run()
+        twin.fit_epoch(loss, X, problem.targets, problem.weights, machine, rules, parts, mixing, 0.2, 0.1)
+    assert_same(p, machine, 1e-10)
+
+
 @pytest.mark.parametrize("n_factors", [1, 8, 16, 24, 32, 40, 64, 96])
 def test_any_number_of_factors(n_factors: int) -> None:
     problem = small_problem("squared", "all", ones=True)
@@ -188,7 +201,7 @@ def test_noise_keeps_the_share_that_it_should() -> None:
     assert np.abs(np.corrcoef(masks.T) - np.eye(16)).max() < 0.12
 
 
-@pytest.mark.parametrize("solver", ["adagrad", "sgd"])
+@pytest.mark.parametrize("solver", STOCHASTIC)
 @pytest.mark.parametrize("interactions", INTERACTIONS)
 def test_batches_sum_gradients(solver: str, interactions: str) -> None:
     problem = small_problem("log", interactions)
