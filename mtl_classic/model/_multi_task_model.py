@@ -99,8 +99,8 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
     Notes
     -----
     Cost: history O(events + rows) per aggregate. On the Complete Journey table ``"fast"`` then takes 0.9 times the fit
-    of one LightGBM per task with default settings and early stopping, 1.6 with the trial of latent features, ``"best"``
-    5.7; where those stop after a few rounds ``"best"`` takes many times more (9 on bank marketing).
+    of one LightGBM per task with default settings and early stopping, a tenth more with the trial of latent features,
+    ``"best"`` 5.4; where those stop after a few rounds ``"best"`` takes many times more (9 on bank marketing).
 
     Examples
     --------
