@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import joblib
@@ -219,7 +220,15 @@ def _key(memory: Any, data: Data, member: Any, rows: Any) -> str:
         return ""
     member = without_callbacks(member)
     jobs = {name: None for name in member.get_params() if name.split("__")[-1] == "n_jobs"}
-    return str(joblib.hash((data.key, type(member).__qualname__, member.set_params(**jobs), rows)))
+    return str(joblib.hash((data.key, type(member).__qualname__, member.set_params(**jobs), rows, _version())))
+
+
+def _version() -> str:
+    """The version of the library: a later one may fit otherwise."""
+    try:
+        return version("mtl-classic")
+    except PackageNotFoundError:  # run from its sources
+        return ""
 
 
 def _fit_fold(

@@ -164,7 +164,7 @@ class Flaky(PerTaskModel):
         return super().fit(X, Y, **params)
 
 
-def test_a_stopped_fit_goes_on_where_it_was(tmp_path: Any) -> None:
+def test_a_stopped_fit_goes_on_where_it_was(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     X, Y = mixed(200)
     pair = [(name, Flaky(MIXED, learner=trees(d), random_state=0)) for name, d in (("a", 1), ("b", 2))]
     model = AveragingEnsemble(pair, weights="optimize", shrinkage=1e6, cv=3, memory=str(tmp_path), random_state=0)
@@ -178,6 +178,9 @@ def test_a_stopped_fit_goes_on_where_it_was(tmp_path: Any) -> None:
     pd.testing.assert_frame_equal(clone(model).fit(X, Y).predict_scores(X), resumed)
     with pytest.raises(KeyboardInterrupt):  # other labels are another fit
         clone(model).fit(X, Y.assign(spend=Y["spend"] + 1))
+    monkeypatch.setattr("mtl_classic.ensemble._store.version", lambda _: "99.0")
+    with pytest.raises(KeyboardInterrupt):  # so is that of another version
+        clone(model).fit(X, Y)
 
 
 def test_children_stay_at_or_below_their_parents() -> None:
