@@ -344,7 +344,7 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
         for source, _, level in sources:
             values = as_columns(by_name[source], (final if level == "final" else base)[source], self.scale)
             for k in range(values.shape[1]):
-                named[f"score of {source}" + (f" {k}" if values.shape[1] > 1 else "")] = values[:, k]
+                named[f"{level} score of {source}" + (f" {k}" if values.shape[1] > 1 else "")] = values[:, k]
         return named
 
     def _describe(self, task: Task) -> str:

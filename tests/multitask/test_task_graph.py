@@ -134,6 +134,13 @@ def test_base_edges_may_be_mutual() -> None:
     assert '"a" -> "anti"' in model.to_dot()
 
 
+def test_a_learner_reads_both_levels_of_one_source() -> None:
+    X, Y = planted(300)
+    edges = [("a", "anti", level) for level in ("base", "final")]
+    model = TaskGraphModel(edges=edges, learner="linear", combiner="learner", fallback=False, cv=3).fit(X, Y)
+    assert model.combiners_["anti"].n_features_in_ == X.shape[1] + 2
+
+
 def test_few_labels_gain_from_a_labelled_sibling() -> None:
     X, Y = planted(4000, noise=0.5)
     train, test = Y.iloc[:2000].copy(), Y.iloc[2000:]
