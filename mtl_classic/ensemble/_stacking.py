@@ -221,13 +221,14 @@ class StackingEnsemble(Composition):
         judged = [
             p
             for p in problems
-            if p.task.kind != "ranking"
-            and (choices[p.task.name].reason is not None or self._may_fall_back(finals.get(p.task.name)))
+            if p.task.kind != "ranking" and self._may_fall_back(finals.get(p.task.name), choices[p.task.name])
         ]
         self._fall_back(choices, greedy, [(p, latest(p, store)) for p in judged], given)
         return choices
 
-    def _may_fall_back(self, final: Any) -> bool:
+    def _may_fall_back(self, final: Any, choice: Choice) -> bool:
+        if final is not None and choice.reason is not None:  # a given combiner that could not be fitted
+            return True
         return final is None if self.fallback == "auto" else bool(self.fallback)
 
     def _fall_back(

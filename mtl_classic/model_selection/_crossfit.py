@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.base import clone
+from sklearn.utils.validation import _num_samples
 
 from mtl_classic._core.base import MultiTaskEstimator
 from mtl_classic._core.exceptions import FoldError, UnlabelledTaskError
@@ -130,8 +131,10 @@ def fit_folds(
     if plan.n_rows != n_rows(X):
         raise FoldError(f"The fold plan is for {plan.n_rows} rows, but X has {n_rows(X)}.")
     for what, values in (("Y", Y), ("sample_weight", sample_weight)):
-        if values is not None and len(values) != n_rows(X):
-            raise ValueError(f"X has {n_rows(X)} rows, but {what} has {len(values)}; expected the same number.")
+        if values is not None and _num_samples(values) != n_rows(X):
+            raise ValueError(
+                f"X has {n_rows(X)} rows, but {what} has {_num_samples(values)}; expected the same number."
+            )
     workers, threads = split_budget(n_jobs, len(plan))
     estimator = _unfitted(estimator, Y, threads if n_jobs is not None else None)
     params = dict(fit_params or {})

@@ -59,7 +59,7 @@ def refresh_structure(
         name = type(model).__name__
         why = f"{name} cannot be refreshed; PerTaskModel and FunnelModel can"
         return model, [Outcome(task.name, "entire", name, LEFT, why) for task in model.tasks_]
-    queries = _query_codes(X, model.tasks_)
+    queries = _query_codes(X, targets)
     if queries is not None:
         order = np.argsort(queries, kind="stable")
         X, targets, queries = take_rows(X, order), targets.take(order), queries[order]
