@@ -24,6 +24,13 @@ Array = npt.NDArray[Any]
 Fields = dict[Any, Array]
 
 
+def input_form(X: Any) -> str:
+    """What rows come as: "frame", "csr" (any sparse matrix) or "array"."""
+    if sparse.issparse(X):
+        return "csr"
+    return "frame" if hasattr(X, "columns") else "array"
+
+
 def read_table(estimator: Any, X: Any, *, reset: bool) -> Table:
     """Return X as a frame, or as a CSR matrix of finite numbers; learn (reset) or check its columns."""
     frame = X if isinstance(X, pd.DataFrame) else None

@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, check_consistent_leng
 from mtl_classic._core.random import root_seed
 from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import find_role
-from mtl_classic.factorization._design import Design, read_table
+from mtl_classic.factorization._design import Design, input_form, read_table
 from mtl_classic.factorization._pairs import has_pairs
 from mtl_classic.factorization._problem import Parameters, Problem, Rows
 from mtl_classic.factorization._registry import check_solver, resolve_solver
@@ -93,7 +93,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         -------
         self
         """
-        self._check_parameters(time=time)
+        self._check_parameters(X, time=time)
         resume = self.warm_start and hasattr(self, "_parameters")
         table = read_table(self, X, reset=not resume)
         labels = self._labels(y, reset=not resume, sample_weight=sample_weight)
@@ -107,7 +107,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         return self
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, query: Any, classes: Any = None) -> Self:
-        self._check_parameters(partial_fit=True)
+        self._check_parameters(X, partial_fit=True)
         resume = hasattr(self, "_parameters")
         table = read_table(self, X, reset=not resume)
         labels = self._labels(y, reset=not resume, classes=classes, sample_weight=sample_weight)
@@ -130,7 +130,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def _labels(self, y: Any, *, reset: bool, classes: Any = None, sample_weight: Any = None) -> Labels:
         raise TypeError("subclasses code their labels")
 
-    def _check_parameters(self, partial_fit: bool = False, time: Any = None) -> None:
+    def _check_parameters(self, X: Any, partial_fit: bool = False, time: Any = None) -> None:
         check_ranges(self)
         if self.loss not in self._losses:
             raise ValueError(f"loss must be one of {', '.join(self._losses)}, got {self.loss!r}.")
@@ -138,6 +138,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             resolve_solver(self.solver),
             loss=self.loss,
             interactions="all" if isinstance(self.interactions, str) else "groups",
+            rows=input_form(X),
             partial_fit=partial_fit or self.warm_start,
             batches=self.batch_size > 1,
             dropout=self.dropout > 0 or self.drop_connect > 0,

@@ -20,7 +20,7 @@ from mtl_classic._core.task_weights import ADAPTIVE, BY_CV, check_task_weights
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, role_values
 from mtl_classic.factorization._descent import descend_validated, split_validation
-from mtl_classic.factorization._design import Design
+from mtl_classic.factorization._design import Design, input_form
 from mtl_classic.factorization._fm_base import REG_FACTORS, REG_LINEAR, check_ranges
 from mtl_classic.factorization._joint import TaskOutput, code_tasks, descend_jointly, own_problem
 from mtl_classic.factorization._problem import Parameters, Problem, Rows
@@ -225,7 +225,7 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
             Its last fold are the validation rows.
         """
         checked = self._start_fit(X, Y, sample_weight)
-        solver = self._check_solver()
+        solver = self._check_solver(X)
         settings = self._settings()
         if self.task_weights == BY_CV:
             self.task_weights_ = choose_task_weights(self, X, Y, sample_weight=sample_weight, plan=plan)
@@ -247,13 +247,14 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
             self._fall_back(solver, training, validation, settings, None if users is None else users.to_numpy()[held])
         return self
 
-    def _check_solver(self) -> StochasticSolver:
+    def _check_solver(self, X: Any) -> StochasticSolver:
         check_ranges(self)
         solver = resolve_solver(self.solver)
         check_solver(
             solver,
             loss="squared",
             interactions="all" if isinstance(self.interactions, str) else "groups",
+            rows=input_form(X),
             dropout=self.dropout > 0 or self.drop_connect > 0,
         )
         if not isinstance(solver, StochasticSolver):

@@ -33,12 +33,13 @@ def learns_in_parts(estimator: Any) -> bool:
     return True
 
 
-def check_solver(solver: Solver, *, loss: str, interactions: str, **asked: bool) -> None:
-    """Refuse a loss, interactions, or a capability (named in `asked`) that a solver lacks.
+def check_solver(solver: Solver, *, loss: str, interactions: str, rows: str, **asked: bool) -> None:
+    """Refuse a loss, interactions, a form of the rows, or a capability (named in `asked`) that a solver lacks.
 
     And say which solvers have it.
     """
-    for what, value, table in (("loss", loss, "losses"), ("interactions", interactions, "interactions")):
+    chosen = (("loss", loss, "losses"), ("interactions", interactions, "interactions"), ("X", rows, "inputs"))
+    for what, value, table in chosen:
         if value not in getattr(solver.can, table):
             able = [other.name for other in SOLVERS.values() if value in getattr(other.can, table)]
             raise ValueError(

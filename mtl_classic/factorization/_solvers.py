@@ -29,12 +29,14 @@ STOCHASTIC_LOSSES = frozenset({"log", "kl", "softmax", "squared", "poisson", "hi
 class Capabilities:
     """What a solver can do.
 
-    `losses`: names; `interactions`: "all", "groups"; the rest says whether it takes new rows on top of old ones,
-    mini-batches, dropout and DropConnect, members to average, validation rows to stop on, the latest of all (`time`).
+    `losses`: names; `interactions`: "all", "groups"; `inputs`: what the rows may come as; the rest says whether it
+    takes new rows on top of old ones, mini-batches, dropout and DropConnect, members to average, validation rows to
+    stop on, the latest of all (`time`).
     """
 
     losses: frozenset[str] = STOCHASTIC_LOSSES
     interactions: frozenset[str] = frozenset({"all", "groups"})
+    inputs: frozenset[str] = frozenset({"array", "csr", "frame"})
     partial_fit: bool = True
     batches: bool = True
     dropout: bool = True

@@ -1,4 +1,6 @@
 import pickle
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ from mtl_classic.factorization._patterns import find_patterns, guess_fields
 from mtl_classic.factorization._problem import Interactions, Parameters, Problem, Rows
 from mtl_classic.factorization._registry import SOLVERS
 from mtl_classic.factorization._settings import Settings
+from mtl_classic.factorization._solvers import Capabilities
 from mtl_classic.factorization._solvers_fieldwise import Als, Gibbs
 from tests._reference import fieldwise as twin
 
@@ -408,3 +411,15 @@ EXPECTED_FAILURES = {
 @pytest.mark.filterwarnings("ignore")
 def test_conventions_of_scikit_learn(estimator, check) -> None:
     check(estimator)
+
+
+def test_a_form_of_the_rows_that_a_solver_cannot_read_is_refused() -> None:
+    class OnMatrices(Gibbs):
+        can: ClassVar[Capabilities] = replace(Gibbs.can, inputs=frozenset({"csr"}))
+
+    X = np.eye(4)
+    machine = FactorizationMachineRegressor(solver=OnMatrices(), max_iter=2, random_state=0)
+    machine.fit(sparse.csr_matrix(X), np.arange(4.0))
+    for rows, form in ((X, "array"), (pd.DataFrame(X), "frame")):
+        with pytest.raises(ValueError, match=f"cannot do X='{form}', only csr; solvers that can: adagrad"):
+            machine.fit(rows, np.arange(4.0))
