@@ -8,7 +8,14 @@ from sklearn.base import clone
 
 from mtl_classic import EventLog, MultiTaskModel, Task, make_funnel
 from mtl_classic._core.targets import encode_targets
-from mtl_classic.model._latent_choice import _better, _stacked_losses, latent_folds, latent_help, propose_latent
+from mtl_classic.model._latent_choice import (
+    LatentChoice,
+    _better,
+    _stacked_losses,
+    latent_folds,
+    latent_help,
+    propose_latent,
+)
 
 TASKS = [Task("buy", "binary")]
 
@@ -76,7 +83,7 @@ def test_a_gain_that_is_sure_but_tiny_is_not_worth_trees(weight: float, is_of_no
 def test_the_pairs_of_a_log_are_factorized_too() -> None:
     shop = make_funnel(4000, random_state=0)
     assert propose_latent(shop.X, shop.tasks, shop.roles | {"time": None}, 0, shop.events).models[-1][0] != "mf"
-    late = EventLog(shop.events.to_frame().assign(time=1e6), **shop.events.roles)
+    late = EventLog(shop.events.to_frame().assign(time=shop.X[shop.roles["time"]].max()), **shop.events.roles)
     assert propose_latent(shop.X, shop.tasks, shop.roles, 0, late).models[-1][0] != "mf"
     latent = propose_latent(shop.X, shop.tasks, shop.roles, 0, shop.events)
     assert [name for name, _ in latent.models] == ["fm_view", "mf"]
@@ -90,9 +97,18 @@ def test_the_pairs_of_a_log_are_factorized_too() -> None:
     assert not columns[0]["mf__score"].equals(columns[1]["mf__score"])
 
 
-def test_a_model_chooses_among_factors_of_labels_and_log() -> None:
-    shop = make_funnel(4000, random_state=0)
+@pytest.mark.parametrize("helps", [False, True])
+def test_a_model_keeps_factors_of_labels_and_log_if_they_help(helps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtl_classic.model._features.choose_latent", lambda *_, **__: LatentChoice(helps, "as told"))
+    shop = make_funnel(2500, random_state=0)
     model = MultiTaskModel(shop.tasks, **shop.roles, aggregates=None, random_state=0)
     model.fit(shop.X, shop.Y, events=shop.events)
-    assert "latent features" in model.latent_choice_
-    assert np.isfinite(model.observe(shop.events.to_frame().tail(5)).predict_scores(shop.X)).all(axis=None)
+    assert model.latent_choice_ == "as told"
+    latent = model.pipeline_.named_steps.get("latent")
+    assert (latent is not None) == helps
+    if latent is not None:
+        assert {"fm_view__score", "mf__score"} <= set(latent.latent_features_)
+        before = latent.as_of_
+        tomorrow = shop.events.to_frame().tail(5).assign(time=shop.events.last_time + pd.Timedelta("1D"))
+        assert model.observe(tomorrow).pipeline_["latent"].as_of_ > before
+    assert np.isfinite(model.predict_scores(shop.X)).all(axis=None)

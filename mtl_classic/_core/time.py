@@ -40,9 +40,8 @@ def is_datetime(values: Any) -> bool:
 
 def time_dtype(time: Any) -> Any:
     """The dtype of a time axis as `to_time` reads it: texts are dates."""
-    dtype = (
-        from_arrow(time) if isinstance(time, pd.Series) else time if hasattr(time, "dtype") else pd.Series(time)
-    ).dtype
+    column = time if hasattr(time, "dtype") else pd.Series(time)
+    dtype = (from_arrow(column) if isinstance(column, pd.Series) else column).dtype
     if pd.api.types.is_object_dtype(dtype):
         dtype = pd.Series(time).infer_objects().dtype
     is_text = pd.api.types.is_object_dtype(dtype) or pd.api.types.is_string_dtype(dtype)

@@ -77,7 +77,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
     the task's `delay`; labels that are missing never enter. "auto" then takes, for user, item and user × item, else
     for the columns of texts or categories with most values up to 1000, the smoothed mean of each label so far. It
     leaves out counts and recencies: rows predicted later find a log that ends with the fitted rows unless more are
-    observed, and what its age alone changes would mislead (on hotel bookings it nearly doubled the loss of one task).
+    observed, and what its age alone changes would mislead (in one window of hotel bookings it nearly doubled a loss).
     Without labels it takes just those: counts in three windows, recency, gap.
 
     *Unseen* users and items have count, sum and decayed 0, rate = the rate of all, recency, mean and gap NaN.

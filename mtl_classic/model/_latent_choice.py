@@ -41,7 +41,7 @@ MIN_IDS = 20  # fewer users or items than this are a category that trees read th
 MAX_FIELD = 1000  # categories of a side field; above, it is an id of something else
 MIN_ROWS = 2000
 FOLDS = 3
-# Relative gain of a linear model that is worth growing trees for: what tells it less has told trees nothing.
+# Relative gain of a linear model that is worth growing trees for: .0015 on Complete Journey told trees nothing.
 LEAST_GAIN = 0.003
 
 
