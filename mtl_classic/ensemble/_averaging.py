@@ -15,7 +15,7 @@ from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.ensemble._links import average
 from mtl_classic.ensemble._members import Composition, plain_labels, shared_plan
-from mtl_classic.ensemble._selection import Problem, check_costs, choose_weights, make_problem
+from mtl_classic.ensemble._selection import Problem, check_costs, choose_weights, make_problem, pull_of
 from mtl_classic.ensemble._store import Data, OutOfFold, cross_fit_members, fit_members, latest_rows
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import Rows
@@ -44,9 +44,9 @@ class AveragingEnsemble(Composition):
     weights : None, list of float, dict task -> list of float, "greedy" or "optimize", default=None
         None is uniform; a list holds one non-negative weight per estimator. ``"greedy"``: members are added with
         replacement, each time the one that lowers the task's out-of-fold loss most. ``"optimize"``: convex weights of
-        least out-of-fold loss, pulled to uniform (a ranking has no slope: its weights are greedy). Of folds in time the
-        last one counts, and those before it only for tasks that have too few labels there: its models are the most like
-        those fitted in the end.
+        least out-of-fold loss (a ranking has no slope: its weights are greedy). Both are pulled to uniform a little. Of
+        folds in time the last one counts, and those before it only for tasks that have too few labels there: its models
+        are the most like those fitted in the end.
     cv : int, splitter, Temporal, array of fold numbers, "prefit" or None, default=None
         Folds for learnt weights; None is 5, in time where the members name a time. ``"prefit"``: the rows given to
         ``fit`` are rows that the members have not seen, and learnt weights are chosen on them.
@@ -54,8 +54,10 @@ class AveragingEnsemble(Composition):
         The most members that all tasks together may use; one used by two tasks counts once.
     costs : dict name -> float, default=None
         What a member counts against ``max_members`` (its prediction time, say); 1 where not said.
-    shrinkage : float, default=10.0
-        Strength of the pull of ``"optimize"``, in rows.
+    shrinkage : float, default=None
+        Strength of the pull to uniform, in rows: learnt weights have the least :math:`\ell(w) / \ell(1/M) +
+        s/n \lVert w - 1/M \rVert^2` over n rows and M members. None is 10, or 100 where the folds are in time, or the
+        members of ``cv="prefit"`` name a time: what was best in one window is less surely so in the next.
     groups : str, default=None
         Column whose groups are never split between folds; then folds are not in time.
     memory : str or joblib.Memory, default=None
@@ -113,7 +115,7 @@ class AveragingEnsemble(Composition):
         cv: Any = None,
         max_members: int | None = None,
         costs: Mapping[str, float] | None = None,
-        shrinkage: float = 10.0,
+        shrinkage: float | None = None,
         groups: str | None = None,
         memory: Any = None,
         n_jobs: int | None = None,
@@ -188,7 +190,7 @@ class AveragingEnsemble(Composition):
                 f"max_members={self.max_members!r} needs to be positive, and learnt weights to have an effect "
                 f'(weights="greedy" or "optimize"), got weights={self.weights!r}.'
             )
-        if not self.shrinkage >= 0:
+        if self.shrinkage is not None and not self.shrinkage >= 0:
             raise ValueError(f"shrinkage must not be negative, got {self.shrinkage!r}.")
         check_costs(self.costs, self._names())
         if not self._learns() and not isinstance(self.weights, Mapping):
@@ -207,15 +209,12 @@ class AveragingEnsemble(Composition):
 
     def _choose(self, problems: list[Problem]) -> pd.DataFrame:
         costs = check_costs(self.costs, self._names())
-        return self._frame(
-            choose_weights(
-                problems, str(self.weights), max_members=self.max_members, costs=costs, shrinkage=self.shrinkage
-            )
-        )
+        return self._frame(choose_weights(problems, str(self.weights), max_members=self.max_members, costs=costs))
 
     def _held_out_weights(self, given: FitInput) -> pd.DataFrame:
         scores = [member._scores(member._start_predict(given.X), "entire") for member in self._members()]
-        return self._choose(make_problems(given, [[s[task.name] for s in scores] for task in self.tasks_]))
+        pull = pull_of(self.shrinkage, self.roles_["time"] is not None)
+        return self._choose(make_problems(given, [[s[task.name] for s in scores] for task in self.tasks_], pull))
 
     def _out_of_fold_weights(self, given: FitInput, data: Data, plan: FoldPlan, progress: Progress) -> pd.DataFrame:
         store = cross_fit_members(
@@ -228,7 +227,8 @@ class AveragingEnsemble(Composition):
             n_jobs=self.n_jobs,
             progress=progress,
         )
-        problems = make_problems(given, [store.of_task(task.name) for task in self.tasks_])
+        pull = pull_of(self.shrinkage, store.temporal)
+        problems = make_problems(given, [store.of_task(task.name) for task in self.tasks_], pull)
         weights = self._choose([latest(problem, store) for problem in problems])
         index = given.X.index if isinstance(given.X, pd.DataFrame) else pd.RangeIndex(n_rows(given.X))
         self.oof_predictions_, self.fold_ = store.frame(index), store.fold
@@ -300,13 +300,13 @@ def average_over_seeds(estimator: Any, n_seeds: int, random_state: Any = None) -
     return AveragingEnsemble(members)
 
 
-def make_problems(given: FitInput, scores: Sequence[Sequence[Any]]) -> list[Problem]:
-    """For each task its labelled rows with the members' scores."""
+def make_problems(given: FitInput, scores: Sequence[Sequence[Any]], pull: float) -> list[Problem]:
+    """For each task its labelled rows with the members' scores; ``pull`` is that of learnt weights to uniform."""
     problems = []
     for j, (task, members) in enumerate(zip(given.targets.tasks, scores, strict=True)):
         weight = None if given.weights is None else given.weights[:, j]
         y = given.targets.view(task.name)
-        problems.append(make_problem(task, y, members, weight, group_codes(given.X, task)))
+        problems.append(make_problem(task, y, members, weight, group_codes(given.X, task), pull))
     return problems
 
 

@@ -38,8 +38,9 @@ class CalibratedModel(OverMembers):
 
     ``sigmoid``: logit q = a logit p + b; ``beta``: logit q = a ln p − b ln(1 − p) + c; ``isotonic``: the best monotone
     steps; ``temperature``, for multiclass: q ∝ p^t. A map is kept only if it lowers the log-loss of rows that it was
-    not fitted on beyond the noise (paired bootstrap by user, else by row; Holm over tasks and methods). Binary children
-    of a funnel are held at or below their parents.
+    not fitted on beyond the noise (paired bootstrap by user, else by row; Holm over tasks and methods). Of folds in
+    time those are rows of later folds, of a single one its later rows. Binary children of a funnel are held at or below
+    their parents.
 
     Parameters
     ----------
@@ -50,7 +51,8 @@ class CalibratedModel(OverMembers):
         ``"auto"`` chooses among those for the kind. Binary methods leave multiclass tasks to ``"temperature"``. In a
         dict None leaves a task as it is.
     cv : int, splitter, Temporal, array of fold numbers or "prefit", default=5
-        ``"prefit"``: the rows given to ``fit`` are rows that the estimator has not seen.
+        ``"prefit"``: the rows given to ``fit`` are rows that the estimator has not seen; where it names a time, a map
+        is judged by those later than the ones it was fitted on.
     groups : str, default=None
         Column whose groups are never split between folds; then folds are not in time.
     memory : str or joblib.Memory, default=None
@@ -167,7 +169,8 @@ class CalibratedModel(OverMembers):
             self.estimator_ = self.estimator
             frame = self.estimator_.predict_scores(given.X)
             self.oof_scores_, fold = frame, np.zeros(n_rows(given.X), dtype=np.intp)
-            return read_scores(frame, self.tasks_, self.classes_map_), meta_splits(fold, False)
+            time = self._time(given.X)
+            return read_scores(frame, self.tasks_, self.classes_map_), meta_splits(fold, time is not None, time)
         members = [("model", self.estimator)]
         run: Any = {"memory": self.memory, "n_jobs": self.n_jobs, "progress": progress}
         if _keeps_scores(self.estimator):
@@ -175,13 +178,13 @@ class CalibratedModel(OverMembers):
             self._agree([self.estimator_])
             self.oof_scores_ = self.estimator_.oof_scores_
             scores = read_scores(self.oof_scores_, self.tasks_, self.classes_map_)
-            return scores, meta_splits(self.estimator_.fold_, self.estimator_.temporal_)
+            return scores, meta_splits(self.estimator_.fold_, self.estimator_.temporal_, self._time(given.X))
         plan = shared_plan(self, given, data.Y, self.cv, plan)
         store = cross_fit_members(members, data, plan, self.tasks_, self.classes_map_, **run)
         self.oof_scores_ = store.frame(given.X.index if isinstance(given.X, pd.DataFrame) else None)["model"]
         (self.estimator_,) = fit_members(members, data, plan=plan, **run)
         self._agree([self.estimator_])
-        return store.scores["model"], meta_splits(store.fold, store.temporal)
+        return store.scores["model"], meta_splits(store.fold, store.temporal, self._time(given.X))
 
     def _choose(
         self, given: FitInput, asked: dict[str, tuple[str, ...]], scores: Scores, splits: list[tuple[Rows, Rows]]

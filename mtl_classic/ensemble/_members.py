@@ -116,6 +116,10 @@ class OverMembers(Tracked, MultiTaskEstimator):
         """Whether a fit leaves out-of-fold scores of the ensemble itself: ``oof_scores_``, ``fold_``, ``temporal_``."""
         return False
 
+    def _time(self, X: Any) -> Any:
+        """Values of the time column, or None."""
+        return role_values(X, self.roles_["time"])
+
     def _users(self, X: Any) -> Any:
         """Who the rows belong to, for the noise of differences: users, else every row on its own."""
         values = role_values(X, self.roles_["user"])

@@ -15,11 +15,13 @@ from mtl_classic._core.losses import EPSILON, losses, ndcg_losses
 from mtl_classic._core.tasks import Task
 from mtl_classic.ensemble._links import to_average
 
-__all__ = ["Problem", "check_costs", "choose_weights", "greedy_weights", "make_problem", "optimal_weights"]
+__all__ = ["Problem", "check_costs", "choose_weights", "greedy_weights", "make_problem", "optimal_weights", "pull_of"]
 
 GREEDY_STEPS = 40
 PATIENCE = 6  # steps without gain before the selection ends
 BUDGET_ROWS = 20_000  # rows enough to tell which member matters least
+PULL = 10.0  # rows
+PULL_IN_TIME = 100.0  # chosen on rolling origins within hotel bookings: what is best of one window is so of fewer later
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Problem:
         Queries of a ranking.
     rows : ndarray of shape (n,)
         Positions among all rows.
+    pull : float
+        How strongly weights are pulled to uniform, in rows.
     """
 
     task: Task
@@ -44,6 +48,7 @@ class Problem:
     weight: Floats
     groups: npt.NDArray[np.intp] | None
     rows: npt.NDArray[np.intp]
+    pull: float
 
     def take(self, chosen: npt.NDArray[Any]) -> Problem:
         """Some of the rows."""
@@ -70,9 +75,28 @@ class Problem:
         score = np.exp(mean) if self.task.kind == "count" else mean
         return float(np.average(losses(self.task.kind, self.y, score), weights=self.weight))
 
+    def distance(self, weights: Floats) -> float:
+        """What weights cost for not being uniform, in units of the uniform average's loss: pull / n ‖w − 1/M‖²."""
+        off = weights - 1 / len(weights)
+        return self.pull / len(self.y) * float(off @ off)
+
+    def scale(self, parts: Floats) -> float:
+        """Loss of the uniform average."""
+        return max(self.loss(parts.mean(axis=0)), EPSILON)
+
+
+def pull_of(shrinkage: float | None, temporal: bool) -> float:
+    """The strength of the pull to uniform, where it is not given: more where the rows to come are later ones."""
+    return shrinkage if shrinkage is not None else PULL_IN_TIME if temporal else PULL
+
 
 def make_problem(
-    task: Task, y: Floats, scores: Sequence[Floats], weight: Floats | None, groups: npt.NDArray[np.intp] | None
+    task: Task,
+    y: Floats,
+    scores: Sequence[Floats],
+    weight: Floats | None,
+    groups: npt.NDArray[np.intp] | None,
+    pull: float,
 ) -> Problem:
     """Keep the rows with a label, a weight and a score of every member."""
     known = ~np.isnan(y)
@@ -86,36 +110,43 @@ def make_problem(
         mine = values[rows]
         parts.append(to_average(task.kind, mine, (float(mine.mean()), float(mine.std()) or 1.0) if len(rows) else None))
     chosen = np.ones(len(rows)) if weight is None else weight[rows]
-    return Problem(task, y[rows], np.asarray(parts), chosen, None if groups is None else groups[rows], rows)
+    return Problem(task, y[rows], np.asarray(parts), chosen, None if groups is None else groups[rows], rows, pull)
 
 
 def greedy_weights(problem: Problem, allowed: Sequence[int] | None = None) -> Floats:
-    """Start from the best member, then add, with replacement, the one that lowers the loss of the mean most.
+    r"""Start from the best member, then add, with replacement, the one that lowers the objective most.
+
+    The objective is that of `optimal_weights`: the loss of the mean, and a small pull to uniform.
 
     Returns
     -------
     ndarray of shape (n_members,)
-        Shares of the additions up to the least loss; they sum to 1.
+        Shares of the additions up to the least objective; they sum to 1.
     """
-    n_members = len(problem.parts)
-    choices = list(range(n_members)) if allowed is None else list(allowed)
-    counts, best_counts = np.zeros(n_members), np.zeros(n_members)
+    chosen = np.arange(len(problem.parts)) if allowed is None else np.asarray(allowed)
+    parts, weights = problem.parts[chosen], np.zeros(len(problem.parts))
     if not len(problem.y):
-        best_counts[choices] = 1.0
-        return best_counts / best_counts.sum()
-    total, best, since = np.zeros(problem.parts.shape[1:]), np.inf, 0
+        weights[chosen] = 1 / len(chosen)
+        return weights
+    counts, best_counts = np.zeros(len(chosen)), np.zeros(len(chosen))
+    total, best, since, scale = np.zeros(parts.shape[1:]), np.inf, 0, problem.scale(parts)
+    unit = np.eye(len(chosen))
     for step in range(1, GREEDY_STEPS + 1):
-        found = [problem.loss((total + problem.parts[m]) / step) for m in choices]
-        m = choices[int(np.argmin(found))]
+        found = [
+            problem.loss((total + part) / step) / scale + problem.distance((counts + one) / step)
+            for part, one in zip(parts, unit, strict=True)
+        ]
+        m = int(np.argmin(found))
         counts[m] += 1
-        total = total + problem.parts[m]
+        total = total + parts[m]
         if min(found) < best:
             best, best_counts, since = min(found), counts.copy(), 0
         else:
             since += 1
             if since == PATIENCE:
                 break
-    return best_counts / best_counts.sum()
+    weights[chosen] = best_counts / best_counts.sum()
+    return weights
 
 
 def choose_weights(
@@ -124,7 +155,6 @@ def choose_weights(
     *,
     max_members: float | None,
     costs: Sequence[float],
-    shrinkage: float,
 ) -> Floats:
     """Weights of all tasks within the budget.
 
@@ -135,15 +165,13 @@ def choose_weights(
     max_members : float or None
         The costs of the members that any task uses sum to at most this.
     costs : sequence of float, one per member
-    shrinkage : float
-        Of `optimal_weights`.
 
     Returns
     -------
     ndarray of shape (n_members, n_tasks)
     """
     allowed = list(range(len(costs)))
-    weights = _solve(problems, method, allowed, shrinkage)
+    weights = _solve(problems, method, allowed)
     if max_members is None:
         return weights
     small = [p.take(np.arange(0, len(p.y), max(1, len(p.y) // BUDGET_ROWS))) for p in problems]
@@ -151,30 +179,29 @@ def choose_weights(
         if len(used) == 1:
             break  # the cheapest single member may still be dearer: one model there must be
         allowed = _drop_one(small, used, costs)
-        weights = _solve(problems, method, allowed, shrinkage)
+        weights = _solve(problems, method, allowed)
     return weights
 
 
-def optimal_weights(problem: Problem, allowed: Sequence[int], shrinkage: float) -> Floats:
+def optimal_weights(problem: Problem, allowed: Sequence[int]) -> Floats:
     r"""Convex weights of least loss, pulled to uniform.
 
     .. math:: \min_{w \ge 0, \sum w = 1} \frac{1}{n} \sum_i \ell(y_i, \textstyle\sum_m w_m f_m(x_i)) / \ell_0
               + \frac{s}{n} \lVert w - 1/M \rVert^2
 
-    with :math:`\ell_0` the loss of the uniform average and s the ``shrinkage``, in rows. A ranking has no slope: its
-    weights are greedy.
+    with :math:`\ell_0` the loss of the uniform average and s the problem's ``pull``, in rows. A ranking has no slope:
+    its weights are greedy.
     """
     if problem.task.kind == "ranking" or not len(problem.y):
         return greedy_weights(problem, allowed)
     chosen, n = list(allowed), len(problem.y)
     parts, uniform = problem.parts[chosen], np.full(len(chosen), 1 / len(chosen))
-    scale = max(problem.loss(np.tensordot(uniform, parts, axes=1)), EPSILON)
+    scale = problem.scale(parts)
 
     def objective(w: Floats) -> tuple[float, Floats]:
         mean = np.tensordot(w, parts, axes=1)
-        pull = w - uniform
-        value = problem.loss(mean) / scale + shrinkage / n * float(pull @ pull)
-        return value, _slopes(problem, parts, mean) / scale + 2 * shrinkage / n * pull
+        value = problem.loss(mean) / scale + problem.distance(w)
+        return value, _slopes(problem, parts, mean) / scale + 2 * problem.pull / n * (w - uniform)
 
     found = minimize(
         objective,
@@ -190,11 +217,9 @@ def optimal_weights(problem: Problem, allowed: Sequence[int], shrinkage: float) 
     return weights
 
 
-def _solve(problems: Sequence[Problem], method: str, allowed: Sequence[int], shrinkage: float) -> Floats:
-    columns = [
-        greedy_weights(p, allowed) if method == "greedy" else optimal_weights(p, allowed, shrinkage) for p in problems
-    ]
-    return np.column_stack(columns)
+def _solve(problems: Sequence[Problem], method: str, allowed: Sequence[int]) -> Floats:
+    solve = greedy_weights if method == "greedy" else optimal_weights
+    return np.column_stack([solve(problem, allowed) for problem in problems])
 
 
 def _drop_one(problems: Sequence[Problem], used: Sequence[int], costs: Sequence[float]) -> list[int]:

@@ -31,7 +31,7 @@ from mtl_classic.ensemble._meta import (
     MetaData,
 )
 from mtl_classic.ensemble._passthrough import Passthrough
-from mtl_classic.ensemble._selection import Problem, greedy_weights
+from mtl_classic.ensemble._selection import Problem, greedy_weights, pull_of
 from mtl_classic.ensemble._store import Data, OutOfFold, cross_fit_members, fit_members, meta_splits
 from mtl_classic.metrics import compare
 from mtl_classic.model_selection import FoldPlan
@@ -193,8 +193,9 @@ class StackingEnsemble(Composition):
         return True
 
     def _choose(self, given: FitInput, store: OutOfFold, finals: dict[str, Any]) -> dict[str, Choice]:
-        splits = meta_splits(store.fold, store.temporal)
-        problems = make_problems(given, [store.of_task(task.name) for task in self.tasks_])
+        splits = meta_splits(store.fold, store.temporal, self._time(given.X))
+        pull = pull_of(None, store.temporal)
+        problems = make_problems(given, [store.of_task(task.name) for task in self.tasks_], pull)
         features = None if self.passthrough_ is None else self.passthrough_.transform(given.X)
         choices: dict[str, Choice] = {}
         greedy: dict[str, Floats] = {}

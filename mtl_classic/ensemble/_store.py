@@ -19,6 +19,7 @@ from mtl_classic._core.parallel import split_budget, thread_limit
 from mtl_classic._core.random import generator
 from mtl_classic._core.targets import Classes
 from mtl_classic._core.tasks import Task
+from mtl_classic._core.time import to_time
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import fit_folds
 from mtl_classic.model_selection._folds import Rows
@@ -34,9 +35,11 @@ __all__ = [
     "fit_members",
     "latest_rows",
     "meta_splits",
+    "time_blocks",
 ]
 
 META_FOLDS = 5
+META_BLOCKS = 3  # of a single fold in time
 Member = tuple[str, Any]
 
 
@@ -198,20 +201,33 @@ def latest_rows(fold: Rows, temporal: bool, enough: Callable[[Rows], bool]) -> R
     return np.flatnonzero(fold >= first)
 
 
-def meta_splits(fold: Rows, temporal: bool) -> list[tuple[Rows, Rows]]:
+def meta_splits(fold: Rows, temporal: bool, time: Any = None) -> list[tuple[Rows, Rows]]:
     """Splits of the covered rows for what is learnt from out-of-fold scores, to judge it on rows that it has not seen.
 
-    Later folds from earlier ones in time, else each fold from the others; a single fold is dealt out at random.
+    Later folds from earlier ones in time, else each fold from the others. A single fold is dealt out at random; if it
+    is one in time, and the ``time`` of each row is given, it is cut into blocks, later ones judged from earlier ones:
+    what fits a window and does not outlast it would seem to help if the window were dealt out.
     """
     numbers = np.unique(fold[fold >= 0])
     if len(numbers) < 2:
         rows = np.flatnonzero(fold >= 0)
         part = np.full(len(fold), -1)
+        if temporal and time is not None:
+            part[rows] = time_blocks(to_time(time)[rows])
+            if part.max(initial=0) > 0:
+                return meta_splits(part, True)
         part[rows] = generator(0, "meta", len(rows)).permutation(len(rows)) % META_FOLDS
         return [(np.flatnonzero((part >= 0) & (part != k)), np.flatnonzero(part == k)) for k in range(META_FOLDS)]
     if temporal:
         return [(np.flatnonzero((fold >= 0) & (fold < k)), np.flatnonzero(fold == k)) for k in numbers[1:]]
     return [(np.flatnonzero((fold >= 0) & (fold != k)), np.flatnonzero(fold == k)) for k in numbers]
+
+
+def time_blocks(time: Any) -> Rows:
+    """Blocks of about as many rows, one after the other; rows of the same time are in the same."""
+    first = pd.Series(time).rank(method="min").to_numpy() - 1
+    codes: Rows = np.unique((first * META_BLOCKS / max(len(first), 1)).astype(np.intp), return_inverse=True)[1]
+    return codes
 
 
 def _key(memory: Any, data: Data, member: Any, rows: Any) -> str:

@@ -67,9 +67,10 @@ def test_learnt_weights_lose_to_no_member_out_of_fold(weights: str) -> None:
     assert model.score(X, Y) > 0.2
 
 
-def test_shrinkage_pulls_to_uniform() -> None:
+@pytest.mark.parametrize("weights", LEARNT)
+def test_shrinkage_pulls_to_uniform(weights: str) -> None:
     X, Y = mixed()
-    model = AveragingEnsemble(members(), weights="optimize", cv=3, shrinkage=1e9, random_state=0).fit(X, Y)
+    model = AveragingEnsemble(members(), weights=weights, cv=3, shrinkage=1e9, random_state=0).fit(X, Y)
     np.testing.assert_allclose(model.weights_, 1 / 3, atol=1e-3)
 
 
@@ -123,7 +124,7 @@ def test_of_folds_in_time_the_last_one_weighs(weights: str) -> None:
         ("new", PerTaskModel(learner="linear", time="day", exclude=["old"])),
         ("old", PerTaskModel(learner="linear", time="day", exclude=["a"])),
     ]
-    model = AveragingEnsemble(pair, weights=weights, cv=Temporal(3), random_state=0).fit(X, Y)
+    model = AveragingEnsemble(pair, weights=weights, cv=Temporal(3), shrinkage=10.0, random_state=0).fit(X, Y)
     assert model.weights_.loc["new", "y"] > 0.9
 
 

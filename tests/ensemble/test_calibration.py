@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
 
 from mtl_classic import AveragingEnsemble, CalibratedModel, PerTaskModel, SklearnLearner, Task, TaskError
+from mtl_classic.ensemble._store import meta_splits, time_blocks
 from mtl_classic.metrics import expected_calibration_error, log_loss
 from tests.ensemble.tables import FUNNEL, funnel
 
@@ -46,6 +47,25 @@ def table(n: int = 3000, seed: int = 0) -> tuple[Any, pd.DataFrame]:
 
 def wrong(**settings: Any) -> PerTaskModel:
     return PerTaskModel(learner=SklearnLearner(Overconfident(), LogisticRegression()), **settings)
+
+
+@pytest.mark.parametrize("time", [None, "day"])
+def test_a_map_must_outlast_the_window_it_was_fitted_on(time: str | None) -> None:
+    """A base rate that was higher for a while: within the window a map helps, after it none does."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"x": rng.normal(size=9000), "day": np.arange(9000) // 30})
+    raised = (X["day"] >= 100) & (X["day"] < 233)
+    y = (X["x"] + 2.0 * raised + rng.logistic(size=9000) > 0).astype(int)
+    fitted = PerTaskModel({"buy": "binary"}, learner="linear", exclude=["day"], time=time).fit(X[:3000], y[:3000])
+    model = CalibratedModel(fitted, cv="prefit").fit(X[3000:], y[3000:])
+    assert (model.methods_["buy"] is None) == (time is not None)
+
+
+def test_blocks_of_time_keep_rows_of_one_time_together() -> None:
+    np.testing.assert_array_equal(time_blocks(np.array([4, 1, 1, 2, 9, 9])), [1, 0, 0, 1, 2, 2])
+    assert not time_blocks(np.full(5, 7)).any()  # one time alone cannot be cut: the rows are dealt out
+    together = meta_splits(np.zeros(5, dtype=np.intp), True, np.full(5, 7))
+    assert sorted(np.concatenate([test for _, test in together])) == list(range(5))
 
 
 @pytest.mark.parametrize("method", ["auto", "sigmoid", "beta", "isotonic"])
