@@ -15,6 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from mtl_classic._core.delays import check_delays
 from mtl_classic._core.losses import prior_scores, task_loss
 from mtl_classic._core.targets import Classes, Targets, encode_targets
 from mtl_classic._core.task_weights import check_task_weights, fixed_task_weights
@@ -120,6 +121,8 @@ class MultiTaskEstimator(BaseEstimator):
         self.roles_ = resolve_roles(
             X, **{role: getattr(self, role, None) for role in ("user", "item", "time", "query")}
         )
+        if hasattr(self, "time"):  # others do not ask when labels are known
+            check_delays(tasks, self.roles_["time"])
         register_columns(self, X)
         self.tasks_, self.classes_map_, self.form_ = targets.tasks, targets.classes, targets.form
         self.priors_ = {

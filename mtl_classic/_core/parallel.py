@@ -15,6 +15,8 @@ __all__ = ["n_threads", "split_budget", "thread_limit"]
 
 def n_threads(n_jobs: int | None) -> int:
     """The number of threads that ``n_jobs`` stands for, as joblib counts: ``None`` is 1, ``-1`` all cores."""
+    if n_jobs == 0:
+        raise ValueError("n_jobs=0 is no number of threads; None is one, -1 all cores, -2 all but one.")
     return int(effective_n_jobs(n_jobs))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mtl_classic._core.base import FitInput, Floats, Scores
+from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.exceptions import FoldError, TaskError
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.tasks import Task
@@ -16,7 +17,7 @@ from mtl_classic.ensemble._members import OverMembers, in_all_classes, plain_lab
 from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._progress import with_callbacks
-from mtl_classic.model_selection._validation_split import longest_delay, validation_split
+from mtl_classic.model_selection._validation_split import validation_split
 
 __all__ = ["ConformalModel"]
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mtl_classic._core.delays import label_delays
 from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.tasks import Task, fitting_order, resolve_tasks
 from mtl_classic._core.time import to_duration
@@ -17,7 +18,6 @@ from mtl_classic._core.validation import as_table, find_role
 from mtl_classic.events._column import as_floats
 from mtl_classic.events._keys import key_rows
 from mtl_classic.events._log import EventLog
-from mtl_classic.events._own_log import label_delays
 from mtl_classic.events._windows import sum_ahead
 
 Floats = npt.NDArray[np.float64]

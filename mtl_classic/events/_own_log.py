@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mtl_classic._core.delays import label_delays
 from mtl_classic._core.targets import Targets
-from mtl_classic._core.tasks import Task, fitting_order
-from mtl_classic._core.time import is_datetime, time_dtype, to_duration, to_time
+from mtl_classic._core.tasks import Task
+from mtl_classic._core.time import is_datetime, time_dtype, to_time
 from mtl_classic.events._aggregate import Aggregate
 from mtl_classic.events._log import EventLog
 
@@ -58,15 +59,6 @@ def label_columns(task: Task, targets: Targets) -> list[tuple[str, npt.NDArray[n
         (f"{task.name}={value}", np.where(np.isnan(label), np.nan, (label == code).astype(np.float64)))
         for code, value in enumerate(classes)
     ]
-
-
-def label_delays(tasks: Sequence[Task], axis: Any) -> dict[str, int | float]:
-    """When each label is known, after the row: a child's not before its parent's, which makes it 0 if negative."""
-    delays: dict[str, int | float] = {}
-    for task in fitting_order(tasks):
-        own = 0 if task.delay is None else to_duration(task.delay, axis)
-        delays[task.name] = max(own, delays[task.parent]) if task.parent is not None else own
-    return delays
 
 
 def on_own_log(aggregate: Aggregate, labels: Sequence[str]) -> Aggregate:

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
+from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.targets import encode_targets
@@ -23,7 +24,6 @@ from mtl_classic.events import EventLog
 from mtl_classic.factorization._members import LatentMember, choose_task
 from mtl_classic.factorization._out_of_fold import columns_before_blocks, columns_by_folds, log_for_full_fit
 from mtl_classic.model_selection import FoldPlan, Temporal, make_folds
-from mtl_classic.model_selection._validation_split import longest_delay
 
 __all__ = ["LatentFeatures"]
 

@@ -44,6 +44,7 @@ from mtl_classic.learners._sklearn_refresh import (
 
 __all__ = ["SklearnLearner", "as_sklearn_learner", "sklearn_alias"]
 
+NO_BOUNDS = (-np.inf, np.inf)
 BOOSTERS = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
 TREE_SPACE = {
     "max_leaf_nodes": [7, 15, 31, 63],
@@ -62,8 +63,9 @@ SPACES: list[tuple[Any, dict[str, Any]]] = [
 class SklearnLearner(Learner):
     """Any scikit-learn classifier and regressor, for every kind of task.
 
-    Binary and multiclass tasks use ``classifier``, regression and ranking ``regressor``, counts ``count_regressor`` (or
-    the regressor, held above a hundredth of the mean count, because a mean of 0 would deny every event). Soft labels
+    Binary and multiclass tasks use ``classifier``, regression and ranking ``regressor``, counts ``count_regressor`` or
+    the regressor. Means of counts are held between a hundredth of the mean count, because a mean of 0 would deny every
+    event, and a hundred times the largest one, which a logarithm leaves soon outside of what was seen. Soft labels
     enter as both classes, weighted. An estimator that takes NaN reads codes and numbers as they are; for others numbers
     are imputed, marked as missing and scaled, and categories one-hot.
 
@@ -137,8 +139,8 @@ class SklearnLearner(Learner):
             if forest:
                 model.n_jobs = None  # threads would add up the trees of a prediction in any order
         transformer = None if design is None else design.transformer
-        floor = 0.01 * float(np.mean(y)) if request.task.kind == "count" else -np.inf
-        return SklearnFit(model, transformer, request.task.kind, request.n_classes, floor)
+        low, high = (0.01 * float(np.mean(y)), 100 * float(np.max(y))) if request.task.kind == "count" else NO_BOUNDS
+        return SklearnFit(model, transformer, request.task.kind, request.n_classes, low, high)
 
     def refresh_way(self, fit: SklearnFit, how: str) -> str | None:
         """How a fit is moved by new rows: "leaves", "rounds", "pass", "coefficients"; None if it can't be."""
@@ -237,7 +239,8 @@ class SklearnFit:
     transformer: Any
     kind: str
     n_classes: int
-    floor: float
+    low: float
+    high: float
     n_rounds: int | None = None
 
     def predict(self, features: Features, n_threads: int = 1) -> Floats:
@@ -250,13 +253,18 @@ class SklearnFit:
 
     def _scores(self, matrix: Any) -> Floats:
         if self.kind not in ("binary", "multiclass"):
-            return np.maximum(np.asarray(self.model.predict(matrix), dtype=np.float64), self.floor)
+            with np.errstate(over="ignore"):  # of a logarithm far outside what was seen
+                return self.hold(np.asarray(self.model.predict(matrix), dtype=np.float64))
         probability = np.asarray(self.model.predict_proba(matrix), dtype=np.float64)
         if self.kind == "binary":
             return probability[:, 1]
         full = np.zeros((len(probability), self.n_classes))
         full[:, self.model.classes_.astype(np.intp)] = probability
         return full
+
+    def hold(self, means: Floats) -> Floats:
+        """Means of counts between a hundredth of the mean count and a hundred times the largest seen."""
+        return np.clip(means, self.low, self.high)
 
 
 def _fit(model: Any, matrix: Any, y: Any, weight: Any, name: str) -> None:

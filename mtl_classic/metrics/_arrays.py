@@ -102,6 +102,15 @@ def check_probabilities(p: Floats) -> None:
         raise ValueError(f"Expected probabilities in [0, 1], got {p.min():g} to {p.max():g}; are these margins?")
 
 
+def check_means(means: Floats) -> None:
+    """Refuse means of counts below 0."""
+    if means.size and not means.min() >= -PROBABILITY_SLACK:
+        raise ValueError(
+            f"Expected means of counts, at least 0; {int((means < 0).sum())} are negative, the least {means.min():g}. "
+            f"Are these logarithms?"
+        )
+
+
 def check_codes(codes: Floats, p: Floats) -> None:
     """Refuse class codes that are no columns of the probabilities."""
     bad = (codes < -1) | (codes >= p.shape[1]) | (codes != np.floor(codes))

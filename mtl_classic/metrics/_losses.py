@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mtl_classic._core import losses as core
-from mtl_classic.metrics._arrays import Floats, as_floats, check_binary, check_probabilities
+from mtl_classic.metrics._arrays import Floats, as_floats, check_binary, check_means, check_probabilities
 from mtl_classic.metrics._registry import get_metric
 
 
@@ -45,6 +45,8 @@ def losses(kind: str, y: Any, scores: Any) -> Floats:
         check_binary(labels[known])
     if kind in ("binary", "multiclass"):
         check_probabilities(values[known])
+    if kind == "count":
+        check_means(values[known])
     return core.losses(kind, labels, values)
 
 

@@ -13,6 +13,7 @@ from mtl_classic.metrics._arrays import (
     as_floats,
     check_binary,
     check_codes,
+    check_means,
     check_probabilities,
     labelled,
     mean,
@@ -238,6 +239,7 @@ def poisson_deviance(y: Any, scores: Any, *, sample_weight: Any = None) -> float
     labels, values, weight = labelled(y, scores, sample_weight)
     if len(labels) and labels.min() < 0:
         raise ValueError(f"Poisson deviance needs labels of at least 0; {int((labels < 0).sum())} are negative.")
+    check_means(values)
     return mean(losses("count", labels, values), weight)
 
 

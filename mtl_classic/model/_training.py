@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mtl_classic._core.base import FitInput, Floats, group_codes
+from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.random import spawn_seed
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, role_values
@@ -16,7 +17,7 @@ from mtl_classic.events import EventLog
 from mtl_classic.model_selection import FoldPlan, Temporal, make_folds
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._maturity import temporal_folds
-from mtl_classic.model_selection._validation_split import longest_delay, validation_split
+from mtl_classic.model_selection._validation_split import validation_split
 
 __all__ = ["Roles", "Training"]
 

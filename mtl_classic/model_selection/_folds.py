@@ -151,7 +151,15 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
         y = labels.iloc[:, 0].to_numpy() if labels.shape[1] == 1 else None
         with warnings.catch_warnings():  # a splitter may ignore the groups, as long as it leaves them whole
             warnings.filterwarnings("ignore", "The groups parameter is ignored", UserWarning)
-            return _checked(cv.split(np.zeros((n, 1)), y, groups), n, codes)
+            try:
+                return _checked(cv.split(np.zeros((n, 1)), y, groups), n, codes)
+            except (TypeError, ValueError) as error:
+                if y is not None or isinstance(error, FoldError):
+                    raise
+                raise FoldError(
+                    f"{cv} cannot split rows of several tasks, of which it is given no labels ({error}). Give an int "
+                    f"(folds stratified for every task), or the fold number of each row."
+                ) from error
     return _from_numbers(_fold_column(cv, n), codes)
 
 

@@ -8,26 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mtl_classic._core.delays import label_delays, longest_delay
 from mtl_classic._core.exceptions import FoldError, LabelError
-from mtl_classic._core.tasks import Task, fitting_order
+from mtl_classic._core.tasks import Task
 from mtl_classic._core.time import is_datetime, time_dtype, to_duration, to_time
 from mtl_classic.model_selection._folds import FoldPlan, Temporal, make_folds
 
-__all__ = ["label_delays", "mask_immature", "temporal_folds"]
-
-
-def label_delays(tasks: Iterable[Task], time: Any) -> dict[str, int | float]:
-    """How long after the row's time each label is known, where it is not known at once, in the unit of the time axis.
-
-    A child is known no sooner than its parent.
-    """
-    delays: dict[str, int | float] = {}
-    for task in fitting_order(tasks):
-        own = 0 if task.delay is None else to_duration(task.delay, time_dtype(time))
-        longest = max(own, delays.get(str(task.parent), 0))
-        if longest > 0:
-            delays[task.name] = longest
-    return delays
+__all__ = ["mask_immature", "temporal_folds"]
 
 
 def mask_immature(
@@ -57,7 +44,7 @@ def mask_immature(
     LabelError
         If no label of a task is left.
     """
-    delays = label_delays(tasks, time)
+    delays = {name: delay for name, delay in label_delays(tasks, time_dtype(time)).items() if delay > 0}
     if not delays:
         return labels, {}
     stamps = to_time(time)
@@ -85,7 +72,7 @@ def temporal_folds(cv: Any, Y: Any, tasks: Iterable[Task], time: Any, *, groups:
 
     An int ``cv`` is the most that there may be: a gap that swallows the first block makes the blocks fewer and larger.
     """
-    gap = max(label_delays(tasks, time).values(), default=0)
+    gap = longest_delay(tasks, time)
     if isinstance(cv, Temporal):
         own = 0 if cv.gap is None else to_duration(cv.gap, time_dtype(time))
         return make_folds(Temporal(cv.n_splits, _duration(max(gap, own), time)), Y, groups=groups, time=time)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from mtl_classic._core.tasks import Task
-from mtl_classic._core.time import time_dtype, to_duration, to_time
+from mtl_classic._core.time import to_time
 from mtl_classic.model_selection._dealing import Rows, deal, group_codes
 from mtl_classic.model_selection._row_order import warn_of_row_order
 
-__all__ = ["longest_delay", "validation_split"]
+__all__ = ["validation_split"]
 
 
 def validation_split(
@@ -46,10 +44,3 @@ def validation_split(
         warn_of_row_order(Y)
     fold = deal(parts, Y, codes, random_state)
     return np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)
-
-
-def longest_delay(tasks: Iterable[Task], time: Any) -> int | float:
-    """The longest ``delay`` of the tasks in the unit of the time axis; 0 without delays or time."""
-    if time is None:
-        return 0
-    return max((to_duration(task.delay, time_dtype(time)) for task in tasks if task.delay is not None), default=0)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtl_classic._core.base import FitInput, group_codes
+from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.exceptions import FoldError, LabelError, RoleError, TaskError
 from mtl_classic._core.parallel import n_threads
 from mtl_classic._core.random import spawn_seed
@@ -21,7 +22,7 @@ from mtl_classic.learners._columns import FeatureColumns, Features
 from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit
 from mtl_classic.learners._resolve import resolve_learners
 from mtl_classic.model_selection import FoldPlan
-from mtl_classic.model_selection._validation_split import longest_delay, validation_split
+from mtl_classic.model_selection._validation_split import validation_split
 
 __all__ = ["MIN_VALIDATION_EVENTS", "Component", "Workbench", "n_events", "open_workbench"]
 

@@ -116,7 +116,7 @@ def _scores(fit: SklearnFit, total: Array) -> Array:
     if fit.kind == "binary":
         return means
     if fit.kind != "multiclass":
-        return np.maximum(means, fit.floor)
+        return np.maximum(means, fit.low)
     scores = np.zeros((1, fit.n_classes))
     scores[0, fit.model.classes_.astype(np.intp)] = means
     return scores

@@ -120,7 +120,8 @@ def _key(value: float) -> float | None:
 def _scores(fit: SklearnFit, raw: Floats) -> Floats:
     """On the scale of the task's kind, as `SklearnFit` has them."""
     if fit.kind not in ("binary", "multiclass"):
-        return np.maximum(np.exp(raw) if type(fit.model) is PoissonRegressor else raw, fit.floor)
+        with np.errstate(over="ignore"):
+            return fit.hold(np.exp(raw) if type(fit.model) is PoissonRegressor else raw)
     if fit.kind == "binary":
         return np.asarray(expit(raw))
     of_known = np.concatenate([1 - expit(raw), expit(raw)]) if len(raw) == 1 else softmax(raw[None])[0]

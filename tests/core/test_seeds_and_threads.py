@@ -34,6 +34,8 @@ def test_budget() -> None:
     assert split_budget(2, 5) == (2, 1)
     assert split_budget(None, 5) == (1, 1)
     assert split_budget(2, 0)[0] == 1
+    with pytest.raises(ValueError, match="n_jobs=0 is no number of threads; None is one"):
+        n_threads(0)
 
 
 def blas_threads() -> list[int]:

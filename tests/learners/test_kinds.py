@@ -17,6 +17,7 @@ from mtl_classic import (
     ConstantTaskWarning,
     FallbackWarning,
     LightGBMLearner,
+    MultiTaskModel,
     PerTaskModel,
     SklearnLearner,
     Task,
@@ -197,3 +198,12 @@ def test_aliases_leave_no_state_between_fits() -> None:
     learner = SklearnLearner(LogisticRegression())
     PerTaskModel([TASKS["binary"]], learner=learner).fit(X, Y)
     assert not hasattr(learner.classifier, "coef_")
+
+
+def test_means_of_counts_stay_finite_outside_of_what_was_seen() -> None:
+    x = pd.DataFrame({"x": np.random.default_rng(0).normal(size=300)})
+    y = np.random.default_rng(1).poisson(np.exp(x["x"]))
+    model = MultiTaskModel({"items": "count"}, learner="linear", latent=None).fit(x, y)
+    far = model.predict_scores(pd.DataFrame({"x": [1e4, -1e4]}))["items"]
+    np.testing.assert_allclose(far, [100 * y.max(), 0.01 * y.mean()])
+    assert model.compile_for_serving().predict_scores({"x": 1e4}) == {"items": far[0]}

@@ -61,3 +61,6 @@ def test_wrong_shapes_are_refused():
         mc.losses("ranking", [0, 1], [0.5, 0.5])
     with pytest.raises(ValueError, match="margins"):
         mc.losses("binary", [0, 1], [-0.5, 0.5])
+    for loss in (mc.poisson_deviance, lambda y, f: mc.losses("count", y, f)):
+        with pytest.raises(ValueError, match=r"at least 0; 1 are negative, the least -2\. Are these logarithms"):
+            loss([0, 1], [-2.0, 0.5])

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, ShuffleSplit, StratifiedKFold, TimeSeriesSplit
 
 from mtl_classic import FoldError, LabelError, Task, Temporal, make_folds
-from mtl_classic.model_selection._maturity import label_delays, mask_immature, temporal_folds
-from mtl_classic.model_selection._validation_split import longest_delay, validation_split
+from mtl_classic.model_selection._maturity import mask_immature, temporal_folds
+from mtl_classic.model_selection._validation_split import validation_split
 
 rng = np.random.default_rng(0)
 
@@ -159,6 +159,11 @@ def test_folds_that_are_refused(cv: Any, options: dict, error: type[Exception], 
         make_folds(cv, np.zeros(6), **options)
 
 
+def test_a_splitter_that_needs_one_label_is_told_of_several_tasks() -> None:
+    with pytest.raises(FoldError, match="cannot split rows of several tasks.*stratified for every task"):
+        make_folds(StratifiedKFold(3), np.tile([[0, 1], [1, 0]], (5, 1)))
+
+
 def test_a_splitter_that_trains_on_what_it_predicts_is_refused() -> None:
     class Cheating:
         def split(self, X: Any, y: Any = None, groups: Any = None) -> Any:
@@ -198,12 +203,6 @@ def test_where_nothing_can_be_held_out() -> None:
 
 BUY = Task("buy", "binary", given="view", delay=3)
 FUNNEL = (Task("view", "binary"), BUY, Task("spend", "regression", given="buy"))
-
-
-def test_a_child_is_known_no_sooner_than_its_parent() -> None:
-    assert label_delays(FUNNEL, np.arange(5)) == {"buy": 3, "spend": 3}
-    assert longest_delay(FUNNEL, np.arange(5)) == 3
-    assert longest_delay(FUNNEL, None) == 0
 
 
 def test_immature_labels_are_masked() -> None:
