@@ -27,6 +27,7 @@ _OBJECTIVES = {
     "count": "count:poisson",
     "ranking": "rank:ndcg",
 }
+BINS = (32, 256)
 _METRICS = {
     "binary": "logloss",
     "multiclass": "mlogloss",
@@ -54,7 +55,9 @@ class XGBoostLearner(Learner):
         Least sum of hessians in a leaf; for log-loss about the number of rarer-class rows that it rests on.
     reg_lambda : float, default=None
     colsample_bytree : float, default=None
-    max_bin : int, default=256
+    max_bin : int, default=None
+        None is a fifth of the rows, between 32 and 256: a histogram with as many bins as rows takes more time than the
+        rows themselves, and tells no more.
     params : dict, default=None
         Further parameters of XGBoost, taking precedence.
 
@@ -84,7 +87,7 @@ class XGBoostLearner(Learner):
         min_child_weight: float | None = None,
         reg_lambda: float | None = None,
         colsample_bytree: float | None = None,
-        max_bin: int = 256,
+        max_bin: int | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> None:
         self.max_leaves = max_leaves
@@ -110,10 +113,11 @@ class XGBoostLearner(Learner):
     def bin(self, features: Features, *, n_threads: int = 1) -> BinnedXGBoost:
         """Sketch the quantiles once."""
         types = ["c" if j in features.categorical else "q" for j in range(features.values.shape[1])]
+        max_bin = self._max_bin(len(features))
         whole = xgb.QuantileDMatrix(
-            features.values, max_bin=self.max_bin, nthread=n_threads, feature_types=types, enable_categorical=True
+            features.values, max_bin=max_bin, nthread=n_threads, feature_types=types, enable_categorical=True
         )
-        return BinnedXGBoost(whole, features, types, self.max_bin)
+        return BinnedXGBoost(whole, features, types, max_bin)
 
     def fit_task(self, binned: BinnedXGBoost, request: FitRequest) -> TaskFit:
         """Boost one task on a subset that has the shared cuts."""
@@ -128,7 +132,7 @@ class XGBoostLearner(Learner):
             rounds, patience = self.max_iter, self.n_iter_no_change
         elif rounds is None:
             rounds = min(self.max_iter, tree_defaults(request.task.kind, request.y[request.rows]).n_rounds)
-        params = self._train_params(request, binned.whole.num_col())
+        params = self._train_params(request, binned.whole.num_col(), binned.max_bin)
         booster = xgb.train(params, train, rounds, evals=evals, early_stopping_rounds=patience, verbose_eval=False)
         return XGBoostFit(booster, booster.best_iteration + 1 if evals else rounds, request.task.kind)
 
@@ -140,7 +144,8 @@ class XGBoostLearner(Learner):
         """
         old = fit.booster if fit.n_rounds is None else fit.booster[: fit.n_rounds]
         n_columns, n_old, rows = features.values.shape[1], old.num_boosted_rounds(), request.rows
-        params = self._train_params(request, n_columns)
+        max_bin = self._max_bin(len(rows))
+        params = self._train_params(request, n_columns, max_bin)
         types = ["c" if j in features.categorical else "q" for j in range(n_columns)]
         options = {"nthread": request.n_threads, "feature_types": types, "enable_categorical": True}
         if how == "leaves":
@@ -148,12 +153,15 @@ class XGBoostLearner(Learner):
             params |= {"process_type": "update", "updater": "refresh", "refresh_leaf": True, "min_child_weight": 0.0}
             moved = _mixed(old, xgb.train(params, data, n_old, xgb_model=old), decay)
             return XGBoostFit(moved, n_old, fit.kind)
-        data = xgb.QuantileDMatrix(features.values[rows], max_bin=self.max_bin, **options)
+        data = xgb.QuantileDMatrix(features.values[rows], max_bin=max_bin, **options)
         more = max(1, n_old // 10)
         moved = xgb.train(params, _labelled(data, rows, request), more, xgb_model=old)
         return XGBoostFit(moved, n_old + more, fit.kind)
 
-    def _train_params(self, request: FitRequest, n_columns: int) -> dict[str, Any]:
+    def _max_bin(self, n_rows: int) -> int:
+        return self.max_bin if self.max_bin is not None else int(np.clip(n_rows // 5, *BINS))
+
+    def _train_params(self, request: FitRequest, n_columns: int, max_bin: int) -> dict[str, Any]:
         kind = request.task.kind
         auto = tree_defaults(kind, request.y[request.rows], n_columns)
         params: dict[str, Any] = {
@@ -162,7 +170,7 @@ class XGBoostLearner(Learner):
             "tree_method": "hist",
             "grow_policy": "lossguide",
             "max_depth": 0,
-            "max_bin": self.max_bin,
+            "max_bin": max_bin,
             "max_leaves": self.max_leaves if self.max_leaves is not None else auto.num_leaves,
             "learning_rate": self.learning_rate if self.learning_rate is not None else auto.learning_rate,
             "min_child_weight": self.min_child_weight

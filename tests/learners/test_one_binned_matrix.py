@@ -10,7 +10,7 @@ import xgboost as xgb
 
 from mtl_classic import FunnelModel, LightGBMLearner, PerTaskModel, Task, XGBoostLearner
 from mtl_classic._core.random import spawn_seed
-from mtl_classic.learners._columns import FeatureColumns
+from mtl_classic.learners._columns import FeatureColumns, Features
 from mtl_classic.learners._defaults import tree_defaults
 
 N = 600
@@ -134,9 +134,8 @@ def test_the_matrix_is_binned_once(learner: Any, monkeypatch: pytest.MonkeyPatch
 def test_xgboost_on_all_rows_and_on_subsets_with_the_cuts_of_the_whole() -> None:
     known = np.ones((N, 4), dtype=bool)
     known[:, 1] = rng.random(N) < 0.6
-    learner = XGBoostLearner(
-        max_leaves=7, learning_rate=0.1, max_iter=20, min_child_weight=2.0, reg_lambda=1.0, colsample_bytree=0.8
-    )
+    settings = {"max_leaves": 7, "learning_rate": 0.1, "max_iter": 20, "min_child_weight": 2.0, "reg_lambda": 1.0}
+    learner = XGBoostLearner(**settings, colsample_bytree=0.8, max_bin=256)
     tasks = [TASKS[3], TASKS[0], TASKS[1]]  # ranking first: its queries must not stay on the matrix
     model = PerTaskModel(tasks, learner=learner, query="rank", early_stopping=False, random_state=0)
     scores = model.fit(X, Y.where(known)).predict_scores(X)
@@ -155,3 +154,11 @@ def test_xgboost_on_all_rows_and_on_subsets_with_the_cuts_of_the_whole() -> None
         }  # fmt: skip
         booster = xgb.train(params, part, min(20, rounds(task, rows)))
         np.testing.assert_array_equal(scores[task], booster.inplace_predict(VALUES).astype(np.float64))
+
+
+def test_few_rows_are_binned_coarsely_by_xgboost() -> None:
+    values = np.random.default_rng(0).normal(size=(2000, 2)).astype(np.float32)
+    for n, n_bins in ((100, 32), (600, 120), (2000, 256)):
+        binned = XGBoostLearner().bin(Features(values[:n], ("a", "b"), ()))
+        assert binned.max_bin == n_bins
+        assert np.diff(binned.whole.get_quantile_cut()[0]).max() <= n_bins + 1  # cuts around as many bins
