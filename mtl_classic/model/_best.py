@@ -105,10 +105,12 @@ def fit_best(
     candidates = _candidates(training, members, plan.last, table, budget, staged, progress)
     answers = [(c.member.name, c.answer) for c in candidates]
     judge = AveragingEnsemble(answers, weights="greedy", cv="prefit").fit(table, labels, sample_weight=weight)
-    calibrated = CalibratedModel(judge, cv="prefit").fit(table, labels, sample_weight=weight)
     shares = _without_small(_pooled_where_in_doubt(judge.weights_, training, rows))
+    judged = _average(answers, shares).fit(table, labels)
+    calibrated = CalibratedModel(judged, cv="prefit").fit(table, labels, sample_weight=weight)
     if not budget.allows(candidates[0].staged.seconds):  # not even one refit: what there is
-        final = _average([(c.member.name, c.staged.held_out) for c in candidates], shares, training)
+        held_out = [(c.member.name, c.staged.held_out) for c in candidates]
+        final = _average(held_out, shares).fit(training.table, training.Y)
     else:
         final = _final(training, candidates, shares, budget, progress)
     return (calibrated.over(final) if calibrated.maps_ else final), shares
@@ -241,10 +243,11 @@ def _final(
             rows[own] = shares.loc[name] / len(seeds)
     weights = pd.DataFrame(rows).T
     weights.loc[:, weights.sum() == 0] = 1.0  # no time was left for the members of this task
-    return _average(models, weights / weights.sum(), training)
+    return _average(models, weights / weights.sum()).fit(training.table, training.Y)
 
 
-def _average(models: list[tuple[str, Any]], weights: pd.DataFrame, training: Training) -> AveragingEnsemble:
+def _average(models: list[tuple[str, Any]], weights: pd.DataFrame) -> AveragingEnsemble:
+    """The average, still to be fitted, of those fitted models that have a weight."""
     used = [(name, model) for name, model in models if name in weights.index]
     per_task = {task: weights.loc[[name for name, _ in used], task].tolist() for task in weights.columns}
-    return AveragingEnsemble(used, weights=per_task, cv="prefit").fit(training.table, training.Y)
+    return AveragingEnsemble(used, weights=per_task, cv="prefit")
