@@ -124,7 +124,7 @@ def greedy_weights(problem: Problem, allowed: Sequence[int] | None = None) -> Fl
         Shares of the additions up to the least objective; they sum to 1.
     """
     chosen = np.arange(len(problem.parts)) if allowed is None else np.asarray(allowed)
-    parts, weights = problem.parts[chosen], np.zeros(len(problem.parts))
+    parts, weights = problem.parts if allowed is None else problem.parts[chosen], np.zeros(len(problem.parts))
     if not len(problem.y):
         weights[chosen] = 1 / len(chosen)
         return weights
