@@ -34,9 +34,8 @@ def test_lightgbm() -> None:
 
 
 def test_xgboost() -> None:
-    learner = XGBoostLearner(
-        max_leaves=15, learning_rate=0.3, max_iter=20, min_child_weight=1.0, reg_lambda=1.0, colsample_bytree=1.0
-    )
+    size = {"max_leaves": 15, "learning_rate": 0.3, "max_iter": 20, "max_bin": 256}
+    learner = XGBoostLearner(**size, min_child_weight=1.0, reg_lambda=1.0, colsample_bytree=1.0)
     ours = PerTaskModel({"y": "regression"}, learner=learner, **ONE).fit(X, X[:, 1] * 2 + Y)
     peer = xgb.XGBRegressor(
         max_leaves=15, grow_policy="lossguide", max_depth=0, n_estimators=20, tree_method="hist", n_jobs=1
