@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from mtl_classic.factorization import Segments as Segments
     from mtl_classic.inspection import monitor as monitor
     from mtl_classic.inspection import monitor_reference as monitor_reference
+    from mtl_classic.inspection import permutation_importance as permutation_importance
     from mtl_classic.inspection import plot_affinity as plot_affinity
+    from mtl_classic.inspection import plot_importance as plot_importance
     from mtl_classic.inspection import plot_task_graph as plot_task_graph
     from mtl_classic.learners import Learner as Learner
     from mtl_classic.learners import LightGBMLearner as LightGBMLearner
@@ -103,7 +105,14 @@ _PARTS: dict[str, tuple[str, ...]] = {
         "MultiTaskFactorizationMachine",
         "Segments",
     ),
-    "mtl_classic.inspection": ("monitor", "monitor_reference", "plot_affinity", "plot_task_graph"),
+    "mtl_classic.inspection": (
+        "monitor",
+        "monitor_reference",
+        "permutation_importance",
+        "plot_affinity",
+        "plot_importance",
+        "plot_task_graph",
+    ),
     "mtl_classic.learners": ("Learner", "LightGBMLearner", "SklearnLearner", "XGBoostLearner"),
     "mtl_classic.metrics": ("evaluate", "evaluate_scores"),
     "mtl_classic.model": ("MultiTaskModel",),
@@ -178,7 +187,9 @@ __all__ = [
     "monitor",
     "monitor_reference",
     "multitask_scorer",
+    "permutation_importance",
     "plot_affinity",
+    "plot_importance",
     "plot_task_graph",
     "predict_scores_in_chunks",
     "save_model",

@@ -1,4 +1,4 @@
-"""Pictures of how tasks help each other."""
+"""Pictures of how tasks help each other, and of the columns they live on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["plot_affinity", "plot_task_graph"]
+__all__ = ["plot_affinity", "plot_importance", "plot_task_graph"]
 
 SURE = "better"  # the verdict that is marked
 
@@ -62,6 +62,62 @@ def plot_affinity(affinity: pd.DataFrame, *, ax: Any = None) -> Any:
     ax.set_xlabel("task that gains")
     ax.set_ylabel("task whose score is read")
     ax.figure.colorbar(image, ax=ax, label="fall of the loss, %")
+    return ax
+
+
+def plot_importance(importance: pd.DataFrame, *, n_columns: int = 20, ax: Any = None) -> Any:
+    """A heat map of `permutation_importance`: by how many percent a task's loss rises without a column.
+
+    Each task has its own scale, dark being its most important column, since losses that are hard to lower have small
+    rises throughout. A star marks what helps beyond the noise, a minus what misleads.
+
+    Parameters
+    ----------
+    importance : DataFrame
+        As `permutation_importance` returns it: index (task, column), columns ``importance`` and ``verdict``.
+    n_columns : int, default=20
+        How many to show: those with the largest share of any task's most important one.
+    ax : matplotlib Axes, default=None
+        Where to draw; None makes a new figure.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from mtl_classic import PerTaskModel, permutation_importance, plot_importance
+    >>> rng = np.random.default_rng(0)
+    >>> X = pd.DataFrame(rng.normal(size=(400, 3)), columns=["price", "stars", "noise"])
+    >>> Y = pd.DataFrame({"rating": X["stars"] + rng.normal(size=400), "returned": X["price"] > rng.normal(size=400)})
+    >>> model = PerTaskModel(learner="linear", random_state=0).fit(X[:200], Y[:200])
+    >>> axes = plot_importance(permutation_importance(model, X[200:], Y[200:]), n_columns=2)
+    >>> sorted(label.get_text() for label in axes.get_yticklabels())
+    ['price', 'stars']
+    """
+    if {"importance", "verdict"} - set(importance.columns) or importance.index.nlevels != 2:
+        raise ValueError(
+            f"importance must be the frame of permutation_importance, indexed by (task, column); got the columns "
+            f"{list(importance.columns)} and {importance.index.nlevels} index levels."
+        )
+    tasks, columns = (importance.index.get_level_values(i).unique() for i in (0, 1))
+    rise, verdict = (importance[name].unstack().reindex(tasks)[columns].T for name in ("importance", "verdict"))
+    largest = rise.max().clip(lower=0.0)
+    share = (rise.clip(lower=0.0) / largest.where(largest > 0)).fillna(0.0)
+    share = share.loc[share.max(axis=1).sort_values(ascending=False, kind="stable").index[:n_columns]]
+    ax = _axes(ax, 1.3 * len(tasks) + 3, 0.35 * len(share) + 1.5)
+    ax.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
+    for i, column in enumerate(share.index):
+        for j, task in enumerate(tasks):
+            value = rise.loc[column, task]
+            mark = {"helps": "*", "misleads": "−"}.get(verdict.loc[column, task], "")
+            text = "" if np.isnan(value) else f"{100 * value:.2f}{mark}"
+            dark = share.loc[column, task] > 0.6
+            ax.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    ax.set_xticks(range(len(tasks)), [str(task) for task in tasks], rotation=30, ha="right")
+    ax.set_yticks(range(len(share)), [str(column) for column in share.index])
+    ax.set_title("rise of the loss when the column is shuffled, %", fontsize=10)
     return ax
 
 

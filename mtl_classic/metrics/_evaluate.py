@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mtl_classic._core.base import group_codes
 from mtl_classic._core.random import root_seed
-from mtl_classic._core.targets import Classes, Targets, encode_targets
+from mtl_classic._core.targets import Classes
 from mtl_classic._core.tasks import Task, resolve_tasks
-from mtl_classic._core.validation import as_table, check_sample_weight, find_role
+from mtl_classic._core.validation import as_table
 from mtl_classic.metrics._arrays import Codes, Floats, factorize
-from mtl_classic.metrics._registry import DEFAULT_METRICS, get_metric, report_order, select
+from mtl_classic.metrics._fitted import clusters_of_rows, column_values, conflict_rule, groups_of, last_step, scores_of
+from mtl_classic.metrics._known import Known
+from mtl_classic.metrics._registry import DEFAULT_METRICS, get_metric, report_order
 from mtl_classic.metrics._scores import find_classes, task_scores
-from mtl_classic.metrics._significance import Comparison, clusters_of, compare_statistics
-from mtl_classic.metrics._statistics import Clusters
+from mtl_classic.metrics._significance import Comparison, compare_statistics
 
 
 def evaluate(
@@ -87,30 +86,24 @@ def evaluate(
     >>> table.loc[("buy", "roc_auc"), "verdict"]
     'better'
     """
-    final = _final(model)
-    tasks = final.tasks_
-    scores = _predict(model, X, space)
+    final, _ = last_step(model)
+    scores = scores_of(model, X, space)
     if baseline is not None and not isinstance(baseline, pd.DataFrame | Mapping | np.ndarray):
-        baseline = _predict(baseline, X, space)
+        baseline = scores_of(baseline, X, space)
     table = as_table(X)
-    groups: dict[str, Any] = {task.name: group_codes(table, task) for task in tasks if task.kind == "ranking"}
-    query = _role(final, table, "query")
-    if query is not None:
-        groups |= {task.name: table[query].to_numpy() for task in tasks if task.kind != "ranking"}
-    user = clusters if clusters is not None else _role(final, table, "user")
     return evaluate_scores(
         Y,
         scores,
-        tasks=tasks,
+        tasks=final.tasks_,
         classes=final.classes_map_,
         baseline=baseline,
-        by=_column(table, by, "by"),
-        groups=groups or None,
-        clusters=_column(table, user, "clusters"),
+        by=column_values(table, by, "by"),
+        groups=groups_of(final, table) or None,
+        clusters=clusters_of_rows(final, table, clusters),
         sample_weight=sample_weight,
         space=space,
         metrics=metrics,
-        on_conflict=getattr(final, "on_conflict", "raise"),
+        on_conflict=conflict_rule(final),
         n_replicates=n_replicates,
         level=level,
         random_state=random_state,
@@ -203,54 +196,44 @@ def evaluate_scores(
     tasks = resolve_tasks(tasks, Y)
     if classes is None:
         classes = find_classes(Y, scores, tasks)
-    targets = encode_targets(Y, tasks, classes=classes, on_conflict=on_conflict)
-    n = len(targets)
     seed = root_seed(random_state)
-    frame = _Frame(
-        targets=targets,
+    known = Known.of(
+        Y,
+        tasks,
+        classes,
         space=space,
-        scores={task.name: task_scores(scores, task, tasks, classes, Y, "scores") for task in tasks},
-        baseline={task.name: task_scores(baseline, task, tasks, classes, Y, "baseline") for task in tasks},
-        weights=check_sample_weight(sample_weight, tasks, n),
-        groups=_group_codes(groups, tasks, n),
-        clusters={},
+        on_conflict=on_conflict,
+        groups=groups,
+        clusters=clusters,
+        sample_weight=sample_weight,
+        seed=seed,
     )
-    frame.clusters.update(_clusters(frame, clusters, seed))
+    n = len(known.targets)
+    own, other = (
+        {task.name: task_scores(values, task, tasks, classes, Y, what) for task in tasks}
+        for values, what in ((scores, "scores"), (baseline, "baseline"))
+    )
     names: list[tuple[Any, ...]] = []
     comparisons: list[Comparison] = []
     for value, rows in _slices(by, n):
         for task in tasks:
             asked = _metric_names(task, metrics, tasks)
             names += [(task.name, name) if by is None else (value, task.name, name) for name in asked]
-            comparisons += _comparisons(frame, task, asked, rows)
+            comparisons += _comparisons(known, task, asked, rows, own[task.name], other[task.name])
     table = compare_statistics(comparisons, n_replicates=n_replicates, level=level, seed=seed)
     levels = ["task", "metric"] if by is None else [getattr(by, "name", None) or "by", "task", "metric"]
     table.index = _index(names, levels)
     return table
 
 
-@dataclass(frozen=True, eq=False)
-class _Frame:
-    """Everything about the rows that are judged, checked."""
-
-    targets: Targets
-    space: str
-    scores: dict[str, Floats | None]
-    baseline: dict[str, Floats | None]
-    weights: Floats | None
-    groups: dict[str, Codes]
-    clusters: dict[str, Clusters]
-
-
-def _comparisons(frame: _Frame, task: Task, metrics: Sequence[str], rows: Codes) -> list[Comparison]:
+def _comparisons(
+    known: Known, task: Task, metrics: Sequence[str], rows: Codes, scores: Floats | None, baseline: Floats | None
+) -> list[Comparison]:
     """The metrics of one task on some rows; metrics that need the same sorting share it."""
-    y = frame.targets.view(task.name, frame.space)
-    weight = np.ones(len(y)) if frame.weights is None else frame.weights[:, frame.targets.position(task.name)]
-    groups, scores, baseline = frame.groups.get(task.name), frame.scores[task.name], frame.baseline[task.name]
     if scores is None:
         raise ValueError(f"There are no scores for the task {task.name!r}.")
-    model = select(task.kind, y, scores, weight, groups, rows)
-    other = None if baseline is None else select(task.kind, y, baseline, weight, groups, rows)
+    model = known.judged(task, scores, rows)
+    other = None if baseline is None else known.judged(task, baseline, rows)
     comparisons = []
     for name in metrics:
         metric = get_metric(name)
@@ -258,7 +241,7 @@ def _comparisons(frame: _Frame, task: Task, metrics: Sequence[str], rows: Codes)
             kinds = ", ".join(metric.kinds)
             raise ValueError(f"The metric {name!r} judges {kinds} tasks; {task.name!r} is {task.kind}.")
         against = None if other is None else metric.bind(other)
-        comparisons.append(Comparison(metric.bind(model), against, frame.clusters[task.name], metric.direction, name))
+        comparisons.append(Comparison(metric.bind(model), against, known.clusters[task.name], metric.direction, name))
     return comparisons
 
 
@@ -300,76 +283,3 @@ def _metric_names(task: Task, metrics: Any, tasks: Sequence[Task]) -> list[str]:
         if not any(other.kind in kinds for other in tasks):
             raise ValueError(f"The metric {name!r} judges {', '.join(kinds)} tasks; there is none.")
     return report_order(name for name in names if task.kind in get_metric(name).kinds)
-
-
-def _group_codes(groups: Any, tasks: Sequence[Task], n: int) -> dict[str, Codes]:
-    given = groups if isinstance(groups, Mapping) else {task.name: groups for task in tasks if groups is not None}
-    lacking = [task.name for task in tasks if task.kind == "ranking" and task.name not in given]
-    if lacking:
-        raise ValueError(f"The ranking tasks {', '.join(lacking)} need groups=, the query of each row.")
-    made: dict[int, Codes] = {}
-    for name, values in given.items():
-        if id(values) not in made:
-            made[id(values)] = factorize(values, n, "groups")[0]
-        missing = int((made[id(values)] < 0).sum())
-        if missing and any(task.name == name and task.kind == "ranking" for task in tasks):
-            raise ValueError(f"The query of the ranking task {name!r} is missing in {missing} rows; fill it in.")
-    return {name: made[id(values)] for name, values in given.items()}
-
-
-def _clusters(frame: _Frame, users: Any, seed: int) -> dict[str, Clusters]:
-    """Users, else queries, else rows; queries too where a ranking's query spans several users."""
-    n = len(frame.targets)
-    query = next(iter(frame.groups.values()), np.arange(n))
-    user = None if users is None else factorize(users, n, "clusters")[0]
-    chosen = {}
-    for task in frame.targets.tasks:
-        own = frame.groups.get(task.name, query)
-        nested = user is not None and (task.kind != "ranking" or _nested(own, user))
-        chosen[task.name] = user if user is not None and nested else own
-    made = {id(codes): clusters_of(codes, seed) for codes in chosen.values()}
-    return {name: made[id(codes)] for name, codes in chosen.items()}
-
-
-def _nested(inner: Codes, outer: Codes) -> bool:
-    """Whether every group of ``inner`` lies within one group of ``outer``."""
-    first = np.zeros(int(inner.max(initial=-1)) + 1, dtype=np.intp)
-    first[inner] = outer
-    return bool((first[inner] == outer).all())
-
-
-def _final(model: Any) -> Any:
-    """The multi-task estimator at the end of a search or pipeline."""
-    model = getattr(model, "best_estimator_", model)
-    model = model.steps[-1][1] if hasattr(model, "steps") else model
-    if not hasattr(model, "tasks_"):
-        raise TypeError(
-            f"Expected a fitted multi-task estimator, got {type(model).__name__}, which has no tasks_; fit it first."
-        )
-    return model
-
-
-def _predict(model: Any, X: Any, space: str) -> pd.DataFrame:
-    model = getattr(model, "best_estimator_", model)
-    if hasattr(model, "steps"):
-        X = model[:-1].transform(X) if len(model.steps) > 1 else X
-    frame: pd.DataFrame = _final(model).predict_scores(X, space=space)
-    return frame
-
-
-def _role(model: Any, X: Any, role: str) -> str | None:
-    """The role's column in X, None where there is none: a pipeline may have renamed or made it on the way."""
-    if not isinstance(X, pd.DataFrame):
-        return None
-    for name in (model.roles_.get(role), getattr(model, role, None)):
-        if isinstance(name, str) and name in X.columns:
-            return name
-    return None
-
-
-def _column(X: Any, values: Any, what: str) -> Any:
-    if not isinstance(values, str):
-        return values
-    if not isinstance(X, pd.DataFrame):
-        raise ValueError(f"{what}={values!r} names a column, but X is no frame; pass the values themselves.")
-    return X[find_role(X.columns, values, what)]

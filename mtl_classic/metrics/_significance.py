@@ -126,15 +126,16 @@ def make_clusters(values: Any, n: int, seed: int) -> Clusters:
     return clusters_of(codes, seed)
 
 
-def clusters_of(codes: Codes, seed: int) -> Clusters:
-    """Clusters from codes 0, 1, …; rows whose code is -1 are each on their own."""
+def clusters_of(codes: Codes, seed: int, at_most: int | None = None) -> Clusters:
+    """Clusters from codes 0, 1, …, at most so many (``MAX_CLUSTERS``); rows whose code is -1 are each on their own."""
+    at_most = at_most or MAX_CLUSTERS
     codes, alone = codes.copy(), codes < 0
     known = int(codes.max(initial=-1)) + 1
     count = known + int(alone.sum())
     codes[alone] = np.arange(known, count)
-    if count > MAX_CLUSTERS:
-        joined = generator(seed, "clusters", count).permutation(count) % MAX_CLUSTERS
-        codes, count = joined[codes], MAX_CLUSTERS
+    if count > at_most:
+        joined = generator(seed, "clusters", count).permutation(count) % at_most
+        codes, count = joined[codes], at_most
     return Clusters(codes.astype(np.intp), count)
 
 

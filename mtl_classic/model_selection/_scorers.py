@@ -12,6 +12,7 @@ from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.targets import encode_targets
 from mtl_classic._core.validation import as_table
 from mtl_classic.metrics import get_metric
+from mtl_classic.metrics._fitted import last_step
 
 __all__ = ["TaskScores", "multitask_scorer"]
 
@@ -61,7 +62,7 @@ class _Scorer:
             raise ValueError(f"The metric {metric!r} is neither a gain nor a loss; a scorer needs one of them.")
 
     def __call__(self, estimator: Any, X: Any, Y: Any) -> float:
-        model, X = _last_step(getattr(estimator, "best_estimator_", estimator), X)
+        model, X = last_step(estimator, X)
         if self.metric is None and self.task is None:
             return float(model.score(X, Y))
         asked = [task.name for task in model.tasks_ if self._judges(task)]
@@ -88,16 +89,9 @@ class TaskScores:
         self.metrics = dict(metrics or {})
 
     def __call__(self, estimator: Any, X: Any, Y: Any) -> np.ndarray:
-        model, table = _last_step(estimator, X)
+        model, table = last_step(estimator, X)
         own = _values(model, table, Y, [task.name for task in model.tasks_], None)
         return np.r_[own, [float(metric(estimator, X, Y)) for metric in self.metrics.values()]]
-
-
-def _last_step(model: Any, X: Any) -> tuple[Any, Any]:
-    """The multi-task estimator at the end of a pipeline, and the table as it reaches it."""
-    if not hasattr(model, "steps"):
-        return model, X
-    return model.steps[-1][1], model[:-1].transform(X) if len(model.steps) > 1 else X
 
 
 def _values(model: Any, X: Any, Y: Any, asked: list[str], metric: str | None) -> np.ndarray:

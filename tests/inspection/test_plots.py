@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtl_classic import TaskGraphModel, plot_affinity, plot_task_graph
+from mtl_classic import TaskGraphModel, plot_affinity, plot_importance, plot_task_graph
 
 mpl.use("agg")
 
@@ -60,3 +60,20 @@ def test_the_graph_has_a_box_per_task_and_an_arrow_per_edge() -> None:
     assert [text.get_text() for text in axes.texts if text.get_text()] == ["y0", "y1", "y2"]
     arrows = [text.arrow_patch for text in axes.texts if getattr(text, "arrow_patch", None) is not None]
     assert sorted(arrow.get_linestyle() for arrow in arrows) == ["-", "--", "--"]
+
+
+def test_importance_shows_the_columns_that_any_task_needs() -> None:
+    index = pd.MultiIndex.from_product([["buy", "rating"], ["price", "stars", "noise"]], names=["task", "column"])
+    table = pd.DataFrame(
+        {
+            "importance": [0.5, 0.01, 0.0, np.nan, np.nan, -0.1],
+            "verdict": ["helps", "same", "same", None, None, "misleads"],
+        },
+        index=index,
+    )
+    axes = plot_importance(table, n_columns=2)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["price", "stars"]
+    assert [text.get_text() for text in axes.texts] == ["50.00*", "", "1.00", ""]
+    assert "-10.00−" in [text.get_text() for text in plot_importance(table).texts]
+    with pytest.raises(ValueError, match="frame of permutation_importance"):
+        plot_importance(table.drop(columns="verdict"))
