@@ -35,11 +35,11 @@ TRIES = 100  # draws of a bag before giving up on one that has every task in it
 
 
 class BaggingEnsemble(OverMembers):
-    """The mean of one model fitted on bootstrap samples.
+    """The mean of one model fitted on samples of the rows.
 
-    A bag draws rows, users or blocks of time with replacement; a row counts as often as it was drawn, through its
-    sample weight. Rows that a bag did not draw are predicted by it: out-of-bag scores, as honest as those of
-    cross-fitting (but for labels of one user or time, if rows are drawn). Means are taken as in `AveragingEnsemble`.
+    A bag draws rows, users or blocks of time, with or without replacement; a row counts as often as it was drawn,
+    through its sample weight. Rows that a bag did not draw are predicted by it: out-of-bag scores, as honest as those
+    of cross-fitting (but for labels of one user or time, if rows are drawn). Means are as in `AveragingEnsemble`.
 
     Parameters
     ----------
@@ -50,11 +50,12 @@ class BaggingEnsemble(OverMembers):
         What is drawn: rows (queries, where a task ranks), all rows of a user, or blocks of consecutive times.
     n_blocks : int, default=20
         Blocks of time, of about as many rows each.
+    bootstrap : bool, default=True
+        Whether to draw with replacement. Members that are stable already, such as boosted trees that stop early, lose
+        more by a bootstrap, whose bags hold 63 % of the rows, than their mean wins back: False with ``max_samples=0.9``
+        is for them. Fewer bags then judge each row: one in ten.
     max_samples : float, default=1.0
-        Draws as a share of the rows, users or blocks; 1.0 is the bootstrap, whose bags hold 63 % of the rows. Members
-        that are stable already, such as boosted trees that stop early, lose more by that than their mean wins back:
-        bags of 2.0 hold 86 %, each row counting twice, which lets members fit closer. Fewer bags then judge each row:
-        out-of-bag scores are those of one or two.
+        Draws as a share of the rows, users or blocks; below 1 without replacement.
     max_features : float, default=1.0
         Share of the feature columns that each bag reads, drawn without replacement; roles are always there.
     groups : str, default=None
@@ -80,8 +81,8 @@ class BaggingEnsemble(OverMembers):
 
     Notes
     -----
-    Cost: ``n_estimators`` fits on about 63 % of the rows. Bagging lowers variance: it helps trees and factor models,
-    hardly what is linear.
+    Cost: ``n_estimators`` fits, on about 63 % of the rows by bootstrap. Bagging lowers variance: it helps trees and
+    factor models, hardly what is linear.
 
     References
     ----------
@@ -106,6 +107,7 @@ class BaggingEnsemble(OverMembers):
         *,
         resample: str = "rows",
         n_blocks: int = 20,
+        bootstrap: bool = True,
         max_samples: float = 1.0,
         max_features: float = 1.0,
         groups: str | None = None,
@@ -117,6 +119,7 @@ class BaggingEnsemble(OverMembers):
         self.n_estimators = n_estimators
         self.resample = resample
         self.n_blocks = n_blocks
+        self.bootstrap = bootstrap
         self.max_samples = max_samples
         self.max_features = max_features
         self.groups = groups
@@ -180,6 +183,11 @@ class BaggingEnsemble(OverMembers):
         for name, most in (("max_samples", np.inf), ("max_features", 1.0)):
             if not 0 < getattr(self, name) <= most:
                 raise ValueError(f"{name} must lie in (0, {most}], got {getattr(self, name)!r}.")
+        if not self.bootstrap and self.max_samples >= 1:
+            raise ValueError(
+                f"Without replacement max_samples must be below 1, or no row is left out of a bag; got "
+                f"max_samples={self.max_samples!r} with bootstrap=False."
+            )
 
     def _units(self, given: FitInput) -> Rows:
         """What is drawn together: a code for each row."""
@@ -208,7 +216,8 @@ class BaggingEnsemble(OverMembers):
         size = max(1, round(self.max_samples * n_units))
         random = generator(seed, "bag", b)
         for _ in range(TRIES):
-            drawn = np.bincount(random.integers(0, n_units, size), minlength=n_units)[codes]
+            units = random.integers(0, n_units, size) if self.bootstrap else random.permutation(n_units)[:size]
+            drawn = np.bincount(units, minlength=n_units)[codes]
             if (drawn == 0).any() and self._complete(given, drawn > 0):
                 return np.asarray(drawn, dtype=np.int64)
         raise ValueError(

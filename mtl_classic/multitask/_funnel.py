@@ -24,7 +24,7 @@ from mtl_classic.multitask._routes import (
     keys_of,
 )
 from mtl_classic.multitask._structure import LearnerStructure, predict_components
-from mtl_classic.multitask._workbench import Component, Workbench
+from mtl_classic.multitask._workbench import Component, Workbench, conditional_labels
 
 __all__ = ["FunnelModel"]
 
@@ -85,6 +85,9 @@ class FunnelModel(LearnerStructure):
 
     Notes
     -----
+    Where a parent is unlabelled its children's steps learn nothing: of what did not happen there, nobody knows whether
+    the parent did. Where parents are mostly unknown, ``"direct"`` knows more, and ``"auto"`` finds that.
+
     Cost: one binning, then a fit per task on the rows of its condition. With ``"average"`` and ``"auto"`` also a fit
     per child on all rows. ``"auto"`` judges by what early stopping has held out: without it the product stays.
 
@@ -207,7 +210,7 @@ class FunnelModel(LearnerStructure):
         if not has_entire_space(task):  # the same as in a PerTaskModel, to the bit
             parts[name, "conditional"] = bench.fit(task, bench.targets.view(name, "conditional"))
         elif mode != "direct":
-            parts[name, "conditional"] = bench.fit(task, bench.targets.view(name, "conditional"), "conditional")
+            parts[name, "conditional"] = bench.fit(task, conditional_labels(bench.targets, task), "conditional")
         return parts
 
     def _route(self, task: Task, hurdles: set[str]) -> str:

@@ -10,7 +10,13 @@ import numpy as np
 from mtl_classic._core.tasks import Task, fitting_order
 from mtl_classic.learners._protocol import ConstantFit, FitRequest, Floats, Rows, constant_fit
 from mtl_classic.multitask._joint_objective import Block, make_block
-from mtl_classic.multitask._workbench import MIN_VALIDATION_EVENTS, Workbench, _known_share, n_events
+from mtl_classic.multitask._workbench import (
+    MIN_VALIDATION_EVENTS,
+    Workbench,
+    conditional_labels,
+    known_share,
+    n_events,
+)
 
 __all__ = ["JointBlocks"]
 
@@ -90,7 +96,7 @@ class JointBlocks:
         """Labels (0 where there is none) and weights of a task in the entire space, whatever its route."""
         task = next(task for task in self.tasks if task.name == name)
         y, weight = self._weighted(task, self.bench.targets.view(name))
-        share = _known_share(self.bench.targets, task)
+        share = known_share(self.bench.targets, task)
         return np.nan_to_num(y), weight if share is None else weight * share
 
     def paths(self) -> dict[str, tuple[str, ...]]:
@@ -109,9 +115,9 @@ class JointBlocks:
     def _view(self, task: Task) -> tuple[Floats, Floats]:
         """Labels and weights (0 where unlabelled) of what the task learns."""
         if self.routes[task.name] == "product":
-            return self._weighted(task, self.bench.targets.view(task.name, "conditional"))
+            return self._weighted(task, conditional_labels(self.bench.targets, task))
         y, weight = self._weighted(task, self.bench.targets.view(task.name))
-        share = _known_share(self.bench.targets, task)
+        share = known_share(self.bench.targets, task)
         return y, weight if share is None else weight * share
 
     def _weighted(self, task: Task, y: Floats) -> tuple[Floats, Floats]:

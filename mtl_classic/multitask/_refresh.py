@@ -16,7 +16,7 @@ from mtl_classic.learners._protocol import ConstantFit, FitRequest, Floats
 from mtl_classic.learners._resolve import resolve_learners
 from mtl_classic.multitask._funnel import FunnelModel
 from mtl_classic.multitask._per_task import PerTaskModel
-from mtl_classic.multitask._workbench import _known_share, _query_codes
+from mtl_classic.multitask._workbench import _query_codes, conditional_labels, known_share
 
 __all__ = ["KEPT", "LEFT", "Outcome", "refresh_structure"]
 
@@ -115,9 +115,9 @@ def _part(targets: Targets, name: str, part: str) -> tuple[Task, Floats, Floats 
     """What a part of a structure learns: its task, labels, and weights beside the user's."""
     task = targets.tasks[targets.position(name)]
     if part == "entire":
-        return task, targets.view(name), _known_share(targets, task)
+        return task, targets.view(name), known_share(targets, task)
     if part == "conditional":
-        return task, targets.view(name, "conditional"), None
+        return task, conditional_labels(targets, task), None
     y = targets.view(name)
     if part == "happens":
         return Task(name, "binary"), np.where(np.isnan(y), np.nan, (y != 0).astype(np.float64)), None

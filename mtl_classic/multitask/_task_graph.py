@@ -30,7 +30,7 @@ from mtl_classic.multitask._per_task import PerTaskModel
 from mtl_classic.multitask._score_columns import SCALES, append_columns, as_columns, read_scores
 from mtl_classic.multitask._structure import hold_monotone, to_conditional
 from mtl_classic.multitask._verdicts import words
-from mtl_classic.multitask._workbench import _known_share
+from mtl_classic.multitask._workbench import known_share
 
 __all__ = ["TaskGraphModel"]
 
@@ -321,7 +321,7 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
         labels = decode_targets(given.targets)[[task.name]]
         labels = labels.where(pd.Series(known), None) if not known.all() else labels
         weight = held.weight(task)
-        share = _known_share(given.targets, task)
+        share = known_share(given.targets, task)
         weight = weight if share is None else weight * share
         learner = self.learner[task.name] if isinstance(self.learner, Mapping) else self.learner
         model = self._learners([single], learner, spawn_seed(seed, "combiner", task.name))

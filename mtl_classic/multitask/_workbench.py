@@ -69,7 +69,7 @@ class Workbench:
         A negative parent makes a child's label known to be 0. Where only a share of the children of positive parents is
         labelled, those zeros weigh that share, or the child would seem rarer than it is.
         """
-        return self.fit(task, self.targets.view(task.name), scale=_known_share(self.targets, task))
+        return self.fit(task, self.targets.view(task.name), scale=known_share(self.targets, task))
 
     def fit(
         self,
@@ -190,13 +190,30 @@ def open_workbench(
     )
 
 
-def _known_share(targets: Targets, task: Task) -> Floats | None:
+def conditional_labels(targets: Targets, task: Task) -> Floats:
+    """What a model of a child given its parent learns from: the conditional view, but not where the parent is unknown.
+
+    There the view holds children that happened (so the parent did) without those that did not (it may have been the
+    parent that did not): learnt from, they would make the child seem likelier than it is. They stay where the known
+    parents never have a zero, as amounts, and where no other child happened.
+    """
+    y = targets.view(task.name, "conditional")
+    if task.parent is None or task.kind in ("multiclass", "ranking"):
+        return y
+    known = ~np.isnan(targets.view(task.parent))
+    told = y[known & ~np.isnan(y)]
+    return np.where(known, y, np.nan) if (told == 0).any() and (told != 0).any() else y
+
+
+def known_share(targets: Targets, task: Task) -> Floats | None:
     """Weights of a child's entire view: the labelled share for zeros that only the parent tells, 1 for labels."""
     if task.parent is None or task.kind in ("multiclass", "ranking"):
         return None
-    told = np.isnan(targets.view(task.name, "conditional")) & (targets.view(task.name) == 0)
-    labelled = int((~np.isnan(targets.view(task.name, "conditional"))).sum())
-    unlabelled = int((np.isnan(targets.view(task.name)) & ~np.isnan(targets.view(task.parent))).sum())
+    known = ~np.isnan(targets.view(task.parent))
+    conditional = np.isnan(targets.view(task.name, "conditional"))
+    told = known & conditional & (targets.view(task.name) == 0)
+    labelled = int((known & ~conditional).sum())
+    unlabelled = int((known & np.isnan(targets.view(task.name))).sum())
     if not unlabelled or not labelled:
         return None
     return np.where(told, labelled / (labelled + unlabelled), 1.0)

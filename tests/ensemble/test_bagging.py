@@ -67,6 +67,18 @@ def test_out_of_bag_scores_come_from_bags_that_did_not_draw_the_row() -> None:
     assert roc_auc(y, model.predict_scores(X)["y0"]) > 0.53  # in the bag it is learnt by heart
 
 
+def test_without_replacement_a_row_counts_once() -> None:
+    X, Y = mixed(1000, missing=0.0)
+    model = bag(n_estimators=4, bootstrap=False, max_samples=0.9).fit(X, Y)
+    left_out = model.oob_scores_["spend"].notna()
+    assert left_out.mean() == pytest.approx(1 - 0.9**4, abs=0.05)
+    one = bag(n_estimators=1, bootstrap=False, max_samples=0.9).fit(X, Y)
+    inside = one.oob_scores_["spend"].isna().to_numpy()
+    assert inside.sum() == 900
+    alone = clone(one.estimator).set_params(random_state=one.estimators_[0].random_state).fit(X[inside], Y[inside])
+    pd.testing.assert_frame_equal(alone.predict_scores(X), one.predict_scores(X), check_exact=False, rtol=1e-12)
+
+
 @pytest.mark.parametrize("resample", ["users", "time"])
 def test_users_and_blocks_of_time_are_drawn_whole(resample: str) -> None:
     X, Y = mixed(1000, missing=0.0)
@@ -156,6 +168,7 @@ def test_rare_labels_are_in_every_bag_or_refused() -> None:
         ({"n_estimators": 0}, ValueError, "n_estimators"),
         ({"max_features": 1.5}, ValueError, "max_features"),
         ({"max_samples": 0.0}, ValueError, "max_samples"),
+        ({"bootstrap": False}, ValueError, "max_samples must be below 1.*bootstrap=False"),
         ({"resample": "users"}, RoleError, "groups"),
         ({"resample": "time"}, RoleError, "time column"),
         ({"estimator": DecisionTreeClassifier()}, TypeError, "multi-task estimator"),

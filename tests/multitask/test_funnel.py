@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 
 from mtl_classic import (
     ConstantTaskWarning,
@@ -12,6 +13,7 @@ from mtl_classic import (
     FunnelModel,
     LightGBMLearner,
     PerTaskModel,
+    SharedTreesModel,
     Task,
     TaskError,
 )
@@ -92,8 +94,8 @@ def test_a_mode_for_each_child() -> None:
 
 
 def test_auto_takes_a_child_off_a_product_that_is_worse_beyond_the_noise() -> None:
-    """The parent is mostly unlabelled, so among the children of known parents nearly all are positive."""
-    hidden = Y.assign(view=Y["view"].where(rng.random(N) < 0.15))
+    """Views that did not happen are mostly not told, so that P(view), and with it the product, is too high."""
+    hidden = Y.assign(view=Y["view"].where((VIEW == 1) | (rng.random(N) < 0.15)))
     harmed = model(TASKS[:2], mode="auto", user="user", validation_fraction=0.3).fit(X, hidden)
     assert harmed.routes_["buy"] in ("direct", "average")
     assert "of the product (95 % interval" in harmed.fallbacks_["buy"]
@@ -167,6 +169,32 @@ def test_conditional_learners_see_only_rows_whose_parent_is_positive() -> None:
     unknown.loc[BUY == 0, ["items", "spend"]] = np.nan
     one, two = model().fit(X, Y), model().fit(X, unknown)
     pd.testing.assert_frame_equal(one.predict_scores(X), two.predict_scores(X), check_exact=True)
+
+
+@pytest.mark.parametrize("where", ["anywhere", "on one device"])
+@pytest.mark.parametrize("children_known", [1.0, 0.5])
+@pytest.mark.parametrize("funnel", [FunnelModel, PerTaskModel, SharedTreesModel])
+def test_unknown_parents_make_children_no_likelier(funnel: Any, children_known: float, where: str) -> None:
+    random, n = np.random.default_rng(3), 8000
+    table = pd.DataFrame({"a": random.normal(size=n), "b": random.normal(size=n), "device": random.random(n) < 0.5})
+    click = (random.random(n) < expit(table["a"])) * 1.0
+    buy = click * (random.random(n) < expit(table["b"] - 1))
+    hidden = random.random(n) < 0.5 if where == "anywhere" else table["device"].to_numpy()
+    labels = pd.DataFrame({"click": click.mask(hidden), "buy": buy.where(random.random(n) < children_known)})
+    tasks = [Task("click", "binary"), Task("buy", "binary", given="click")]
+    fitted = funnel(tasks, random_state=0).fit(table, labels)
+    assert fitted.predict_scores(table)["buy"].mean() == pytest.approx(buy.mean(), rel=0.12)
+
+
+def test_amounts_of_unknown_parents_are_learnt_from() -> None:
+    """Where known parents have no zeros, there is none to miss."""
+    amounts = Y[["view"]].assign(size=np.where(VIEW == 1, 2.0 + X["x"], 0.0))
+    tasks = [Task("view", "binary"), Task("size", "regression", given="view")]
+    hidden = amounts.assign(view=amounts["view"].where(rng.random(N) < 0.02))
+    fitted = model(tasks).fit(X, hidden)
+    truth = (2.0 + X["x"])[VIEW == 1]
+    told = fitted.predict_scores(X, space="conditional")["size"][VIEW == 1]
+    assert np.square(told - truth).mean() < 0.4 * truth.var()
 
 
 def test_conflicts() -> None:
