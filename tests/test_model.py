@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
 
@@ -197,6 +198,9 @@ def test_conflicts_are_settled_for_history_and_structure_alike() -> None:
         ({"preset": "slow"}, {}, ValueError, "preset must be one of fast, best, got 'slow'"),
         ({"structure": "chain"}, {}, ValueError, "structure must be auto, parallel, serial, hierarchical.*got 'chain'"),
         ({"structure": PerTaskModel}, {}, TypeError, "structure must be a name or an unfitted estimator"),
+        ({"structure": LogisticRegression()}, {}, TypeError, "structure must be a multi-task estimator.*learner="),
+        ({"time_budget": -1.0}, {}, ValueError, "time_budget must be a number of seconds.*got -1.0"),
+        ({"time_budget": "10s"}, {}, ValueError, "time_budget must be a number of seconds.*got '10s'"),
         ({"ensemble": "stacking"}, {}, ValueError, 'ensemble must be "auto" or None'),
         ({"latent": "fm"}, {}, ValueError, 'latent must be "auto", None or a transformer'),
         ({"aggregates": "none"}, {}, ValueError, 'aggregates must be "auto", None, a list or a transformer'),

@@ -44,6 +44,11 @@ class FitInput:
     targets: Targets
     weights: Floats | None
 
+    def counted(self, name: str) -> Floats:
+        """Labels of the entire view, NaN where the row has no weight: as if it were unlabelled."""
+        y = self.targets.view(name)
+        return y if self.weights is None else np.where(self.weights[:, self.targets.position(name)] > 0, y, np.nan)
+
 
 def _has_classes(model: Any) -> bool:
     """Whether there are probabilities to predict; before the fit, where no tasks are given, there may be."""

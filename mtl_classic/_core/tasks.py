@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.exceptions import TaskError
+from mtl_classic._core.exceptions import LabelError, TaskError
 
-__all__ = ["KINDS", "Task", "fitting_order", "infer_tasks", "label_frame", "resolve_tasks"]
+__all__ = ["KINDS", "Task", "fitting_order", "infer_tasks", "label_array", "label_frame", "resolve_tasks"]
 
 KINDS = ("binary", "multiclass", "regression", "count", "ranking")
 
@@ -254,13 +255,28 @@ def label_frame(Y: Any) -> pd.DataFrame:
     if isinstance(Y, pd.DataFrame):
         return _named_by_text(Y)
     if isinstance(Y, pd.Series):
-        return Y.to_frame(name=Y.name if isinstance(Y.name, str) else "y0")
-    values = np.asarray(Y)
+        return Y.to_frame(name=Y.name if isinstance(Y.name, str) and Y.name else "y0")
+    values = label_array(Y)
     if values.ndim == 1:
         values = values[:, None]
     if values.ndim != 2:
         raise ValueError(f"Y must be 1-D or 2-D (rows, tasks), got {values.ndim} dimensions.")
     return pd.DataFrame(values, columns=[f"y{j}" for j in range(values.shape[1])])
+
+
+def label_array(Y: Any) -> npt.NDArray[Any]:
+    """Labels as an array; beside text the numbers of a list stay numbers, and NaN stays missing."""
+    values = np.asarray(Y)
+    if values.dtype.kind not in "US":
+        return values
+    if not isinstance(Y, np.ndarray):
+        return np.array(Y, dtype=object)
+    if missing := int((values == ("nan" if values.dtype.kind == "U" else b"nan")).sum()):
+        raise LabelError(
+            f"Y is an array of text with {missing} labels 'nan', which is what NumPy makes of missing ones; "
+            f"give a frame, a list, or an array with dtype=object."
+        )
+    return values
 
 
 def _named_by_text(frame: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.ensemble._links import average
-from mtl_classic.ensemble._members import Composition, plain_labels, shared_plan
+from mtl_classic.ensemble._members import Composition, shared_plan
 from mtl_classic.ensemble._selection import Problem, check_costs, choose_weights, make_problem, pull_of
 from mtl_classic.ensemble._store import Data, OutOfFold, cross_fit_members, fit_members, latest_rows
 from mtl_classic.model_selection import FoldPlan
+from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._progress import Progress, with_callbacks
 from mtl_classic.multitask._structure import hold_monotone, to_conditional
@@ -156,10 +157,10 @@ class AveragingEnsemble(Composition):
         if isinstance(self.cv, str):
             given = self._start_prefit(self._members(), X, Y, sample_weight)
             self.weights_ = self._held_out_weights(given) if self._learns() else self._given_weights()
-            self._keep_used(dict(self.estimators))
+            self._keep_used(dict(zip(self._names(), self._members(), strict=True)))
         else:
             given = self._start_fit(X, Y, sample_weight)
-            Y = plain_labels(Y)
+            Y = rows_of(Y)
             data = Data(given.X, Y, given.weights, events)
             if self._learns():
                 plan = shared_plan(self, given, Y, self.cv, plan)
@@ -243,31 +244,22 @@ class AveragingEnsemble(Composition):
         self.estimators_ = list(self.named_estimators_.values())
 
     def _scores(self, X: Table, space: str) -> Scores:
-        def member_scores(asked: str) -> list[Scores]:
-            return [member._scores(member._start_predict(X), asked) for member in self.estimators_]
+        members = [member._scores(member._start_predict(X), "entire") for member in self.estimators_]
+        return self._averaged(members, space, self._mixing())
 
-        return self._averaged(member_scores, space, self._mixing())
-
-    def _mixing(self) -> tuple[bool, dict[str, Floats]]:
-        """Whether all tasks weigh the members alike, and the weights of each task."""
+    def _mixing(self) -> dict[str, Floats]:
+        """The weights of each task."""
         weights = self.weights_.loc[list(self.named_estimators_)]
-        alike = bool((self.weights_.nunique(axis=1) <= 1).all())
-        return alike, {task.name: weights[task.name].to_numpy() for task in self.tasks_}
+        return {task.name: weights[task.name].to_numpy() for task in self.tasks_}
 
-    def _averaged(
-        self, member_scores: Callable[[str], list[Scores]], space: str, mixing: tuple[bool, dict[str, Floats]]
-    ) -> Scores:
-        """The average, from a function of the space that gives every member's scores."""
-        alike, weights = mixing
-        if space == "conditional" and not alike:
-            entire = self._averaged(member_scores, "entire", mixing)
-            return to_conditional(self.tasks_, self.classes_map_, entire)
-        members = member_scores(space)
+    def _averaged(self, members: list[Scores], space: str, weights: dict[str, Floats]) -> Scores:
+        """The average of what members say of the entire space; given its parent, a child is their ratio."""
         scores = {
             task.name: average(task, [s[task.name] for s in members], weights[task.name], self.moments_.get(task.name))
             for task in self.tasks_
         }
-        return hold_monotone(self.tasks_, self.classes_map_, scores) if space == "entire" else scores
+        scores = hold_monotone(self.tasks_, self.classes_map_, scores)
+        return scores if space == "entire" else to_conditional(self.tasks_, self.classes_map_, scores)
 
 
 def average_over_seeds(estimator: Any, n_seeds: int, random_state: Any = None) -> AveragingEnsemble:

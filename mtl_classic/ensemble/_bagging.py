@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -20,17 +22,19 @@ from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_values
 from mtl_classic.ensemble._averaging import training_moments
 from mtl_classic.ensemble._links import average
-from mtl_classic.ensemble._members import OverMembers, in_all_classes, plain_labels
+from mtl_classic.ensemble._members import OverMembers, in_all_classes
 from mtl_classic.ensemble._store import Data, fit_bag
 from mtl_classic.model_selection import FoldPlan
+from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._progress import Progress, tell, with_callbacks
 from mtl_classic.multitask._score_columns import read_scores
-from mtl_classic.multitask._structure import hold_monotone
+from mtl_classic.multitask._structure import hold_monotone, to_conditional
 
 __all__ = ["BaggingEnsemble"]
 
 RESAMPLE = ("rows", "users", "time")
+NAME_COLUMNS = ("exclude", "categorical", "fields", "groups")  # parameters of members that hold names of columns
 TRIES = 100  # draws of a bag before giving up on one that has every task in it
 
 
@@ -147,7 +151,7 @@ class BaggingEnsemble(OverMembers):
         self._check_settings()
         given = self._start_fit(X, Y, sample_weight)
         progress = self._begin(1, X, Y)
-        Y = plain_labels(Y)
+        Y = rows_of(Y)
         seed = root_seed(self.random_state)
         codes = self._units(given)
         counts = [self._draw(given, codes, seed, b) for b in range(self.n_estimators)]
@@ -178,8 +182,10 @@ class BaggingEnsemble(OverMembers):
         if self.resample not in RESAMPLE:
             raise ValueError(f"resample must be one of {', '.join(RESAMPLE)}, got {self.resample!r}.")
         for name, least in (("n_estimators", 1), ("n_blocks", 2)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)!r}.")
+            if not isinstance(getattr(self, name), Integral) or getattr(self, name) < least:
+                raise ValueError(f"{name} must be an integer of at least {least}, got {getattr(self, name)!r}.")
+        if isinstance(self.max_samples, Integral) and self.max_samples > 1:
+            raise ValueError(f"max_samples is a share of the rows, as 0.9, not a count; got {self.max_samples!r}.")
         for name, most in (("max_samples", np.inf), ("max_features", 1.0)):
             if not 0 < getattr(self, name) <= most:
                 raise ValueError(f"{name} must lie in (0, {most}], got {getattr(self, name)!r}.")
@@ -238,13 +244,23 @@ class BaggingEnsemble(OverMembers):
         """Positions of the columns of one bag, in their order."""
         names = list(X.columns) if isinstance(X, pd.DataFrame) else list(range(X.shape[1]))
         queries = {column for task in self.tasks_ for column in task.query_columns}
-        held = {*(role for role in self.roles_.values() if role is not None), *queries}
+        held = {*(role for role in self.roles_.values() if role is not None), *queries, *self._named_columns()}
         free = [j for j, name in enumerate(names) if name not in held]
         if self.max_features == 1.0 or not free:
             return np.arange(len(names))
         size = max(1, round(self.max_features * len(free)))
         chosen = set(generator(seed, "features", b).choice(free, size, replace=False).tolist())
         return np.asarray([j for j in range(len(names)) if j in chosen or j not in free], dtype=np.intp)
+
+    def _named_columns(self) -> set[Any]:
+        """Columns that the member's own parameters name, which it would miss."""
+        named: set[Any] = set()
+        for path, value in self.estimator.get_params(deep=True).items():
+            if path.split("__")[-1] in NAME_COLUMNS and value is not None:
+                parts = value.values() if isinstance(value, Mapping) else [value]
+                for part in parts:
+                    named |= {part} if isinstance(part, str) else set(part)
+        return named
 
     def _seeded(self, seed: int, b: int) -> Any:
         member = clone(self.estimator)
@@ -294,13 +310,14 @@ class BaggingEnsemble(OverMembers):
         return [bag._scores(X, space) for bag in self._parts()]
 
     def _scores(self, X: Table, space: str) -> Scores:
-        bags = self._bag_scores(X, space)
+        bags = self._bag_scores(X, "entire")
         share = np.full(len(bags), 1 / len(bags))
         scores = {
             task.name: average(task, [s[task.name] for s in bags], share, self.moments_.get(task.name))
             for task in self.tasks_
         }
-        return hold_monotone(self.tasks_, self.classes_map_, scores) if space == "entire" else scores
+        scores = hold_monotone(self.tasks_, self.classes_map_, scores)
+        return scores if space == "entire" else to_conditional(self.tasks_, self.classes_map_, scores)
 
     def predict_scores(self, X: Any, space: str = "entire", *, return_std: bool = False) -> Any:
         """Scores of all tasks, and how much the bags differ.

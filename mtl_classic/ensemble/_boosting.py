@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,10 @@ from mtl_classic._core.losses import task_loss
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.ensemble._links import from_link, gradient, to_link
-from mtl_classic.ensemble._members import Composition, plain_labels, shared_plan
+from mtl_classic.ensemble._members import Composition, shared_plan
 from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members
 from mtl_classic.model_selection import FoldPlan
+from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._progress import Progress, with_callbacks
 from mtl_classic.multitask._out_of_fold import looks_forward
@@ -134,7 +135,7 @@ class BoostingEnsemble(Composition):
             raise ValueError(f"learning_rate must lie in (0, 1], got {self.learning_rate!r}.")
         given = self._start_fit(X, Y, sample_weight)
         progress = self._begin(2 * len(self.estimators), X, Y)
-        Y = plain_labels(Y)
+        Y = rows_of(Y)
         plan = shared_plan(self, given, Y, self.cv, plan)
         names = [task.name for task in self.tasks_]
         self.steps_ = pd.DataFrame(0.0, index=pd.Index(self._names(), name="member"), columns=names)
@@ -181,9 +182,19 @@ class BoostingEnsemble(Composition):
         tasks = [Task(label, "regression") for task in going for label in self._outputs(task)]
         stage = clone(member)
         for part in [*stage.get_params(deep=True).values(), stage]:
-            if isinstance(part, MultiTaskEstimator) and "tasks" in part.get_params(deep=False):
-                part.set_params(tasks=tasks)
+            if isinstance(part, MultiTaskEstimator) and "tasks" in (own := part.get_params(deep=False)):
+                per_task = {
+                    name: self._per_output(value, going) for name, value in own.items() if self._is_per_task(value)
+                }
+                part.set_params(**(per_task | {"tasks": tasks}))
         return stage
+
+    def _is_per_task(self, value: Any) -> bool:
+        return isinstance(value, Mapping) and bool(value) and set(value) <= {task.name for task in self.tasks_}
+
+    def _per_output(self, value: Mapping[str, Any], going: Sequence[Task]) -> dict[str, Any]:
+        """What was given per task, for the columns that the task has in this stage."""
+        return {label: value[t.name] for t in going if t.name in value for label in self._outputs(t)}
 
     def _residuals(self, given: FitInput, links: Scores, going: Sequence[Task]) -> pd.DataFrame:
         """Labels of the next stage: the negative gradients of the tasks that go on."""

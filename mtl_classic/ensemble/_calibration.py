@@ -18,10 +18,11 @@ from mtl_classic._core.losses import losses
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.ensemble._links import SMALLEST, from_link
-from mtl_classic.ensemble._members import OverMembers, plain_labels, shared_plan
+from mtl_classic.ensemble._members import OverMembers, shared_plan
 from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members, meta_splits
 from mtl_classic.metrics import compare
 from mtl_classic.model_selection import FoldPlan
+from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._progress import Progress, with_callbacks
 from mtl_classic.multitask._score_columns import read_scores
@@ -134,10 +135,10 @@ class CalibratedModel(OverMembers):
         if isinstance(self.cv, str):
             if self.cv != "prefit":
                 raise ValueError(f'cv must be folds or "prefit", got {self.cv!r}.')
-            given = self._start_prefit([self.estimator], X, Y, sample_weight)
+            given = self._start_prefit(self._members(), X, Y, sample_weight)
         else:
             given = self._start_fit(X, Y, sample_weight)
-        Y = plain_labels(Y)
+        Y = rows_of(Y)
         asked = _check_methods(self.method, self.tasks_)
         progress = self._begin(0 if isinstance(self.cv, str) else 2 - _keeps_scores(self.estimator), X, Y)
         scores, splits = self._honest_scores(given, Data(given.X, Y, given.weights, events), plan, progress)
@@ -166,7 +167,7 @@ class CalibratedModel(OverMembers):
     ) -> tuple[Scores, list[tuple[Rows, Rows]]]:
         """Scores of rows that their model was not fitted on, and how to split those for the maps."""
         if isinstance(self.cv, str):
-            self.estimator_ = self.estimator
+            (self.estimator_,) = self._members()
             frame = self.estimator_.predict_scores(given.X)
             self.oof_scores_, fold = frame, np.zeros(n_rows(given.X), dtype=np.intp)
             time = self._time(given.X)

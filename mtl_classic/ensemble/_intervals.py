@@ -13,9 +13,10 @@ from mtl_classic._core.exceptions import FoldError, TaskError
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_values
-from mtl_classic.ensemble._members import OverMembers, in_all_classes, plain_labels, shared_plan
+from mtl_classic.ensemble._members import OverMembers, in_all_classes, shared_plan
 from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members
 from mtl_classic.model_selection import FoldPlan
+from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._progress import with_callbacks
 from mtl_classic.model_selection._validation_split import validation_split
 
@@ -71,7 +72,8 @@ class ConformalModel(OverMembers):
     -----
     Rows must be exchangeable with those of the fit for the coverage to be exact: at least 1 − α for ``"split"``, in the
     worst case 1 − 2α for ``"cv+"``, in practice 1 − α and, for models that differ much from fold to fold, a little
-    more. On later rows coverage is what drift leaves of it. Residuals count alike whatever their sample weight. Cost of
+    more. On later rows coverage is what drift leaves of it. Residuals count alike whatever their sample
+    weight, but for those of weight 0, which do not. Cost of
     an interval: one prediction per fold, and a bisection.
 
     References
@@ -133,7 +135,7 @@ class ConformalModel(OverMembers):
         if self.method not in ("cv+", "split"):
             raise ValueError(f'method must be "cv+" or "split", got {self.method!r}.')
         given = self._start_fit(X, Y, sample_weight)
-        Y = plain_labels(Y)
+        Y = rows_of(Y)
         numeric = [task for task in self.tasks_ if task.kind in KINDS]
         if not numeric:
             kinds = ", ".join(f"{task.name} ({task.kind})" for task in self.tasks_)
@@ -152,7 +154,7 @@ class ConformalModel(OverMembers):
         self.n_uncovered_ = int((store.fold < 0).sum())
         self.lowest_, self.residuals_ = {}, {}
         for task in numeric:
-            y = given.targets.view(task.name)
+            y = given.counted(task.name)
             self.lowest_[task.name] = 0.0 if np.nanmin(y) >= 0 else -np.inf
             error = _spread_evenly(task, y) - _spread_evenly(task, store.scores["model"][task.name])
             by_fold = [error[store.fold == k] for k in range(len(plan))]

@@ -42,7 +42,7 @@ def match_members(members: Mapping[str, Any], store: OutOfFold, given: FitInput)
     """For each member and each task with enough unlabelled rows that a fold covers, how to bring its scores back."""
     found: dict[str, dict[str, Matching]] = {name: {} for name in members}
     for task in store.tasks:
-        rows = np.flatnonzero(np.isnan(given.targets.view(task.name)) & (store.fold >= 0))
+        rows = np.flatnonzero(np.isnan(given.counted(task.name)) & (store.fold >= 0))
         if task.kind == "ranking" or len(rows) < LEAST_ROWS:
             continue
         rows = rows[:: max(1, len(rows) // MOST_ROWS)]

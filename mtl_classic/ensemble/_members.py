@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metaestimators import _BaseComposition
+from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic._core.base import FitInput, MultiTaskEstimator, Scores
 from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.targets import Classes, encode_targets
 from mtl_classic._core.tasks import Task, resolve_tasks
-from mtl_classic._core.validation import check_sample_weight, n_rows, role_values
+from mtl_classic._core.validation import (
+    Table,
+    align_columns,
+    as_table,
+    check_sample_weight,
+    n_rows,
+    register_columns,
+    role_values,
+)
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._plans import plan_for
 from mtl_classic.model_selection._progress import Tracked
 
-__all__ = ["Composition", "OverMembers", "in_all_classes", "plain_labels", "shared_plan"]
+__all__ = ["Composition", "OverMembers", "in_all_classes", "shared_plan"]
 
 DEFAULT_FOLDS = 5
-LEARNT = ("tasks_", "classes_map_", "roles_", "form_", "priors_", "n_features_in_")
+LEARNT = ("tasks_", "classes_map_", "roles_", "form_", "priors_")
 
 
 class OverMembers(Tracked, MultiTaskEstimator):
@@ -29,8 +40,12 @@ class OverMembers(Tracked, MultiTaskEstimator):
 
     groups: str | None
 
-    def _members(self) -> list[Any]:
+    def _given_members(self) -> list[Any]:
         return [self.estimator]
+
+    def _members(self) -> list[Any]:
+        """The members, taken out of what keeps fitted ones from being cloned."""
+        return [m.estimator if isinstance(m, FrozenEstimator) else m for m in self._given_members()]
 
     def _first(self, name: str) -> Any:
         """The first member's answer that is not None."""
@@ -71,6 +86,11 @@ class OverMembers(Tracked, MultiTaskEstimator):
 
     def _check_members(self) -> None:
         """Refuse what is no multi-task estimator, and members that were given different tasks."""
+        cv = getattr(self, "cv", None)
+        if any(isinstance(m, FrozenEstimator) for m in self._given_members()) and not (
+            isinstance(cv, str) and cv == "prefit"
+        ):
+            raise TypeError('Frozen members are not fitted again: they need cv="prefit", on rows they have not seen.')
         given: list[Any] = []
         for member in self._members():
             if not isinstance(member, MultiTaskEstimator):
@@ -94,23 +114,40 @@ class OverMembers(Tracked, MultiTaskEstimator):
 
     def _take_over(self, members: Sequence[Any]) -> None:
         """The ensemble of fitted members speaks of the same tasks, columns and classes as they do."""
+        for member in members:
+            check_is_fitted(
+                member,
+                "tasks_",
+                msg='cv="prefit" takes fitted members, and this %(name)s is not: fit it, or, where the ensemble is '
+                "cloned (as searches and cross-validation do), wrap it in sklearn.frozen.FrozenEstimator.",
+            )
         for name in LEARNT:
             setattr(self, name, getattr(members[0], name))
-        for name in ("feature_names_in_", "classes_"):
-            if hasattr(members[0], name):
-                setattr(self, name, getattr(members[0], name))
-            elif hasattr(self, name):
-                delattr(self, name)
+        if hasattr(members[0], "classes_"):
+            self.classes_ = members[0].classes_
+        elif hasattr(self, "classes_"):
+            del self.classes_
         self._agree(members)
 
     def _start_prefit(self, members: Sequence[Any], X: Any, Y: Any, sample_weight: Any) -> FitInput:
         """Check rows for members that are fitted already: their classes hold, and any label may be missing here."""
         self._take_over(members)
-        table = self._start_predict(X)
+        table = self._columns_of(members, as_table(X))
         targets = encode_targets(Y, self.tasks_, classes=self.classes_map_, on_conflict=self._conflict_rule())
         if len(targets) != n_rows(table):
             raise ValueError(f"X has {n_rows(table)} rows, but Y has {len(targets)}; expected the same number.")
         return FitInput(table, targets, check_sample_weight(sample_weight, self.tasks_, len(targets)))
+
+    def _columns_of(self, members: Sequence[Any], table: Table) -> Table:
+        """Remember the columns that any of the members reads, in the order of the table."""
+        named = [getattr(member, "feature_names_in_", None) for member in members]
+        if isinstance(table, pd.DataFrame) and all(names is not None for names in named):
+            read = {name for names in named if names is not None for name in names}
+            table = table[[column for column in table.columns if column in read]]
+        for member in members:
+            align_columns(member, table)  # refuses a table that lacks a column
+        register_columns(self, table)
+        return table
 
     def _keeps_scores(self) -> bool:
         """Whether a fit leaves out-of-fold scores of the ensemble itself: ``oof_scores_``, ``fold_``, ``temporal_``."""
@@ -131,7 +168,7 @@ class Composition(_BaseComposition, OverMembers):
 
     estimators: Sequence[tuple[str, Any]]
 
-    def _members(self) -> list[Any]:
+    def _given_members(self) -> list[Any]:
         return [member for _, member in self.estimators]
 
     def _names(self) -> list[str]:
@@ -154,6 +191,10 @@ class Composition(_BaseComposition, OverMembers):
     def _check_members(self) -> None:
         if not self.estimators:
             raise ValueError(f"{type(self).__name__} needs at least one (name, estimator).")
+        if isinstance(self.estimators, Mapping) or not all(
+            isinstance(m, tuple) and len(m) == 2 for m in self.estimators
+        ):
+            raise TypeError(f"estimators must be a list of (name, estimator), got {self.estimators!r}.")
         self._validate_names(self._names())
         super()._check_members()
 
@@ -167,13 +208,6 @@ def in_all_classes(scores: Scores, own: Classes, classes: Classes) -> Scores:
             wide[name] = np.zeros((len(values), len(wanted)))
             wide[name][:, np.isin(wanted, known)] = values
     return wide
-
-
-def plain_labels(Y: Any) -> Any:
-    """Labels of which rows can be taken: a pandas frame or series, else an array."""
-    if hasattr(Y, "to_pandas"):
-        return Y.to_pandas()
-    return Y if hasattr(Y, "iloc") else np.asarray(Y)
 
 
 def _same_tasks(own: Sequence[Task], other: Sequence[Task]) -> None:

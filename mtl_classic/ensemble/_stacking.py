@@ -25,7 +25,7 @@ from mtl_classic.ensemble._combiners import (
 )
 from mtl_classic.ensemble._links import average, to_link
 from mtl_classic.ensemble._matching import match_members
-from mtl_classic.ensemble._members import Composition, plain_labels, shared_plan
+from mtl_classic.ensemble._members import Composition, shared_plan
 from mtl_classic.ensemble._meta import (
     LinearMeta,
     MetaData,
@@ -35,6 +35,7 @@ from mtl_classic.ensemble._selection import Problem, greedy_weights, pull_of
 from mtl_classic.ensemble._store import Data, OutOfFold, cross_fit_members, fit_members, meta_splits
 from mtl_classic.metrics import compare
 from mtl_classic.model_selection import FoldPlan
+from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._progress import with_callbacks
 from mtl_classic.multitask._structure import hold_monotone, to_conditional
 
@@ -168,7 +169,7 @@ class StackingEnsemble(Composition):
         if self.fallback not in (True, False, "auto"):
             raise ValueError(f'fallback must be True, False or "auto", got {self.fallback!r}.')
         given = self._start_fit(X, Y, sample_weight)
-        Y = plain_labels(Y)
+        Y = rows_of(Y)
         progress = self._begin(2, X, Y)
         self._neighbours = check_neighbours(self.neighbours, self.tasks_)
         finals = check_finals(self.final_estimator, self.tasks_)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import pandas as pd
@@ -202,6 +203,14 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
         for name, value in {"structure": self.structure, "latent": self.latent}.items():
             if isinstance(value, type) or not isinstance(value, str | BaseEstimator | None):
                 raise TypeError(f"{name} must be a name or an unfitted estimator, got {value!r}.")
+        if isinstance(self.structure, BaseEstimator) and not isinstance(self.structure, MultiTaskEstimator):
+            raise TypeError(
+                f"structure must be a multi-task estimator such as PerTaskModel, got {self.structure!r}; for other "
+                f"models give learner=, and put searches around the MultiTaskModel."
+            )
+        budget = self.time_budget
+        if budget is not None and not (isinstance(budget, Real) and budget >= 0):
+            raise ValueError(f"time_budget must be a number of seconds of at least 0, or None, got {budget!r}.")
         if self.ensemble not in ("auto", None):
             raise ValueError(f'ensemble must be "auto" or None, got {self.ensemble!r}.')
         if isinstance(self.latent, str) and self.latent != "auto":

@@ -17,6 +17,7 @@ from mtl_classic._core.base import MultiTaskEstimator
 from mtl_classic._core.exceptions import FoldError, UnlabelledTaskError
 from mtl_classic._core.parallel import split_budget, thread_limit
 from mtl_classic._core.targets import spell_out
+from mtl_classic._core.tasks import label_array
 from mtl_classic._core.validation import as_table, n_rows, take_rows
 from mtl_classic.model_selection._folds import FoldPlan, Rows
 from mtl_classic.model_selection._progress import SILENT, Progress
@@ -200,7 +201,7 @@ def rows_of(values: Any) -> Any:
     """Labels or weights of which rows can be taken: pandas, or an array."""
     if hasattr(values, "to_pandas"):
         values = values.to_pandas()
-    return values if hasattr(values, "iloc") else np.asarray(values)
+    return values if hasattr(values, "iloc") else label_array(values)
 
 
 def _assemble(parts: list[Any], plan: FoldPlan, X: Any) -> Any:

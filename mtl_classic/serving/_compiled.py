@@ -253,13 +253,10 @@ class _OfMembers:
     def __init__(self, model: AveragingEnsemble, encoders: Encoders) -> None:
         self.model = model
         self.members = [_compile_scorer(member, encoders) for member in model.estimators_]
-        self.mixing = model._mixing()
+        self.weights = model._mixing()
 
     def scores(self, row: Row, space: str) -> Scores:
-        def member_scores(asked: str) -> list[Scores]:
-            return [member.scores(row, asked) for member in self.members]
-
-        return self.model._averaged(member_scores, space, self.mixing)
+        return self.model._averaged([member.scores(row, "entire") for member in self.members], space, self.weights)
 
 
 class _OfStack:

@@ -5,7 +5,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from mtl_classic import Task, TaskError, infer_tasks
+from mtl_classic import LabelError, Task, TaskError, infer_tasks
 from mtl_classic._core.tasks import fitting_order, label_frame, resolve_tasks
 
 
@@ -101,3 +101,17 @@ def test_parents_come_before_children_and_cycles_are_refused() -> None:
     assert [task.name for task in fitting_order(chain)] == ["z", "a", "b", "c"]
     with pytest.raises(TaskError, match="form a cycle among: a, b"):
         fitting_order([Task("a", "binary", given="b"), Task("b", "binary", given="a")])
+
+
+def test_missing_labels_of_a_list_with_text_stay_missing() -> None:
+    labels = ["a", np.nan, "b", "a", None]
+    assert label_frame(labels)["y0"].isna().tolist() == [False, True, False, False, True]
+    two = label_frame([["a", 0.3], ["b", 1.25], [np.nan, 7.5]])
+    assert [task.kind for task in infer_tasks(two)] == ["binary", "regression"]
+    with pytest.raises(LabelError, match="2 labels 'nan'.*dtype=object"):
+        label_frame(np.array(["a", np.nan, "b", np.nan]))
+
+
+def test_a_series_without_a_name_is_y0() -> None:
+    assert list(label_frame(pd.Series([0, 1], name="")).columns) == ["y0"]
+    assert list(label_frame(pl.Series([0, 1])).columns) == ["y0"]

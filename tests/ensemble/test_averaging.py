@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.ensemble import VotingClassifier
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GroupKFold, TimeSeriesSplit
 from sklearn.tree import DecisionTreeClassifier
 
@@ -282,3 +284,35 @@ def test_weights_may_be_given_per_task() -> None:
     assert len(model.estimators_) == 2
     with pytest.raises(ValueError, match="weights must name every task"):
         AveragingEnsemble(members(), weights={MIXED[0].name: [1, 0, 0]}).fit(X, Y)
+
+
+def test_members_without_names_are_refused() -> None:
+    X, Y = mixed(60)
+    for given in ([PerTaskModel(), PerTaskModel()], {"one": PerTaskModel()}):
+        with pytest.raises(TypeError, match=r"estimators must be a list of \(name, estimator\)"):
+            AveragingEnsemble(given).fit(X, Y)
+
+
+def test_prefit_members_that_read_different_columns() -> None:
+    X, Y = mixed(400)
+    one = PerTaskModel(MIXED, learner="linear").fit(X[["b", "a"]], Y)
+    other = PerTaskModel(MIXED, learner="linear").fit(X[["a", "c"]], Y)
+    model = AveragingEnsemble([("one", one), ("other", other)], cv="prefit").fit(X, Y)
+    assert model.feature_names_in_.tolist() == ["a", "b", "c"]
+    mean = (one.predict_scores(X)["spend"] + other.predict_scores(X)["spend"]) / 2
+    np.testing.assert_allclose(model.predict_scores(X[["c", "b", "a"]])["spend"], mean)
+    np.testing.assert_allclose(model.predict_scores(X[["a", "b", "c"]].to_numpy())["spend"], mean)
+    with pytest.raises(ValueError, match="X lacks columns .*: c"):
+        model.fit(X[["a", "b"]], Y)
+
+
+def test_prefit_members_must_be_fitted_and_may_be_frozen() -> None:
+    X, Y = mixed(400)
+    member = PerTaskModel(MIXED, learner="linear")
+    with pytest.raises(NotFittedError, match='cv="prefit" takes fitted members.*FrozenEstimator'):
+        AveragingEnsemble([("one", member)], cv="prefit").fit(X, Y)
+    frozen = [("one", FrozenEstimator(member.fit(X, Y)))]
+    model = clone(AveragingEnsemble(frozen, cv="prefit")).fit(X, Y)
+    pd.testing.assert_frame_equal(model.predict_scores(X), member.predict_scores(X))
+    with pytest.raises(TypeError, match='Frozen members.*cv="prefit"'):
+        AveragingEnsemble(frozen, weights="greedy").fit(X, Y)

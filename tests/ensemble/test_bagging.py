@@ -10,9 +10,9 @@ from sklearn.base import clone
 from sklearn.ensemble import BaggingClassifier
 from sklearn.tree import DecisionTreeClassifier
 
-from mtl_classic import BaggingEnsemble, PerTaskModel, RoleError, SklearnLearner, Task
+from mtl_classic import AveragingEnsemble, BaggingEnsemble, PerTaskModel, RoleError, SklearnLearner, Task
 from mtl_classic.metrics import log_loss, roc_auc
-from tests.ensemble.tables import FUNNEL, MIXED, funnel, mixed, trees
+from tests.ensemble.tables import FUNNEL, MIXED, funnel, members, mixed, trees
 
 
 def bag(**settings: Any) -> BaggingEnsemble:
@@ -168,6 +168,8 @@ def test_rare_labels_are_in_every_bag_or_refused() -> None:
         ({"n_estimators": 0}, ValueError, "n_estimators"),
         ({"max_features": 1.5}, ValueError, "max_features"),
         ({"max_samples": 0.0}, ValueError, "max_samples"),
+        ({"max_samples": 100}, ValueError, "max_samples is a share"),
+        ({"n_estimators": 3.0}, ValueError, "n_estimators must be an integer"),
         ({"bootstrap": False}, ValueError, "max_samples must be below 1.*bootstrap=False"),
         ({"resample": "users"}, RoleError, "groups"),
         ({"resample": "time"}, RoleError, "time column"),
@@ -192,3 +194,19 @@ def test_a_class_that_a_bag_has_not_drawn_has_no_probability_there() -> None:
     drawn = [m.predict_scores(X)["reason=dare"] for m, known in zip(model.estimators_, seen, strict=True) if known]
     np.testing.assert_allclose(shares["reason=dare"], sum(drawn) / 3 if drawn else 0.0)
     assert np.isfinite(spread).all(axis=None)
+
+
+def test_columns_that_the_member_names_stay() -> None:
+    X, Y = mixed(300)
+    member = PerTaskModel(MIXED, learner=trees(), exclude=["a"], random_state=0)
+    model = BaggingEnsemble(member, 3, max_features=0.5, random_state=0).fit(X, Y)
+    assert all(0 in columns for columns in model.features_)
+
+
+@pytest.mark.parametrize("ensemble", [BaggingEnsemble(PerTaskModel(FUNNEL), 3), AveragingEnsemble(members(FUNNEL))])
+def test_a_child_given_its_parent_is_their_ratio(ensemble: Any) -> None:
+    X, Y = funnel(400)
+    model = ensemble.fit(X, Y)
+    entire, given = model.predict_scores(X), model.predict_scores(X, space="conditional")
+    np.testing.assert_allclose(entire["click"] * given["buy"], entire["buy"], atol=1e-9)
+    np.testing.assert_allclose(entire["buy"] * given["spend"], entire["spend"], atol=1e-9)

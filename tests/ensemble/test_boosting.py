@@ -92,3 +92,11 @@ def test_bad_rates_are_refused() -> None:
     X, Y = mixed(60)
     with pytest.raises(ValueError, match="learning_rate"):
         BoostingEnsemble(stages(), learning_rate=0.0).fit(X, Y)
+
+
+def test_what_is_given_per_task_holds_in_later_stages() -> None:
+    X, Y = mixed(2000)
+    names = [task.name for task in MIXED]
+    later = PerTaskModel(MIXED, learner=dict.fromkeys(names, trees(3)), random_state=0)
+    model = BoostingEnsemble([stages()[0], ("trees", later)], cv=2, random_state=0).fit(X, Y)
+    assert model.steps_.loc["trees", "buy"] > 0

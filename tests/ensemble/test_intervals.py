@@ -117,3 +117,13 @@ def test_folds_may_lack_a_class_of_another_task(method: str) -> None:
     shares = model.predict_scores(X).filter(like="reason=")
     assert shares.columns.tolist() == ["reason=dare", "reason=gift", "reason=need", "reason=whim"]
     np.testing.assert_allclose(shares.sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize("method", ["cv+", "split"])
+def test_rows_of_weight_0_leave_no_residuals(method: str) -> None:
+    rng = np.random.default_rng(0)
+    X, odd = rng.normal(size=(2000, 1)), np.arange(2000) % 2 == 1
+    y = X[:, 0] + rng.normal(size=2000) * np.where(odd, 3.0, 0.1)
+    model = ConformalModel(PerTaskModel(learner="linear"), method=method, random_state=0)
+    bounds = model.fit(X, y, sample_weight=np.where(odd, 0.0, 1.0)).predict_interval(X, coverage=0.9)["y0"]
+    assert (bounds["high"] - bounds["low"]).mean() < 0.5
