@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+_LARGEST_EXACT = 2**53  # beyond it neighbouring integers are the same float
+
 
 @dataclass(frozen=True)
 class Column:
@@ -69,16 +71,17 @@ def _as_numbers(series: pd.Series[Any], amount: bool) -> npt.NDArray[Any] | None
 
 
 def joined_column(
-    old: Column, new: Column, known: pd.Index[Any] | None
+    old: Column, new: Column, known: pd.Index[Any] | None, amount: bool = False
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | None]:
     """Data of both and their distinct values: old codes stay, new values come at the end.
 
-    `known` are the distinct values of the old column, as an index.
+    `known` are the distinct values of the old column, as an index. An amount stays a number, to 16 digits.
     """
-    if old.values is None and new.values is None:
+    old, new = _typed_like(old, new), _typed_like(new, old)
+    if old.values is None and new.values is None and (amount or _fit_one_array(old.data, new.data)):
         return old.data, new.data, None
     if old.values is None or new.values is None or known is None:  # numbers that have gaps now: code them all
-        codes, distinct = pd.factorize(np.concatenate([column.decode().astype(object) for column in (old, new)]))
+        codes, distinct = pd.factorize(np.concatenate([_objects(column) for column in (old, new)]))
         codes = codes.astype(np.int32)
         return codes[: len(old.data)], codes[len(old.data) :], np.asarray(distinct, dtype=object)
     codes = known.get_indexer(pd.Index(new.values)).astype(np.int32)
@@ -87,6 +90,55 @@ def joined_column(
     tail = np.append(codes, np.int32(-1))[new.data]  # the code -1, missing, takes the last
     values = np.concatenate([old.values, new.values[unknown]]) if len(unknown) else old.values
     return old.data, tail, values
+
+
+def _typed_like(column: Column, other: Column) -> Column:
+    """A column without any value beside one of dates or durations: missing ones of its type."""
+    dtype = other.data.dtype
+    if other.values is not None or dtype.kind not in "mM" or column.data.dtype == dtype or not _is_void(column):
+        return column
+    return Column(np.full(len(column.data), "NaT", dtype=dtype))
+
+
+def _fit_one_array(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> bool:
+    """Whether one type holds the values of both, and ids that differ still do: floats count to 2 ** 53 only."""
+    kinds = {old.dtype.kind, new.dtype.kind}
+    if kinds & set("mM"):
+        return len(kinds) == 1
+    if np.result_type(old, new).kind != "f":
+        return True
+    whole = [part for part in (old, new) if part.dtype.kind in "iu" and len(part)]
+    return all(max(int(part.max()), -int(part.min())) <= _LARGEST_EXACT for part in whole)
+
+
+def _objects(column: Column) -> npt.NDArray[Any]:
+    return np.asarray(pd.Series(column.decode()).astype(object))
+
+
+def check_same_kind(old: Column, new: Column, name: str) -> None:
+    """Refuse text in place of numbers, or the other way: the ids would match nothing."""
+    kinds = _held_kind(old), _held_kind(new)
+    if set(kinds) == {"text", "numbers"} and not _is_void(old) and not _is_void(new):
+        raise TypeError(f"the column {name!r} of the log holds {kinds[0]}, that of the events appended {kinds[1]}.")
+
+
+def _held_kind(column: Column) -> str:
+    if column.values is None:
+        return "numbers" if column.data.dtype.kind in "iuf" else "other"
+    return key_kind(pd.Index(column.values))
+
+
+def key_kind(values: pd.Index[Any]) -> str:
+    if not len(values):  # nothing that could differ, whatever its type
+        return "other"
+    inferred = pd.api.types.infer_dtype(values, skipna=True)
+    numbers = ("integer", "floating", "mixed-integer-float")
+    return "text" if inferred == "string" else "numbers" if inferred in numbers else "other"
+
+
+def _is_void(column: Column) -> bool:
+    """Whether all values are missing."""
+    return bool((pd.isna(column.data) if column.values is None else column.data < 0).all())
 
 
 def check_amounts(column: Column, name: str) -> None:

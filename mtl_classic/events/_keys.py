@@ -12,7 +12,7 @@ import pandas as pd
 
 from mtl_classic._core.time import time_dtype, to_time
 from mtl_classic._kernels import history as kernels
-from mtl_classic.events._column import as_column
+from mtl_classic.events._column import as_column, key_kind
 from mtl_classic.events._log import EventLog, axis_kind
 
 Ints = npt.NDArray[np.int64]
@@ -101,8 +101,3 @@ def _codes_in_log(log: EventLog, column: str, series: pd.Series[Any]) -> Ints:
         )
     positions = np.append(known.get_indexer(asked), -1).astype(np.int64)  # the code -1, missing, takes the last
     return positions[codes]
-
-
-def key_kind(values: pd.Index[Any]) -> str:
-    inferred = pd.api.types.infer_dtype(values, skipna=True)
-    return "text" if inferred == "string" else "numbers" if inferred in ("integer", "floating") else "other"

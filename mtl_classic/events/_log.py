@@ -14,7 +14,7 @@ import pandas as pd
 from mtl_classic._core.time import is_datetime, time_dtype, to_time
 from mtl_classic._core.validation import as_table, find_role
 from mtl_classic.events._coded import Coded
-from mtl_classic.events._column import Column, as_column, check_amounts, joined_column
+from mtl_classic.events._column import Column, as_column, check_amounts, check_same_kind, joined_column
 from mtl_classic.events._room import Room
 
 ROLES = ("user", "item", "time", "event", "value")
@@ -219,6 +219,10 @@ class EventLog:
                 f"the times of the log are {self.axis_kind}, those appended {axis_kind(dtype)}; convert them to one."
             )
         axis, columns = _read(table, self._names, self._roles)
+        for role in ("user", "item", "event"):
+            if role in self._roles and self._roles[role] in columns:
+                name = self._roles[role]
+                check_same_kind(self._columns[name], columns[name], name)
         if not _is_sorted(axis):
             order = np.argsort(axis, kind="stable")
             axis = axis[order]
@@ -262,7 +266,7 @@ class EventLog:
         kept: dict[str, pd.Index[Any] | None] = {}
         for name, column in self._columns.items():
             known = self._values_index(name)
-            old, added, values = joined_column(column, new[name], known)
+            old, added, values = joined_column(column, new[name], known, name == self._roles.get("value"))
             kept[name] = known if values is column.values else None
             columns[name] = Column(self._extended(rooms, name, old, added, order), values)
         whole = type(self).__new__(type(self))

@@ -14,8 +14,9 @@ from mtl_classic._core.time import time_dtype, to_time
 from mtl_classic._kernels import history as kernels
 from mtl_classic._kernels import history_row as row_kernels
 from mtl_classic.events._aggregate import Aggregate
+from mtl_classic.events._column import key_kind
 from mtl_classic.events._history import HistoryFeatures
-from mtl_classic.events._keys import Keyed, key_kind
+from mtl_classic.events._keys import Keyed
 from mtl_classic.events._log import EventLog, axis_kind
 from mtl_classic.events._windows import NANOSECONDS_PER_DAY, Events, Grouped, decayed_prefix
 
@@ -155,10 +156,9 @@ class KeyTable:
         return position
 
     def _check_kind(self, value: Any, k: int) -> None:
-        """Text in place of numbers, or the other way, is a mistake, not an unknown key."""
-        kind = (
-            "text" if isinstance(value, str) else "numbers" if isinstance(value, int | float | np.number) else "other"
-        )
+        """Text in place of numbers, or the other way, is a mistake, not an unknown key; nothing is no mistake."""
+        is_number = isinstance(value, int | float | np.number) and value == value
+        kind = "text" if isinstance(value, str) else "numbers" if is_number else "other"
         if {kind, self.kinds[k]} == {"text", "numbers"}:
             name, column = self.columns[k]
             raise TypeError(f"The column {column!r} of the log holds {self.kinds[k]}, the row's {name!r} is {value!r}.")

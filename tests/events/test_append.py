@@ -2,10 +2,12 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_classic.events import EventLog
+from mtl_classic.events._column import key_kind
 
 ROLES = {"user": "user", "item": "item", "time": "time", "event": "type", "value": "price"}
 
@@ -70,3 +72,36 @@ def test_two_logs_may_grow_from_one() -> None:
     assert log.before(5).append(events([7], 3)).time.tolist() == [0, 1, 2, 3, 4, 7]
     assert log.time.tolist() == list(range(10))
     assert not left.time.flags.writeable
+
+
+@pytest.mark.parametrize("day", [[np.nan, 5.0], np.array([7, 8], dtype=np.uint64)])
+def test_ids_that_a_float_does_not_tell_apart_stay_apart(day: object) -> None:
+    known = np.array([2**60 + 1, 2**60 + 2, 5], dtype=np.int64)
+    log = EventLog(pd.DataFrame({"user": known, "item": 1, "time": [1, 2, 3]}), user="user", item="item", time="time")
+    longer = log.append(pd.DataFrame({"user": day, "item": 1, "time": [4, 5]}))
+    assert longer.column("user").tolist()[:3] == known.tolist()
+    codes, values = longer.encode("user")
+    assert len(set(codes[:3])) == 3
+    assert (codes[4] == codes[2]) == (day[1] == 5)  # 5 and 5.0 are one id
+    assert key_kind(values) == "numbers"
+
+
+def test_text_in_place_of_numbers_is_refused() -> None:
+    frame = events([1, 2, 3], 0)
+    log = EventLog(frame, **ROLES)
+    with pytest.raises(TypeError, match="'user' of the log holds numbers, that of the events appended text"):
+        log.append(frame.assign(user=frame["user"].astype(str)))
+    with pytest.raises(TypeError, match="'item' of the log holds text, that of the events appended numbers"):
+        log.append(frame.assign(item=[1, 2, 3]))
+    for nobody in (np.nan, None):  # a day of anonymous events has no type
+        assert log.append(frame.assign(item=nobody)).n_events == 6
+        assert EventLog(frame.assign(item=nobody), **ROLES).append(frame).n_events == 6
+
+
+@pytest.mark.parametrize("nothing", [np.nan, None])
+def test_dates_that_are_all_missing_on_one_side(nothing: object) -> None:
+    dated = events([1, 2], 0).assign(day=pd.to_datetime(["2024-01-01", None]))
+    empty = events([3, 4], 1).assign(day=nothing)
+    for first, second in ((dated, empty), (empty, dated)):
+        frame = EventLog(first, **ROLES).append(second).to_frame()
+        assert frame["day"].tolist() == [pd.Timestamp("2024-01-01"), *[pd.NaT] * 3]

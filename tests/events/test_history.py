@@ -10,6 +10,7 @@ from sklearn.pipeline import make_pipeline
 
 from mtl_classic._core.exceptions import RoleError
 from mtl_classic.events import Aggregate, EventLog, HistoryFeatures
+from mtl_classic.events._row_index import HistoryIndex
 from tests._reference.history import DAY, history
 from tests.events.shop import ROLES, make_events, make_log, make_rows
 
@@ -125,6 +126,16 @@ def test_unseen_users_and_missing_ids_have_the_documented_values():
     got = features(rows, make_log(), chosen).to_numpy()
     np.testing.assert_array_equal(got[:, :6], [[0, 0, np.nan, np.nan, np.nan, 0]] * 2)
     np.testing.assert_allclose(got[:, 6], (make_events()["type"] == "buy").mean())
+
+
+@pytest.mark.parametrize("nobody", [np.nan, None, pd.NA])
+def test_an_anonymous_request_where_ids_are_texts(nobody):
+    log = EventLog(make_events().assign(user=lambda events: events["user"].astype(str)), **ROLES)
+    history = HistoryFeatures([Aggregate("user", "count")], user="user", time="time")
+    rows = make_rows().assign(user=lambda rows: rows["user"].astype(str)).head(1)
+    anonymous = rows.assign(user=nobody)
+    assert history.fit(rows, events=log).transform(anonymous)["user__count"].tolist() == [0]
+    assert HistoryIndex(history).columns(anonymous.iloc[0].to_dict()).tolist() == [0]
 
 
 def test_an_empty_log_gives_the_values_of_nothing_seen():
