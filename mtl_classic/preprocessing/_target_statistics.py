@@ -13,10 +13,12 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from mtl_classic._core.delays import check_delays
 from mtl_classic._core.targets import Targets, encode_targets
 from mtl_classic._core.tasks import Task, resolve_tasks
 from mtl_classic._core.validation import align_columns, as_table, check_sample_weight, find_role, register_columns
-from mtl_classic.model_selection import FoldPlan, cross_fit, make_folds
+from mtl_classic.model_selection import FoldPlan, Temporal, cross_fit, make_folds
+from mtl_classic.model_selection._maturity import temporal_folds
 from mtl_classic.preprocessing._category_means import CategoryMeans, Floats, Ints
 from mtl_classic.preprocessing._keys import Key, KeyCoder, as_frame, find_keys
 
@@ -52,7 +54,8 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
     counts : bool, default=False
         Whether to append the number of labelled rows per key and task too.
     time : str, default=None
-        Time column: makes the folds of an integer ``cv`` temporal, so that a row's statistics come from earlier rows.
+        Time column: makes the folds of an integer ``cv`` temporal, so that a row's statistics come from earlier rows,
+        by at least the longest delay of a task (tasks with a delay need it).
     cv : int, splitter, Temporal or array of fold numbers, default=5
         Folds of `fit_transform`, unless it is given a plan.
     random_state : int, RandomState or None, default=None
@@ -154,8 +157,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         """
         table, codes, labels, weights = self._learn(X, Y, sample_weight)
         if plan is None:
-            time = None if self.time is None else as_frame(table)[find_role(table.columns, self.time, "time")]
-            plan = make_folds(self.cv, Y, time=time, random_state=self.random_state)
+            plan = self._plan(table, Y)
         if not self.keys_:
             return table
         model = CategoryMeans(self._means.sizes, self.smooth, self.counts)
@@ -233,6 +235,16 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         )
         self.priors_, self.smooth_ = self._means.prior_, self._means.smooth_
         return table, codes, labels, weights
+
+    def _plan(self, table: Any, Y: Any) -> FoldPlan:
+        """Folds that train on nothing that was not known when their block began."""
+        check_delays(self.tasks_, self.time)
+        if self.time is None:
+            return make_folds(self.cv, Y, random_state=self.random_state)
+        time = as_frame(table)[find_role(table.columns, self.time, "time")]
+        if isinstance(self.cv, Temporal) or (isinstance(self.cv, int | np.integer) and self.cv >= 2):
+            return temporal_folds(self.cv, Y, self.tasks_, time)
+        return make_folds(self.cv, Y, time=time, random_state=self.random_state)
 
     def _append(self, table: Any, values: Floats) -> Any:
         if isinstance(table, pd.DataFrame):

@@ -207,6 +207,27 @@ def test_in_time_no_row_sees_a_later_label(day: int, seed: int) -> None:
     np.testing.assert_array_equal(before[earlier], after[earlier])
 
 
+@pytest.mark.parametrize("cv", [4, Temporal(4), Temporal(4, 1)])
+@settings(max_examples=5)
+@given(block=st.integers(0, 3), seed=st.integers(0, 5))
+def test_in_time_no_row_sees_a_label_that_was_not_known(cv: object, block: int, seed: int) -> None:
+    X, Y = table(200, seed)
+    tasks = [Task("buy", "binary", delay=3), Task("visits", "count")]
+    fold = make_folds(Temporal(4), Y, time=X["day"]).fold
+    rows = fold == block
+    unknown = X["day"] + 3 >= X["day"][rows].min()
+    changed = Y.assign(buy=Y["buy"].where(~unknown, 1 - Y["buy"]))
+    statistics = TargetStatistics(["user", "shop"], tasks=tasks, time="day", cv=cv, random_state=0)
+    before, after = (statistics.fit_transform(X, labels).iloc[:, 4:].to_numpy()[rows] for labels in (Y, changed))
+    np.testing.assert_array_equal(before, after)
+
+
+def test_delays_need_a_time() -> None:
+    X, Y = table()
+    with pytest.raises(RoleError, match=r"'buy' \(7\)"):
+        TargetStatistics(["user"], tasks=[Task("buy", "binary", delay=7)]).fit_transform(X, Y)
+
+
 def test_rows_that_no_fold_predicts_get_the_first_mean() -> None:
     X, Y = table()
     statistics = TargetStatistics(["user"], tasks={"buy": "binary"}, time="day", cv=3, counts=True)
