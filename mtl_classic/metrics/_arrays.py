@@ -142,6 +142,8 @@ def factorize(values: Any, n: int, what: str) -> tuple[Codes, pd.Index]:
     what : str
         For the error.
     """
+    if hasattr(values, "to_pandas"):
+        values = values.to_pandas()
     if isinstance(values, np.ndarray) and values.ndim == 2:
         values = pd.DataFrame(values)
     if isinstance(values, pd.DataFrame) and values.shape[1] == 1:

@@ -16,7 +16,7 @@ from mtl_classic.metrics._arrays import Codes, Floats, factorize
 from mtl_classic.metrics._fitted import clusters_of_rows, column_values, conflict_rule, groups_of, last_step, scores_of
 from mtl_classic.metrics._known import Known
 from mtl_classic.metrics._registry import DEFAULT_METRICS, get_metric, report_order
-from mtl_classic.metrics._scores import find_classes, task_scores
+from mtl_classic.metrics._scores import as_pandas, find_classes, task_scores
 from mtl_classic.metrics._significance import Comparison, compare_statistics
 
 
@@ -88,6 +88,7 @@ def evaluate(
     """
     final, _ = last_step(model)
     scores = scores_of(model, X, space)
+    baseline = as_pandas(baseline, Y)
     if baseline is not None and not isinstance(baseline, pd.DataFrame | Mapping | np.ndarray):
         baseline = scores_of(baseline, X, space)
     table = as_table(X)
@@ -194,6 +195,9 @@ def evaluate_scores(
     average_precision  1.000     0.500  better
     """
     tasks = resolve_tasks(tasks, Y)
+    if isinstance(metrics, Mapping):
+        _check_metric_tasks(metrics, tasks)
+    scores, baseline = as_pandas(scores, Y), as_pandas(baseline, Y)
     if classes is None:
         classes = find_classes(Y, scores, tasks)
     seed = root_seed(random_state)
@@ -269,6 +273,13 @@ def _index(names: list[tuple[Any, ...]], levels: list[str]) -> pd.MultiIndex:
     values: list[Any] = [*(pd.Index(list(found)) for _, found in factors), metrics]
     codes: list[Any] = [*(found for found, _ in factors), metrics.get_indexer([name[-1] for name in names])]
     return pd.MultiIndex(levels=values, codes=codes, names=levels)
+
+
+def _check_metric_tasks(metrics: Any, tasks: Sequence[Task]) -> None:
+    unknown = [name for name in metrics if name not in {task.name for task in tasks}]
+    if unknown:
+        names = ", ".join(task.name for task in tasks)
+        raise ValueError(f"metrics= names tasks that there are not: {', '.join(map(str, unknown))}; there are {names}.")
 
 
 def _metric_names(task: Task, metrics: Any, tasks: Sequence[Task]) -> list[str]:

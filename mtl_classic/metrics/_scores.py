@@ -14,6 +14,15 @@ from mtl_classic._core.tasks import Task, label_frame
 from mtl_classic.metrics._arrays import Floats, as_floats
 
 
+def as_pandas(values: Any, Y: Any) -> Any:
+    """A frame of another library as one of pandas, with the index of ``Y``; all else as it is."""
+    if not (hasattr(values, "to_pandas") and hasattr(values, "columns")):
+        return values
+    frame = values.to_pandas()
+    alike = isinstance(Y, pd.DataFrame | pd.Series) and len(Y) == len(frame)
+    return frame.set_axis(Y.index, axis=0) if alike else frame
+
+
 def task_scores(scores: Any, task: Task, tasks: Sequence[Task], classes: Classes, Y: Any, what: str) -> Floats | None:
     """Scores of one task, (n,) or (n, n_classes); None where a dict or a baseline has none.
 
@@ -47,10 +56,10 @@ def task_scores(scores: Any, task: Task, tasks: Sequence[Task], classes: Classes
 
 def find_classes(Y: Any, scores: Any, tasks: Sequence[Task]) -> Classes:
     """Classes from Y, and, for multiclass tasks, from the ``task=class`` columns of a frame of scores."""
-    labels = label_frame(Y.to_pandas() if hasattr(Y, "to_pandas") else Y)
+    labels = label_frame(Y)
     classes: Classes = {}
     for position, task in enumerate(tasks):
-        by_name = isinstance(Y, pd.DataFrame) and task.name in labels
+        by_name = hasattr(Y, "columns") and task.name in labels
         column = labels[task.name] if by_name else labels.iloc[:, min(position, labels.shape[1] - 1)]
         if column.notna().any():
             alone = replace(task, given=None)
@@ -59,19 +68,18 @@ def find_classes(Y: Any, scores: Any, tasks: Sequence[Task]) -> Classes:
             classes[task.name] = np.array([0, 1] if task.kind == "binary" else [])
         else:
             classes[task.name] = None
-        columns = _class_columns(scores, task) if isinstance(scores, pd.DataFrame) else {}
-        if task.kind == "multiclass" and columns:
-            seen = {_class_name(label): label for label in column.dropna().unique()}
-            classes[task.name] = np.array([seen.get(name, name) for name in columns], dtype=object)
+        texts = _classes_of_columns(scores, task) if isinstance(scores, pd.DataFrame) else []
+        if task.kind == "multiclass" and texts:
+            labels_of = _labels_by_text(column.dropna().unique())
+            classes[task.name] = np.array([labels_of.get(text, text) for text in texts], dtype=object)
     return classes
 
 
 def _from_frame(scores: pd.DataFrame, task: Task, classes: Classes, what: str) -> Floats | None:
     names = [task.name]
     if task.kind == "multiclass":
-        known, columns = classes[task.name], _class_columns(scores, task)
-        labels = [_class_name(label) for label in (known if known is not None else [])]
-        names = [columns.get(label, f"{task.name}={label}") for label in labels]
+        known = classes[task.name]
+        names = [_class_column(scores, task, label) for label in (known if known is not None else [])]
     missing = [name for name in names if name not in scores.columns]
     if what == "baseline" and len(missing) == len(names):
         return None
@@ -81,15 +89,32 @@ def _from_frame(scores: pd.DataFrame, task: Task, classes: Classes, what: str) -
     return as_floats(scores[names] if task.kind == "multiclass" else scores[task.name], what)
 
 
-def _class_columns(scores: pd.DataFrame, task: Task) -> dict[str, str]:
-    """The ``task=class`` columns by the name of the class."""
+def _classes_of_columns(scores: pd.DataFrame, task: Task) -> list[str]:
+    """The classes of the ``task=class`` columns, as text."""
     start = f"{task.name}="
-    return {_class_name(c[len(start) :]): c for c in scores.columns if isinstance(c, str) and c.startswith(start)}
+    return [name[len(start) :] for name in scores.columns if isinstance(name, str) and name.startswith(start)]
 
 
-def _class_name(label: Any) -> str:
-    """A class as text; 2 and 2.0, to which a missing label turns it, are the same."""
-    return str(label).removesuffix(".0")
+def _class_column(scores: pd.DataFrame, task: Task, label: Any) -> str:
+    names = [f"{task.name}={text}" for text in _texts(label)]
+    return next((name for name in names if name in scores.columns), names[0])
+
+
+def _labels_by_text(labels: Any) -> dict[str, Any]:
+    found = {str(label): label for label in labels}
+    for label in labels:
+        for text in _texts(label):
+            found.setdefault(text, label)
+    return found
+
+
+def _texts(label: Any) -> list[str]:
+    """A class as text, the exact one first; the numbers 2 and 2.0, to which a missing label turns it, are the same."""
+    text = str(label)
+    if isinstance(label, bool | np.bool_) or not isinstance(label, int | float | np.number):
+        return [text]
+    short = text.removesuffix(".0")
+    return [text, short, f"{short}.0"]
 
 
 def _by_position(values: Floats, task: Task, tasks: Sequence[Task], what: str) -> Floats:

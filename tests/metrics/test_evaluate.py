@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -293,6 +294,33 @@ def test_classes_come_from_the_columns_of_the_scores():
     assert table.loc[("c", "accuracy"), "value"] == 1
 
 
+def test_frames_of_polars_are_matched_by_name(fitted):
+    Y = pd.DataFrame({"a": [0.0, 1, np.nan, 1], "b": [1.5, 2.0, 0.5, np.nan]}, index=[3, 2, 1, 0])
+    tasks = {"a": "binary", "b": "regression"}
+    scores = pd.DataFrame({"b": [1.0, 2.0, 1.0, 1.0], "a": [0.2, 0.7, 0.5, 0.6]}, index=Y.index)
+    expected = mc.evaluate_scores(Y, scores, tasks=tasks, by=pd.Series(list("xyxy"), name="by"), n_replicates=0)
+    swapped = pl.from_pandas(Y[["b", "a"]])
+    for labels in (Y, swapped):
+        got = mc.evaluate_scores(
+            labels, pl.from_pandas(scores), tasks=tasks, by=pl.Series("by", list("xyxy")), n_replicates=0
+        )
+        pd.testing.assert_frame_equal(got, expected)
+    model, noisy, X, Y = fitted
+    frame = noisy.predict_scores(X)
+    got, expected = (mc.evaluate(model, X, Y, baseline=b, n_replicates=0) for b in (pl.from_pandas(frame), frame))
+    pd.testing.assert_frame_equal(got, expected)
+
+
+def test_texts_that_look_like_one_number_are_different_classes():
+    rng = np.random.default_rng(0)
+    Y = pd.DataFrame({"c": rng.choice(["1", "1.0", "w"], 60)})
+    p = pd.DataFrame(rng.dirichlet([1, 1, 1], 60), columns=["c=1", "c=1.0", "c=w"])
+    expected = mc.log_loss(Y["c"], p.to_numpy(), classes=["1", "1.0", "w"])
+    for classes in (None, {"c": np.array(["1", "1.0", "w"], dtype=object)}):
+        table = mc.evaluate_scores(Y, p, tasks={"c": "multiclass"}, classes=classes, n_replicates=0)
+        assert table.loc[("c", "loss"), "value"] == pytest.approx(expected)
+
+
 def test_words_as_labels():
     y = pd.Series(["no", "yes", None, "yes"], name="t")
     table = mc.evaluate_scores(y, [0.1, 0.9, 0.5, 0.8], tasks={"t": "binary"}, metrics=["accuracy"])
@@ -318,6 +346,7 @@ def test_soft_labels():
         ({"metrics": ["auc"]}, "Unknown metric 'auc'; expected one of loss, log_loss"),
         ({"metrics": ["rmse"]}, "judges regression, count tasks; there is none"),
         ({"metrics": {"a": ["rmse"]}}, "judges regression, count tasks; 'a' is binary"),
+        ({"metrics": {"b": ["loss"]}}, "names tasks that there are not: b; there are a"),
         ({"metrics": ["grouped_auc"]}, "needs groups="),
         ({"by": [1]}, "by values have 1 rows"),
         ({"clusters": [1]}, "clusters have 1 rows"),
