@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -16,7 +17,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic._core.delays import check_delays
-from mtl_classic._core.losses import prior_scores, task_loss
+from mtl_classic._core.exceptions import TaskError
+from mtl_classic._core.losses import least_loss, prior_scores, task_loss
 from mtl_classic._core.targets import Classes, Targets, encode_targets
 from mtl_classic._core.task_weights import check_task_weights, fixed_task_weights
 from mtl_classic._core.tasks import Task, resolve_tasks
@@ -122,6 +124,7 @@ class MultiTaskEstimator(BaseEstimator):
             raise ValueError(
                 f"X has {n} rows, but Y has {len(targets)}; expected the same number (inconsistent numbers of samples)."
             )
+        _check_score_names(tasks, targets.classes)
         weights = check_sample_weight(sample_weight, tasks, n)
         self.roles_ = resolve_roles(
             X, **{role: getattr(self, role, None) for role in ("user", "item", "time", "query")}
@@ -234,7 +237,8 @@ class MultiTaskEstimator(BaseEstimator):
         Parameters
         ----------
         X : table of shape (n, n_features)
-        Y : labels, NaN where unlabelled; tasks without any label here do not count
+        Y : labels, NaN where unlabelled
+            Tasks without any label (or weight, or query with a relevant row) here do not count.
         sample_weight : array of shape (n,) or (n, n_tasks), default=None
         """
         table = self._start_predict(X)
@@ -256,15 +260,14 @@ class MultiTaskEstimator(BaseEstimator):
         )
 
     def _task_score(self, task: Task, X: Table, y: Floats, score: Floats, weight: Floats | None) -> float:
-        known = ~np.isnan(y)
-        if not known.any():
+        if np.isnan(y).all():
             return float("nan")
         groups = group_codes(X, task)
         prior = np.broadcast_to(self.priors_[task.name], score.shape)
         loss, reference = (task_loss(task.kind, y, values, weight, groups) for values in (score, prior))
-        if reference > 0:
-            return 1.0 - loss / reference
-        return float(loss == 0)  # the prior is perfect: as scikit-learn's R² of a constant, finite
+        if np.isnan(loss) or reference > least_loss(task.kind):
+            return 1.0 - loss / reference  # NaN: no row has a weight, no query a relevant row
+        return float(loss <= least_loss(task.kind))  # the prior is perfect: as scikit-learn's R² of a constant, finite
 
     def _labels(self, task: Task, score: Floats) -> npt.NDArray[Any]:
         classes = self.classes_map_[task.name]
@@ -304,10 +307,26 @@ def scores_frame(scores: Scores, tasks: tuple[Task, ...], classes: Classes, inde
         if task.kind != "multiclass":
             columns[task.name] = values
             continue
-        labels = classes[task.name]
-        for k, label in enumerate(labels if labels is not None else []):
-            columns[f"{task.name}={label}"] = values[:, k]
+        for k, name in enumerate(_score_names(task, classes)):
+            columns[name] = values[:, k]
     return pd.DataFrame(columns, index=index)
+
+
+def _score_names(task: Task, classes: Classes) -> list[str]:
+    if task.kind != "multiclass":
+        return [task.name]
+    labels = classes[task.name]
+    return [f"{task.name}={label}" for label in (labels if labels is not None else [])]
+
+
+def _check_score_names(tasks: tuple[Task, ...], classes: Classes) -> None:
+    counts = Counter(name for task in tasks for name in _score_names(task, classes))
+    repeated = [name for name, count in counts.items() if count > 1]
+    if repeated:
+        raise TaskError(
+            f"Several scores would have the name {', '.join(map(repr, repeated))}; rename a task, or give classes "
+            f"different texts (1 and '1' are two classes)."
+        )
 
 
 def group_codes(X: Table, task: Task) -> npt.NDArray[np.intp] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["EPSILON", "losses", "ndcg_losses", "prior_scores", "task_loss"]
+__all__ = ["EPSILON", "least_loss", "losses", "ndcg_losses", "prior_scores", "task_loss"]
 
 EPSILON = 1e-7  # probabilities and means are clipped to this before a logarithm
 
@@ -83,12 +83,18 @@ def _discounts(sorted_group: npt.NDArray[np.intp]) -> Floats:
 def task_loss(
     kind: str, y: Floats, score: Floats, weight: Floats | None = None, groups: npt.NDArray[np.intp] | None = None
 ) -> float:
-    """Weighted mean loss over the labelled rows (ranking: over queries); NaN where there is none."""
+    """Weighted mean loss over the labelled rows; NaN where there is none.
+
+    Ranking: over the queries that have a relevant row, each with the mean weight of its rows.
+    """
     if kind == "ranking":
         if groups is None:
             raise ValueError("The loss of a ranking task needs groups, the code of each row's query.")
-        per_query, _ = ndcg_losses(y, score, groups)
-        return float(per_query.mean()) if len(per_query) else float("nan")
+        if weight is not None:
+            y = np.where(weight > 0, y, np.nan)
+        per_query, query = ndcg_losses(y, score, groups)
+        shares = None if weight is None else _query_weights(groups[~np.isnan(y)], weight[~np.isnan(y)], query)
+        return float(np.average(per_query, weights=shares)) if len(per_query) else float("nan")
     known = ~np.isnan(y)
     if weight is not None:
         known &= weight > 0
@@ -96,6 +102,16 @@ def task_loss(
         return float("nan")
     values = losses(kind, y[known], score[known])
     return float(np.average(values, weights=None if weight is None else weight[known]))
+
+
+def _query_weights(groups: npt.NDArray[np.intp], weight: Floats, query: npt.NDArray[np.intp]) -> Floats:
+    codes, group = np.unique(groups, return_inverse=True)
+    return np.asarray((np.bincount(group, weight) / np.bincount(group))[np.searchsorted(codes, query)])
+
+
+def least_loss(kind: str) -> float:
+    """What a perfect prediction of hard labels may cost, because probabilities and means are clipped."""
+    return 0.0 if kind in ("regression", "ranking") else 2.001 * EPSILON
 
 
 def prior_scores(kind: str, y: Floats, n_classes: int = 0, weight: Floats | None = None) -> Floats:

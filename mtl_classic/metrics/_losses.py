@@ -142,6 +142,6 @@ def normalized_score(
     reference = task_loss(kind, y, constant, sample_weight=sample_weight, groups=groups)
     if np.isnan(own):
         return own
-    if reference > 0:
+    if reference > core.least_loss(kind):
         return 1.0 - own / reference
-    return 1.0 if own == 0 else float("-inf")
+    return 1.0 if own <= core.least_loss(kind) else float("-inf")

@@ -51,6 +51,8 @@ def test_the_prior_of_a_ranking_is_chance():
 def test_a_perfect_prior_leaves_nothing_to_explain():
     assert mc.normalized_score("regression", [2.0, 2.0], [2.0, 2.0], 2.0) == 1
     assert mc.normalized_score("regression", [2.0, 2.0], [2.0, 3.0], 2.0) == -np.inf
+    assert mc.normalized_score("binary", [1.0, 1.0], [1.0, 1.0], 1.0) == 1
+    assert mc.normalized_score("count", [0.0, 0.0], [0.0, 0.0], 0.0) == 1
     assert np.isnan(mc.normalized_score("regression", [NAN], [2.0], 2.0))
 
 

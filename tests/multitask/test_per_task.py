@@ -15,6 +15,7 @@ from mtl_classic import (
     RoleError,
     Task,
     TaskError,
+    evaluate,
     make_folds,
 )
 from mtl_classic._core.exceptions import LabelError
@@ -252,6 +253,38 @@ def test_scores_of_folds_without_labels_do_not_count() -> None:
     fitted = model([TASKS[0], TASKS[2]]).fit(X, Y)
     assert fitted.score(X, Y.assign(buy=np.nan)) == model([TASKS[2]]).fit(X, Y).score(X, Y)
     assert np.isnan(fitted.score(X, Y.assign(buy=np.nan, spend=np.nan)))
+
+
+def test_an_undefined_task_does_not_count() -> None:
+    fitted = model([TASKS[2], TASKS[3]]).fit(X, Y)
+    alone = fitted.score(X, Y.assign(grade=np.nan))
+    assert fitted.score(X, Y.assign(grade=0)) == alone  # no query has a relevant row
+    weight = pd.DataFrame({"spend": np.ones(N), "grade": np.zeros(N)})
+    assert fitted.score(X, Y, sample_weight=weight) == alone
+
+
+def test_queries_weigh_as_in_the_report() -> None:
+    fitted, weight = model([TASKS[3]]).fit(X, Y), rng.choice([0.0, 1.0, 5.0], N)
+    table = evaluate(fitted, X, Y, sample_weight=weight, baseline=fitted.predict_scores(X) * 0, n_replicates=0)
+    loss = table.loc[("grade", "loss")]
+    assert fitted.score(X, Y, sample_weight=weight) == pytest.approx(1 - loss["value"] / loss["baseline"])
+
+
+@pytest.mark.parametrize("kind", ["binary", "regression", "count"])
+@pytest.mark.filterwarnings("ignore::mtl_classic.ConstantTaskWarning")
+def test_a_constant_that_is_predicted_is_perfect(kind: str) -> None:
+    y = pd.DataFrame({"y": np.zeros(N)})
+    fitted = model({"y": kind}).fit(X, y)
+    assert fitted.score(X, y) == 1
+    assert fitted.score(X, y.assign(y=1)) <= 0
+
+
+def test_scores_of_one_name_are_refused() -> None:
+    mixed = pd.Series([1, "1"] * (N // 2), dtype=object)
+    with pytest.raises(TaskError, match="have the name 'way=1'"):
+        model([TASKS[1]]).fit(X, Y.assign(way=mixed))
+    with pytest.raises(TaskError, match="have the name 'way=app'"):
+        model([TASKS[1], Task("way=app", "binary")]).fit(X, Y.assign(**{"way=app": Y["way"] == "app"}))
 
 
 def test_soft_labels_are_as_good_as_their_expectation() -> None:
