@@ -182,11 +182,7 @@ def _is_frame(Y: Any) -> bool:
 def _learn_classes(task: Task, column: pd.Series) -> npt.NDArray[Any] | None:
     if not task.is_classification or task.is_soft:
         return None
-    values = pd.unique(column.dropna())
-    try:
-        classes = np.sort(np.asarray(values))
-    except TypeError:
-        classes = np.array(sorted(values, key=str), dtype=object)
+    classes = sorted_classes(pd.unique(column.dropna()))
     if task.kind == "multiclass":
         return classes
     if len(classes) > 2:
@@ -206,6 +202,14 @@ def _learn_classes(task: Task, column: pd.Series) -> npt.NDArray[Any] | None:
             return _two_classes(classes[0], task.positive)
         return np.array([c for c in classes if c != task.positive] + [task.positive], dtype=classes.dtype)
     return classes
+
+
+def sorted_classes(values: Any) -> npt.NDArray[Any]:
+    """Distinct labels in their order, that of their texts where they cannot be compared."""
+    try:
+        return np.sort(np.asarray(values))
+    except TypeError:
+        return np.array(sorted(values, key=str), dtype=object)
 
 
 def _two_classes(negative: Any, positive: Any) -> npt.NDArray[Any]:

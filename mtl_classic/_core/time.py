@@ -144,6 +144,8 @@ def _parse(series: pd.Series, what: str) -> pd.Series:
 
 def _parse_duration(text: str) -> int:
     match = _DURATION.fullmatch(text)
+    if match is not None and match.group(2) in ("M", "MS", "Ms"):  # pandas' months, not minutes or milliseconds
+        raise ValueError(f'Cannot read the duration {text!r}: months have no fixed length; use "30D", or "30min".')
     unit = match.group(2).lower() if match else ""
     unit = {
         "week": "w",

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.utils.validation import _num_samples
@@ -19,6 +18,7 @@ from mtl_classic._core.parallel import split_budget, thread_limit
 from mtl_classic._core.targets import spell_out
 from mtl_classic._core.tasks import label_array
 from mtl_classic._core.validation import as_table, n_rows, take_rows
+from mtl_classic.model_selection._assembly import assemble
 from mtl_classic.model_selection._folds import FoldPlan, Rows
 from mtl_classic.model_selection._progress import SILENT, Progress
 
@@ -145,7 +145,10 @@ def fit_folds(
         for k, (train, test) in enumerate(plan.splits)
     )
     models = [model for model, _, _ in fitted]
-    predictions = None if method is None else _assemble([part for _, part, _ in fitted], plan, X)
+    predictions = None
+    if method is not None:
+        knowing = models if method == "predict_proba" else []
+        predictions = assemble([part for _, part, _ in fitted], plan, X, knowing)
     return CrossFit(predictions, plan.fold, models, np.array([value for _, _, value in fitted]))
 
 
@@ -202,28 +205,3 @@ def rows_of(values: Any) -> Any:
     if hasattr(values, "to_pandas"):
         values = values.to_pandas()
     return values if hasattr(values, "iloc") else label_array(values)
-
-
-def _assemble(parts: list[Any], plan: FoldPlan, X: Any) -> Any:
-    """Lay the folds' predictions into one array or frame of n rows, by column name where there are names."""
-    tests = [test for _, test in plan.splits]
-    if isinstance(parts[0], list):
-        return [_assemble([part[k] for part in parts], plan, X) for k in range(len(parts[0]))]
-    if isinstance(parts[0], pd.DataFrame):
-        columns = list(dict.fromkeys(column for part in parts for column in part.columns))
-        values = _lay(
-            [part.reindex(columns=columns, fill_value=0.0).to_numpy(dtype=np.float64) for part in parts],
-            tests,
-            plan.n_rows,
-        )
-        index = X.index if isinstance(X, pd.DataFrame) else None
-        return pd.DataFrame(values, columns=columns, index=index)
-    return _lay([np.asarray(part) for part in parts], tests, plan.n_rows)
-
-
-def _lay(parts: list[npt.NDArray[Any]], tests: list[Rows], n: int) -> npt.NDArray[Any]:
-    dtype = parts[0].dtype if parts[0].dtype.kind in "fOc" else np.float64 if parts[0].dtype.kind in "biu" else object
-    out = np.full((n, *parts[0].shape[1:]), np.nan, dtype=dtype)
-    for part, test in zip(parts, tests, strict=True):
-        out[test] = part
-    return out

@@ -65,7 +65,15 @@ def test_times_that_are_refused(values: Any, error: type[Exception], says: str) 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("1D", DAY), ("1.5 days", 1.5 * DAY), ("2w", 14 * DAY), ("90min", DAY / 16), (timedelta(hours=24), DAY)],
+    [
+        ("1D", DAY),
+        ("1.5 days", 1.5 * DAY),
+        ("2w", 14 * DAY),
+        ("90min", DAY / 16),
+        ("90 Min", DAY / 16),
+        ("90m", DAY / 16),
+        (timedelta(hours=24), DAY),
+    ],
 )
 def test_durations_on_a_date_axis(value: Any, expected: float) -> None:
     assert to_duration(value, DATES) == expected
@@ -81,6 +89,9 @@ def test_durations_on_a_number_axis() -> None:
         to_duration(-1, np.dtype(np.float64))
     with pytest.raises(ValueError, match="Cannot read the duration 'a while'"):
         to_duration("a while", DATES)
+    for months in ("1M", "2MS"):
+        with pytest.raises(ValueError, match="months have no fixed length"):
+            to_duration(months, DATES)
 
 
 def test_what_a_date_is() -> None:

@@ -94,6 +94,24 @@ def test_a_class_absent_from_a_fold_keeps_its_column() -> None:
     np.testing.assert_allclose(fit.predictions.sum(axis=1), 1)
 
 
+def test_labels_of_a_frame_and_probabilities_of_absent_classes() -> None:
+    kind = np.where(np.arange(120) < 10, "rare", np.where(X[:, 0] > 0, "a", "z"))
+    Y = pd.DataFrame({"kind": kind, "up": X[:, 1] > 0, "much": X[:, 2]})
+    plan = make_folds(np.repeat([0, 1, 2], [10, 60, 50]), Y)
+    tasks = {"kind": "multiclass", "up": "binary", "much": "regression"}
+    model = PerTaskModel(tasks, learner=SMALL, random_state=0)
+    labels = cross_fit(model, X, Y, plan, method="predict").predictions
+    assert {"a", "z"} <= set(labels["kind"]) <= {"a", "rare", "z"}
+    assert labels["much"].dtype == np.float64
+    scores = cross_fit(model, X, Y, plan).predictions
+    probabilities, up = cross_fit(make_pipeline(model), X, Y, plan, method="predict_proba").predictions
+    np.testing.assert_array_equal(probabilities, scores[["kind=a", "kind=rare", "kind=z"]])
+    np.testing.assert_array_equal(up[:, 1], scores["up"])
+    plain = cross_fit(LogisticRegression(), X, kind, plan, method="predict_proba").predictions
+    assert plain.shape == (120, 3)
+    assert (plain[:10, 1] == 0).all()
+
+
 def test_a_fold_with_negatives_only_predicts_the_negative() -> None:
     """The lone class "no" must not be taken for the positive one, as it would be from the fold's labels alone."""
     Y = pd.DataFrame({"buy": np.where((np.arange(120) < 60) & (X[:, 0] > 0), "yes", "no")})
