@@ -18,12 +18,22 @@ Rows = npt.NDArray[np.intp]
 
 
 def group_codes(groups: Any) -> Rows | None:
+    """Groups as codes; of missing ones each is its own, for nobody says that anonymous rows belong together."""
     if groups is None:
         return None
+    if hasattr(groups, "to_pandas"):
+        groups = groups.to_pandas()
+    is_rows = isinstance(groups, list | tuple) and len(groups) > 0 and isinstance(groups[0], tuple)
+    if is_rows or (isinstance(groups, np.ndarray) and groups.ndim == 2):
+        groups = pd.DataFrame(groups)
     key = np.asarray(groups)
     if isinstance(groups, pd.DataFrame):
-        key = groups.groupby(list(groups.columns), sort=False, dropna=False, observed=True).ngroup().to_numpy()
-    return np.asarray(pd.factorize(key, use_na_sentinel=False)[0], dtype=np.intp)
+        number = groups.groupby(list(groups.columns), sort=False, dropna=False, observed=True).ngroup()
+        key = number.mask(groups.isna().all(axis=1)).to_numpy()
+    codes, values = pd.factorize(key)
+    alone = codes < 0
+    codes[alone] = len(values) + np.arange(alone.sum())
+    return np.asarray(codes, dtype=np.intp)
 
 
 def deal(n_splits: int, Y: Any, codes: Rows | None, random_state: Any) -> Rows:

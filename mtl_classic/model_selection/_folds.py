@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mtl_classic._core.exceptions import FoldError
 from mtl_classic._core.tasks import label_frame
@@ -181,19 +182,19 @@ def _from_numbers(fold: Rows, codes: Rows | None) -> FoldPlan:
 def _checked(splits: Iterable[tuple[Any, Any]], n: int, codes: Rows | None) -> FoldPlan:
     plan = FoldPlan(tuple((np.asarray(a, dtype=np.intp), np.asarray(b, dtype=np.intp)) for a, b in splits), n)
     seen = np.zeros(n, dtype=np.intp)
+    n_groups = 0 if codes is None else int(codes.max(initial=-1)) + 1
     for k, (train, test) in enumerate(plan.splits):
         seen[test] += 1
         if not len(train) or not len(test):
             raise FoldError(f"Fold {k} has {len(train)} training and {len(test)} test rows; both must be positive.")
-        both = len(np.intersect1d(train, test))
+        both = _n_shared(train, test, n)
         if both:
             raise FoldError(f"Fold {k} trains on {both} of the rows that it predicts; training and test must differ.")
         if codes is not None:
-            shared = np.intersect1d(codes[train], codes[test])
-            if len(shared):
+            shared = _n_shared(codes[train], codes[test], n_groups)
+            if shared:
                 raise FoldError(
-                    f"Fold {k} splits {len(shared)} groups (users or queries) between training and test; "
-                    f"use whole groups."
+                    f"Fold {k} splits {shared} groups (users or queries) between training and test; use whole groups."
                 )
     if (seen > 1).any():
         raise FoldError(
@@ -201,6 +202,13 @@ def _checked(splits: Iterable[tuple[Any, Any]], n: int, codes: Rows | None) -> F
             f"every row may be in one test fold at most."
         )
     return plan
+
+
+def _n_shared(left: Rows, right: Rows, size: int) -> int:
+    """How many numbers below ``size`` occur in both."""
+    one, other = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
+    one[left], other[right] = True, True
+    return int((one & other).sum())
 
 
 def _temporal(cv: Temporal, n: int, time: Any, codes: Rows | None) -> FoldPlan:
@@ -214,12 +222,7 @@ def _temporal(cv: Temporal, n: int, time: Any, codes: Rows | None) -> FoldPlan:
         raise FoldError(
             f"{cv.n_splits} temporal folds need {blocks} distinct times, got {len(distinct)}; use fewer splits."
         )
-    middle = (np.cumsum(counts) - counts / 2) / n
-    block = np.minimum((middle * blocks).astype(np.intp), blocks - 1)
-    for k in range(blocks):  # heavy times may leave a block empty: every block gets at least one time
-        block[k] = min(block[k], k)
-        block[len(distinct) - 1 - k] = max(block[len(distinct) - 1 - k], blocks - 1 - k)
-    block = np.maximum.accumulate(_dense(block, blocks))
+    block = _blocks(counts, blocks)
     starts = distinct[np.searchsorted(block, np.arange(blocks))]
     of_row = np.searchsorted(starts, stamps, side="right") - 1
     _check_queries(of_row, codes)
@@ -235,14 +238,16 @@ def _temporal(cv: Temporal, n: int, time: Any, codes: Rows | None) -> FoldPlan:
     return FoldPlan(tuple(splits), n, temporal=True)
 
 
-def _dense(block: Rows, blocks: int) -> Rows:
-    """Raise or lower block numbers by the least so that each occurs and none decreases."""
-    dense = block.copy()
-    for i in range(1, len(dense)):
-        dense[i] = min(max(dense[i], dense[i - 1]), dense[i - 1] + 1)
-    for i in range(len(dense) - 1, -1, -1):
-        dense[i] = max(dense[i], blocks - (len(dense) - i))
-    return dense
+def _blocks(counts: npt.NDArray[np.intp], blocks: int) -> Rows:
+    """The block of each distinct time, by the middle of its rows; every block gets at least one time."""
+    n_times = len(counts)
+    middle = (np.cumsum(counts) - counts / 2) / counts.sum()
+    block = np.minimum((middle * blocks).astype(np.intp), blocks - 1)
+    most = np.arange(n_times)  # heavy times may leave a block empty, at the start, at the end or between
+    least = most + blocks - n_times
+    block = np.clip(block, least, most)
+    block = most + np.minimum.accumulate(block - most)
+    return np.maximum(block, least)
 
 
 def _check_queries(block_of_row: Rows, codes: Rows | None) -> None:

@@ -4,12 +4,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, ShuffleSplit, StratifiedKFold, TimeSeriesSplit
 
 from mtl_classic import FoldError, LabelError, Task, Temporal, make_folds
+from mtl_classic.model_selection._folds import _blocks
 from mtl_classic.model_selection._maturity import mask_immature, temporal_folds
 from mtl_classic.model_selection._validation_split import validation_split
 
@@ -64,6 +66,46 @@ def test_groups_of_several_columns_and_missing_ones() -> None:
     fold = make_folds(2, np.zeros(6), groups=groups, random_state=0).fold
     assert fold[0] == fold[1]
     assert fold[3] == fold[4]
+
+
+@pytest.mark.parametrize("nobody", [np.nan, None])
+def test_missing_groups_are_a_group_each(nobody: Any) -> None:
+    groups = np.where(np.arange(300) % 3 == 0, np.arange(300) // 15, nobody)
+    for given_groups in (groups, pd.Series(groups), pd.DataFrame({"user": groups, "shop": nobody})):
+        fold = make_folds(5, np.zeros(300), groups=given_groups, random_state=0).fold
+        assert np.bincount(fold).min() > 40
+        assert (pd.Series(fold).groupby(groups).nunique() == 1).all()
+
+
+def test_groups_as_tuples() -> None:
+    user, day = rng.integers(0, 9, 60), rng.choice(["a", "b"], 60)
+    frame = pd.DataFrame({"user": user, "day": day})
+    pairs = list(zip(user.tolist(), day.tolist(), strict=True))
+    expected = make_folds(3, np.zeros(60), groups=frame, random_state=0).fold
+    for groups in (pairs, pl.from_pandas(frame), frame.to_numpy()):
+        assert (make_folds(3, np.zeros(60), groups=groups, random_state=0).fold == expected).all()
+
+
+def slow_blocks(counts: np.ndarray, blocks: int) -> np.ndarray:
+    """One time after the other."""
+    n, middle = len(counts), (np.cumsum(counts) - counts / 2) / counts.sum()
+    block = np.minimum((middle * blocks).astype(np.intp), blocks - 1)
+    for k in range(blocks):
+        block[k] = min(block[k], k)
+        block[n - 1 - k] = max(block[n - 1 - k], blocks - 1 - k)
+    for i in range(1, n):
+        block[i] = min(max(block[i], block[i - 1]), block[i - 1] + 1)
+    for i in range(n):
+        block[i] = max(block[i], blocks - (n - i))
+    return np.maximum.accumulate(block)
+
+
+@given(st.lists(st.integers(1, 50) | st.sampled_from([1, 1000]), min_size=2, max_size=40), st.integers(2, 9))
+def test_blocks_are_those_made_one_time_after_the_other(counts: list, blocks: int) -> None:
+    assume(len(counts) >= blocks)
+    block = _blocks(np.array(counts), blocks)
+    assert block.tolist() == slow_blocks(np.array(counts), blocks).tolist()
+    assert set(block) == set(range(blocks))
 
 
 times = st.lists(st.integers(0, 12), min_size=8, max_size=60)
