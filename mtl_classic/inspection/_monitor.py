@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from mtl_classic._core.targets import Targets, encode_targets
-from mtl_classic._core.time import is_datetime, to_duration, to_time
+from mtl_classic._core.time import is_datetime, time_dtype, to_duration, to_time
 from mtl_classic._core.validation import as_table, n_rows
 from mtl_classic.inspection._drift import (
     Interval,
@@ -144,8 +144,8 @@ def _as_frame(X: Any) -> pd.DataFrame:
     table = as_table(X)
     if not n_rows(table):
         raise ValueError("monitor was given no new rows; at least one is needed.")
-    if isinstance(table, pd.DataFrame):
-        return table
+    if isinstance(table, pd.DataFrame):  # a reference names columns by text
+        return table.set_axis([str(name) for name in table.columns], axis=1)
     return pd.DataFrame(np.asarray(table.todense() if hasattr(table, "todense") else table)).add_prefix("x")
 
 
@@ -227,7 +227,7 @@ def _days(table: pd.DataFrame, column: str | None) -> npt.NDArray[np.str_] | Non
     """Day of each row as text; whole units where time is a number."""
     if column is None:
         return None
-    if not is_datetime(table[column]):
+    if not is_datetime(time_dtype(table[column])):
         return np.floor(to_time(table[column], "time")).astype(np.int64).astype(str)
     return np.asarray((to_time(table[column], "time") // _DAY).astype("datetime64[D]").astype(str))
 
@@ -281,9 +281,10 @@ def _age(model: Any, table: pd.DataFrame, max_age: Any) -> list[dict[str, Any]]:
     if as_of is None:
         return [_row(check, (float("inf"),) * 3, 1, "the log is empty: call observe with what has happened")]
     times = table[column]
-    dated = is_datetime(times)
+    axis = time_dtype(times)
+    dated = is_datetime(axis)
     age = float(to_time(times, "time").max()) - float(to_time(pd.Series([as_of]), "time")[0])
-    limit = to_duration(MAX_AGE if max_age is None else max_age, times) if dated or max_age is not None else np.inf
+    limit = to_duration(MAX_AGE if max_age is None else max_age, axis) if dated or max_age is not None else np.inf
     shown = age / _DAY if dated else age
     unit = " days" if dated else ""
     reason = f"the log ends {shown:.3g}{unit} before the latest row: observe newer events"

@@ -136,6 +136,11 @@ def test_the_age_of_the_log() -> None:
     assert "observe newer events" in old["reason"]
     assert 5 < old["value"] < 6
     assert monitor(model, later, max_age="8D").loc[("age", "log", ""), "verdict"] == "ok"
+    texts = [rows.assign(time=rows["time"].astype(str)) for rows in (shop.X, later)]
+    report = monitor(model, texts[1], texts[0], shop.Y)
+    assert report.loc[("age", "log", ""), "value"] == pytest.approx(old["value"])
+    days = report.loc["calibration"].loc["view"].index
+    assert list(days) == [*pd.unique(shop.X["time"].dt.date.astype(str)), "all"]
     history = next(step for _, step in model.pipeline_.steps if isinstance(step, HistoryFeatures))
     history.log_ = history.log_.before(history.log_.time[0])
     assert "empty" in monitor(model, later).loc[("age", "log", ""), "reason"]
@@ -169,6 +174,13 @@ def test_all_kinds_and_arrays() -> None:
     model = PerTaskModel(random_state=0).fit(numbers, numbers[:, 0] > 0)
     model.reference_ = monitor_reference(model, numbers)
     assert ("stability", "x1") in alarms(monitor(model, numbers + np.array([0, 3, 0])))
+
+
+def test_numbers_as_names_of_columns() -> None:
+    numbers = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 2)))
+    model = PerTaskModel(random_state=0).fit(numbers, numbers[0] > 0)
+    model.reference_ = monitor_reference(model, numbers)
+    assert ("stability", "1") in alarms(monitor(model, numbers + np.array([0, 3])))
 
 
 def test_what_is_refused(model: Any) -> None:
