@@ -72,6 +72,7 @@ class FeatureColumns:
     names_: tuple[str, ...] = field(default=(), init=False)
     all_names_: tuple[str, ...] | None = field(default=None, init=False)
     categories_: dict[str, pd.Index] = field(default_factory=dict, init=False)
+    is_sparse_: bool | None = field(default=None, init=False)  # None in models saved before it was kept
     left_out_: tuple[str, ...] = field(default=(), init=False)
 
     @property
@@ -83,6 +84,7 @@ class FeatureColumns:
         """Learn names and categories from the training table."""
         self.categories_, self.left_out_, self.names_ = {}, (), ()
         frame = _object_frame(X)
+        self.is_sparse_ = bool(sparse.issparse(X))
         self.all_names_ = None if frame is None else tuple(map(str, frame.columns))
         if frame is None:
             self.names_ = tuple(f"x{j}" for j in range(X.shape[1]))
@@ -107,7 +109,7 @@ class FeatureColumns:
         """Encode a table with the columns of the fit, by name, else by position."""
         frame = self._as_fitted(X)
         if frame is None:
-            return Features(_to_float32(X), self.names_, ())
+            return Features(self._stored(X), self.names_, ())
         by_name = {str(name): name for name in frame.columns}
         columns = [self._numbers(frame[by_name[name]], self.categories_.get(name)) for name in self.names_]
         if not columns:  # nothing to learn from: a constant column keeps every learner working
@@ -117,7 +119,24 @@ class FeatureColumns:
             rows = slice(first, first + BLOCK)
             np.stack([column[rows] for column in columns], axis=1, out=values[rows])
         categorical = tuple(j for j, name in enumerate(self.names_) if name in self.categories_)
-        return Features(values, self.names_ or ("constant",), categorical)
+        return Features(
+            sparse.csr_matrix(values) if self.is_sparse_ else values, self.names_ or ("constant",), categorical
+        )
+
+    def _stored(self, X: Table) -> Any:
+        """Plain numbers, sparse or not as at fit: XGBoost takes what is absent as missing, and a 0 as a number."""
+        if not sparse.issparse(X):
+            return sparse.csr_matrix(_to_float32(X)) if self.is_sparse_ else _to_float32(X)
+        if self.is_sparse_ is False:
+            values = np.empty(X.shape, dtype=np.float32)
+            for first in range(0, X.shape[0], BLOCK):
+                values[first : first + BLOCK] = _to_float32(X[first : first + BLOCK].toarray())
+            return values
+        values = _to_float32(X)
+        if (values.data == 0).any():
+            values = values.copy() if values is X else values
+            values.eliminate_zeros()
+        return values
 
     def _as_fitted(self, X: Table) -> pd.DataFrame | None:
         """A frame with the names of the fit, or None where the fit saw plain numbers."""

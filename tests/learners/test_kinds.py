@@ -136,6 +136,20 @@ def test_sparse_tables(name: str) -> None:
     assert model.predict_scores(sparse.csr_matrix(dense)[:0]).shape == (0, 6)
 
 
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "linear", "svm"])
+def test_a_table_may_be_sparse_at_fit_and_dense_later_and_the_reverse(name: str) -> None:
+    dense = X[["x", "z"]].fillna(0).to_numpy().round(0)
+    csr = sparse.csr_matrix(dense)
+    with_zeros = sparse.csr_matrix((dense.ravel(), np.tile([0, 1], N), np.arange(0, 2 * N + 1, 2)), shape=dense.shape)
+    model = PerTaskModel([TASKS["regression"]], learner=LEARNERS[name], random_state=0)
+    for table in (dense, csr, with_zeros):
+        scores = model.fit(table, Y[["regression"]]).predict_scores(table)
+        for other in (dense, csr, with_zeros, with_zeros.astype(np.float32)):
+            stored = getattr(other, "nnz", None)
+            pd.testing.assert_frame_equal(model.predict_scores(other), scores)
+            assert getattr(other, "nnz", None) == stored  # the table is not changed
+
+
 @pytest.mark.parametrize("name", ["lightgbm", "xgboost", "linear", "forest", "hist", "svm"])
 def test_columns_that_say_nothing(name: str) -> None:
     odd = X[["x"]].assign(nothing=np.nan, same=1.0, huge=1e300 * X["x"], none=pd.Series([None] * N, dtype=object))
