@@ -12,9 +12,11 @@ from scipy import sparse
 from scipy.stats import loguniform, uniform
 
 from mtl_classic._core.targets import MAX_RELEVANCE
+from mtl_classic._core.tasks import Task
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import tree_defaults
 from mtl_classic.learners._flat_trees import flat_trees_for
+from mtl_classic.learners._params import check_max_iter, lightgbm_params
 from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit, constant_fit, run_lengths
 
 __all__ = ["LightGBMLearner"]
@@ -54,7 +56,8 @@ class LightGBMLearner(Learner):
         means of small categories decide, which are noise.
     max_bin : int, default=255
     params : dict, default=None
-        Further parameters of LightGBM, taking precedence.
+        Further parameters of LightGBM, by any of its names, taking precedence. ``boosting="dart"`` can't be stopped
+        early: it takes ``max_iter`` rounds.
 
     References
     ----------
@@ -110,6 +113,11 @@ class LightGBMLearner(Learner):
             "feature_fraction": uniform(0.3, 0.7),
         }
 
+    def check_task(self, task: Task) -> None:
+        """Refuse settings that LightGBM would not take, or ignore."""
+        check_max_iter(self.max_iter)
+        lightgbm_params(self.params)
+
     def bin(self, features: Features, *, n_threads: int = 1) -> BinnedLightGBM:
         """Construct the Dataset that all tasks share.
 
@@ -138,14 +146,17 @@ class LightGBMLearner(Learner):
         train = binned.subset(request.rows, request)
         valid, callbacks = [], []
         rounds = request.n_rounds
-        if request.valid_rows is not None:
+        if request.valid_rows is not None and params.get("boosting") == "dart":  # later rounds change earlier trees
+            rounds = self.max_iter
+        elif request.valid_rows is not None:
             valid = [binned.subset(request.valid_rows, request)]
             callbacks = [lgb.early_stopping(self.n_iter_no_change, first_metric_only=True, verbose=False)]
             rounds = self.max_iter
         elif rounds is None:
             rounds = min(self.max_iter, tree_defaults(request.task.kind, request.y[request.rows]).n_rounds)
         booster = lgb.train(params | binned.params, train, rounds, valid_sets=valid, callbacks=callbacks)
-        return LightGBMFit(booster, max(booster.best_iteration, 1) if valid else rounds)
+        best = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
+        return LightGBMFit(booster, best if valid else rounds)
 
     def refresh_task(
         self, fit: LightGBMFit, features: Features, request: FitRequest, how: str, decay: float
@@ -176,7 +187,7 @@ class LightGBMLearner(Learner):
     def _dataset_params(self) -> dict[str, Any]:
         # without feature_pre_filter=False a column useless for one task's leaf size would be lost to all tasks
         params = {"verbosity": -1, "max_bin": self.max_bin, "feature_pre_filter": False, "deterministic": True}
-        return params | {"force_col_wise": True} | dict(self.params or {})
+        return params | {"force_col_wise": True} | lightgbm_params(self.params)
 
     def _train_params(self, request: FitRequest, n_columns: int) -> dict[str, Any]:
         kind = request.task.kind
@@ -202,7 +213,7 @@ class LightGBMLearner(Learner):
                 "eval_at": [10],
                 "label_gain": [float(2**k - 1) for k in range(MAX_RELEVANCE + 1)],
             }
-        return params | dict(self.params or {})
+        return params | lightgbm_params(self.params)
 
 
 @dataclass

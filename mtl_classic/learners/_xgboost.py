@@ -12,8 +12,10 @@ import numpy as np
 import xgboost as xgb
 from scipy.stats import loguniform, uniform
 
+from mtl_classic._core.tasks import Task
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import tree_defaults
+from mtl_classic.learners._params import check_max_iter, xgboost_params
 from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit, constant_fit, run_lengths
 
 __all__ = ["XGBoostLearner", "set_threads"]
@@ -59,7 +61,7 @@ class XGBoostLearner(Learner):
         None is a fifth of the rows, between 32 and 256: a histogram with as many bins as rows takes more time than the
         rows themselves, and tells no more.
     params : dict, default=None
-        Further parameters of XGBoost, taking precedence.
+        Further parameters of XGBoost, by any of its names, taking precedence.
 
     References
     ----------
@@ -109,6 +111,11 @@ class XGBoostLearner(Learner):
             "reg_lambda": loguniform(0.01, 30),
             "colsample_bytree": uniform(0.3, 0.7),
         }
+
+    def check_task(self, task: Task) -> None:
+        """Refuse settings that XGBoost would not take, or ignore."""
+        check_max_iter(self.max_iter)
+        xgboost_params(self.params)
 
     def bin(self, features: Features, *, n_threads: int = 1) -> BinnedXGBoost:
         """Sketch the quantiles once."""
@@ -186,7 +193,7 @@ class XGBoostLearner(Learner):
             params["num_class"] = request.n_classes
         if kind == "ranking":
             params["ndcg_exp_gain"] = bool(request.y[request.rows].max() <= 31)
-        return params | dict(self.params or {})
+        return params | xgboost_params(self.params)
 
 
 @dataclass

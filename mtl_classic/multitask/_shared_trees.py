@@ -15,6 +15,7 @@ from mtl_classic._core.task_weights import BY_CV, gradient_weights
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, role_values, take_rows
 from mtl_classic.learners._columns import Features
+from mtl_classic.learners._params import check_max_iter, xgboost_params
 from mtl_classic.learners._protocol import ConstantFit, Floats, TaskFit
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._task_weights import choose_task_weights
@@ -293,6 +294,9 @@ class SharedTreesModel(LearnerStructure):
             raise ValueError(f"trees must be one of {', '.join(TREES)}, got {self.trees!r}.")
         if self.funnel not in FUNNELS:
             raise ValueError(f"funnel must be one of {', '.join(FUNNELS)}, got {self.funnel!r}.")
+        if self.trees == "boosted":
+            check_max_iter(self.max_iter)
+            xgboost_params(self.params)
         if self.trees == "extra" and (self.funnel == "joint" or isinstance(self.task_weights, str)):
             raise ValueError(
                 'trees="extra" has no gradients: funnel="joint" and task_weights that follow the losses need '

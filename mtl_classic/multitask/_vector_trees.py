@@ -12,6 +12,7 @@ import xgboost as xgb
 from mtl_classic._core.task_weights import gradient_weights
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._defaults import TreeDefaults, tree_defaults
+from mtl_classic.learners._params import xgboost_params
 from mtl_classic.learners._protocol import Floats, Rows
 from mtl_classic.learners._xgboost import set_threads
 from mtl_classic.multitask._gradient_log import GradientLog
@@ -50,11 +51,6 @@ class BoosterSettings:
             "lambda": self.reg_lambda if self.reg_lambda is not None else 5.0,
             "colsample_bytree": self.colsample_bytree if self.colsample_bytree is not None else 0.7,
         }
-        if not given["lambda"] > 0:
-            raise ValueError(
-                f"reg_lambda must be positive, got {self.reg_lambda}: "
-                f"a leaf may hold no label of a task, whose value would be 0 / 0."
-            )
         fixed: dict[str, Any] = {
             "tree_method": "hist",
             "multi_strategy": "multi_output_tree",
@@ -67,7 +63,13 @@ class BoosterSettings:
             "nthread": threads,
             "verbosity": 0,
         }
-        return fixed | given | dict(self.params or {})
+        params = fixed | given | xgboost_params(self.params)
+        if not params["lambda"] > 0:
+            raise ValueError(
+                f"reg_lambda must be positive, got {params['lambda']}: "
+                f"a leaf may hold no label of a task, whose value would be 0 / 0."
+            )
+        return params
 
 
 @dataclass

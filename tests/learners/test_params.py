@@ -1,0 +1,78 @@
+"""Further parameters of the boosters: by any of their names, or refused, and never silently ignored."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mtl_classic import LightGBMLearner, PerTaskModel, SharedTreesModel, XGBoostLearner
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(400, 6))
+Y = X[:, 0] * 2 + X[:, 1] + 0.3 * rng.normal(size=400)
+
+
+def predicted(learner: Any, **options: Any) -> np.ndarray:
+    model = PerTaskModel({"y": "regression"}, learner=learner, random_state=0, **options)
+    return np.asarray(model.fit(X, Y).predict(X))
+
+
+@pytest.mark.parametrize(
+    ("other", "main", "value"),
+    [
+        ("min_child_samples", "min_data_in_leaf", 100),
+        ("reg_lambda", "lambda_l2", 1e4),
+        ("colsample_bytree", "feature_fraction", 0.2),
+        ("eta", "learning_rate", 0.5),
+        ("random_state", "seed", 5),
+        ("num_leaf", "num_leaves", 2),
+        ("max_leaves", "num_leaves", 2),
+        ("min_child_weight", "min_sum_hessian_in_leaf", 100),
+        ("max_bins", "max_bin", 3),
+    ],
+)
+def test_any_name_of_a_parameter_of_lightgbm_takes_precedence(other: str, main: str, value: Any) -> None:
+    by_main, by_other = (predicted(LightGBMLearner(max_iter=10, params={k: value})) for k in (main, other))
+    np.testing.assert_array_equal(by_main, by_other)
+    assert not np.array_equal(by_other, predicted(LightGBMLearner(max_iter=10)))
+    both = predicted(LightGBMLearner(max_iter=10, params={other: 0, main: value}))
+    np.testing.assert_array_equal(by_main, both)
+
+
+@pytest.mark.parametrize(
+    ("other", "main", "value"),
+    [("eta", "learning_rate", 0.5), ("reg_lambda", "lambda", 1e4), ("random_state", "seed", 5)],
+)
+def test_any_name_of_a_parameter_of_xgboost_takes_precedence(other: str, main: str, value: Any) -> None:
+    def shared(params: Any) -> np.ndarray:
+        return SharedTreesModel({"y": "regression"}, max_iter=10, params=params, random_state=0).fit(X, Y).predict(X)
+
+    for fit in (shared, lambda params: predicted(XGBoostLearner(max_iter=10, params=params))):
+        np.testing.assert_array_equal(fit({main: value}), fit({other: value}))
+        assert not np.array_equal(fit({other: value}), fit(None))
+
+
+@pytest.mark.parametrize("name", ["n_estimators", "num_boost_round", "num_iterations"])
+def test_what_would_be_ignored_is_refused(name: str) -> None:
+    for learner in (LightGBMLearner(params={name: 5}), XGBoostLearner(params={name: 5})):
+        with pytest.raises(ValueError, match=f"params has '{name}', but the rounds are not set there; use max_iter=5"):
+            predicted(learner)
+    with pytest.raises(ValueError, match="use max_iter=5"):
+        SharedTreesModel({"y": "regression"}, params={name: 5}).fit(X, Y)
+
+
+def test_no_rounds_and_no_trees_are_refused() -> None:
+    for learner in (LightGBMLearner(max_iter=0), XGBoostLearner(max_iter=0)):
+        with pytest.raises(ValueError, match="max_iter must be at least 1, got 0"):
+            predicted(learner)
+    with pytest.raises(ValueError, match="max_iter must be at least 1, got -1"):
+        SharedTreesModel({"y": "regression"}, max_iter=-1).fit(X, Y)
+    with pytest.raises(ValueError, match=r"booster='gblinear', but trees are wanted here; .* learner='linear'"):
+        predicted(XGBoostLearner(params={"booster": "gblinear"}))
+
+
+@pytest.mark.parametrize("name", ["boosting", "boosting_type"])
+def test_dart_takes_all_its_rounds(name: str) -> None:
+    model = PerTaskModel({"y": "regression"}, learner=LightGBMLearner(max_iter=40, params={name: "dart"}))
+    assert model.set_params(random_state=0).fit(X, Y).fits_["y"].n_rounds == 40
+    assert model.score(X, Y) > 0.5
