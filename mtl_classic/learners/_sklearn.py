@@ -26,13 +26,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.utils import get_tags
-from sklearn.utils.validation import has_fit_parameter
 
 from mtl_classic._core.exceptions import FallbackWarning
 from mtl_classic._core.parallel import thread_limit
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._protocol import ConstantFit, FitRequest, Floats, Learner, TaskFit, constant_fit
+from mtl_classic.learners._sklearn_fit import fit_estimator
 from mtl_classic.learners._sklearn_refresh import (
     FORESTS,
     draw_coefficients,
@@ -120,8 +120,7 @@ class SklearnLearner(Learner):
             return constant
         rows = request.rows if request.valid_rows is None else np.sort(np.r_[request.rows, request.valid_rows])
         model = clone(self._estimator(request.task))
-        seeds = {name: request.seed for name in model.get_params() if name.split("__")[-1] == "random_state"}
-        model.set_params(**seeds)
+        model.set_params(**_seeds(model, request))
         design = None if _takes_nan(model) else binned.design
         matrix = _fitting(model, binned.features.values[rows] if design is None else design.matrix[rows])
         y, weight = request.y[rows], None if request.weight is None else request.weight[rows]
@@ -135,7 +134,7 @@ class SklearnLearner(Learner):
             forest = isinstance(model, FORESTS)
             if forest and model.n_jobs is None:
                 model.n_jobs = request.n_threads
-            _fit(model, matrix, y, weight, request.task.name)
+            fit_estimator(model, matrix, y, weight, request.task.name)
             if forest:
                 model.n_jobs = None  # threads would add up the trees of a prediction in any order
         transformer = None if design is None else design.transformer
@@ -166,8 +165,8 @@ class SklearnLearner(Learner):
             elif way == "pass":
                 moved = make_pass(model, matrix, y, weight)
             else:
-                names = (name for name in model.get_params() if name.split("__")[-1] == "random_state")
-                moved = draw_coefficients(model, matrix, y, weight, decay, dict.fromkeys(names, request.seed))
+                seeds = _seeds(model, request)
+                moved = draw_coefficients(model, matrix, y, weight, decay, seeds, request.task.name)
         return None if moved is None else replace(fit, model=moved)
 
     def _estimator(self, task: Task) -> Any:
@@ -267,23 +266,16 @@ class SklearnFit:
         return np.clip(means, self.low, self.high)
 
 
-def _fit(model: Any, matrix: Any, y: Any, weight: Any, name: str) -> None:
-    if weight is None:
-        model.fit(matrix, y)
-    elif has_fit_parameter(model, "sample_weight"):
-        model.fit(matrix, y, sample_weight=weight)
-    else:
-        raise ValueError(
-            f"Task {name!r} has sample weights or soft labels, but {type(model).__name__}.fit takes no sample_weight."
-        )
-
-
 def _as_both_classes(matrix: Any, y: Any, weight: Any) -> tuple[Any, Any, Any]:
     """Soft labels: each row as a positive and as a negative, weighted."""
     matrix = sparse.vstack([matrix, matrix]).tocsr() if sparse.issparse(matrix) else np.vstack([matrix, matrix])
     base = np.ones(len(y)) if weight is None else weight
     y, weight = np.r_[np.ones(len(y)), np.zeros(len(y))], np.r_[base * y, base * (1 - y)]
     return matrix[weight > 0], y[weight > 0], weight[weight > 0]
+
+
+def _seeds(model: Any, request: FitRequest) -> dict[str, int]:
+    return {name: request.seed for name in model.get_params() if name.split("__")[-1] == "random_state"}
 
 
 def _takes_nan(estimator: Any) -> bool:

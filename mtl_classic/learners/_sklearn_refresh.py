@@ -16,6 +16,7 @@ from sklearn.ensemble import (
 )
 
 from mtl_classic.learners._protocol import Floats
+from mtl_classic.learners._sklearn_fit import fit_estimator
 
 __all__ = ["FORESTS", "draw_coefficients", "draw_leaves", "grow_further", "make_pass", "way_to_refresh"]
 
@@ -88,7 +89,7 @@ def make_pass(model: Any, matrix: Any, y: Array, weight: Floats | None) -> Any:
 
 
 def draw_coefficients(
-    model: Any, matrix: Any, y: Array, weight: Floats | None, decay: float, seeds: dict[str, int]
+    model: Any, matrix: Any, y: Array, weight: Floats | None, decay: float, seeds: dict[str, int], name: str
 ) -> Any:
     """A linear model with ``decay`` · old + (1 − ``decay``) · the coefficients of a fit on the new rows alone.
 
@@ -97,8 +98,8 @@ def draw_coefficients(
     if hasattr(model, "classes_") and not np.array_equal(np.unique(y), model.classes_):
         return None
     fresh = clone(model).set_params(**seeds)
-    fresh = fresh.fit(matrix, y) if weight is None else fresh.fit(matrix, y, sample_weight=weight)
+    fit_estimator(fresh, matrix, y, weight, name)
     moved = deepcopy(model)
-    for name in ("coef_", "intercept_"):
-        setattr(moved, name, decay * getattr(model, name) + (1 - decay) * getattr(fresh, name))
+    for part in ("coef_", "intercept_"):
+        setattr(moved, part, decay * getattr(model, part) + (1 - decay) * getattr(fresh, part))
     return moved

@@ -221,3 +221,23 @@ def test_means_of_counts_stay_finite_outside_of_what_was_seen() -> None:
     far = model.predict_scores(pd.DataFrame({"x": [1e4, -1e4]}))["items"]
     np.testing.assert_allclose(far, [100 * y.max(), 0.01 * y.mean()])
     assert model.compile_for_serving().predict_scores({"x": 1e4}) == {"items": far[0]}
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+def test_a_class_of_one_row_in_a_table_of_which_hist_would_hold_rows_back(kind: str) -> None:
+    x = np.random.default_rng(0).normal(size=(10_001, 1))
+    y = np.where(x[:, 0] > 0, 1, 0) if kind == "multiclass" else np.zeros(len(x), dtype=int)
+    y[5] = 1 if kind == "binary" else 2
+    model = PerTaskModel({"y": kind}, learner="hist", random_state=0).fit(x, y)
+    np.testing.assert_allclose(model.predict_proba(x).sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("weight", [None, np.r_[np.full(30, 2.0), np.full(30, 1.0)]])
+def test_labels_of_the_svm_may_be_far_from_zero(weight: Any) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 1))
+    near, far = (
+        PerTaskModel({"y": "regression"}, learner="svm", random_state=0).fit(x, y, sample_weight=weight)
+        for y in (10 * x[:, 0], 2000 + 10 * x[:, 0])
+    )
+    np.testing.assert_allclose(far.predict(x) - 2000, near.predict(x), atol=0.01)
+    assert far.score(x, 2000 + 10 * x[:, 0]) > 0.99
