@@ -28,6 +28,7 @@ _OBJECTIVES = {
     "count": "poisson",
     "ranking": "lambdarank",
 }
+_LONGEST_QUERY = 10_000  # rows, of lambdarank
 
 
 class LightGBMLearner(Learner):
@@ -142,6 +143,7 @@ class LightGBMLearner(Learner):
         constant = constant_fit(request)
         if constant is not None:
             return constant
+        _check_queries(request)
         params = self._train_params(request, binned.dataset.num_feature())
         train = binned.subset(request.rows, request)
         valid, callbacks = [], []
@@ -165,6 +167,7 @@ class LightGBMLearner(Learner):
 
         A leaf's value becomes ``decay`` · old + (1 − ``decay``) · that of the new rows [1]_; the trees stay.
         """
+        _check_queries(request)
         known = fit.booster.model_to_string(num_iteration=-1 if fit.n_rounds is None else fit.n_rounds)
         booster, rows = lgb.Booster(model_str=known), request.rows
         parts: dict[str, Any] = {
@@ -238,6 +241,17 @@ class BinnedLightGBM:
         if request.groups is not None:
             part.set_group(run_lengths(request.groups[rows]))
         return part
+
+
+def _check_queries(request: FitRequest) -> None:
+    """Refuse a query that is longer than LightGBM ranks."""
+    for rows in (request.rows, request.valid_rows):
+        longest = 0 if request.groups is None or rows is None else int(run_lengths(request.groups[rows]).max(initial=0))
+        if longest > _LONGEST_QUERY:
+            raise ValueError(
+                f"Task {request.task.name!r} has a query of {longest:,} rows, and LightGBM ranks at most "
+                f"{_LONGEST_QUERY:,}; use learner='xgboost' or a finer query."
+            )
 
 
 def _forget(dataset: lgb.Dataset) -> None:

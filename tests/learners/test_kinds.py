@@ -189,6 +189,14 @@ def test_a_learner_for_each_task() -> None:
         PerTaskModel([TASKS["count"]], learner={"buy": "linear"}).fit(X, Y)
 
 
+def test_a_query_that_lightgbm_cannot_rank_is_refused() -> None:
+    x = pd.DataFrame({"x": np.random.default_rng(0).normal(size=10_101), "q": [0] * 10_001 + [1] * 100})
+    for early_stopping in (True, False):
+        model = PerTaskModel([Task("y", "ranking", query="q")], early_stopping=early_stopping)
+        with pytest.raises(ValueError, match=r"Task 'y' has a query of 10,001 rows, and .*; use learner='xgboost' or"):
+            model.fit(x, (x[["x"]] > 0).astype(int).rename(columns={"x": "y"}))
+
+
 def test_learners_that_are_refused() -> None:
     with pytest.raises(ValueError, match="learner='catboost' is unknown; expected one of lightgbm, xgboost"):
         PerTaskModel([TASKS["binary"]], learner="catboost").fit(X, Y)
