@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,10 +16,17 @@ from scipy import sparse
 
 from mtl_classic._core.validation import Table, n_rows
 
-__all__ = ["FeatureColumns", "Features"]
+__all__ = ["FeatureColumns", "Features", "days"]
 
 LARGEST = np.float32(1e30)  # sums over rows stay finite
 BLOCK = 1024  # rows
+NO_FEATURE = "holds no numbers, categories or dates; convert it, or name it in exclude="
+EXACT = float(2**24)  # whole numbers up to this are exact in single precision
+_NUMBERS = (int, float, np.number, np.bool_, Real, Decimal)
+_BOUNDS = {  # within what nanoseconds can tell; years such as 9999 stand for "never" and are held there
+    "M": (np.datetime64("1678-01-01"), np.datetime64("2262-01-01")),
+    "m": (np.timedelta64(-106_000, "D"), np.timedelta64(106_000, "D")),
+}
 _DAY = 86_400_000_000_000  # nanoseconds
 
 
@@ -72,7 +82,8 @@ class FeatureColumns:
     names_: tuple[str, ...] = field(default=(), init=False)
     all_names_: tuple[str, ...] | None = field(default=None, init=False)
     categories_: dict[str, pd.Index] = field(default_factory=dict, init=False)
-    is_sparse_: bool | None = field(default=None, init=False)  # None in models saved before it was kept
+    is_sparse_: bool | None = field(default=None, init=False)
+    offsets_: dict[str, float] = field(default_factory=dict, init=False)
     left_out_: tuple[str, ...] = field(default=(), init=False)
 
     @property
@@ -82,12 +93,13 @@ class FeatureColumns:
 
     def fit(self, X: Table) -> FeatureColumns:
         """Learn names and categories from the training table."""
-        self.categories_, self.left_out_, self.names_ = {}, (), ()
+        self.categories_, self.offsets_, self.left_out_, self.names_ = {}, {}, (), ()
         frame = _object_frame(X)
         self.is_sparse_ = bool(sparse.issparse(X))
         self.all_names_ = None if frame is None else tuple(map(str, frame.columns))
         if frame is None:
             self.names_ = tuple(f"x{j}" for j in range(X.shape[1]))
+            self.offsets_ = {} if self.is_sparse_ else _offsets(self.names_, X)
             return self
         names: list[str] = []
         left_out: list[str] = []
@@ -101,6 +113,8 @@ class FeatureColumns:
                     left_out.append(str(name))
                     continue
                 self.categories_[str(name)] = categories
+            elif column.dtype != np.float32 and not _is_time(column):
+                self.offsets_ |= _offsets([str(name)], _doubles(column, NO_FEATURE)[:, None])
             names.append(str(name))
         self.names_, self.left_out_ = tuple(names), tuple(left_out)
         return self
@@ -111,7 +125,7 @@ class FeatureColumns:
         if frame is None:
             return Features(self._stored(X), self.names_, ())
         by_name = {str(name): name for name in frame.columns}
-        columns = [self._numbers(frame[by_name[name]], self.categories_.get(name)) for name in self.names_]
+        columns = [self._numbers(frame[by_name[name]], name) for name in self.names_]
         if not columns:  # nothing to learn from: a constant column keeps every learner working
             columns = [np.zeros(len(frame), np.float32)]
         values = np.empty((len(frame), len(columns)), dtype=np.float32)
@@ -126,11 +140,11 @@ class FeatureColumns:
     def _stored(self, X: Table) -> Any:
         """Plain numbers, sparse or not as at fit: XGBoost takes what is absent as missing, and a 0 as a number."""
         if not sparse.issparse(X):
-            return sparse.csr_matrix(_to_float32(X)) if self.is_sparse_ else _to_float32(X)
+            return sparse.csr_matrix(_to_float32(X)) if self.is_sparse_ else _to_float32(self._moved(X))
         if self.is_sparse_ is False:
             values = np.empty(X.shape, dtype=np.float32)
             for first in range(0, X.shape[0], BLOCK):
-                values[first : first + BLOCK] = _to_float32(X[first : first + BLOCK].toarray())
+                values[first : first + BLOCK] = _to_float32(self._moved(X[first : first + BLOCK].toarray()))
             return values
         values = _to_float32(X)
         if (values.data == 0).any():
@@ -152,27 +166,58 @@ class FeatureColumns:
         by_name = set(self.names_) <= {str(name) for name in X.columns}
         return X if by_name or X.shape[1] != len(self.all_names_) else X.set_axis(list(self.all_names_), axis=1)
 
-    @staticmethod
-    def _numbers(column: pd.Series, categories: pd.Index | None) -> npt.NDArray[np.float32]:
+    def _moved(self, X: Any) -> Any:
+        return X - np.array([self.offsets_.get(name, 0.0) for name in self.names_]) if self.offsets_ else X
+
+    def _numbers(self, column: pd.Series, name: str) -> npt.NDArray[np.float32]:
+        categories, offset = self.categories_.get(name), self.offsets_.get(name)
         if categories is not None:
             codes = _codes(column, categories).astype(np.float32)
             codes[codes < 0] = np.nan
             return codes
-        if column.dtype == np.float32:
+        if column.dtype == np.float32 and offset is None:
             return column.to_numpy()
-        if isinstance(column.dtype, pd.DatetimeTZDtype):
-            column = column.dt.tz_convert("UTC").dt.tz_localize(None)
-        if column.dtype.kind in "Mm":
-            days = column.to_numpy().astype(f"{column.dtype.kind}8[ns]")
-            numbers = days.view(np.int64) / _DAY
-            return np.where(np.isnat(days), np.nan, numbers).astype(np.float32)
-        try:
-            numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        except (ValueError, TypeError) as error:
-            raise TypeError(f"Column {column.name!r} held numbers at fit; now it does not: {error}.") from None
-        if column.dtype == object and np.isinf(numbers).any():  # other dtypes are checked at the door
-            raise ValueError(f"Infinite values in the column {column.name!r}; expected finite numbers, or NaN.")
-        return np.asarray(_to_float32(numbers))
+        if _is_time(column):
+            return days(column).astype(np.float32)
+        numbers = _doubles(column)
+        return np.asarray(_to_float32(numbers if offset is None else numbers - offset))
+
+
+def _offsets(names: Sequence[str], values: Any) -> dict[str, float]:
+    """The least number of each column whose numbers are far from 0 and near each other, as those of epochs and ids.
+
+    In single precision they would be the same: of milliseconds since 1970 two minutes.
+    """
+    if values.dtype == np.float32 or not len(values):
+        return {}
+    low, high = (edge.reduce(values, axis=0).astype(np.float64) for edge in (np.fmin, np.fmax))
+    largest = np.maximum(np.abs(low), np.abs(high))
+    far = (largest > EXACT) & (largest < LARGEST) & (high / 2 - low / 2 < largest / 4)
+    return {name: float(low[j]) for j, name in enumerate(names) if far[j]}
+
+
+def _doubles(column: pd.Series, wrong: str = "held numbers at fit; now it does not") -> npt.NDArray[np.float64]:
+    try:
+        numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (ValueError, TypeError) as error:
+        raise TypeError(f"Column {column.name!r} {wrong}: {error}.") from None
+    if column.dtype == object and np.isinf(numbers).any():  # other dtypes are checked at the door
+        raise ValueError(f"Infinite values in the column {column.name!r}; expected finite numbers, or NaN.")
+    return np.asarray(numbers)
+
+
+def days(column: pd.Series) -> npt.NDArray[np.float64]:
+    """Dates, from 1970 on, and durations in days, NaN where missing."""
+    if isinstance(column.dtype, pd.PeriodDtype):
+        column = column.dt.to_timestamp()
+    elif column.dtype == object:
+        column = pd.to_datetime(column, utc=True)
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        column = column.dt.tz_convert("UTC").dt.tz_localize(None)
+    values = column.to_numpy()
+    if np.datetime_data(values.dtype)[0] != "ns":
+        values = np.clip(values, *_BOUNDS[values.dtype.kind]).astype(f"{values.dtype.kind}8[ns]")
+    return np.where(np.isnat(values), np.nan, values.view(np.int64) / _DAY)
 
 
 def _to_float32(values: Any) -> Any:
@@ -199,11 +244,19 @@ def _is_categorical(column: pd.Series) -> bool:
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype | pd.StringDtype):
         return True
-    return pd.api.types.is_object_dtype(dtype) and not _all_numbers(column.dropna())
+    return pd.api.types.is_object_dtype(dtype) and not (_holds(column, _NUMBERS) or _is_time(column))
 
 
-def _all_numbers(values: Iterable[Any]) -> bool:
-    return all(isinstance(value, int | float | np.number | np.bool_) for value in values)
+def _is_time(column: pd.Series) -> bool:
+    """Whether a column holds dates, periods or durations, as objects too."""
+    if column.dtype == object:
+        return _holds(column, (dt.date, np.datetime64)) and bool(column.notna().any())
+    return column.dtype.kind in "mM" or isinstance(column.dtype, pd.PeriodDtype)
+
+
+def _holds(column: pd.Series, types: tuple[Any, ...]) -> bool:
+    """Whether all values of a column of objects that are not missing are of some types."""
+    return all(isinstance(value, types) for value in column.dropna())
 
 
 def _categories(column: pd.Series) -> pd.Index:

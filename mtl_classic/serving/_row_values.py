@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic.learners._columns import LARGEST, FeatureColumns
+from mtl_classic.learners._columns import LARGEST, FeatureColumns, days
 
 __all__ = ["Encoders", "Row", "RowEncoder", "Source", "Sources", "as_number", "is_missing"]
 
@@ -61,20 +61,21 @@ class RowEncoder:
     def __init__(self, columns: FeatureColumns, sources: Mapping[str, Source]) -> None:
         self.names = columns.names_ or ("constant",)
         self.categorical = tuple(j for j, name in enumerate(columns.names_) if name in columns.categories_)
-        named: list[tuple[int, str, dict[Any, int] | None, Source]] = []
+        offsets = np.array([columns.offsets_.get(name, 0.0) for name in self.names])
+        named: list[tuple[int, str, dict[Any, int] | None, Source, float]] = []
         moved: dict[int, list[tuple[int, int]]] = {}
         for j, name in enumerate(columns.names_):
             source, categories = sources.get(name), columns.categories_.get(name)
             if source is None or categories is not None:
                 codes = None if categories is None else {value: code for code, value in enumerate(categories.tolist())}
-                named.append((j, name, codes, source))
+                named.append((j, name, codes, source, float(offsets[j])))
             else:
                 moved.setdefault(source[0], []).append((j, source[1]))
         self.named = named
-        self.moved: list[tuple[int, Any, Any]] = [
-            (block, np.array([to for to, _ in pairs]), np.array([at for _, at in pairs]))
-            for block, pairs in moved.items()
-        ]
+        self.moved: list[tuple[int, Any, Any, Any]] = []
+        for block, pairs in moved.items():
+            to, at = (np.array(places) for places in zip(*pairs, strict=True))
+            self.moved.append((block, to, at, offsets[to] if offsets[to].any() else None))
 
     def encode(self, row: Row) -> Floats32:
         """The features, float32, NaN where missing; made once for a row."""
@@ -84,11 +85,11 @@ class RowEncoder:
 
     def _encode(self, row: Row) -> Floats32:
         out = np.zeros(len(self.names), dtype=np.float32)
-        for block, to, at in self.moved:
-            out[to] = row.blocks[block][at]
-        for j, name, codes, source in self.named:
+        for block, to, at, offset in self.moved:
+            out[to] = row.blocks[block][at] if offset is None else row.blocks[block][at] - offset
+        for j, name, codes, source, offset in self.named:
             value = row.get(name, source)
-            out[j] = _number(value, name) if codes is None else codes.get(value, math.nan)
+            out[j] = _held(as_number(value, name) - offset) if codes is None else codes.get(value, math.nan)
         return out
 
 
@@ -125,9 +126,16 @@ def as_number(value: Any, name: str) -> float:
     elif is_missing(value):
         return math.nan
     elif isinstance(value, pd.Timestamp | pd.Timedelta):
-        return value.as_unit("ns").value / _DAY
+        try:
+            return value.as_unit("ns").value / _DAY
+        except (pd.errors.OutOfBoundsDatetime, pd.errors.OutOfBoundsTimedelta):
+            return float(days(pd.Series([value]))[0])
     elif isinstance(value, np.datetime64 | np.timedelta64 | dt.datetime | dt.timedelta):
         return as_number(pd.Series([value]).iloc[0], name)
+    elif isinstance(value, dt.date):
+        return as_number(pd.Timestamp(value), name)
+    elif isinstance(value, pd.Period):
+        return as_number(value.to_timestamp(), name)
     else:
         try:
             number = float(value)
@@ -139,11 +147,10 @@ def as_number(value: Any, name: str) -> float:
 
 
 def _are_alike(a: FeatureColumns, b: FeatureColumns) -> bool:
-    if a.names_ != b.names_ or a.categories_.keys() != b.categories_.keys():
+    if a.names_ != b.names_ or a.offsets_ != b.offsets_ or a.categories_.keys() != b.categories_.keys():
         return False
     return all(values.equals(b.categories_[name]) for name, values in a.categories_.items())
 
 
-def _number(value: Any, name: str) -> float:
-    number = as_number(value, name)
+def _held(number: float) -> float:
     return number if number != number else min(max(number, -_BOUND), _BOUND)

@@ -1,5 +1,8 @@
 """From tables of any sort to the matrix that learners read."""
 
+import datetime as dt
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,11 +17,15 @@ FRAME = pd.DataFrame(
         "flag": [True, False, True],
         "maybe": pd.Series([True, None, False], dtype=object),
         "numbers": pd.Series([1, 2.5, None], dtype=object),
+        "decimal": pd.Series([Decimal("1.5"), None, Decimal(2)], dtype=object),
         "shop": ["b", "a", None],
         "level": pd.Categorical([2, 1, None], categories=[3, 2, 1]),
         "when": pd.to_datetime(["1970-01-02", None, "1970-01-03"]),
         "zone": pd.to_datetime(["1970-01-02", None, "1970-01-03"]).tz_localize("UTC"),
         "took": pd.to_timedelta(["1D", None, "36h"]),
+        "date": pd.Series([dt.date(1970, 1, 2), None, dt.date(9999, 12, 31)], dtype=object),
+        "datetime": pd.Series([dt.datetime(1970, 1, 2, 12), None, pd.Timestamp(0)], dtype=object),
+        "month": pd.PeriodIndex(["1970-02", None, "1970-01"], freq="M"),
         "user": [10, 20, 10],
     }
 )
@@ -28,11 +35,15 @@ EXPECTED = {
     "flag": [1, 0, 1],
     "maybe": [1, np.nan, 0],
     "numbers": [1, 2.5, np.nan],
+    "decimal": [1.5, np.nan, 2],
     "shop": [1, 0, np.nan],
     "level": [1, 0, np.nan],
     "when": [1, np.nan, 2],
     "zone": [1, np.nan, 2],
     "took": [1, np.nan, 1.5],
+    "date": [1, np.nan, (dt.date(2262, 1, 1) - dt.date(1970, 1, 1)).days],
+    "datetime": [1.5, np.nan, 0],
+    "month": [31, np.nan, 0],
     "user": [0, 1, 0],
 }
 
@@ -115,3 +126,22 @@ def test_mixed_categories_keep_one_order() -> None:
     mixed = pd.DataFrame({"c": pd.Series(["b", 1, "a", 1], dtype=object)})
     shuffled = mixed.iloc[[2, 1, 0, 3]]
     assert FeatureColumns().fit(mixed).categories_["c"].equals(FeatureColumns().fit(shuffled).categories_["c"])
+
+
+def test_what_is_no_feature_is_named() -> None:
+    with pytest.raises(TypeError, match="Column 'x' holds no numbers, categories or dates; convert it, or name it in"):
+        FeatureColumns().fit(pd.DataFrame({"x": pd.arrays.IntervalArray.from_breaks([0, 1, 2])}))
+
+
+def test_numbers_far_from_zero_keep_their_differences() -> None:
+    day = 1_700_000_000_000 + 1000 * np.arange(86_400)
+    near = {"zero": day - day[0], "wide": np.geomspace(1, 1e12, len(day)), "single": day.astype(np.float32)}
+    frame = pd.DataFrame({"epoch": day, "negative": -1.0 * day, "nullable": pd.array(day, "Int64"), **near})
+    expected = np.stack([day - day[0], day[-1] - day, day - day[0], *near.values()], axis=1).astype(np.float32)
+    columns = FeatureColumns().fit(frame)
+    assert list(columns.offsets_) == ["epoch", "negative", "nullable"]
+    np.testing.assert_array_equal(columns.transform(frame).values, expected)
+    array = frame.iloc[:, :3].to_numpy(np.float64)
+    from_array = FeatureColumns().fit(array)
+    for table in (array, frame.iloc[:, :3].astype(object), sparse.csr_matrix(array)):
+        np.testing.assert_array_equal(from_array.transform(table).values, expected[:, :3])

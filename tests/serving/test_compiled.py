@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -282,6 +283,27 @@ def test_dates_durations_and_flags_are_numbers() -> None:
             for name, kind in (("since", "datetime"), ("kept", "timedelta")) if plain[name] is not None
         }  # fmt: skip
         assert all(compiled.predict_scores(same)["y"] == score for same in (row, plain, others))
+
+
+def test_epochs_decimals_and_dates_as_objects() -> None:
+    rng = np.random.default_rng(0)
+    minutes = rng.integers(0, 1440, 600)
+    days = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 300, 600), unit="D")
+    X = pd.DataFrame(
+        {
+            "epoch": 1_700_000_000_000 + 60_000 * minutes,
+            "price": pd.Series([Decimal(int(cents)) / 100 for cents in rng.integers(1, 9999, 600)], dtype=object),
+            "since": pd.Series(list(days.date), dtype=object),
+            "month": days.to_period("M"),
+        }
+    )
+    y = (minutes % 720 > 360).astype(float)
+    for learner in ("lightgbm", "linear"):
+        model = MultiTaskModel({"y": "binary"}, latent=None, learner=learner, random_state=0).fit(X, y)
+        compiled, expected = model.compile_for_serving(), model.predict_scores(X.head(40))["y"]
+        scores = [compiled.predict_scores(row)["y"] for row in X.head(40).to_dict("records")]
+        np.testing.assert_allclose(scores, expected, rtol=1e-12 if learner == "linear" else 0)
+        assert learner == "linear" or model.score(X, y) > 0.8
 
 
 def test_what_is_wrong_is_told() -> None:
