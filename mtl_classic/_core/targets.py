@@ -62,7 +62,10 @@ class Targets:
 
     def position(self, name: str) -> int:
         """Column of a task."""
-        return [task.name for task in self.tasks].index(name)
+        names = [task.name for task in self.tasks]
+        if name not in names:
+            raise TaskError(f"There is no task {name!r}; the tasks are {', '.join(names)}.")
+        return names.index(name)
 
     def view(self, name: str, space: str = "entire") -> Floats:
         """Labels of one task in the ``"entire"`` or ``"conditional"`` space."""

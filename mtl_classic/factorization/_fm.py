@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
@@ -254,6 +255,8 @@ class FactorizationMachineClassifier(ClassifierMixin, BaseFactorizationMachine):
                 raise ValueError(f"y has {targets.shape[1]} classes; the fit had {len(self.classes_)}.")
             return Labels(targets, "kl" if targets.ndim == 1 else "softmax")
         y = column_or_1d(y, warn=True)
+        if y.dtype == object:  # Python's own booleans and numbers, as a masked column of a frame holds them
+            y = pd.Series(y).infer_objects().to_numpy()
         check_classification_targets(y)
         if reset:
             self.classes_ = np.unique(y if classes is None else classes)

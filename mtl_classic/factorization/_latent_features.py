@@ -14,14 +14,14 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic._core.delays import longest_delay
-from mtl_classic._core.exceptions import RoleError
+from mtl_classic._core.exceptions import RoleError, TaskError
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.targets import encode_targets
 from mtl_classic._core.tasks import Task, label_frame, resolve_tasks
 from mtl_classic._core.time import is_datetime
 from mtl_classic._core.validation import align_columns, as_table, find_role, n_rows, register_columns
 from mtl_classic.events import EventLog
-from mtl_classic.factorization._members import LatentMember, choose_task
+from mtl_classic.factorization._members import LatentMember, choose_task, needs_classes
 from mtl_classic.factorization._out_of_fold import columns_before_blocks, columns_by_folds, log_for_full_fit
 from mtl_classic.model_selection import FoldPlan, Temporal, make_folds
 
@@ -327,7 +327,11 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         asked = asked or getattr(model, "task", None)
         if asked is None or hasattr(model, "predict_scores"):
             return choose_task(model, targets)
-        targets.position(asked)
+        if targets.tasks[targets.position(asked)].is_soft and needs_classes(model):
+            raise TaskError(
+                f'The labels of the task {asked!r} are soft; the model {name!r} needs classes. Give it loss="kl" '
+                f"(FactorizationMachineClassifier has it), or another task."
+            )
         return str(asked)
 
     def _labels(self, Y: Any) -> Any:

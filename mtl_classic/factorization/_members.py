@@ -16,7 +16,7 @@ from mtl_classic._core.targets import Classes, Targets, encode_targets
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import check_sample_weight, take_rows
 
-__all__ = ["LatentMember", "choose_task"]
+__all__ = ["LatentMember", "choose_task", "needs_classes"]
 
 Array = npt.NDArray[Any]
 Basis = tuple[pd.Index, Array]  # keys, and vectors of shape (len(keys), n_factors)
@@ -75,7 +75,7 @@ class LatentMember(BaseEstimator):
         if hasattr(self.model_, "_fit_labels"):
             self.model_._fit_labels(X, y, weight, self.task)
         else:
-            self.model_.fit(X, self._labels(targets, y), **arguments)
+            self.model_.fit(X, self._labels(y), **arguments)
         return self
 
     def columns(self, X: Any) -> pd.DataFrame:
@@ -111,9 +111,13 @@ class LatentMember(BaseEstimator):
         """Whether the model has vectors in one basis."""
         return hasattr(self.model, "_basis") or hasattr(type(self.model), "factors_")
 
-    def _labels(self, targets: Targets, y: Array) -> Array:
-        classes = targets.classes[str(self.task)]
-        return y if classes is None or not is_classifier(self.model) else classes[y.astype(np.intp)]
+    def _labels(self, y: Array) -> Array:
+        """What the model learns from: for a classifier the codes of the classes, whatever the type of the labels."""
+        hard = is_classifier(self.model) and not self._task().is_soft
+        return y.astype(np.int64) if hard else y
+
+    def _task(self) -> Task:
+        return next(task for task in self.tasks if task.name == self.task)
 
     def _scores(self, X: Any) -> pd.DataFrame:
         model, index = self.model_, X.index if hasattr(X, "index") else None
@@ -122,7 +126,8 @@ class LatentMember(BaseEstimator):
         elif self.task is None:
             frame = model.predict_scores(X)
         else:
-            frame = _single_scores(model, X)
+            classes = (self.classes or {}).get(self.task)
+            frame = _single_scores(model, X, classes if self._task().kind == "multiclass" else None)
         values = frame.to_numpy(dtype=np.float32)
         return pd.DataFrame(values, columns=[f"{self.name}__{c}" for c in frame.columns], index=index)
 
@@ -135,6 +140,8 @@ class LatentMember(BaseEstimator):
 def choose_task(model: Any, targets: Targets) -> str | None:
     """The task that a model learns: the most frequent binary one for classifiers, a regression for regressors.
 
+    Soft labels are for classifiers of ``loss="kl"``, and for models that take them as numbers or weights.
+
     Raises
     ------
     TaskError
@@ -144,19 +151,29 @@ def choose_task(model: Any, targets: Targets) -> str | None:
         return None
     for_numbers = model._learns_numbers() if hasattr(model, "_learns_numbers") else not is_classifier(model)
     kinds = FOR_NUMBERS if for_numbers else FOR_CLASSES if is_classifier(model) else ("binary",)
+    hard_only = needs_classes(model)
     for kind in kinds:
-        fitting = [task.name for task in targets.tasks if task.kind == kind]
+        fitting = [task.name for task in targets.tasks if task.kind == kind and not (task.is_soft and hard_only)]
         if kind == "binary" and fitting:
             return max(fitting, key=lambda name: float(np.nansum(targets.view(name))))
         if fitting:
             return fitting[0]
+    shown = ", ".join(f"{task.name} ({'soft ' * task.is_soft}{task.kind})" for task in targets.tasks)
     raise TaskError(
-        f"{type(model).__name__} learns from {' or '.join(kinds)} tasks; the tasks are "
-        f"{', '.join(f'{task.name} ({task.kind})' for task in targets.tasks)}."
+        f"{type(model).__name__} learns from {' or '.join(kinds)} tasks; the tasks are {shown}."
+        + (' Soft labels need a machine of loss="kl".' if hard_only else "")
     )
 
 
-def _single_scores(model: Any, X: Any) -> pd.DataFrame:
+def needs_classes(model: Any) -> bool:
+    """Whether a model takes no probabilities as labels: a classifier, unless it, or a step of it, has loss="kl"."""
+    if not is_classifier(model):
+        return False
+    losses = (value for name, value in model.get_params().items() if name.rpartition("__")[2] == "loss")
+    return not any(isinstance(loss, str) and loss == "kl" for loss in losses)
+
+
+def _single_scores(model: Any, X: Any, classes: Array | None) -> pd.DataFrame:
     """Log-odds or margins of classifiers, a column per class for several; predictions of regressors."""
     if not is_classifier(model):
         return pd.DataFrame({"score": np.asarray(model.predict(X))})
@@ -167,7 +184,8 @@ def _single_scores(model: Any, X: Any) -> pd.DataFrame:
         values = values[:, -1] if values.shape[1] <= 2 else values
     if values.ndim == 1:
         return pd.DataFrame({"score": values})
-    return pd.DataFrame(values, columns=[f"score={label}" for label in model.classes_])
+    labels = model.classes_ if classes is None else classes[np.asarray(model.classes_, dtype=np.intp)]
+    return pd.DataFrame(values, columns=[f"score={label}" for label in labels])
 
 
 def _frame(values: Any, stem: str, X: Any) -> pd.DataFrame:

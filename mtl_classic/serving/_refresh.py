@@ -128,5 +128,5 @@ def _moved_member(member: LatentMember, table: Table, targets: Targets, weights:
         return new, KEPT, "no new row has a label for it"
     new.model_ = deepcopy(model)
     given = None if weight is None else weight[known]
-    new.model_.partial_fit(take_rows(table, known), new._labels(targets, y[known]), sample_weight=given)
+    new.model_.partial_fit(take_rows(table, known), new._labels(y[known]), sample_weight=given)
     return new, "pass", ""

@@ -253,6 +253,31 @@ def test_classes_that_a_fold_lacks() -> None:
     assert list(out.columns[3:]) == ["fm__score=once", "fm__score=x", "fm__score=y", "fm__score=z"]
 
 
+@pytest.mark.parametrize("labels", [[False, True], ["no", "yes"], [None, "yes"]])
+def test_labels_of_any_type(labels: list) -> None:
+    X, Y, _ = world(600)
+    Y = pd.DataFrame({"buy": Y["buy"] == 1, "rating": Y["rating"]}).mask(
+        np.random.default_rng(0).random((600, 2)) < 0.5
+    )
+    named = Y.assign(buy=Y["buy"].map({False: labels[0], True: labels[1]}).astype(object))
+    kinds = {"buy": "binary", "rating": "regression"}
+    out = LatentFeatures([machine()], tasks=kinds, task="buy", random_state=0).fit_transform(X, named)
+    assert list(out.columns[3:]) == ["fm__score"]
+    assert out.notna().all().all()
+
+
+def test_soft_labels_are_for_models_that_take_them() -> None:
+    X, Y, affinity = world(600)
+    Y = Y[["buy"]].assign(chance=expit(affinity))
+    tasks = [Task("chance", "binary", loss="kl"), Task("buy", "binary")]
+    models = [machine(), ("kl", machine(loss="kl")[1])]
+    out = LatentFeatures(models, tasks=tasks, task={"kl": "chance"}, cv=3, random_state=0).fit_transform(X, Y)
+    assert list(out.columns[3:]) == ["fm__score", "kl__score"]
+    for refused in ({"tasks": tasks[:1]}, {"tasks": tasks, "task": "chance"}):
+        with pytest.raises(TaskError, match="kl"):
+            LatentFeatures([machine()], **refused).fit(X, Y)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -261,7 +286,7 @@ def test_classes_that_a_fold_lacks() -> None:
         ({"models": []}, ValueError, "distinct names"),
         ({"models": [("linear", LogisticRegression())], "output": "vectors"}, ValueError, "no vectors"),
         ({"task": {"bpr": "buy"}}, ValueError, "there are not"),
-        ({"task": "click"}, ValueError, "click"),
+        ({"task": "click"}, TaskError, "the tasks are buy, kind, rating"),
         ({"tasks": [Task("rating", "regression")]}, TaskError, "learns from"),
         ({"time": "hour"}, RoleError, "hour"),
     ],
