@@ -23,7 +23,7 @@ LEAST = 1e-5  # probabilities are held this far from 0 and 1: a single overconfi
 
 def as_columns(task: Task, score: Floats, scale: str) -> Floats:
     """Columns (n, 1), or (n, n_classes) of a multiclass task; on the logit scale also the logarithm of counts."""
-    values = score.reshape(len(score), -1)
+    values = score if score.ndim == 2 else score[:, None]
     if scale == "probability" or task.kind in ("regression", "ranking"):
         return values
     if task.kind == "count":

@@ -238,3 +238,11 @@ def test_folds_that_look_forward(combiner: str, cv: Any) -> None:
     )
     assert np.isfinite(model.predict_scores(table)).all().all()
     assert model.edges_
+
+
+def test_no_rows() -> None:
+    X, Y = planted(200)
+    Y = Y.assign(kind=np.digitize(X[:, 0], [-0.5, 0.5]))
+    kinds = {"a": "binary", "anti": "binary", "kind": "multiclass"}
+    model = TaskGraphModel(kinds, learner="linear", edges="serial", cv=2, random_state=0).fit(X, Y)
+    assert model.predict_scores(X[:0]).shape == (0, 5)
