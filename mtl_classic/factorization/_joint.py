@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mtl_classic._core.exceptions import TaskError
+from mtl_classic._core.exceptions import ConstantTaskWarning, TaskError
 from mtl_classic._core.random import generator
 from mtl_classic._core.targets import Targets
 from mtl_classic._core.tasks import Task
@@ -17,7 +18,7 @@ from mtl_classic.factorization._descent import Judge, refuse_divergence, start_p
 from mtl_classic.factorization._draws import Scale
 from mtl_classic.factorization._epochs import OutputsEpoch
 from mtl_classic.factorization._losses import to_mean
-from mtl_classic.factorization._problem import Parameters, Problem
+from mtl_classic.factorization._problem import Parameters, Problem, mean_one
 from mtl_classic.factorization._settings import Settings, StepRules
 
 Array = npt.NDArray[Any]
@@ -47,20 +48,51 @@ class TaskOutput:
         return to_mean(self.loss, scores.astype(np.float64)) * self.scale + self.mean
 
 
-def code_tasks(targets: Targets, weights: Array | None) -> tuple[tuple[TaskOutput, ...], Array, Array]:
-    """Return the tasks' outputs, and targets and weights (n, n_outputs) with weight 0 where a label is missing."""
-    outputs, columns, masks, at = [], [], [], 0
-    for k, task in enumerate(targets.tasks):
+def label_weights(targets: Targets, weights: Array | None) -> Array:
+    """Return the weights of all labels (n, n_tasks), float32: 0 where one is missing, 1 in the mean of the others."""
+    for task in targets.tasks:
         if task.kind not in LOSSES:
             raise TaskError(
                 f"Task {task.name!r} is of the kind {task.kind!r}, which MultiTaskFactorizationMachine does not learn; "
                 f"it learns {', '.join(LOSSES)}. A ranking has FactorizationMachineRegressor(loss='bpr')."
             )
-        y = targets.view(task.name)
-        known = ~np.isnan(y) & (y >= 0 if task.kind == "multiclass" else True)
-        weight = known.astype(np.float32) if weights is None else np.where(known, weights[:, k], 0).astype(np.float32)
-        classes = targets.classes[task.name]
-        output, coded = _code(task, np.where(known, y, 0.0), weight, at, 0 if classes is None else len(classes))
+    classes = np.array([task.kind == "multiclass" for task in targets.tasks])
+    known = ~np.isnan(targets.entire) & ~(classes & (targets.entire < 0))
+    return mean_one(np.where(known, 1.0 if weights is None else weights, 0.0)).astype(np.float32)
+
+
+def find_constants(targets: Targets, weights: Array) -> dict[str, Array]:
+    """Return what tasks predict whose labels are all the same: a number, or a share per class; and warn of them."""
+    constants = {}
+    for k, task in enumerate(targets.tasks):
+        y = targets.entire[weights[:, k] > 0, k]
+        if len(y) and (y != y[0]).any():
+            continue
+        value, classes = float(y[0]) if len(y) else 0.0, targets.classes[task.name]
+        found = f"all with the same label ({value:g})" if len(y) else "none of a weight above 0"
+        warnings.warn(
+            f"Task {task.name!r} has {len(y)} labelled rows, {found}; a constant is trained.",
+            ConstantTaskWarning,
+            stacklevel=4,
+        )
+        if task.kind == "multiclass" and classes is not None:
+            constants[task.name] = np.eye(len(classes))[int(value)]
+        else:
+            constants[task.name] = np.asarray(value)
+    return constants
+
+
+def code_tasks(
+    targets: Targets, weights: Array, constants: Container[str]
+) -> tuple[tuple[TaskOutput, ...], Array, Array]:
+    """Return the outputs of the tasks that are no constants, and targets and weights (n, n_outputs)."""
+    outputs, columns, masks, at = [], [], [], 0
+    for k, task in enumerate(targets.tasks):
+        if task.name in constants:
+            continue
+        weight, classes = weights[:, k], targets.classes[task.name]
+        y = np.where(weight > 0, targets.entire[:, k], 0.0)
+        output, coded = _code(task, y, weight, at, 0 if classes is None else len(classes))
         outputs.append(output)
         columns.append(coded.reshape(len(y), output.width))
         masks.append(np.repeat(weight[:, None], output.width, axis=1))

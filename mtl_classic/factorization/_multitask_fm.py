@@ -22,7 +22,14 @@ from mtl_classic._core.validation import Table, role_values
 from mtl_classic.factorization._descent import descend_validated, split_validation
 from mtl_classic.factorization._design import Design, input_form
 from mtl_classic.factorization._fm_base import REG_FACTORS, REG_LINEAR, check_ranges
-from mtl_classic.factorization._joint import TaskOutput, code_tasks, descend_jointly, own_problem
+from mtl_classic.factorization._joint import (
+    TaskOutput,
+    code_tasks,
+    descend_jointly,
+    find_constants,
+    label_weights,
+    own_problem,
+)
 from mtl_classic.factorization._problem import Parameters, Problem, Rows
 from mtl_classic.factorization._registry import check_solver, resolve_solver
 from mtl_classic.factorization._settings import Settings, machine_space
@@ -30,6 +37,7 @@ from mtl_classic.factorization._solvers import Solver, StochasticSolver
 from mtl_classic.factorization._task_views import conditional_scores, entire_scores
 from mtl_classic.metrics import compare
 from mtl_classic.model_selection import FoldPlan
+from mtl_classic.model_selection._plans import check_plan
 from mtl_classic.model_selection._task_weights import choose_task_weights
 
 __all__ = ["MultiTaskFactorizationMachine"]
@@ -96,6 +104,9 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
     tasks_ : tuple of Task
     best_iter_ : dict task -> int
         The pass that the task keeps.
+    constants_ : dict task -> ndarray
+        What tasks predict whose labels are all the same (a share per class for multiclass tasks); they are in none of
+        the other attributes.
     fallbacks_ : dict task -> str
         Tasks that have their own machine, and why.
     task_weights_ : dict task -> weight
@@ -142,6 +153,7 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
     """
 
     outputs_: tuple[TaskOutput, ...]
+    constants_: dict[str, Array]
     task_weights_: dict[str, float]
 
     def __init__(
@@ -227,11 +239,19 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
         checked = self._start_fit(X, Y, sample_weight)
         solver = self._check_solver(X)
         settings = self._settings()
+        if plan is not None:
+            check_plan(plan, len(checked.targets))
         if self.task_weights == BY_CV:
             self.task_weights_ = choose_task_weights(self, X, Y, sample_weight=sample_weight, plan=plan)
         task_weights = self._check_task_weights()
-        self.outputs_, targets, weights = code_tasks(checked.targets, checked.weights)
-        problem = self._problem(checked.X, targets, weights)
+        weights = label_weights(checked.targets, checked.weights)
+        self.constants_ = find_constants(checked.targets, weights)
+        if len(self.constants_) == len(self.tasks_):
+            return self._without_machine(checked.X)
+        self.outputs_, targets, weights = code_tasks(checked.targets, weights, self.constants_)
+        if isinstance(task_weights, np.ndarray):
+            task_weights = task_weights[[task.name not in self.constants_ for task in self.tasks_]]
+        problem = self._problem(self._encode(checked.X), targets, weights)
         training, validation, held = self._split(problem, settings, plan)
         report = descend_jointly(
             solver, training, validation, self.outputs_, self._parameters(problem, solver), settings, task_weights
@@ -245,6 +265,13 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
         if self.fallback and validation is not None and len(self.outputs_) > 1:
             users = role_values(checked.X, self.roles_["user"])
             self._fall_back(solver, training, validation, settings, None if users is None else users.to_numpy()[held])
+        return self
+
+    def _without_machine(self, table: Table) -> Self:
+        """There is nothing to learn; the columns are remembered, so that rows are read as ever."""
+        self._encode(table)
+        self.outputs_, self._checkpoints, self._alone = (), {}, {}
+        self.best_iter_, self.fallbacks_, self.validation_losses_ = {}, {}, pd.DataFrame()
         return self
 
     def _check_solver(self, X: Any) -> StochasticSolver:
@@ -280,13 +307,16 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
             return given
         return check_task_weights(given, self.tasks_)
 
-    def _problem(self, table: Table, targets: Array, weights: Array) -> Problem:
+    def _encode(self, table: Table) -> sparse.csr_matrix:
         self._design = Design(
             categorical=self.categorical, exclude=self.exclude, scale=self.scale, fields=self.fields,
             groups=self.groups, interactions=self.interactions,
         )  # fmt: skip
         matrix = self._design.fit_transform(_as_frame(table))
         self._interactions = self._design.interactions()
+        return matrix
+
+    def _problem(self, matrix: sparse.csr_matrix, targets: Array, weights: Array) -> Problem:
         return Problem(
             matrix, targets, weights, tuple((output.loss, output.width) for output in self.outputs_),
             self._interactions,
@@ -314,16 +344,17 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
         """Fit each task alone; keep that where the joint fit is worse."""
         joint, own, alone = {}, {}, {}
         scores = self._checkpoint_scores(validation.X)
-        for task, output in zip(self.tasks_, self.outputs_, strict=True):
+        kinds = {task.name: task.kind for task in self.tasks_}
+        for output in self.outputs_:
             labelled = validation.weights[:, output.start] > 0
             ours, check = own_problem(training, output), own_problem(validation, output)
             if not labelled.any() or not ours.n_rows:
                 continue
             alone[output.name] = self._fit_alone(solver, ours, check, settings, output)
             y = np.where(labelled, _numbers(output, validation.targets), np.nan)
-            joint[output.name] = losses(task.kind, y, output.expectation(scores[output.name]))
+            joint[output.name] = losses(kinds[output.name], y, output.expectation(scores[output.name]))
             raw = alone[output.name].scores(Rows.read(validation.X, self._interactions), self._interactions)
-            own[output.name] = losses(task.kind, y, output.expectation(raw))
+            own[output.name] = losses(kinds[output.name], y, output.expectation(raw))
         weights = {output.name: validation.weights[:, output.start] for output in self.outputs_}
         weights = {name: weights[name] for name in joint}
         seed = settings.seed % 2**31
@@ -368,6 +399,10 @@ class MultiTaskFactorizationMachine(MultiTaskEstimator):
         rows = Rows.read(matrix, self._interactions)
         raw |= {name: p.scores(rows, self._interactions) for name, p in self._alone.items()}
         scores = {output.name: output.expectation(raw[output.name]) for output in self.outputs_}
+        scores |= {
+            name: np.broadcast_to(value, (matrix.shape[0], *value.shape)).copy()
+            for name, value in self.constants_.items()
+        }
         scores = entire_scores(self.tasks_, self.classes_map_, scores)
         return scores if space == "entire" else conditional_scores(self.tasks_, self.classes_map_, scores)
 

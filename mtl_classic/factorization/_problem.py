@@ -250,5 +250,11 @@ class Parameters:
             getattr(self, name)[:] = numbers
 
 
+def mean_one(weights: Array) -> Array:
+    """Return weights whose mean is 1 where they are not 0: their scale says nothing, but solvers step by it."""
+    used = weights > 0
+    return np.asarray(weights / weights[used].mean(dtype=np.float64)) if used.any() else weights
+
+
 def _padded(n: int) -> int:
     return -(-n // LANE_BLOCK) * LANE_BLOCK

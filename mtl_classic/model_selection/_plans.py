@@ -13,7 +13,7 @@ from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_valu
 from mtl_classic.model_selection._folds import FoldPlan, Temporal, make_folds
 from mtl_classic.model_selection._maturity import temporal_folds
 
-__all__ = ["plan_for"]
+__all__ = ["check_plan", "plan_for"]
 
 
 def plan_for(
@@ -40,8 +40,7 @@ def plan_for(
     seed : int
     """
     if plan is not None:
-        if plan.n_rows != n_rows(X):
-            raise FoldError(f"The fold plan is for {plan.n_rows} rows, but X has {n_rows(X)}.")
+        check_plan(plan, n_rows(X))
         return plan
     ranking = [task for task in tasks if task.kind == "ranking"]
     queries = group_codes(X, ranking[0]) if ranking else None
@@ -52,3 +51,22 @@ def plan_for(
     if stamps is not None and isinstance(cv, int | np.integer | Temporal) and stamps.nunique() > 1:
         return temporal_folds(cv, Y, tasks, stamps, groups=queries)
     return make_folds(cv, Y, groups=queries, time=stamps if isinstance(cv, Temporal) else None, random_state=seed)
+
+
+def check_plan(plan: Any, n: int) -> None:
+    """Refuse as ``plan=`` what is no plan, or one for other rows.
+
+    Parameters
+    ----------
+    plan : FoldPlan
+    n : int
+        Number of rows expected.
+
+    Raises
+    ------
+    TypeError, FoldError
+    """
+    if not isinstance(plan, FoldPlan):
+        raise TypeError(f"plan must be a FoldPlan, got {type(plan).__name__}; make one with make_folds(…).")
+    if plan.n_rows != n:
+        raise FoldError(f"The fold plan is for {plan.n_rows} rows, but X has {n}.")

@@ -22,6 +22,7 @@ from mtl_classic.learners._columns import FeatureColumns, Features
 from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit
 from mtl_classic.learners._resolve import resolve_learners
 from mtl_classic.model_selection import FoldPlan
+from mtl_classic.model_selection._plans import check_plan
 from mtl_classic.model_selection._validation_split import validation_split
 
 __all__ = ["MIN_VALIDATION_EVENTS", "Component", "Workbench", "n_events", "open_workbench"]
@@ -230,10 +231,7 @@ def _split(
     model: Any, given: FitInput, queries: Rows | None, plan: FoldPlan | None, seed: int
 ) -> tuple[Rows, Rows] | None:
     if plan is not None:
-        if not isinstance(plan, FoldPlan):
-            raise TypeError(f"plan must be a FoldPlan, got {type(plan).__name__}; make one with make_folds(…).")
-        if plan.n_rows != len(given.targets):
-            raise FoldError(f"The fold plan is for {plan.n_rows} rows, but X has {len(given.targets)}.")
+        check_plan(plan, len(given.targets))
         if queries is not None:
             shared = len(np.intersect1d(queries[plan.last[0]], queries[plan.last[1]]))
             if shared:

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from mtl_classic import Task, TaskError, make_folds
-from mtl_classic._core.exceptions import FallbackWarning
+from mtl_classic._core.exceptions import ConstantTaskWarning, FallbackWarning, FoldError
 from mtl_classic.factorization import FactorizationMachineClassifier, MultiTaskFactorizationMachine
 
 N = 40_000
@@ -249,3 +249,32 @@ def test_bad_input(X, Y) -> None:
         machine([Task("stars", "ranking", query="q")]).fit(ranked, pd.DataFrame({"stars": np.arange(200) % 3}))
     with pytest.raises(ValueError, match="n_factors"):
         machine(n_factors=0).fit(*few)
+
+
+def test_constant_tasks_are_their_constants() -> None:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"user": rng.integers(0, 20, 400), "item": rng.integers(0, 20, 400)})
+    y = rng.normal(size=400)
+    Y = pd.DataFrame({"always": 1.0, "stars": 3.5, "mood": "good", "click": y > 0, "late": y})
+    kinds = {"always": "binary", "stars": "regression", "mood": "multiclass", "click": "binary", "late": "regression"}
+    for names in (list(kinds), list(kinds)[:3]):
+        with pytest.warns(ConstantTaskWarning, match="constant is trained"):
+            model = machine({name: kinds[name] for name in names}, max_iter=2).fit(X, Y[names])
+        assert list(model.constants_) == list(kinds)[:3]
+        assert not set(model.fallbacks_) & set(model.constants_)
+        scores = model.predict_scores(X)
+        assert (scores[["always", "stars", "mood=good"]] == [1, 3.5, 1]).all().all()
+        assert scores.shape == (400, len(names))
+        assert scores.notna().all().all()
+    alone = fit_quietly(machine({"click": "binary", "late": "regression"}, max_iter=2), X, Y[["click", "late"]])
+    with pytest.warns(ConstantTaskWarning):
+        beside = machine(kinds, max_iter=2).fit(X, Y, sample_weight=np.full(400, 1e-6))
+    columns = ["click", "late"]
+    assert beside.predict_scores(X)[columns].equals(alone.predict_scores(X)[columns])
+
+
+def test_plans_of_other_rows_are_refused(X, Y) -> None:
+    with pytest.raises(FoldError, match="for 999 rows, but X has 1000"):
+        machine().fit(X[:1000], Y[:1000], plan=make_folds(3, Y[:999]))
+    with pytest.raises(TypeError, match="FoldPlan"):
+        machine().fit(X[:1000], Y[:1000], plan=3)
