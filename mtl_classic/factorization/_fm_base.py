@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +18,7 @@ from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import find_role
 from mtl_classic.factorization._design import Design, input_form, read_table
 from mtl_classic.factorization._pairs import has_pairs
-from mtl_classic.factorization._problem import Parameters, Problem, Rows
+from mtl_classic.factorization._problem import Parameters, Problem, Rows, mean_one
 from mtl_classic.factorization._registry import check_solver, resolve_solver
 from mtl_classic.factorization._settings import Settings, machine_space
 from mtl_classic.factorization._solvers import StochasticSolver
@@ -83,7 +83,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         y : array of shape (n,)
             Labels; a soft-label classifier also takes (n, n_classes).
         sample_weight : array of shape (n,), default=None
-            Multiplies a row's loss and penalties; 0 leaves the row out.
+            Multiplies a row's loss and penalties; 0 leaves the row out. Stochastic solvers divide by the mean.
         query : array of shape (n,), default=None
             Groups for ``loss="bpr"``, in place of the column ``query``.
         time : array of shape (n,), default=None
@@ -101,6 +101,8 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             self._design = self._new_design(table)
         matrix = self._design.extend(table) if resume else self._design.fit_transform(table)
         problem = self._problem(table, matrix, labels, sample_weight, query, self._times(table, time))
+        if isinstance(resolve_solver(self.solver), StochasticSolver):  # the others' solutions say what the scale means
+            problem = replace(problem, weights=mean_one(problem.weights).astype(np.float32))
         if problem.query is not None and not has_pairs(problem.targets, problem.query):
             raise ValueError('loss="bpr" learns from rows of one query that have different labels; there are none.')
         self._solve(problem, labels, self._settings(resume=resume), resume)

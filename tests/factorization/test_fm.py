@@ -492,3 +492,22 @@ def test_noise_labels_are_at_chance(matrix) -> None:
     y = rng.integers(0, 2, N)
     model = FactorizationMachineClassifier(n_factors=8, random_state=0).fit(matrix[TRAIN], y[TRAIN])
     assert abs(roc_auc_score(y[TEST], model.decision_function(matrix[TEST])) - 0.5) < 0.02
+
+
+@pytest.mark.parametrize("kind", [bool, int])
+def test_labels_in_a_column_of_objects(kind: type) -> None:
+    X = np.random.default_rng(0).normal(size=(200, 2))
+    y = (X[:, 0] > 0).astype(kind)
+    model = FactorizationMachineClassifier(max_iter=2, random_state=0).fit(X, y.astype(object))
+    assert model.classes_.dtype == y.dtype
+    assert model.classes_.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("solver", ["adagrad", "sgd"])
+def test_the_scale_of_weights_says_nothing(solver: str) -> None:
+    X = np.random.default_rng(0).normal(size=(400, 3))
+    y = X[:, 0] + X[:, 1] * X[:, 2]
+    model = FactorizationMachineRegressor(solver=solver, max_iter=3, random_state=0)
+    plain = model.fit(X, y).predict(X)
+    for scale in (2.0**-20, 2.0**13):
+        np.testing.assert_allclose(model.fit(X, y, sample_weight=np.full(400, scale)).predict(X), plain)
