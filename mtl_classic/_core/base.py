@@ -26,6 +26,7 @@ from mtl_classic._core.validation import (
     Table,
     align_columns,
     as_table,
+    check_labels_of,
     check_sample_weight,
     n_rows,
     register_columns,
@@ -120,10 +121,7 @@ class MultiTaskEstimator(BaseEstimator):
                 f"Found array with 0 sample(s) (shape={X.shape}) while a minimum of 1 is required: nothing to fit."
             )
         targets = encode_targets(Y, tasks, on_conflict=self._conflict_rule())
-        if len(targets) != n:
-            raise ValueError(
-                f"X has {n} rows, but Y has {len(targets)}; expected the same number (inconsistent numbers of samples)."
-            )
+        check_labels_of(X, len(targets))
         _check_score_names(tasks, targets.classes)
         weights = check_sample_weight(sample_weight, tasks, n)
         self.roles_ = resolve_roles(

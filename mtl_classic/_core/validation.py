@@ -20,6 +20,7 @@ __all__ = [
     "Table",
     "align_columns",
     "as_table",
+    "check_labels_of",
     "check_sample_weight",
     "find_role",
     "n_rows",
@@ -84,6 +85,20 @@ def _check_frame(frame: pd.DataFrame) -> None:
 def n_rows(X: Table) -> int:
     """Number of rows of a table."""
     return int(X.shape[0])
+
+
+def check_labels_of(X: Table, n_labels: int) -> None:
+    """Refuse labels of another number of rows.
+
+    Raises
+    ------
+    ValueError
+    """
+    n = n_rows(X)
+    if n_labels != n:
+        raise ValueError(
+            f"X has {n} rows, but Y has {n_labels}; expected the same number (inconsistent numbers of samples)."
+        )
 
 
 def take_rows(X: Table, rows: npt.NDArray[Any]) -> Table:

@@ -233,7 +233,7 @@ class FactorizationMachineClassifier(ClassifierMixin, BaseFactorizationMachine):
             A frame's new values get columns of their own; an array keeps its width. Scales are those of the first call.
         y : array of shape (n,)
         classes : array of shape (n_classes,), default=None
-            All classes that will ever come, at the first call; None: those of ``y``.
+            All classes that will ever come, at the first call; None: those of ``y``. Later the same, or None.
         sample_weight : array of shape (n,), default=None
         query : array of shape (n,), default=None
             As in ``fit``.
@@ -260,6 +260,11 @@ class FactorizationMachineClassifier(ClassifierMixin, BaseFactorizationMachine):
         check_classification_targets(y)
         if reset:
             self.classes_ = np.unique(y if classes is None else classes)
+        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(
+                f"classes={list(classes)} is not the same as on the last call to partial_fit, or fit: "
+                f"{self.classes_.tolist()}. Give all classes at the first call, and later the same or none."
+            )
         codes = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
         if (self.classes_[codes] != y).any():
             new = np.unique(y[self.classes_[codes] != y])

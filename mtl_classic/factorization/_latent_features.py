@@ -19,7 +19,7 @@ from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.targets import encode_targets
 from mtl_classic._core.tasks import Task, label_frame, resolve_tasks
 from mtl_classic._core.time import is_datetime
-from mtl_classic._core.validation import align_columns, as_table, find_role, n_rows, register_columns
+from mtl_classic._core.validation import align_columns, as_table, check_labels_of, find_role, n_rows, register_columns
 from mtl_classic.events import EventLog
 from mtl_classic.factorization._members import LatentMember, choose_task, needs_classes
 from mtl_classic.factorization._out_of_fold import columns_before_blocks, columns_by_folds, log_for_full_fit
@@ -291,6 +291,8 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
             raise ValueError(f"The models {needy} learn from labels (or from events=), but Y is None.")
         self.tasks_ = () if Y is None else resolve_tasks(self.tasks, Y)
         targets = None if Y is None else encode_targets(Y, self.tasks_)
+        if targets is not None:
+            check_labels_of(table, len(targets))
         members = []
         self._members: dict[str, LatentMember] = {}
         for name, model in self.models:

@@ -17,7 +17,7 @@ from mtl_classic._core.parallel import n_threads
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.targets import encode_targets
 from mtl_classic._core.tasks import Task, resolve_tasks
-from mtl_classic._core.validation import check_sample_weight, find_role, register_columns
+from mtl_classic._core.validation import check_labels_of, check_sample_weight, find_role, register_columns
 from mtl_classic.events import EventLog
 from mtl_classic.factorization._explicit import fit_explicit
 from mtl_classic.factorization._feedback import Feedback, Ids, feedback_from_events, feedback_from_rows
@@ -220,6 +220,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
             raise ValueError("MatrixFactorization learns from events=, or from labels; both are None.")
         tasks = resolve_tasks(self.tasks, Y)
         targets = encode_targets(Y, tasks)
+        check_labels_of(X, len(targets))
         self.task_ = choose_task(self, targets) if self.task is None else self.task
         weights = check_sample_weight(sample_weight, tasks, len(targets))
         weight = None if weights is None else weights[:, targets.position(str(self.task_))]

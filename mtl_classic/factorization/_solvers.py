@@ -42,6 +42,12 @@ class Capabilities:
     dropout: bool = True
     members: bool = True
     time: bool = True
+
+    @property
+    def warm_start(self) -> bool:
+        """Whether it goes on from the last fit: if it learns in parts."""
+        return self.partial_fit
+
     early_stopping: bool = True
     return_std: bool = False
 

@@ -384,7 +384,7 @@ def test_what_the_solvers_cannot_do_is_refused(solver: str) -> None:
     with pytest.raises(AttributeError, match="has no attribute 'partial_fit'") as caught:
         FactorizationMachineRegressor(solver=solver).partial_fit(X, y)
     assert f"solver='{solver}' has no partial_fit; solvers that have: adagrad" in str(caught.value.__cause__)
-    with pytest.raises(ValueError, match="cannot do partial_fit"):
+    with pytest.raises(ValueError, match="cannot do warm_start"):
         FactorizationMachineRegressor(solver=solver, warm_start=True).fit(X, y)
     with pytest.raises(ValueError, match="cannot do loss"):
         FactorizationMachineClassifier(solver=solver, loss="log").fit(X, y > 0)

@@ -383,6 +383,9 @@ def test_partial_fit_from_the_start(matrix, planted) -> None:
         rows = slice(start, start + 3000)
         model.partial_fit(matrix[rows], planted["binary"][rows])
     assert roc_auc_score(planted["binary"][TEST], model.decision_function(matrix[TEST])) > 0.6
+    model.partial_fit(matrix[:3], [0, 1, 1], classes=[1, 0])
+    with pytest.raises(ValueError, match="not the same as on the last call"):
+        model.partial_fit(matrix[:3], [0, 1, 1], classes=[0, 1, 2])
     with pytest.raises(ValueError, match="announced"):
         model.partial_fit(matrix[:3], [0, 1, 2])
     with pytest.raises(ValueError, match="features"):

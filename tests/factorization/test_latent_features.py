@@ -253,6 +253,7 @@ def test_classes_that_a_fold_lacks() -> None:
     assert list(out.columns[3:]) == ["fm__score=once", "fm__score=x", "fm__score=y", "fm__score=z"]
 
 
+@pytest.mark.filterwarnings("ignore:All labels are of one class")
 @pytest.mark.parametrize("labels", [[False, True], ["no", "yes"], [None, "yes"]])
 def test_labels_of_any_type(labels: list) -> None:
     X, Y, _ = world(600)

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_limits
 
-from mtl_classic._core.exceptions import LabelError, RoleError
+from mtl_classic._core.exceptions import LabelError, RoleError, TaskError
 from mtl_classic._core.tasks import Task
 from mtl_classic.events import EventLog
 from mtl_classic.factorization import MatrixFactorization
@@ -291,6 +291,7 @@ def test_in_a_pipeline_and_from_polars() -> None:
         ({"output": "norms"}, ValueError, "output"),
         ({"max_iter": 0}, ValueError, "max_iter"),
         ({"alpha": 0}, ValueError, "alpha"),
+        ({"task": "zz"}, TaskError, "the tasks are"),
         ({"user": None}, RoleError, "user column is needed"),
         ({"user": "customer"}, RoleError, "customer"),
         ({"weight": {"buy": 1.0}}, ValueError, "need events"),
@@ -311,6 +312,8 @@ def test_wrong_data_are_refused() -> None:
         make("als").fit(X.to_numpy(), Y)
     with pytest.raises(ValueError, match="0 sample"):
         make("als").fit(X[:0], Y[:0])
+    with pytest.raises(ValueError, match="X has 100 rows, but Y has 99"):
+        make("als").fit(X, Y[:-1])
     with pytest.raises(ValueError, match="events="):
         make("als").fit(X)
     with pytest.raises(TypeError, match="EventLog"):
