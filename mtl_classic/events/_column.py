@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mtl_classic._core.validation import key_kind
+
 _LARGEST_EXACT = 2**53  # beyond it neighbouring integers are the same float
 
 
@@ -126,14 +128,6 @@ def _held_kind(column: Column) -> str:
     if column.values is None:
         return "numbers" if column.data.dtype.kind in "iuf" else "other"
     return key_kind(pd.Index(column.values))
-
-
-def key_kind(values: pd.Index[Any]) -> str:
-    if not len(values):  # nothing that could differ, whatever its type
-        return "other"
-    inferred = pd.api.types.infer_dtype(values, skipna=True)
-    numbers = ("integer", "floating", "mixed-integer-float")
-    return "text" if inferred == "string" else "numbers" if inferred in numbers else "other"
 
 
 def _is_void(column: Column) -> bool:

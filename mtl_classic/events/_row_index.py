@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtl_classic._core.time import time_dtype, to_time
+from mtl_classic._core.validation import key_kind
 from mtl_classic._kernels import history as kernels
 from mtl_classic._kernels import history_row as row_kernels
 from mtl_classic.events._aggregate import Aggregate
-from mtl_classic.events._column import key_kind
 from mtl_classic.events._history import HistoryFeatures
 from mtl_classic.events._keys import Keyed
 from mtl_classic.events._log import EventLog, axis_kind

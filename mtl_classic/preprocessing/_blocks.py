@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtl_classic._core.time import is_datetime, to_time
-from mtl_classic.preprocessing._vocabulary import Vocabulary
+from mtl_classic._core.validation import key_kind
+from mtl_classic.preprocessing._vocabulary import MISSING, UNSEEN, Vocabulary
 
 __all__ = ["Hashed", "Number", "OneHot", "is_number"]
 
@@ -40,7 +41,13 @@ class OneHot:
         return len(ready)
 
     def codes(self, column: pd.Series) -> Ints:
-        return self.vocabulary.codes(column)
+        codes = self.vocabulary.codes(column)
+        known = codes != MISSING
+        if known.any() and (codes[known] == UNSEEN).all():  # text in place of numbers would be unseen for ever
+            kinds = key_kind(self.vocabulary.values), key_kind(pd.Index(column[known].unique()))
+            if set(kinds) == {"text", "numbers"}:
+                raise TypeError(f"{column.name!r} held {kinds[0]} when it was learnt; it holds {kinds[1]} now.")
+        return codes
 
     def slots(self, codes: Ints) -> Ints:
         """Slots of codes; the code -1 of an unseen value takes the zero appended last."""
@@ -87,8 +94,9 @@ class Number:
         known = values[~np.isnan(values)]
         if scale is None or not len(known):
             return cls(0.0, 1.0, clip if scale else None)
-        deviation = float(known.std())
-        return cls(float(known.mean()), deviation if deviation > 0 else 1.0, clip)
+        mean, deviation = float(known.mean()), float(known.std())
+        rounding = 10 * np.finfo(np.float64).eps * abs(mean)  # what the deviation of a constant may come to
+        return cls(mean, deviation if deviation > rounding else 1.0, clip)
 
     def encode(self, column: pd.Series) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Scaled values, 1 where missing (the indicator's entry), and the mask of missing rows."""
@@ -111,6 +119,8 @@ def is_number(column: pd.Series) -> bool:
 
 def as_numbers(column: pd.Series) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """A column as float64 (days for dates and durations), and which rows are missing."""
+    if column.dtype == object:  # a single row of mixed columns, or with its only number missing
+        column = pd.Series(np.nan, column.index) if column.isna().all() else _inferred(column)
     if not is_number(column):
         raise TypeError(f"{column.name!r} held numbers or dates when it was learnt; it holds {column.dtype} now.")
     missing = column.isna().to_numpy()
@@ -122,6 +132,10 @@ def as_numbers(column: pd.Series) -> tuple[npt.NDArray[np.float64], npt.NDArray[
     values = np.full(len(column), np.nan)
     values[~missing] = to_time(column[~missing], str(column.name)) / NANOSECONDS_PER_DAY
     return values, missing
+
+
+def _inferred(column: pd.Series) -> pd.Series:
+    return column.where(column.notna(), None).infer_objects()  # NA would keep it one of objects
 
 
 def _canonical(values: pd.Index) -> list[str]:

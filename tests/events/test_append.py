@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mtl_classic._core.validation import key_kind
 from mtl_classic.events import EventLog
-from mtl_classic.events._column import key_kind
 
 ROLES = {"user": "user", "item": "item", "time": "time", "event": "type", "value": "price"}
 

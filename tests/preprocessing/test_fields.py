@@ -55,6 +55,32 @@ def test_equals_the_slow_definition() -> None:
     }
 
 
+def test_a_constant_has_no_scale() -> None:
+    X = pd.DataFrame({"x": np.full(1000, 0.1)})
+    assert np.abs(FieldEncoder(clip=None).fit(X).transform(X + 0.5).toarray()).max() < 1
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_a_missing_number_in_a_column_of_objects(missing: object) -> None:
+    X = table()
+    encoder = FieldEncoder().fit(X)
+    row = X.iloc[[0]].assign(price=pd.Series([missing], dtype=object))
+    expected = encoder.transform(X.iloc[[0]].assign(price=np.nan))
+    np.testing.assert_array_equal(encoder.transform(row).toarray(), expected.toarray())
+    rows = X.iloc[:3].assign(price=pd.Series([missing, 1.5, 2], dtype=object))
+    assert encoder.transform(rows).shape[0] == 3
+
+
+def test_text_in_place_of_numbers_is_refused() -> None:
+    X = table()
+    encoder = FieldEncoder(categorical=["user"]).fit(X)
+    with pytest.raises(TypeError, match="'user' held numbers when it was learnt; it holds text now"):
+        encoder.transform(X.assign(user=X["user"].astype(str)))
+    with pytest.raises(TypeError, match="'shop' held text when it was learnt; it holds numbers now"):
+        encoder.transform(X.assign(shop=1))
+    assert encoder.transform(X.assign(user=10**6, shop=None)).shape[0] == len(X)
+
+
 def test_agrees_with_scikit_learn() -> None:
     X = table().dropna()
     matrix = FieldEncoder(categorical=["user"]).fit_transform(X)
