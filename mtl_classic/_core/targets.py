@@ -17,6 +17,7 @@ import pandas as pd
 
 from mtl_classic._core.exceptions import FunnelConflictError, LabelError, TaskError, UnlabelledTaskError
 from mtl_classic._core.tasks import Task, fitting_order, label_frame, resolve_tasks
+from mtl_classic._core.validation import key_kind
 
 __all__ = ["Classes", "OutputForm", "Targets", "decode_targets", "encode_targets", "parent_status", "spell_out"]
 
@@ -186,6 +187,10 @@ def _learn_classes(task: Task, column: pd.Series) -> npt.NDArray[Any] | None:
     if not task.is_classification or task.is_soft:
         return None
     classes = sorted_classes(pd.unique(column.dropna()))
+    if any(isinstance(label, float) and np.isinf(label) for label in classes.tolist()):
+        raise LabelError(
+            f"Task {task.name!r} has infinite labels; expected finite numbers or texts, or NaN for unlabelled."
+        )
     if task.kind == "multiclass":
         return classes
     if len(classes) > 2:
@@ -225,11 +230,22 @@ def _encode(task: Task, column: pd.Series, classes: npt.NDArray[Any] | None) -> 
         if task.kind == "multiclass":
             codes = pd.Index(classes).get_indexer(column).astype(np.float64)
             codes[column.isna().to_numpy()] = np.nan
+            if (codes < 0).any() and not (codes >= 0).any():
+                _refuse_other_kind(task, column, classes)
             return codes
         return _encode_binary(task, column, classes)
     values = _numbers(task, column)
     _check_range(task, values, column)
     return values
+
+
+def _refuse_other_kind(task: Task, column: pd.Series, classes: npt.NDArray[Any]) -> None:
+    """A class that is unseen counts as missed; numbers in place of texts are a mistake."""
+    kinds = key_kind(pd.Index(classes)), key_kind(pd.Index(column.dropna().unique()))
+    if set(kinds) == {"text", "numbers"}:
+        raise LabelError(
+            f"The labels of task {task.name!r} were {kinds[0]} at fit ({classes[0]!r} …); these are {kinds[1]}."
+        )
 
 
 def _encode_binary(task: Task, column: pd.Series, classes: npt.NDArray[Any]) -> Floats:

@@ -38,7 +38,7 @@ class Column:
 
     def fingerprint(self) -> bytes:
         if self.values is None:
-            return np.ascontiguousarray(self.data).tobytes()
+            return self.data.dtype.str.encode() + np.ascontiguousarray(self.data).tobytes()
         hashes = pd.util.hash_array(self.values) if len(self.values) else np.zeros(0, np.uint64)
         return cast(bytes, np.append(hashes, np.uint64(0))[self.data].tobytes())
 

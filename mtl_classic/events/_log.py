@@ -167,7 +167,7 @@ class EventLog:
     def hash(self) -> str:
         """SHA-256 of the content (hexadecimal): equal for logs that hold the same events in the same order."""
         if "hash" not in self._cache:
-            digest = hashlib.sha256(repr((self._names, sorted(self._roles.items()))).encode())
+            digest = hashlib.sha256(repr((self._names, sorted(self._roles.items()), self.axis_kind)).encode())
             digest.update(self._time.tobytes())
             for name in self._names:
                 if name != self._roles["time"]:

@@ -20,6 +20,7 @@ from mtl_classic.events._log import EventLog
 
 Floats = npt.NDArray[np.float64]
 NANOSECONDS_PER_DAY = 86_400_000_000_000.0
+_LONGEST = 2**62  # 146 years of nanoseconds: longer ones reach before every event, and would overflow
 
 
 def compute_aggregates(
@@ -71,7 +72,7 @@ def sum_ahead(
     """
     events = Events(log, rows.times, None)
     grouped = Grouped(events, rows, keys)
-    ahead = -np.int64(math.ceil(horizon)) if events.times.dtype == np.int64 else np.float64(-horizon)
+    ahead = -np.int64(min(math.ceil(horizon), _LONGEST)) if events.times.dtype == np.int64 else np.float64(-horizon)
     sums = []
     for keep, weights in parts:
         stream = grouped.filtered(keep)
@@ -111,7 +112,7 @@ class Events:
     def offset(self, window: Any) -> Any:
         """How far before the row's time an end of its window lies; on an integer axis the integer that cuts alike."""
         back = self.lag if window is None else self.lag + self.duration(window, "window")
-        return np.int64(math.floor(back)) if self.times.dtype == np.int64 else np.float64(back)
+        return np.int64(min(math.floor(back), _LONGEST)) if self.times.dtype == np.int64 else np.float64(back)
 
     def conditions(self, spec: Any) -> tuple[tuple[str, tuple[Any, ...]], ...]:
         return as_conditions(spec, self.log.roles.get("event"))

@@ -203,6 +203,16 @@ def test_classes_of_the_fit_hold_afterwards() -> None:
         encode_targets(pd.DataFrame({"buy": ["perhaps"], "way": ["a"]}), tasks, classes=fitted.classes)
 
 
+def test_classes_of_another_type_and_infinite_ones_are_refused() -> None:
+    for kind in ("binary", "multiclass"):
+        with pytest.raises(LabelError, match="'y' has infinite labels"):
+            encode_targets(pd.DataFrame({"y": [0.0, np.inf]}), [Task("y", kind)])
+    tasks = [Task("y", "multiclass")]
+    fitted = encode_targets(pd.DataFrame({"y": [1, 2, 3]}), tasks)
+    with pytest.raises(LabelError, match="'y' were numbers at fit .*; these are text"):
+        encode_targets(pd.DataFrame({"y": ["1", "2", None]}), tasks, classes=fitted.classes)
+
+
 def test_mixed_classes_that_cannot_be_compared() -> None:
     targets = encode_targets(pd.DataFrame({"y": ["b", 1, None, "a"]}, dtype=object), [Task("y", "multiclass")])
     assert set(targets.classes["y"].tolist()) == {1, "a", "b"}

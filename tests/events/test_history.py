@@ -138,6 +138,14 @@ def test_an_anonymous_request_where_ids_are_texts(nobody):
     assert HistoryIndex(history).columns(anonymous.iloc[0].to_dict()).tolist() == [0]
 
 
+def test_a_window_longer_than_time_itself():
+    events = make_events().assign(time=lambda events: pd.Timestamp("2024-01-01") + pd.to_timedelta(events["time"], "D"))
+    rows = events.assign(time=pd.Timestamp("2030-01-01"))
+    chosen = [Aggregate("user", "count"), Aggregate("user", "count", window="100000w")]
+    got = features(rows, EventLog(events, **ROLES), chosen)
+    assert got["user__count"].tolist() == got["user__count__100000w"].tolist()
+
+
 def test_an_empty_log_gives_the_values_of_nothing_seen():
     chosen = [Aggregate("user", "count"), Aggregate("user", "recency"), Aggregate("user", "rate", value="price")]
     got = features(make_rows(), make_log().before(-1), chosen)

@@ -80,6 +80,9 @@ def test_the_hash_is_one_of_the_content():
     assert log.hash == pickle.loads(pickle.dumps(log)).hash
     assert log.hash != EventLog(events.assign(coupon=True), **ROLES).hash
     assert log.hash != EventLog(events, user="user", item="item", time="time").hash
+    dates = events["time"].astype("datetime64[ns]")
+    alike = [events, events.assign(time=dates), events.assign(price=events["price"].to_numpy().view(np.int64))]
+    assert len({EventLog(frame, **ROLES).hash for frame in alike}) == 3  # of equal bytes
 
 
 def test_datetimes_with_and_without_zone_and_as_texts():
