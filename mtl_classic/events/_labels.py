@@ -194,4 +194,4 @@ def _is_over(times: npt.NDArray[Any], length: int | float, end: Any) -> npt.NDAr
     if end is None:
         return np.zeros(len(times), dtype=bool)
     whole = times.dtype == np.int64 and isinstance(length, int) and isinstance(end, int | np.integer)
-    return np.asarray(times <= end - length + (1 if whole else 0))
+    return np.asarray(times <= (int(end) - length + 1 if whole else end - length))

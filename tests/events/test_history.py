@@ -9,7 +9,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 
 from mtl_classic._core.exceptions import RoleError
-from mtl_classic.events import Aggregate, EventLog, HistoryFeatures
+from mtl_classic.events import Aggregate, EventLog, HistoryFeatures, label_from_events
 from mtl_classic.events._row_index import HistoryIndex
 from tests._reference.history import DAY, history
 from tests.events.shop import ROLES, make_events, make_log, make_rows
@@ -144,6 +144,8 @@ def test_a_window_longer_than_time_itself():
     chosen = [Aggregate("user", "count"), Aggregate("user", "count", window="100000w")]
     got = features(rows, EventLog(events, **ROLES), chosen)
     assert got["user__count"].tolist() == got["user__count__100000w"].tolist()
+    log = EventLog(events, **ROLES)
+    assert label_from_events(rows, log, {"buy": "binary"}, "100000w")["buy"].isna().all()  # nor is it over
 
 
 def test_an_empty_log_gives_the_values_of_nothing_seen():
