@@ -277,6 +277,21 @@ def test_observing_moves_history_on_and_refits_nothing() -> None:
     pd.testing.assert_frame_equal(fitted.predict_scores(X[late]), whole.predict_scores(X[late]))
 
 
+def test_where_the_rows_are_the_log_labels_move_history_on() -> None:
+    cut = X["time"].quantile(0.6)
+    early, late = X["time"] < cut, X["time"] >= cut
+    fitted = model().fit(X[early], Y[early])
+    serving, stale = fitted.compile_for_serving(), fitted.predict_scores(X[late])
+    with pytest.raises(ValueError, match=r"made of the rows that it was fitted on.*observe\(X, y\)"):
+        fitted.observe(X[late])
+    moved = fitted.observe(X[late], Y[late]).predict_scores(X[late])
+    assert not moved.equals(stale)
+    last = X[late].iloc[-1]
+    assert serving.observe(X[late], Y[late]).predict_scores(last) == pytest.approx(moved.iloc[-1].to_dict(), rel=1e-12)
+    with pytest.raises(ValueError, match="told of events alone"):
+        model().fit(X[early], Y[early], events=LOG.before(cut)).observe(LOG.to_frame()[-5:], Y[-5:])
+
+
 # -- delayed labels -----------------------------------------------------------------------------------------------
 
 LATE = make_funnel(1_500, n_users=100, n_items=40, n_days=40, delay="7D", random_state=0)

@@ -55,7 +55,9 @@ def check_task_weights(task_weights: Mapping[str, float] | None, tasks: Sequence
     if task_weights is None:
         return np.ones(len(names))
     if not isinstance(task_weights, Mapping):
-        raise TypeError(f"task_weights must be None or a dict name -> weight here, got {type(task_weights).__name__}.")
+        raise TypeError(
+            f"task_weights must be None, a dict name -> weight, or a name the estimator knows; got {task_weights!r}."
+        )
     given: dict[str, Any] = dict(task_weights)
     unknown = sorted(set(given) - set(names))
     if unknown:

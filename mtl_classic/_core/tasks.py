@@ -88,7 +88,8 @@ class Task:
             raise TaskError(f"Task {self.name!r} is {self.kind}; positive= is for binary tasks only.")
         if self.kind == "ranking" and self.query is None:
             raise TaskError(
-                f"The ranking task {self.name!r} needs query=, the column (or columns) that hold its groups."
+                f"The ranking task {self.name!r} needs query=, the column (or columns) that hold its groups: "
+                f"Task({self.name!r}, 'ranking', query=...) in a list of tasks."
             )
         if self.parent == self.name:
             raise TaskError(f"Task {self.name!r} names itself as its parent.")

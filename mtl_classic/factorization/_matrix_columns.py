@@ -159,6 +159,8 @@ def as_rows(X: Any) -> pd.DataFrame:
 
 def nearest(ids: Ids, vectors: Array, asked: Any, n: int, what: str) -> pd.DataFrame:
     """The n nearest others of each id that is asked for, by the cosine of their vectors."""
+    if isinstance(asked, str) or not hasattr(asked, "__iter__"):
+        raise TypeError(f"{what}s must be a list of ids, got {asked!r}.")
     units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     asked = pd.Series(list(asked))
     codes = ids.codes(asked)

@@ -173,6 +173,9 @@ def plot_task_graph(model: Any, *, ax: Any = None) -> Any:
 def _axes(ax: Any, width: float, height: float) -> Any:
     if ax is not None:
         return ax
-    import matplotlib.pyplot as plt
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError("Pictures need matplotlib: pip install 'mtl-classic[plot]'.") from error
 
     return plt.subplots(figsize=(width, height), layout="constrained")[1]

@@ -204,9 +204,9 @@ def sklearn_alias(name: str) -> SklearnLearner | None:
         )
     if name == "hist":
         return SklearnLearner(
-            HistGradientBoostingClassifier(),
-            HistGradientBoostingRegressor(),
-            count_regressor=HistGradientBoostingRegressor(loss="poisson"),
+            HistGradientBoostingClassifier(early_stopping=True),
+            HistGradientBoostingRegressor(early_stopping=True),
+            count_regressor=HistGradientBoostingRegressor(loss="poisson", early_stopping=True),
         )
     return None
 

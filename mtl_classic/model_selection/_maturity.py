@@ -76,6 +76,8 @@ def temporal_folds(cv: Any, Y: Any, tasks: Iterable[Task], time: Any, *, groups:
     if isinstance(cv, Temporal):
         own = 0 if cv.gap is None else to_duration(cv.gap, time_dtype(time))
         return make_folds(Temporal(cv.n_splits, _duration(max(gap, own), time)), Y, groups=groups, time=time)
+    if int(cv) < 2:
+        raise FoldError(f"cv must be at least 2 folds, a splitter or a column of fold numbers, got {cv!r}.")
     for n_splits in range(min(int(cv), len(pd.unique(pd.Series(time))) - 1), 1, -1):
         try:
             return make_folds(Temporal(n_splits, _duration(gap, time)), Y, groups=groups, time=time)

@@ -75,8 +75,9 @@ def load_model(path: str | Path, *, mmap: bool = False) -> Any:
     emptied = [log for log in manifest.get("logs", []) if not log["kept"] and log["n_events"]]
     if emptied:
         warnings.warn(
-            f"The file holds no events: history counts nothing until observe(log) tells of the whole log: it had "
-            f"{emptied[0]['n_events']} events up to {emptied[0]['last_time']}; include_events=True keeps it.",
+            f"The file holds no events: history counts nothing until observe tells of the whole log (where the fitted "
+            f"rows were the log: of these and their labels). It had {emptied[0]['n_events']} events up to "
+            f"{emptied[0]['last_time']}; include_events=True keeps it.",
             UserWarning,
             stacklevel=2,
         )

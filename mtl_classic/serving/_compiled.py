@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import copy, deepcopy
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -11,7 +10,6 @@ import numpy.typing as npt
 
 from mtl_classic._core.base import Scores
 from mtl_classic.ensemble import AveragingEnsemble, CalibratedModel, StackingEnsemble
-from mtl_classic.events import HistoryFeatures
 from mtl_classic.factorization import MultiTaskFactorizationMachine
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._flat_trees import FlatTrees, can_flatten
@@ -23,6 +21,7 @@ from mtl_classic.multitask import FunnelModel, PerTaskModel, SharedTreesModel
 from mtl_classic.multitask._extra_forest import ExtraForest
 from mtl_classic.serving._flat_forests import FlatExtraForest, FlatForests, is_flat_forest
 from mtl_classic.serving._flat_linear import FlatLinear, is_flat_linear
+from mtl_classic.serving._observe import own_step, tell
 from mtl_classic.serving._row_design import RowDesign
 from mtl_classic.serving._row_steps import RowStep, compile_step
 from mtl_classic.serving._row_values import Encoders, Row, Sources
@@ -69,7 +68,7 @@ class CompiledModel:
         self.as_of_, self.tasks_ = model.as_of_, model.tasks_
         self._needed = frozenset(names)
         self._classes = model.classes_map_
-        self._made_of = [step for _, step in model.pipeline_.steps[:-1]]
+        self._made_of = [own_step(step) for _, step in model.pipeline_.steps[:-1]]
         self._steps, sources = _compile_steps(self._made_of)
         self._scorer = _compile_scorer(model.pipeline_.steps[-1][1], Encoders(sources))
 
@@ -102,7 +101,7 @@ class CompiledModel:
             step.apply(state)
         return self._named(self._scorer.scores(state, space))
 
-    def observe(self, events: Any) -> Self:
+    def observe(self, events: Any, y: Any = None) -> Self:
         """Tell of new events: history and folded-in users move on, trees and everything else stay.
 
         The model that this was compiled from stays where it is; scores are those of that model after its own
@@ -112,6 +111,8 @@ class CompiledModel:
         Parameters
         ----------
         events : EventLog or frame with the columns of the log
+            As for the ``observe`` of the model.
+        y : labels, default=None
 
         Returns
         -------
@@ -122,7 +123,8 @@ class CompiledModel:
         Cost: a grouping of the whole log per key set, as in compiling (about a second per million events with the
         aggregates of "auto"); boosters are not read again. So tell it of many events at a time.
         """
-        made_of = [_told(step, events) for step in self._made_of]
+        made_of = [own_step(step) for step in self._made_of]
+        tell(made_of, events, y)
         steps, _ = _compile_steps(made_of)
         self._made_of, self._steps = made_of, steps
         self.as_of_ = next((step.as_of_ for step in made_of if hasattr(step, "as_of_")), None)
@@ -144,15 +146,6 @@ def _compile_steps(steps: Sequence[Any]) -> tuple[list[RowStep], Sources]:
     """The steps for single rows, and where the columns that they add are."""
     sources: Sources = {}
     return [part for step in steps for part in compile_step(step, sources)], sources
-
-
-def _told(step: Any, events: Any) -> Any:
-    """A step that knows of the events; the one that was given may belong to a model, and stays."""
-    if not hasattr(step, "observe"):
-        return step
-    own = copy(step) if isinstance(step, HistoryFeatures) else deepcopy(step)
-    own.observe(events)
-    return own
 
 
 class _Scorer(Protocol):

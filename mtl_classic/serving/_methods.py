@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic.serving._compiled import CompiledModel
 from mtl_classic.serving._factors import find_factors
+from mtl_classic.serving._observe import tell
 from mtl_classic.serving._recommend import recommend_items
 from mtl_classic.serving._refresh import refresh_model
 from mtl_classic.serving._scores import CHUNK_SIZE, Progress
@@ -30,21 +31,25 @@ class ServingMethods:
         check_is_fitted(self)
         return next((step.as_of_ for _, step in self.pipeline_.steps if hasattr(step, "as_of_")), None)
 
-    def observe(self, events: Any) -> Self:
+    def observe(self, events: Any, y: Any = None) -> Self:
         """Append new events to the log: history and folded-in users move on, nothing is refitted.
+
+        Events that the log holds already count twice: tell each only once. A model without history and latent features
+        stays as it is.
 
         Parameters
         ----------
         events : EventLog or frame with the columns of the log
+            New rows, for a model that was fitted without ``events``: its history is made of the fitted rows.
+        y : labels of the new rows, default=None
+            For such a model, NaN where they are not known.
 
         Returns
         -------
         self
         """
         check_is_fitted(self)
-        for _, step in self.pipeline_.steps:
-            if hasattr(step, "observe"):
-                step.observe(events)
+        tell([step for _, step in self.pipeline_.steps], events, y)
         return self
 
     def top_k(

@@ -22,6 +22,7 @@ from mtl_classic.factorization._fm_base import BaseFactorizationMachine
 from mtl_classic.factorization._members import LatentMember
 from mtl_classic.model_selection._maturity import mask_immature
 from mtl_classic.multitask._refresh import KEPT, LEFT, Outcome, refresh_structure
+from mtl_classic.serving._observe import own_step
 
 __all__ = ["refresh_model"]
 
@@ -44,7 +45,7 @@ def refresh_model(model: Any, X: Any, Y: Any, sample_weight: Any, how: str, deca
     outcomes: list[Outcome] = []
     for name, step in model.pipeline_.steps[:-1]:
         before, table = table, step.transform(table)  # by factors that have not seen these labels
-        step = copy(step)
+        step = copy(step) if isinstance(step, LatentFeatures) else own_step(step)
         if isinstance(step, LatentFeatures):
             outcomes += _move_latent(step, before, targets, weights)
         steps.append((name, step))

@@ -198,6 +198,17 @@ def test_it_observes_as_the_model_does(name: str) -> None:
         assert [compiled.predict_scores(row) for row in records] != first
 
 
+def test_it_stays_where_it_is_while_its_model_observes() -> None:
+    model, X = deepcopy(model_of("funnel")), rows(12)
+    X["time"] = pd.Timestamp("2024-06-01") + pd.to_timedelta(np.arange(len(X)), unit="D")
+    compiled, later = model.compile_for_serving(), SHOP.events.to_frame().tail(400)
+    later["time"] += pd.Timedelta(days=70)
+    model.observe(later)
+    compiled.observe(later)
+    own = pd.DataFrame([compiled.predict_scores(row) for row in X.to_dict("records")], index=X.index)
+    pd.testing.assert_frame_equal(own, model.predict_scores(X), rtol=1e-12, atol=0.0)
+
+
 def test_requests_go_on_while_it_observes() -> None:
     model, X = deepcopy(model_of("funnel")), rows(20)
     compiled, records = model.compile_for_serving(), X.to_dict("records")

@@ -131,8 +131,14 @@ def test_machines_make_a_pass_and_learn_new_users() -> None:
     assert len(moved.pipeline_.named_steps["latent"].models_["fm"].factors_) > width == len(old.factors_)
 
 
-def test_events_of_the_new_model_do_not_move_the_old() -> None:
-    latent = LatentFeatures([("als", MatrixFactorization(n_factors=4, random_state=0))], cv=2, random_state=0)
+@pytest.mark.parametrize(
+    "latent",
+    [
+        LatentFeatures([("als", MatrixFactorization(n_factors=4, random_state=0))], cv=2, random_state=0),
+        MatrixFactorization(n_factors=4, random_state=0),
+    ],
+)
+def test_events_of_the_new_model_do_not_move_the_old(latent: Any) -> None:
     model = MultiTaskModel(SHOP.tasks, **SHOP.roles, aggregates=AGGREGATES, latent=latent, random_state=0)
     model.fit(SHOP.X[CUT], SHOP.Y[CUT], events=SHOP.events)
     before = model.predict_scores(SHOP.X[~CUT])

@@ -1,0 +1,42 @@
+"""Telling the steps of a pipeline of new events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import copy, deepcopy
+from typing import Any
+
+from mtl_classic.events import HistoryFeatures
+
+__all__ = ["own_step", "tell"]
+
+
+def own_step(step: Any) -> Any:
+    """A copy that events move without moving the step of another model; what no event moves is shared."""
+    if not hasattr(step, "observe"):
+        return step
+    return copy(step) if isinstance(step, HistoryFeatures) else deepcopy(step)  # a log is never changed, only replaced
+
+
+def tell(steps: Iterable[Any], events: Any, y: Any) -> None:
+    """Let the steps observe; labels are for history that is made of the fitted rows.
+
+    Raises
+    ------
+    ValueError
+        On labels that no step reads, or rows without those that one does.
+    """
+    moved = [step for step in steps if hasattr(step, "observe")]
+    of_rows = [step for step in moved if getattr(step, "own_", False)]
+    if of_rows and y is None:
+        raise ValueError(
+            "The history of this model is made of the rows that it was fitted on (there was no events=): give new rows "
+            "and their labels, observe(X, y), NaN where they are not known."
+        )
+    if y is not None and not of_rows:
+        raise ValueError("y is for models whose history is made of the fitted rows; this one is told of events alone.")
+    for step in moved:
+        if step in of_rows:
+            step.observe(events, y)
+        else:
+            step.observe(events)
