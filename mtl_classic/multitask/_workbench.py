@@ -25,9 +25,19 @@ from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._plans import check_plan
 from mtl_classic.model_selection._validation_split import validation_split
 
-__all__ = ["MIN_VALIDATION_EVENTS", "Component", "Workbench", "n_events", "open_workbench"]
+__all__ = [
+    "MIN_VALIDATION_EVENTS",
+    "Component",
+    "Workbench",
+    "conditional_labels",
+    "known_share",
+    "n_events",
+    "open_workbench",
+    "telling_weights",
+]
 
 MIN_VALIDATION_EVENTS = 10  # fewer rows of the rarer class than this, and stopping by them would follow noise
+LIGHT = 0.01  # weights below this count no rows: learners bound and shrink leaves by numbers of rows
 
 
 @dataclass(frozen=True)
@@ -161,7 +171,7 @@ def open_workbench(
     learners = resolve_learners(learner, tasks)
     queries = _query_codes(given.X, given.targets)
     order = None if queries is None else np.argsort(queries, kind="stable")
-    X, targets, weights = given.X, given.targets, given.weights
+    X, targets, weights = given.X, given.targets, telling_weights(given.weights, given.targets)
     split = _split(model, given, queries, plan, seed) if early_stopping else None
     if order is not None:
         place = np.argsort(order)
@@ -204,6 +214,26 @@ def conditional_labels(targets: Targets, task: Task) -> Floats:
     known = ~np.isnan(targets.view(task.parent))
     told = y[known & ~np.isnan(y)]
     return np.where(known, y, np.nan) if (told == 0).any() and (told != 0).any() else y
+
+
+def telling_weights(weights: Floats | None, targets: Targets) -> Floats | None:
+    """The user's weights; those of a task that are all tiny, as where they add up to 1, are multiplied up.
+
+    A weight stands for as many rows, so that weights without a scale of their own would leave nothing but the prior.
+    The typical weight, the sum of squares over the sum, becomes 1: then they add up to the effective number of rows.
+    """
+    if weights is None:
+        return None
+    steady = np.array(weights)
+    for j, own in enumerate(steady.T):
+        counted = own[~np.isnan(targets.entire[:, j])]
+        largest = counted.max(initial=0.0)
+        if largest > 0:
+            relative = counted / largest  # squares would be too small
+            typical = (relative**2).sum() / relative.sum()
+            if largest * typical < LIGHT:
+                steady[:, j] = own / largest / typical
+    return steady
 
 
 def known_share(targets: Targets, task: Task) -> Floats | None:

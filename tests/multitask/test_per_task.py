@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from sklearn.base import clone
 
 from mtl_classic import (
     ConstantTaskWarning,
@@ -13,6 +14,7 @@ from mtl_classic import (
     LightGBMLearner,
     PerTaskModel,
     RoleError,
+    SharedTreesModel,
     Task,
     TaskError,
     evaluate,
@@ -240,6 +242,20 @@ def test_a_task_whose_labels_all_weigh_nothing() -> None:
     with pytest.warns(ConstantTaskWarning, match="'buy' has no row to learn from: none with a label and a weight"):
         fitted = model([TASKS[0], TASKS[2]]).fit(X, Y, sample_weight=weight)
     assert (fitted.predict_scores(X)["buy"] == 0).all()
+
+
+@pytest.mark.parametrize("learner", ["lightgbm", "xgboost", "linear", "shared"])
+def test_weights_without_a_scale_of_their_own(learner: str) -> None:
+    options = {"exclude": ["day", "q"], "random_state": 0}
+    tasks = [TASKS[0], TASKS[2]]
+    empty = SharedTreesModel(tasks, **options) if learner == "shared" else model(tasks, learner=learner, **options)
+    weight = pd.DataFrame({"buy": np.full(N, 1e-6), "spend": rng.uniform(1, 2, N)})
+    plain = clone(empty).fit(X, Y, sample_weight=weight.assign(buy=1.0)).predict_scores(X)
+    pd.testing.assert_frame_equal(clone(empty).fit(X, Y, sample_weight=weight).predict_scores(X), plain)
+    shares = weight.assign(spend=weight["spend"] / weight["spend"].sum())
+    again = [clone(empty).fit(X, Y, sample_weight=shares * scale).predict_scores(X) for scale in (1.0, 0.5)]
+    pd.testing.assert_frame_equal(*again)
+    assert again[0]["spend"].std() > 0.5 * plain["spend"].std()
 
 
 def test_a_million_categories() -> None:
