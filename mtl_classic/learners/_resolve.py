@@ -27,10 +27,23 @@ class TakesLearner:
 
     learner: Any
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters, with ``deep`` also those of the learner, and of a dict's as ``learner__task__param``."""
+        params: dict[str, Any] = super().get_params(deep=deep)  # type: ignore[misc]
+        learner = params.get("learner")
+        for task, own in learner.items() if deep and isinstance(learner, Mapping) else ():
+            params[f"learner__{task}"] = own
+            if hasattr(own, "get_params"):
+                params |= {f"learner__{task}__{name}": value for name, value in own.get_params().items()}
+        return params
+
     def set_params(self, **params: Any) -> Any:
-        """Set parameters, also those of the learner as ``learner__param``."""
+        """Set parameters, also those of the learner as ``learner__param``, or ``learner__task__param`` in a dict."""
         learner = params.get("learner", getattr(self, "learner", None))
-        if isinstance(learner, str) and any(name.startswith("learner__") for name in params):
+        if isinstance(learner, Mapping):
+            nested = {key: params.pop(key) for key in list(params) if key.startswith("learner__")}
+            params |= {"learner": _with_params(learner, nested)} if nested else {}
+        elif isinstance(learner, str) and any(name.startswith("learner__") for name in params):
             params = params | {"learner": _resolve(learner)}
         return super().set_params(**params)  # type: ignore[misc]
 
@@ -41,6 +54,23 @@ class TakesLearner:
         if isinstance(learner, str):
             nested |= {f"learner__{name}": values for name, values in _resolve(learner).search_space().items()}
         return nested
+
+
+def _with_params(learners: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """A dict of learners with some replaced (``learner__task``) or of other settings (``learner__task__param``)."""
+    changed = dict(learners)
+    for key in sorted(params, key=lambda key: key.count("__")):  # a learner before its settings
+        fitting = [task for task in changed if f"{key}__".startswith(f"learner__{task}__")]
+        task = max(fitting, key=len, default=None)
+        if task is None:
+            raise ValueError(f"{key} sets no learner: learner= is a dict with the tasks {', '.join(changed)}.")
+        name = key.removeprefix(f"learner__{task}").removeprefix("__")
+        if not name:
+            changed[task] = params[key]
+            continue
+        own = changed[task]
+        changed[task] = (_resolve(own) if isinstance(own, str) else clone(own)).set_params(**{name: params[key]})
+    return changed
 
 
 def resolve_learners(learner: Any, tasks: Sequence[Task]) -> dict[str, Learner]:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -187,6 +188,21 @@ def test_a_learner_for_each_task() -> None:
         pd.testing.assert_series_equal(mixed.predict_scores(X)[kind], alone.predict_scores(X)[kind])
     with pytest.raises(TaskError, match=r"must name every task: missing \['count'\], unknown \['buy'\]"):
         PerTaskModel([TASKS["count"]], learner={"buy": "linear"}).fit(X, Y)
+
+
+def test_settings_of_the_learners_of_a_dict() -> None:
+    trees = LightGBMLearner(max_iter=30)
+    model = PerTaskModel([TASKS["binary"], TASKS["count"]], learner={"binary": trees, "count": "linear"})
+    assert model.get_params()["learner__binary__max_iter"] == 30
+    assert model.get_params()["learner__count"] == "linear"
+    model.set_params(learner__binary__num_leaves=5, learner__count__regressor__alpha=2.0, random_state=0)
+    model.set_params(learner__count="xgboost", learner__count__max_leaves=3)
+    assert clone(model).get_params()["learner__binary__num_leaves"] == 5
+    assert model.learner["count"].max_leaves == 3
+    assert trees.num_leaves is None  # learners that were given are not changed
+    assert clone(model).fit(X, Y).score(X, Y) > 0.1
+    with pytest.raises(ValueError, match="learner__buy__num_leaves sets no learner: learner= is a dict with the tasks"):
+        model.set_params(learner__buy__num_leaves=5)
 
 
 def test_a_query_that_lightgbm_cannot_rank_is_refused() -> None:
