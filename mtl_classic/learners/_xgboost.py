@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -30,6 +30,7 @@ _OBJECTIVES = {
     "ranking": "rank:ndcg",
 }
 BINS = (32, 256)
+FAR = 1000.0  # deviations from 0; labels are read in single precision, in which much further ones would be the same
 _METRICS = {
     "binary": "logloss",
     "multiclass": "mlogloss",
@@ -131,6 +132,9 @@ class XGBoostLearner(Learner):
         constant = constant_fit(request)
         if constant is not None:
             return constant
+        params = self._train_params(request, binned.whole.num_col(), binned.max_bin)
+        center = _center(request, params)
+        request = replace(request, y=request.y - center) if center else request
         train = binned.training(request.rows, request)
         evals: list[tuple[xgb.DMatrix, str]] = []
         rounds, patience = request.n_rounds, None
@@ -139,9 +143,8 @@ class XGBoostLearner(Learner):
             rounds, patience = self.max_iter, self.n_iter_no_change
         elif rounds is None:
             rounds = min(self.max_iter, tree_defaults(request.task.kind, request.y[request.rows]).n_rounds)
-        params = self._train_params(request, binned.whole.num_col(), binned.max_bin)
         booster = xgb.train(params, train, rounds, evals=evals, early_stopping_rounds=patience, verbose_eval=False)
-        return XGBoostFit(booster, booster.best_iteration + 1 if evals else rounds, request.task.kind)
+        return XGBoostFit(booster, booster.best_iteration + 1 if evals else rounds, request.task.kind, center)
 
     def refresh_task(self, fit: XGBoostFit, features: Features, request: FitRequest, how: str, decay: float) -> TaskFit:
         """A new fit that new rows have moved: leaf values refitted, or a tenth as many rounds added.
@@ -152,6 +155,7 @@ class XGBoostLearner(Learner):
         old = fit.booster if fit.n_rounds is None else fit.booster[: fit.n_rounds]
         n_columns, n_old, rows = features.values.shape[1], old.num_boosted_rounds(), request.rows
         max_bin = self._max_bin(len(rows))
+        request = replace(request, y=request.y - fit.center) if fit.center else request
         params = self._train_params(request, n_columns, max_bin)
         types = ["c" if j in features.categorical else "q" for j in range(n_columns)]
         options = {"nthread": request.n_threads, "feature_types": types, "enable_categorical": True}
@@ -159,11 +163,11 @@ class XGBoostLearner(Learner):
             data = _labelled(xgb.DMatrix(features.values[rows], **options), rows, request)
             params |= {"process_type": "update", "updater": "refresh", "refresh_leaf": True, "min_child_weight": 0.0}
             moved = _mixed(old, xgb.train(params, data, n_old, xgb_model=old), decay)
-            return XGBoostFit(moved, n_old, fit.kind)
+            return replace(fit, booster=moved, n_rounds=n_old)
         data = xgb.QuantileDMatrix(features.values[rows], max_bin=max_bin, **options)
         more = max(1, n_old // 10)
         moved = xgb.train(params, _labelled(data, rows, request), more, xgb_model=old)
-        return XGBoostFit(moved, n_old + more, fit.kind)
+        return replace(fit, booster=moved, n_rounds=n_old + more)
 
     def _max_bin(self, n_rows: int) -> int:
         return self.max_bin if self.max_bin is not None else int(np.clip(n_rows // 5, *BINS))
@@ -224,6 +228,14 @@ class BinnedXGBoost:
         return _labelled(part, rows, request)
 
 
+def _center(request: FitRequest, params: Mapping[str, Any]) -> float:
+    """The mean of the labels of a squared loss where they are far from 0 and near each other, else 0."""
+    if request.task.kind != "regression" or params["objective"] != _OBJECTIVES["regression"] or "base_score" in params:
+        return 0.0
+    y = request.y[request.rows]
+    return float(y.mean()) if abs(y.mean()) > FAR * y.std() else 0.0
+
+
 def _labelled(part: Any, rows: Rows, request: FitRequest) -> Any:
     part.set_label(request.y[rows])
     if request.groups is None:
@@ -272,6 +284,7 @@ class XGBoostFit:
     booster: xgb.Booster
     n_rounds: int | None
     kind: str
+    center: float = 0.0  # of the labels, added to the scores
 
     def predict(self, features: Features, n_threads: int = 1) -> Floats:
         """Scores on the scale of the task's kind."""
@@ -282,4 +295,4 @@ class XGBoostFit:
             return np.empty((0, *shape[1:]))
         set_threads(self.booster, n_threads)
         values = self.booster.inplace_predict(features.values, iteration_range=(0, self.n_rounds or 0))
-        return np.asarray(values, dtype=np.float64)
+        return np.asarray(values, dtype=np.float64) + self.center
