@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,11 +94,11 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
 
     Parameters
     ----------
-    cv : int, splitter, Temporal, or array of shape (n,)
+    cv : int, splitter, Temporal, (train, test) pairs, or array of shape (n,)
         An int gives that many folds: blocks of time where ``time`` is given (as `Temporal`), else shuffled whole groups
         where ``groups`` are, else rows dealt out so that rare positives and missing labels of every task are spread
-        evenly. A splitter is anything with scikit-learn's ``split``. An array holds the fold number of each row
-        (negative: never predicted).
+        evenly. A splitter is anything with scikit-learn's ``split``; a list of pairs holds what it yields, the row
+        positions of each fold. An array holds the fold number of each row (negative: never predicted).
     Y : labels of shape (n,) or (n, n_tasks)
         Used for spreading and for the number of rows.
     groups : array of shape (n,), default=None
@@ -132,7 +132,10 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
     if codes is not None and len(codes) != n:
         raise FoldError(f"groups has {len(codes)} values for {n} rows.")
     if isinstance(cv, bool | str | float) or cv is None:
-        raise TypeError(f"cv must be an int, a splitter, Temporal(...) or an array of fold numbers, got {cv!r}.")
+        raise TypeError(
+            f"cv must be an int, a splitter, Temporal(...), a list of (train, test) pairs or an array of fold numbers, "
+            f"got {cv!r}."
+        )
     if isinstance(cv, int | np.integer):
         if cv < 2:
             raise FoldError(f"cv={cv}: at least two folds are needed.")
@@ -155,13 +158,45 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
             try:
                 return _checked(cv.split(np.zeros((n, 1)), y, groups), n, codes)
             except (TypeError, ValueError) as error:
-                if y is not None or isinstance(error, FoldError):
+                if isinstance(error, FoldError):
+                    raise
+                if codes is None and "group" in f"{type(cv).__name__} {error}".lower():
+                    raise FoldError(
+                        f"{cv} keeps groups whole, and was given none. Give them as groups= (of an estimator that has "
+                        f'this parameter: the name of a column, groups="user"), or the fold number of each row as cv.'
+                    ) from error
+                if y is not None:
                     raise
                 raise FoldError(
                     f"{cv} cannot split rows of several tasks, of which it is given no labels ({error}). Give an int "
                     f"(folds stratified for every task), or the fold number of each row."
                 ) from error
+    if isinstance(cv, list | tuple | Iterator):
+        cv = list(cv)
+        if cv and all(isinstance(one, list | tuple | np.ndarray) for one in cv):
+            return _checked(_pairs(cv, n), n, codes)
     return _from_numbers(_fold_column(cv, n), codes)
+
+
+def _pairs(cv: list[Any], n: int) -> list[tuple[Rows, Rows]]:
+    """Pairs of training and test rows as positions, which masks are turned into."""
+    pairs: list[tuple[Rows, Rows]] = []
+    for k, pair in enumerate(cv):
+        if len(pair) != 2:
+            raise FoldError(f"Fold {k} of cv must be a pair (train, test) of row positions, got {len(pair)} parts.")
+        train, test = (np.asarray(rows) for rows in pair)
+        for rows in (train, test):
+            mask = rows.dtype == bool and rows.shape == (n,)
+            if not mask and (rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu")):
+                raise FoldError(
+                    f"Fold {k} of cv must be a pair (train, test) of row positions, got an array of shape "
+                    f"{rows.shape} of {rows.dtype}."
+                )
+            if not mask and rows.size and not (rows.min() >= 0 and rows.max() < n):
+                raise FoldError(f"Fold {k} of cv names rows from {rows.min()} to {rows.max()}; there are 0 to {n - 1}.")
+        train, test = (np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.intp) for rows in (train, test))
+        pairs.append((train, test))
+    return pairs
 
 
 def _fold_column(cv: Any, n: int) -> Rows:

@@ -8,7 +8,16 @@ import polars as pl
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, ShuffleSplit, StratifiedKFold, TimeSeriesSplit
+from sklearn.model_selection import (
+    GroupKFold,
+    GroupShuffleSplit,
+    KFold,
+    RepeatedKFold,
+    ShuffleSplit,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    TimeSeriesSplit,
+)
 
 from mtl_classic import FoldError, LabelError, Task, Temporal, make_folds
 from mtl_classic.model_selection._folds import _blocks
@@ -270,3 +279,33 @@ def test_gaps_are_as_long_as_the_longest_delay() -> None:
     assert len(temporal_folds(5, np.zeros(40), late, time)) == 1  # fewer, larger blocks
     with pytest.raises(FoldError, match="leaves no training rows"):
         temporal_folds(5, np.zeros(40), (Task("buy", "binary", delay=35),), time)
+
+
+@pytest.mark.parametrize("form", [list, iter, lambda pairs: [(np.isin(np.arange(12), a), b) for a, b in pairs]])
+def test_pairs_of_training_and_test_rows(form: Any) -> None:
+    pairs = list(TimeSeriesSplit(3).split(np.zeros((12, 1))))
+    plan = make_folds(form(pairs), np.zeros((12, 2)))
+    for found, expected in zip(plan.splits, pairs, strict=True):
+        assert [rows.tolist() for rows in found] == [rows.tolist() for rows in expected]
+
+
+@pytest.mark.parametrize(
+    ("cv", "says"),
+    [
+        ([([0, 1], [2]), ([0, 2], [1], [3])], "Fold 1 of cv must be a pair .* got 3 parts"),
+        ([([0.0, 1.0], [2])], "Fold 0 of cv must be a pair .* of float64"),
+        ([([0, 1], [6])], "Fold 0 of cv names rows from 6 to 6; there are 0 to 5"),
+        ([([0, 1], [-1])], "names rows from -1 to -1"),
+        ([([0, 1], [1])], "Fold 0 trains on 1 of the rows"),
+    ],
+)
+def test_pairs_that_are_refused(cv: Any, says: str) -> None:
+    with pytest.raises(FoldError, match=says):
+        make_folds(cv, np.zeros(6))
+
+
+@pytest.mark.parametrize("splitter", [GroupKFold(3), GroupShuffleSplit(1), StratifiedGroupKFold(3)], ids=str)
+@pytest.mark.parametrize("n_tasks", [1, 2])
+def test_a_splitter_of_groups_asks_for_them(splitter: Any, n_tasks: int) -> None:
+    with pytest.raises(FoldError, match="keeps groups whole, and was given none. Give them as groups="):
+        make_folds(splitter, np.tile([[0] * n_tasks, [1] * n_tasks], (6, 1)))
