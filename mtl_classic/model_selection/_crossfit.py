@@ -180,7 +180,7 @@ def _fit_fold(
     step: Progress,
 ) -> tuple[Any, Any, Any]:
     if sample_weight is not None:
-        fit_params["sample_weight"] = take_rows(rows_of(sample_weight), train)
+        fit_params[fit_name(model, "sample_weight")] = take_rows(rows_of(sample_weight), train)
     with thread_limit(threads):
         try:
             with step.fitting(model):
@@ -198,6 +198,11 @@ def _fit_fold(
         elif score and hasattr(model, "score"):
             value = model.score(X_test, take_rows(rows_of(Y), test))
     return model, predicted, value
+
+
+def fit_name(estimator: Any, name: str) -> str:
+    """A fit parameter as the estimator, or the last step of a pipeline, reads it."""
+    return f"{estimator.steps[-1][0]}__{name}" if hasattr(estimator, "steps") else name
 
 
 def rows_of(values: Any) -> Any:

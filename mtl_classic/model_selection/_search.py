@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import joblib
@@ -14,21 +16,21 @@ from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.utils.validation import check_is_fitted
 
-from mtl_classic._core.base import MultiTaskEstimator
+from mtl_classic._core.base import MultiTaskEstimator, _all_or_nothing
 from mtl_classic._core.parallel import n_threads, thread_limit
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.task_weights import check_task_weights
 from mtl_classic._core.tasks import Task, resolve_tasks
 from mtl_classic._core.validation import as_table
-from mtl_classic.model_selection._crossfit import rows_of
+from mtl_classic.model_selection._crossfit import fit_name, rows_of
 from mtl_classic.model_selection._folds import FoldPlan
 from mtl_classic.model_selection._plans import plan_for
 from mtl_classic.model_selection._progress import Progress, Tracked, with_callbacks
-from mtl_classic.model_selection._scorers import TaskScores
+from mtl_classic.model_selection._scorers import TaskScores, multitask_scorer
 from mtl_classic.model_selection._search_delegates import BestEstimator
 from mtl_classic.model_selection._search_results import choose, cv_results, points_frame, undominated
 from mtl_classic.model_selection._search_run import Limits, run_search
-from mtl_classic.model_selection._search_space import read_space
+from mtl_classic.model_selection._search_space import Dimension, Floats, read_space
 from mtl_classic.model_selection._search_trial import FAILED, Judge, Outcome, Work
 
 __all__ = ["MultiTaskSearchCV"]
@@ -54,29 +56,32 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
     strategy : {"grid", "random", "bayesian", "genetic"}, default="bayesian"
         All combinations of lists; independent draws; where a model of what has been found expects most; NSGA-II.
     objective : {"mean", "worst", "pareto"} or dict task -> weight, default="mean"
-        The mean of the tasks' scores; their least; all of them, for a front of trade-offs; or a weighted mean.
+        The mean of the tasks' scores; their least; all of them, for a front of trade-offs; or a weighted mean, in
+        which tasks that the dict does not name do not count.
     n_trials : int, default=None
         Candidates in all, those found in the storage included. None is 50, or all of the grid.
     time_budget : float, default=None
         Seconds for the search and the refit; at least one candidate is judged. What is found then depends on the
         machine.
-    cv : int, splitter, Temporal or array of fold numbers, default=5
+    cv : int, splitter, Temporal, (train, test) pairs or array of fold numbers, default=5
         In time where the estimator names a time column, else by whole queries where there is a ranking task.
     groups : str, default=None
         Column whose groups are never split between folds; then folds are not in time.
-    metrics : dict name -> scorer, default=None
-        Further figures to be kept for each candidate, from `multitask_scorer`: `pick` can ask for them.
+    metrics : dict name -> scorer or name of a metric, default=None
+        Further figures to be kept for each candidate, from `multitask_scorer`: `pick` can ask for them. Their names
+        are none of a task or a searched parameter. ``{"ap": "average_precision"}`` is the mean over tasks that have it.
     surrogate : {"tpe", "gp"}, default="gp"
         Of the Bayesian search: a tree-structured Parzen estimator, or a Gaussian process with expected improvement.
     pruning : bool, default=True
         Give a candidate up after a fold if it is then worse than the median of those that have finished. Not with
         ``objective="pareto"``.
-    storage : str, default=None
+    storage : str or path, default=None
         A file (SQLite) or a URL of Optuna's, where every candidate is kept: a search that was stopped and is fitted
-        again goes on where it was. Searches of other data, spaces or settings in the same file do not disturb it; two
-        at the same time of the same would.
-    refit : bool or callable, default=True
-        Fit the best settings on all rows. A callable is given ``cv_results_`` and returns the position of the best.
+        again goes on where it was, and tries again what had failed. Searches of other data, spaces, metrics or
+        settings in the same file do not disturb it; two at the same time of the same would.
+    refit : bool, str or callable, default=True
+        Fit the best settings on all rows. The name of a metric or a task: the best are those of which it is greatest.
+        A callable is given ``cv_results_`` and returns the position of the best.
     error_score : "raise" or NaN, default=NaN
         NaN: a candidate whose fit fails is noted as failed, and the search goes on.
     n_jobs : int, default=None
@@ -88,7 +93,7 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
     best_params_ : dict
         With ``"pareto"``: those of the point of the front of greatest mean.
     best_score_ : float
-        With ``"pareto"``: its mean.
+        With ``"pareto"``: its mean. With the name of a metric or a task as ``refit``: that one's.
     best_index_ : int
     best_estimator_ : fitted estimator
         If ``refit``.
@@ -112,7 +117,8 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
     Notes
     -----
     Cost: a fit per candidate and fold, and one for the refit. Candidates are drawn four at a time (genetic: a
-    generation) and judged in parallel. The folds' models stop early on rows of their own, as `cross_fit` says.
+    generation) and judged in parallel. The folds' models stop early on rows of their own, as `cross_fit` says. A fit
+    that is interrupted or fails, the refit included, leaves the search as it was; a storage keeps what was judged.
 
     References
     ----------
@@ -147,11 +153,11 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
         time_budget: float | None = None,
         cv: Any = 5,
         groups: str | None = None,
-        metrics: Mapping[str, Callable[[Any, Any, Any], float]] | None = None,
+        metrics: Mapping[str, str | Callable[[Any, Any, Any], float]] | None = None,
         surrogate: str = "gp",
         pruning: bool = True,
-        storage: str | None = None,
-        refit: bool | Callable[[dict[str, Any]], int] = True,
+        storage: str | os.PathLike[str] | None = None,
+        refit: bool | str | Callable[[dict[str, Any]], int] = True,
         error_score: Any = np.nan,
         n_jobs: int | None = None,
         random_state: Any = None,
@@ -173,6 +179,7 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @_all_or_nothing
     @with_callbacks
     def fit(
         self, X: Any, Y: Any, *, sample_weight: Any = None, events: Any = None, plan: FoldPlan | None = None
@@ -192,11 +199,14 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
         """
         started = time.time()
         self._check_settings()
+        storage = None if self.storage is None else os.fspath(self.storage)
         if Y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         dimensions = read_space(self.space, self.estimator)
         model = _last_step(self.estimator)
         tasks = resolve_tasks(getattr(model, "tasks", None), Y)
+        metrics = {name: multitask_scorer(m) if isinstance(m, str) else m for name, m in (self.metrics or {}).items()}
+        self._check_names(tasks, list(metrics), dimensions)
         judge = self._judge(tasks)
         X, Y = as_table(X), rows_of(Y)
         key = str(joblib.hash((X, Y, sample_weight, events))) if self.storage else ""
@@ -205,16 +215,18 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
             X, Y, tasks, self.cv, plan, time=getattr(model, "time", None), groups=self.groups,
             seed=spawn_seed(seed, "folds"),
         )  # fmt: skip
-        fit_params = {} if events is None else {_fit_name(self.estimator, "events"): events}
+        fit_params = {} if events is None else {fit_name(self.estimator, "events"): events}
         work = Work(
-            self.estimator, dimensions, X, Y, plan, TaskScores(self.metrics), judge,
+            self.estimator, dimensions, X, Y, plan, TaskScores(metrics), judge,
             self.pruning and judge.objective != "pareto", self.n_jobs, sample_weight, fit_params,
             isinstance(self.error_score, str),
         )  # fmt: skip
         limits = Limits(self.n_trials, self.time_budget, started, reserve_refit=self.refit is not False)
         strategy = self.surrogate if self.strategy == "bayesian" else self.strategy
         progress = self._begin(1 + (self.refit is not False), X, Y)
-        outcomes = run_search(work, strategy, limits, storage=self.storage, key=key, seed=seed, progress=progress)
+        outcomes = run_search(work, strategy, limits, storage=storage, key=key, seed=seed, progress=progress)
+        for name in ("best_estimator_", "refit_time_"):  # of an earlier fit
+            self.__dict__.pop(name, None)
         self.tasks_, self.n_splits_ = tasks, len(plan)
         self._report(work, outcomes)
         if self.refit is not False:
@@ -230,7 +242,7 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
         Parameters
         ----------
         weights : dict task -> weight, default=None
-            None weighs all tasks equally.
+            None weighs all tasks equally; of a dict, tasks that it does not name do not count.
         at_least : dict name -> value, default=None
             Least scores of tasks, or figures of ``metrics``: "coupon average precision at least .1".
 
@@ -245,7 +257,7 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
             If no candidate keeps the constraints.
         """
         check_is_fitted(self)
-        task_weights = check_task_weights(weights, self.tasks_)
+        task_weights = _weights_of(weights, self.tasks_)
         best = choose(self._points, [task.name for task in self.tasks_], task_weights, at_least)
         return dict(self.cv_results_["params"][best])
 
@@ -257,10 +269,25 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
             raise ValueError(
                 f"objective must be one of {', '.join(OBJECTIVES)}, or a dict task -> weight; got {self.objective!r}."
             )
-        for name in ("n_trials", "time_budget"):
+        kinds: tuple[tuple[str, type, str], ...] = (
+            ("n_trials", Integral, "an integer"),
+            ("time_budget", Real, "a number of seconds"),
+        )
+        for name, kind, what in kinds:
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, kind):
+                raise TypeError(f"{name} must be {what} or None, got {value!r}.")
+            if not float(value) > 0:
                 raise ValueError(f"{name} must be positive or None, got {value!r}.")
+        if self.storage is not None and not isinstance(self.storage, str | os.PathLike):
+            raise TypeError(f"storage must be a file, a URL or None, got {self.storage!r}.")
+        if not isinstance(self.refit, bool | str) and not callable(self.refit):
+            raise ValueError(
+                f"refit must be True, False, a metric's or a task's name, or callable; got {self.refit!r}."
+            )
+        self._check_metrics()
         if isinstance(self.error_score, str) and self.error_score != "raise":
             raise ValueError(f'error_score must be "raise" or NaN, got {self.error_score!r}.')
         if not isinstance(_last_step(self.estimator), MultiTaskEstimator):
@@ -269,9 +296,37 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
                 f"{type(self.estimator).__name__}."
             )
 
+    def _check_metrics(self) -> None:
+        if self.metrics is not None and not isinstance(self.metrics, Mapping):
+            raise TypeError(
+                f'metrics must be a dict name -> scorer, such as {{"ap": multitask_scorer("average_precision")}}; got '
+                f"{self.metrics!r}."
+            )
+        for name, scorer in (self.metrics or {}).items():
+            if not isinstance(scorer, str) and not callable(scorer):
+                raise TypeError(
+                    f"metrics[{name!r}] must be a scorer (estimator, X, Y) -> float, as of multitask_scorer, or the "
+                    f"name of a metric; got {scorer!r}."
+                )
+
+    def _check_names(self, tasks: Sequence[Task], metrics: Sequence[str], dimensions: Sequence[Dimension]) -> None:
+        """Tasks, metrics and parameters are columns of one frame; the best may be chosen by a task or metric."""
+        names = [*(task.name for task in tasks), *metrics, *(d.name for d in dimensions)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(
+                f"Tasks, metrics and searched parameters must differ in their names, as all are columns of "
+                f"pareto_front_; rename {', '.join(twice)}."
+            )
+        judged = names[: len(tasks) + len(metrics)]
+        if isinstance(self.refit, str) and self.refit not in judged:
+            raise ValueError(
+                f"refit names {self.refit!r}, which is neither a task nor a metric; there are {', '.join(judged)}."
+            )
+
     def _judge(self, tasks: tuple[Task, ...]) -> Judge:
         given = self.objective if isinstance(self.objective, Mapping) else None
-        return Judge("mean" if given is not None else str(self.objective), check_task_weights(given, tasks))
+        return Judge("mean" if given is not None else str(self.objective), _weights_of(given, tasks))
 
     def _report(self, work: Work, outcomes: Sequence[Outcome]) -> None:
         failed = [outcome for outcome in outcomes if outcome.state == FAILED]
@@ -285,18 +340,18 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
         self.cv_results_ = cv_results(work, outcomes, names)
         self._points = points_frame(work, self.cv_results_, names)
         self.pareto_front_ = self._points[undominated(self._points[tasks].to_numpy())]
-        if callable(self.refit):
-            self.best_index_ = int(self.refit(self.cv_results_))
-        else:
-            self.best_index_ = int(np.nanargmax(self.cv_results_["mean_test_score"]))
+        scores = self.cv_results_[f"mean_test_score_{self.refit}" if isinstance(self.refit, str) else "mean_test_score"]
+        if np.isnan(scores).all():
+            raise ValueError(f"refit={self.refit!r} chooses by what has no value in any candidate; name another.")
+        self.best_index_ = int(self.refit(self.cv_results_)) if callable(self.refit) else int(np.nanargmax(scores))
         self.best_params_ = dict(self.cv_results_["params"][self.best_index_])
-        self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
+        self.best_score_ = float(scores[self.best_index_])
 
     def _refit(self, work: Work, progress: Progress) -> None:
         started = time.perf_counter()
         params = {name: clone(value, safe=False) for name, value in self.best_params_.items()}
         model = clone(self.estimator).set_params(**params)
-        weights = {} if work.sample_weight is None else {"sample_weight": work.sample_weight}
+        weights = {} if work.sample_weight is None else {fit_name(model, "sample_weight"): work.sample_weight}
         with thread_limit(n_threads(self.n_jobs)):
             if self.n_jobs is not None and "n_jobs" in model.get_params(deep=False):
                 model.set_params(n_jobs=self.n_jobs)
@@ -309,6 +364,7 @@ def _last_step(estimator: Any) -> Any:
     return estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
 
 
-def _fit_name(estimator: Any, name: str) -> str:
-    """A fit parameter as the estimator, or the last step of a pipeline, reads it."""
-    return f"{estimator.steps[-1][0]}__{name}" if hasattr(estimator, "steps") else name
+def _weights_of(given: Mapping[str, float] | None, tasks: Sequence[Task]) -> Floats:
+    """Weights of an objective: a task that the dict does not name is not asked for."""
+    zeros = {task.name: 0.0 for task in tasks}
+    return check_task_weights(zeros | dict(given) if isinstance(given, Mapping) else given, tasks)

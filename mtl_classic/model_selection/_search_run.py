@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import joblib
 import numpy as np
 from joblib import Parallel, delayed
 
+from mtl_classic import __version__
 from mtl_classic._core.parallel import split_budget
 from mtl_classic._core.random import generator
 from mtl_classic.model_selection._progress import SILENT, Progress, without_callbacks
@@ -122,9 +124,20 @@ def _fingerprint(work: Work, strategy: str, key: str, seed: int) -> str:
     """The same for the same search only: data, folds, settings, space and seed. Threads change no result."""
     model = without_callbacks(work.estimator)
     model.set_params(**{name: None for name in model.get_params() if name.split("__")[-1] == "n_jobs"})
-    space = [(d.name, d.low, d.high, d.log, d.values, d.quantiles) for d in work.dimensions]
-    judged = (work.judge.objective, work.judge.weights, sorted(work.scorer.metrics), work.pruning)
-    return str(joblib.hash((key, seed, work.plan.splits, model, space, judged, strategy)))
+    space = [(d.name, d.low, d.high, d.log, d.integer, d.values, d.quantiles) for d in work.dimensions]
+    metrics = [(name, _scorer_key(scorer)) for name, scorer in work.scorer.metrics.items()]  # kept by position
+    judged = (work.judge.objective, work.judge.weights, metrics, work.pruning)
+    return str(joblib.hash((__version__, key, seed, work.plan.splits, model, space, judged, strategy)))
+
+
+def _scorer_key(scorer: Any) -> str:
+    """A hash of a scorer; of one that cannot be pickled, such as a lambda, its place and its code."""
+    try:
+        return str(joblib.hash(scorer))
+    except Exception:
+        code = getattr(scorer, "__code__", None)
+        parts = (code.co_code, repr(code.co_consts), code.co_names) if code is not None else None
+        return str(joblib.hash((getattr(scorer, "__qualname__", type(scorer).__qualname__), parts)))
 
 
 def _judge(

@@ -49,11 +49,14 @@ class Study:
         self.outcomes: list[Outcome] = []
         self._open: dict[int, optuna.Trial] = {}
         self._left: list[Codes] = []
+        self._superseded: set[int] = set()
         self.collect()
         for _ in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):  # killed between naming and drawing
             trial = study.ask(self.distributions)
             self._left.append(dict(trial.params))
             study.tell(trial.number, state=TrialState.FAIL)
+        self._retry()
+        self.collect()
 
     def ask(self, n: int, order: Sequence[int] | None = None) -> list[tuple[int, Codes]]:
         """The next candidates: first those that a stopped search had begun.
@@ -98,13 +101,26 @@ class Study:
         for trial in self.study.get_trials(deepcopy=False):
             running = trial.state == TrialState.RUNNING
             if OUTCOME in trial.user_attrs:
-                self.outcomes.append(_parse(trial.user_attrs[OUTCOME]))
+                outcome = _parse(trial.user_attrs[OUTCOME])
                 if running:
-                    self._close(trial.number, self.outcomes[-1])
+                    self._close(trial.number, outcome)
+                if trial.number not in self._superseded:
+                    self.outcomes.append(outcome)
             elif running:
                 self.study.tell(trial.number, state=TrialState.FAIL)
                 if trial.params.keys() == self.distributions.keys():
                     self._left.append(dict(trial.params))
+
+    def _retry(self) -> None:
+        """Draw again what had failed when the study was opened: memory or a bug, since mended, may have been why."""
+        kept = self.study.get_trials(deepcopy=False)
+        known = {t.number: _parse(t.user_attrs[OUTCOME]) for t in kept if OUTCOME in t.user_attrs}
+        judged = [outcome.codes for outcome in known.values() if outcome.state != FAILED]
+        self._superseded = {number for number, outcome in known.items() if outcome.state == FAILED}
+        for number in sorted(self._superseded):
+            codes = known[number].codes
+            if codes not in judged and codes not in self._left:
+                self._left.append(codes)
 
     def _draw(self, codes: Codes | None) -> tuple[int, Codes]:
         if codes is not None:

@@ -67,9 +67,14 @@ class Judge:
         return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
 
     def values(self, scores: Floats) -> Floats:
-        """The objective, or with ``"pareto"`` one for each task."""
+        """The objective, or with ``"pareto"`` one for each task; NaN where no task has a label.
+
+        A task alone that no fold has a label of is 0 for all candidates, and tells nothing.
+        """
         tasks = self.by_task(scores)
-        return tasks if self.objective == "pareto" else np.array([self.summary(tasks)])
+        if self.objective != "pareto":
+            return np.array([self.summary(tasks)])
+        return tasks if np.isnan(tasks).all() else np.nan_to_num(tasks)
 
     def summary(self, tasks: Floats) -> float:
         """One number from the scores of the tasks: their least, or their mean."""
@@ -135,7 +140,9 @@ def run_trial(
         if work.pruning and k + 1 < n_folds and _hopeless(work.judge, scores[: k + 1], finished):
             return Outcome(codes, PRUNED, scores, seconds)
     if np.isnan(work.judge.values(scores)).any():
-        return Outcome(codes, FAILED, scores, seconds, "No score: a task has no label in the rows of any fold.")
+        return Outcome(
+            codes, FAILED, scores, seconds, "No score: no task that counts has a label in the rows of any fold."
+        )
     return Outcome(codes, COMPLETE, scores, seconds)
 
 

@@ -75,6 +75,7 @@ def test_objectives_differ_in_what_they_want() -> None:
     assert abs(worst.best_params_["a"]) <= 0.1
     assert first.best_params_["a"] == -0.4
     assert mean.best_score_ >= worst.best_score_
+    assert search(space, strategy="grid", n_trials=None, objective={"y0": 1}).best_params_ == first.best_params_
     scores = [worst.cv_results_[f"mean_test_score_{task}"][worst.best_index_] for task in TASKS]
     assert worst.best_score_ == pytest.approx(min(scores))
 
@@ -117,6 +118,7 @@ def test_a_point_is_picked_by_weights_or_by_a_constraint() -> None:
     chosen = front[front["y1"] >= least]
     assert found.pick({"y0": 1, "y1": 0}, at_least={"y1": least})["a"] == chosen.loc[chosen["y0"].idxmax(), "a"]
     assert found.pick() == found.best_params_
+    assert found.pick({"y0": 1}) == found.pick({"y0": 1, "y1": 0})
     best = found.pick(at_least={"r2": front["r2"].max()})
     assert best["a"] == front.loc[front["r2"].idxmax(), "a"]
     model = clone(found.estimator).set_params(**best).fit(X, Y)
@@ -226,8 +228,11 @@ def test_weights_and_events_reach_the_fits() -> None:
     assert found.best_estimator_.events_ == "log"
     pipe = make_pipeline(FunctionTransformer(), Planted(TASKS))
     space = {"planted__a": [0.0, 1.0]}
-    found = MultiTaskSearchCV(pipe, space, strategy="grid", **EXACT).fit(X, Y, events="log")
+    found = MultiTaskSearchCV(pipe, space, strategy="grid", **EXACT)
+    found.fit(X, Y, sample_weight=np.ones(len(X)), events="log")
+    assert (found.cv_results_["state"] == "complete").all()
     assert found.best_estimator_[-1].events_ == "log"
+    assert found.best_estimator_[-1].weighted_
 
 
 def test_rows_without_a_label_do_not_count() -> None:
@@ -289,6 +294,17 @@ def test_a_search_without_refit_only_reports() -> None:
         ({"error_score": "ignore"}, ValueError, 'error_score must be "raise" or NaN'),
         ({"space": SPACE, "strategy": "grid"}, ValueError, "grid.*needs lists"),
         ({"cv": None}, TypeError, "cv must be an int"),
+        ({"n_trials": "5"}, TypeError, "n_trials must be an integer or None, got '5'"),
+        ({"time_budget": "10s"}, TypeError, "time_budget must be a number of seconds or None, got '10s'"),
+        ({"storage": 3}, TypeError, "storage must be a file, a URL or None, got 3"),
+        ({"refit": None}, ValueError, "refit must be True, False, a metric's or a task's name, or callable; got None"),
+        ({"refit": "ap"}, ValueError, "refit names 'ap', which is neither a task nor a metric; there are y0, y1"),
+        ({"metrics": ["r2"]}, TypeError, "metrics must be a dict name -> scorer"),
+        ({"metrics": {"r2": 2}}, TypeError, r"metrics\['r2'\] must be a scorer .* got 2"),
+        ({"metrics": {"auc": "area"}}, ValueError, "area"),
+        ({"metrics": {"y0": "r2"}}, ValueError, "must differ in their names.*rename y0"),
+        ({"metrics": {"a": "r2"}}, ValueError, "must differ in their names.*rename a"),
+        ({"objective": {"y0": 0}}, ValueError, "not all zero"),
     ],
 )
 def test_bad_settings_are_refused_before_any_fit(settings: Any, error: Any, message: str, tmp_path: Any) -> None:
@@ -316,3 +332,38 @@ def test_a_task_that_no_fold_judges_does_not_choose() -> None:
     assert found.pareto_front_["y1"].isna().all()
     assert len(found.pareto_front_) < len(found.cv_results_["params"])
     assert found.pick() == found.best_params_
+    for settings in ({"strategy": "grid"}, {"strategy": "genetic"}, {"surrogate": "tpe"}, {"surrogate": "gp"}):
+        space = GRID if "grid" in settings.values() else SPACE
+        front = MultiTaskSearchCV(
+            Planted(TASKS), space, objective="pareto", n_trials=12, cv=fold, random_state=0, **settings
+        ).fit(X, holes)
+        assert (front.cv_results_["state"] == "complete").all()
+        assert front.best_params_["a"] == front.pareto_front_.loc[front.pareto_front_["y0"].idxmax(), "a"]
+
+
+def test_the_best_may_be_that_of_a_metric_or_a_task() -> None:
+    space = {"a": np.linspace(-0.4, 0.4, 9), "b": [0.0]}
+    metrics = {"r2": multitask_scorer("r2", "y1"), "all": "r2"}
+    for name in ("y1", "r2"):
+        found = search(space, strategy="grid", n_trials=None, metrics=metrics, refit=name)
+        assert found.best_params_["a"] == found.best_estimator_.a == 0.4
+        assert found.best_score_ == found.cv_results_[f"mean_test_score_{name}"].max()
+    assert found.cv_results_["mean_test_score_all"][found.best_index_] < found.best_score_
+
+
+def test_a_fit_that_fails_leaves_the_search_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = search(GRID, strategy="grid")
+    before, fit = dict(vars(found)), Planted.fit
+
+    def fit_folds_only(self: Planted, X: Any, Y: Any, **settings: Any) -> Planted:
+        if len(X) == 50:
+            raise KeyboardInterrupt
+        return fit(self, X, Y, **settings)
+
+    monkeypatch.setattr(Planted, "fit", fit_folds_only)
+    with pytest.raises(KeyboardInterrupt):
+        found.fit(X[:50], Y[:50])
+    assert vars(found) == before
+    found.set_params(refit=False).fit(X, Y)
+    assert not hasattr(found, "best_estimator_")
+    assert not hasattr(found, "refit_time_")

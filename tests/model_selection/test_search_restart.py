@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from scipy import stats
+from sklearn.exceptions import FitFailedWarning
 
-from mtl_classic import MultiTaskSearchCV
+from mtl_classic import MultiTaskSearchCV, multitask_scorer
 from tests.model_selection.planted import TASKS, Planted, X, Y
 
 SPACE = {"a": stats.uniform(-2, 4), "b": stats.uniform(-2, 4)}
@@ -117,3 +118,50 @@ def test_a_killed_search_loses_no_finished_candidate(tmp_path: Path) -> None:
     assert len(found.cv_results_["params"]) == 12
     assert fits <= judged + 1 + 2  # beside each fold once and the refit, only the candidate of that moment
     assert fits > killed_at >= 7
+
+
+def test_metrics_of_a_resumed_search_keep_their_columns(tmp_path: Path) -> None:
+    r2, mae = multitask_scorer("r2"), multitask_scorer("mae")
+    first = search(tmp_path, Planted(TASKS), metrics={"r2": r2, "mae": mae}, n_trials=3).fit(X, Y)
+    turned = search(tmp_path, Planted(TASKS), metrics={"mae": mae, "r2": r2}, n_trials=3).fit(X, Y)
+    for name in ("r2", "mae"):
+        column = f"mean_test_score_{name}"
+        assert turned.cv_results_[column].tolist() == first.cv_results_[column].tolist()
+    other = search(tmp_path, Planted(TASKS), metrics={"r2": mae, "mae": mae}, n_trials=3).fit(X, Y)
+    assert other.cv_results_["mean_test_score_r2"].tolist() == first.cv_results_["mean_test_score_mae"].tolist()
+    log = tmp_path / "log"
+    for _ in range(2):
+        log.write_text("")
+        unpicklable = {"one": lambda model, X, Y: 1.0}
+        search(tmp_path, Planted(TASKS, log=str(log)), metrics=unpicklable, n_trials=3).fit(X, Y)
+    assert n_fits(log) == 1
+
+
+def test_what_had_failed_is_tried_again_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, fit = tmp_path / "log", Planted.fit
+
+    def out_of_memory(self: Planted, X: Any, Y: Any, **settings: Any) -> Planted:
+        fit(self, X, Y, **settings)
+        if self.a > 0:
+            raise MemoryError
+        return self
+
+    def fitted() -> MultiTaskSearchCV:
+        log.write_text("")
+        model, path = Planted(TASKS, log=str(log)), tmp_path / "search.db"
+        return search(tmp_path, model, storage=path, strategy="random", pruning=False, refit=False).fit(X, Y)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Planted, "fit", out_of_memory)
+        for _ in range(2):
+            with pytest.warns(FitFailedWarning):
+                first = fitted()
+            n_failed = int((first.cv_results_["state"] == "failed").sum())
+            assert len(first.cv_results_["state"]) == 12
+    assert 0 < n_failed == n_fits(log)
+    mended = fitted()
+    assert (mended.cv_results_["state"] == "complete").all()
+    assert n_fits(log) == 2 * n_failed
+    assert {p["a"] for p in mended.cv_results_["params"]} == {p["a"] for p in first.cv_results_["params"]}
+    fitted()
+    assert n_fits(log) == 0
