@@ -279,7 +279,7 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
                 continue
             if isinstance(value, bool) or not isinstance(value, kind):
                 raise TypeError(f"{name} must be {what} or None, got {value!r}.")
-            if not float(value) > 0:
+            if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive or None, got {value!r}.")
         if self.storage is not None and not isinstance(self.storage, str | os.PathLike):
             raise TypeError(f"storage must be a file, a URL or None, got {self.storage!r}.")
