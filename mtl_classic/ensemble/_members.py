@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils.metaestimators import _BaseComposition
+from sklearn.utils.metaestimators import _BaseComposition, available_if
 from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic._core.base import FitInput, MultiTaskEstimator, Scores
@@ -75,6 +75,28 @@ class OverMembers(Tracked, MultiTaskEstimator):
     def query(self) -> str | None:
         """The query column of the members."""
         return self._first("query")
+
+    @available_if(lambda self: any(hasattr(member, "observe") for member in self._members()))
+    def observe(self, events: Any, y: Any = None) -> Self:
+        """Tell the fitted members of new events, as their own ``observe`` does; nothing is refitted.
+
+        Parameters
+        ----------
+        events : EventLog or frame with the columns of the log
+        y : labels, default=None
+            For members whose history is made of the fitted rows.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        kept = [getattr(self, name, []) for name in ("estimators_", "fold_estimators_", "estimator_")]
+        models = [model for part in kept for model in (part if isinstance(part, list) else [part])]
+        for model in {id(model): model for model in models}.values():  # each once, wherever it is kept
+            if hasattr(model, "observe"):
+                model.observe(events, y)
+        return self
 
     def _conflict_rule(self) -> Any:
         return self._members()[0]._conflict_rule()

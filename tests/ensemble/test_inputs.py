@@ -17,9 +17,11 @@ from mtl_classic import (
     CalibratedModel,
     ConformalModel,
     MultiTaskFactorizationMachine,
+    MultiTaskModel,
     PerTaskModel,
     StackingEnsemble,
     Task,
+    make_funnel,
 )
 from tests.ensemble.tables import MIXED, members, mixed, trees
 
@@ -141,3 +143,23 @@ def test_held_out_rows_may_lack_classes_and_labels(calibrated: bool) -> None:
         scores[["why=a", "why=b", "why=c"]].to_numpy().argmax(axis=1) == pd.factorize(labels["why"], sort=True)[0]
     ).mean() > 0.9
     assert ((scores["liked"] > 0.5) == (labels["liked"] == "yes")).mean() > 0.9
+
+
+@pytest.mark.parametrize("wrap", ["calibrated", "conformal", "averaging"])
+def test_members_are_told_of_new_events(wrap: str) -> None:
+    shop = make_funnel(1500, n_users=60, n_items=20, random_state=0)
+    cut = shop.X["time"].quantile(0.7)
+    early, late = shop.X["time"] < cut, shop.X["time"] >= cut
+    member = MultiTaskModel(shop.tasks, **shop.roles, latent=None, random_state=0)
+    ensemble: Any = {
+        "calibrated": CalibratedModel(member, cv=2),
+        "conformal": ConformalModel(member, cv=2),
+        "averaging": AveragingEnsemble([("one", member)]),
+    }[wrap]
+    model = ensemble.fit(shop.X[early], shop.Y[early], events=shop.events.before(cut))
+    stale, log = model.predict_scores(shop.X[late]), shop.events.to_frame()
+    moved = model.observe(log[log["time"] >= cut]).predict_scores(shop.X[late])
+    assert not moved.equals(stale)
+    within = [*getattr(model, "fold_estimators_", []), *getattr(model, "estimators_", [])] or [model.estimator_]
+    assert {part.as_of_ for part in within} == {log["time"].max()}
+    assert not hasattr(CalibratedModel(PerTaskModel()), "observe")
