@@ -133,5 +133,5 @@ def test_task_weights() -> None:
     for wrong in ({"a": -1}, {"a": np.inf}, {"a": 0, "b": 0}):
         with pytest.raises(TaskError, match="finite, non-negative and not all zero"):
             check_task_weights(wrong, TASKS)
-    with pytest.raises(TypeError, match="None or a dict name -> weight here, got str"):
+    with pytest.raises(TypeError, match="None, a dict name -> weight, or a name .*got 'cv'"):
         check_task_weights("cv", TASKS)  # type: ignore[arg-type]
