@@ -241,8 +241,7 @@ class MultiTaskEstimator(BaseEstimator):
         """
         table = self._start_predict(X)
         targets = encode_targets(Y, self.tasks_, classes=self.classes_map_, on_conflict=self._conflict_rule())
-        if len(targets) != n_rows(table):
-            raise ValueError(f"X has {n_rows(table)} rows, but Y has {len(targets)}; expected the same number.")
+        check_labels_of(table, len(targets))
         weights = check_sample_weight(sample_weight, self.tasks_, len(targets))
         scores = self._scores(table, "entire")
         values = [

@@ -57,7 +57,7 @@ class BaggingEnsemble(OverMembers):
     bootstrap : bool, default=True
         Whether to draw with replacement. Members that are stable already, such as boosted trees that stop early, lose
         more by a bootstrap, whose bags hold 63 % of the rows, than their mean wins back: False with ``max_samples=0.9``
-        is for them. Fewer bags then judge each row: one in ten.
+        is for them. A row is then judged by one bag in ten, four rows in ten by none of eight.
     max_samples : float, default=1.0
         Draws as a share of the rows, users or blocks; below 1 without replacement.
     max_features : float, default=1.0

@@ -20,8 +20,8 @@ from mtl_classic._core.validation import (
     Table,
     align_columns,
     as_table,
+    check_labels_of,
     check_sample_weight,
-    n_rows,
     register_columns,
     role_values,
 )
@@ -156,8 +156,7 @@ class OverMembers(Tracked, MultiTaskEstimator):
         self._take_over(members)
         table = self._columns_of(members, as_table(X))
         targets = encode_targets(Y, self.tasks_, classes=self.classes_map_, on_conflict=self._conflict_rule())
-        if len(targets) != n_rows(table):
-            raise ValueError(f"X has {n_rows(table)} rows, but Y has {len(targets)}; expected the same number.")
+        check_labels_of(table, len(targets))
         return FitInput(table, targets, check_sample_weight(sample_weight, self.tasks_, len(targets)))
 
     def _columns_of(self, members: Sequence[Any], table: Table) -> Table:

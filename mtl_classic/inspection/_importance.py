@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import sparse
 
 from mtl_classic._core.random import generator, root_seed
-from mtl_classic._core.validation import Table, as_table, n_rows
+from mtl_classic._core.validation import Table, as_table, check_labels_of, n_rows
 from mtl_classic.metrics._arrays import Codes, Floats, divide
 from mtl_classic.metrics._fitted import clusters_of_rows, conflict_rule, groups_of, last_step, scores_of
 from mtl_classic.metrics._known import Known
@@ -131,8 +131,7 @@ def permutation_importance(
         sample_weight=sample_weight,
         seed=seed,
     )
-    if len(known.targets) != n_rows(table):
-        raise ValueError(f"X has {n_rows(table)} rows, but Y has {len(known.targets)}; expected the same number.")
+    check_labels_of(table, len(known.targets))
     judge = _Judge(model, final, known, Y, space, _joined(known, seed))
     intact = judge.sums(table)
     names: list[tuple[str, Any]] = []

@@ -40,12 +40,9 @@ def plot_affinity(affinity: pd.DataFrame, *, ax: Any = None) -> Any:
     >>> axes.get_xlabel()
     'task that gains'
     """
-    missing = {"gain", "standard_error", "verdict"} - set(affinity.columns)
-    if missing or affinity.index.nlevels != 2:
-        raise ValueError(
-            f"affinity must be the frame of task_affinity, indexed by (source, target); got the columns "
-            f"{list(affinity.columns)} and {affinity.index.nlevels} index levels."
-        )
+    _check_frame(
+        affinity, ["gain", "standard_error", "verdict"], "affinity", "task_affinity, indexed by (source, target)"
+    )
     names = list(dict.fromkeys([*affinity.index.get_level_values(0), *affinity.index.get_level_values(1)]))
     gain = 100 * affinity["gain"].unstack().reindex(index=names, columns=names)
     largest = float(np.nanmax(np.abs(gain.to_numpy()), initial=0.0)) or 1.0
@@ -96,11 +93,8 @@ def plot_importance(importance: pd.DataFrame, *, n_columns: int = 20, ax: Any = 
     >>> sorted(label.get_text() for label in axes.get_yticklabels())
     ['price', 'stars']
     """
-    if {"importance", "verdict"} - set(importance.columns) or importance.index.nlevels != 2:
-        raise ValueError(
-            f"importance must be the frame of permutation_importance, indexed by (task, column); got the columns "
-            f"{list(importance.columns)} and {importance.index.nlevels} index levels."
-        )
+    made_by = "permutation_importance, indexed by (task, column)"
+    _check_frame(importance, ["importance", "verdict"], "importance", made_by)
     tasks, columns = (importance.index.get_level_values(i).unique() for i in (0, 1))
     rise, verdict = (importance[name].unstack().reindex(tasks)[columns].T for name in ("importance", "verdict"))
     largest = rise.max().clip(lower=0.0)
@@ -168,6 +162,14 @@ def plot_task_graph(model: Any, *, ax: Any = None) -> Any:
     ax.set_ylim(-1.4, 1.4)
     ax.set_axis_off()
     return ax
+
+
+def _check_frame(frame: pd.DataFrame, columns: list[str], name: str, made_by: str) -> None:
+    if not set(columns) <= set(frame.columns) or frame.index.nlevels != 2:
+        raise ValueError(
+            f"{name} must be the frame of {made_by}; got the columns {list(frame.columns)} and {frame.index.nlevels} "
+            f"index levels."
+        )
 
 
 def _axes(ax: Any, width: float, height: float) -> Any:

@@ -92,9 +92,8 @@ def _fit(
 
 def _weigh(values: Floats, random: np.random.Generator) -> Floats:
     low, high = values.min(axis=0), values.max(axis=0)
-    gain = np.where(
-        high > low, (values - low) / np.where(high > low, high - low, 1.0), 1.0
-    )  # the same for all: no need
+    differs = high > low
+    gain = np.where(differs, (values - low) / np.where(differs, high - low, 1.0), 1.0)  # what is the same is reached
     weights = random.dirichlet(np.ones(values.shape[1]))
     return np.asarray((weights * gain - weights).min(axis=1) + 0.05 * gain @ weights)
 
