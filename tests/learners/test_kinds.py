@@ -277,3 +277,12 @@ def test_labels_of_the_svm_may_be_far_from_zero(weight: Any) -> None:
     )
     np.testing.assert_allclose(far.predict(x) - 2000, near.predict(x), atol=0.01)
     assert far.score(x, 2000 + 10 * x[:, 0]) > 0.99
+
+
+def test_hist_stops_early_in_small_tables() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(600, 5)), rng.integers(0, 2, 600)  # nothing to learn
+    stopped = PerTaskModel(learner="hist", random_state=0).fit(X, y)
+    assert stopped.fits_["y0"].model.n_iter_ < 50
+    tiny = PerTaskModel(learner="hist", random_state=0).fit(X[:8], np.arange(8) % 2)  # too few to hold any out
+    assert tiny.fits_["y0"].model.n_iter_ == 100
