@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
@@ -274,7 +275,7 @@ class _Temperature:
 
 
 def _fit_map(task: Task, method: str, y: Floats, score: Floats, weight: Floats) -> Any:
-    known = ~np.isnan(y) & (weight > 0) & ~np.isnan(score).reshape(len(y), -1).any(axis=1)
+    known = _scored(score) & ~np.isnan(y) & (weight > 0)
     y, score, weight = y[known], score[known], weight[known]
     if method == "isotonic":
         model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(score, y, sample_weight=weight)
@@ -312,13 +313,20 @@ def _basis(method: str, p: Floats) -> tuple[Floats, Floats, list[tuple[float | N
 def _held_out(
     task: Task, method: str, y: Floats, score: Floats, weight: Floats, splits: list[tuple[Rows, Rows]]
 ) -> Floats:
-    """Scores after maps that were fitted on other rows; NaN elsewhere."""
+    """Scores after maps that were fitted on other rows; NaN elsewhere, and where the model has none."""
     out = np.full(score.shape, np.nan)
-    for train, test in splits:
-        labels = y[train][~np.isnan(y[train])]
-        if len(np.unique(labels)) > 1:
+    scored = _scored(score)
+    told = scored & ~np.isnan(y) & (weight > 0)
+    for train, held in splits:
+        test = held[scored[held]]
+        if len(np.unique(y[train][told[train]])) > 1 and len(test):
             out[test] = _fit_map(task, method, y[train], score[train], weight[train])(score[test])
     return out
+
+
+def _scored(score: Floats) -> npt.NDArray[np.bool_]:
+    """Rows that the model has a score of: some lie in no fold, or in every bag."""
+    return np.asarray(~np.isnan(score).reshape(len(score), -1).any(axis=1))
 
 
 def _keeps_scores(estimator: Any) -> bool:

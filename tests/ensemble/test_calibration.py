@@ -10,7 +10,15 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
 
-from mtl_classic import AveragingEnsemble, CalibratedModel, PerTaskModel, SklearnLearner, Task, TaskError
+from mtl_classic import (
+    AveragingEnsemble,
+    BaggingEnsemble,
+    CalibratedModel,
+    PerTaskModel,
+    SklearnLearner,
+    Task,
+    TaskError,
+)
 from mtl_classic.ensemble._store import meta_splits, time_blocks
 from mtl_classic.metrics import expected_calibration_error, log_loss
 from tests.ensemble.tables import FUNNEL, funnel
@@ -22,8 +30,8 @@ class Overconfident(ClassifierMixin, BaseEstimator):
     def __init__(self, factor: float = 4.0) -> None:
         self.factor = factor
 
-    def fit(self, X: Any, y: Any) -> "Overconfident":
-        self.model_ = LogisticRegression().fit(X, y)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "Overconfident":
+        self.model_ = LogisticRegression().fit(X, y, sample_weight)
         self.classes_ = self.model_.classes_
         return self
 
@@ -134,6 +142,20 @@ def test_scores_of_an_ensemble_are_read_rather_than_made_again() -> None:
     model = CalibratedModel(ensemble).fit(X, Y)
     pd.testing.assert_frame_equal(model.oof_scores_, model.estimator_.oof_scores_)
     pd.testing.assert_frame_equal(model.oof_scores_, clone(ensemble).fit(X, Y).oof_scores_)
+
+
+def test_rows_that_every_bag_drew_teach_no_map() -> None:
+    X, Y = table(1000)
+    bags = BaggingEnsemble(wrong(), 3, random_state=0)
+    model = CalibratedModel(bags, method="isotonic").fit(X, Y[["buy"]])
+    assert model.oof_scores_["buy"].isna().any()
+    assert model.methods_ == {"buy": "isotonic"}
+
+
+def test_one_class_but_for_rows_of_weight_0_teaches_no_map() -> None:
+    X, Y = table(600)
+    model = CalibratedModel(wrong().fit(X, Y), method="isotonic", cv="prefit")
+    assert model.fit(X, Y, sample_weight=1.0 - Y["buy"]).methods_["buy"] is None
 
 
 def test_noise_is_left_at_chance_and_missing_labels_do_not_count() -> None:
