@@ -6,6 +6,8 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
+from itertools import islice
 
 import numpy as np
 import optuna
@@ -68,10 +70,7 @@ class Study:
             return [self._draw(codes) for codes in left]
         done = len(self.outcomes)
         if self.strategy == "grid":
-            known = [outcome.codes for outcome in self.outcomes]
-            points = grid_points(self.dimensions)
-            rest = [points[i] for i in (range(len(points)) if order is None else order)]
-            return [self._draw(codes) for codes in [codes for codes in rest if codes not in known][:n]]
+            return [self._draw(codes) for codes in self._not_judged(n, order)]
         if self.strategy in ("tpe", "gp") and done < N_START:
             return [self._draw(codes) for codes in self._start(done, min(n, N_START - done))]
         if self.strategy == "gp":
@@ -128,6 +127,17 @@ class Study:
         trial = self.study.ask(self.distributions)
         self._open[trial.number] = trial
         return trial.number, {d.name: trial.params[d.name] for d in self.dimensions}
+
+    def _not_judged(self, n: int, order: Sequence[int] | None) -> list[Codes]:
+        """The next points of the grid that have no outcome yet."""
+        names = [d.name for d in self.dimensions]
+        known = {tuple(outcome.codes[name] for name in names) for outcome in self.outcomes}
+        points = (self._grid[i] for i in (range(len(self._grid)) if order is None else order))
+        return list(islice((codes for codes in points if tuple(codes[name] for name in names) not in known), n))
+
+    @cached_property
+    def _grid(self) -> list[Codes]:
+        return grid_points(self.dimensions)
 
     def _start(self, done: int, n: int) -> list[Codes]:
         """A Latin hypercube: each dimension is covered evenly by few points."""

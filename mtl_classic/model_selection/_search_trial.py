@@ -147,10 +147,10 @@ def run_trial(
 
 
 def _hopeless(judge: Judge, scores: Floats, finished: Sequence[Floats]) -> bool:
-    if len(finished) < MIN_FINISHED:
-        return False
+    """Whether it is behind most of the others on the folds so far, where any task that counts has a label."""
     others = [judge.summary(judge.by_task(other[: len(scores)])) for other in finished]
-    return bool(judge.summary(judge.by_task(scores)) < np.nanmedian(others))
+    known = [value for value in others if not np.isnan(value)]
+    return len(known) >= MIN_FINISHED and bool(judge.summary(judge.by_task(scores)) < np.median(known))
 
 
 class _Timed:

@@ -24,6 +24,8 @@ from mtl_classic import (
     make_folds,
     multitask_scorer,
 )
+from mtl_classic.model_selection import FoldPlan, _search_study
+from mtl_classic.model_selection._search_space import grid_points
 from tests.model_selection.planted import TASKS, Planted, X, Y, score_of
 
 SPACE = {"a": stats.uniform(-2, 4), "b": stats.uniform(-2, 4)}
@@ -339,6 +341,23 @@ def test_a_task_that_no_fold_judges_does_not_choose() -> None:
         ).fit(X, holes)
         assert (front.cv_results_["state"] == "complete").all()
         assert front.best_params_["a"] == front.pareto_front_.loc[front.pareto_front_["y0"].idxmax(), "a"]
+
+
+def test_folds_before_any_label_give_nobody_up() -> None:
+    late = np.where(np.arange(60)[:, None] < 20, np.nan, Y)
+    plan = FoldPlan(tuple((np.setdiff1d(np.arange(60), k), k) for k in np.split(np.arange(60), 3)), 60)
+    settings = {"strategy": "grid", "n_trials": None, "random_state": 0}
+    model = MultiTaskSearchCV(Planted(TASKS), {"a": np.linspace(-1, 1, 9)}, **settings).fit(X, late, plan=plan)
+    assert not np.isnan(model.cv_results_["split1_test_score"]).any()
+    assert "pruned" in model.cv_results_["state"]
+
+
+def test_a_large_grid_is_laid_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(_search_study, "grid_points", lambda d: made.append(1) or grid_points(d))
+    found = search(GRID, strategy="grid", n_trials=None)
+    assert len(made) == 1
+    assert len({str(params) for params in found.cv_results_["params"]}) == 6
 
 
 def test_the_best_may_be_that_of_a_metric_or_a_task() -> None:
