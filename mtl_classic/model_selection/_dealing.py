@@ -39,28 +39,30 @@ def group_codes(groups: Any) -> Rows | None:
 def deal(n_splits: int, Y: Any, codes: Rows | None, random_state: Any) -> Rows:
     """Shuffle, bring rows (or groups) of one stratum together, and deal them out like cards."""
     rng = generator(root_seed(random_state), "folds")
-    strata = _strata(Y)
-    if codes is not None:
-        first = np.zeros(codes.max(initial=-1) + 1, dtype=np.intp)
-        np.maximum.at(first, codes, strata)
-        sizes = np.bincount(codes)
-        order = np.lexsort((rng.permutation(len(first)), -sizes, first))
-        units = first
-    else:
-        units = strata
-        order = np.lexsort((rng.permutation(len(units)), units))
+    strata, rarity = _strata(Y)
+    units = strata if codes is None else _strata_of_groups(strata, rarity, codes)
     if len(units) < n_splits:
         raise FoldError(
             f"{n_splits} folds need at least as many {'rows' if codes is None else 'groups'}; "
             f"got {'n_samples' if codes is None else 'n_groups'}={len(units)}. Use fewer folds."
         )
+    sizes = np.zeros(len(units), dtype=np.intp) if codes is None else np.bincount(codes)
+    order = np.lexsort((rng.permutation(len(units)), -sizes, units))
     fold = np.empty(len(units), dtype=np.intp)
     fold[order] = np.arange(len(units)) % n_splits
     return fold if codes is None else fold[codes]
 
 
-def _strata(Y: Any) -> Rows:
-    """A code per row: its rarest class over all tasks, then which tasks are unlabelled.
+def _strata_of_groups(strata: Rows, rarity: Rows, codes: Rows) -> Rows:
+    """The stratum of each group's rarest row: rare positives are spread, however many negatives are beside them."""
+    rarest_last = np.lexsort((strata, -rarity))
+    first = np.zeros(codes.max(initial=-1) + 1, dtype=np.intp)
+    first[codes[rarest_last]] = strata[rarest_last]
+    return first
+
+
+def _strata(Y: Any) -> tuple[Rows, Rows]:
+    """A code per row: its rarest class over all tasks, then which tasks are unlabelled; and the rows of that class.
 
     In this order, because many tasks make many patterns of missing labels, which would tear a rare class apart. Tasks
     are looked at by name, so that their order changes no fold.
@@ -87,4 +89,5 @@ def _strata(Y: Any) -> Rows:
         rarest_count[better] = count[better]
         offset += len(values)
     patterns = np.unique(missing, return_inverse=True)[1]
-    return np.asarray(pd.factorize(rarest * (patterns.max(initial=0) + 1) + patterns, sort=True)[0], dtype=np.intp)
+    codes = pd.factorize(rarest * (patterns.max(initial=0) + 1) + patterns, sort=True)[0]
+    return np.asarray(codes, dtype=np.intp), rarest_count

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,8 @@ class Temporal:
     gap: Any = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.n_splits, bool) or not isinstance(self.n_splits, Integral):
+            raise TypeError(f"n_splits must be an integer, got {self.n_splits!r}.")
         if self.n_splits < 1:
             raise FoldError(f"Temporal needs at least one split, got n_splits={self.n_splits}.")
 

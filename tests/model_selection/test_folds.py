@@ -309,3 +309,22 @@ def test_pairs_that_are_refused(cv: Any, says: str) -> None:
 def test_a_splitter_of_groups_asks_for_them(splitter: Any, n_tasks: int) -> None:
     with pytest.raises(FoldError, match="keeps groups whole, and was given none. Give them as groups="):
         make_folds(splitter, np.tile([[0] * n_tasks, [1] * n_tasks], (6, 1)))
+
+
+@pytest.mark.parametrize("rare", ["a", "c"])
+def test_rare_positives_are_spread_over_groups_whatever_comes_first(rare: str) -> None:
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 300, 3000)
+    Y = pd.DataFrame({name: rng.integers(0, 2, 3000) for name in "abc"})
+    Y[rare] = np.isin(groups, np.arange(10)) & (rng.random(3000) < 0.6)
+    for first in (True, False):
+        order = np.argsort(Y[rare].to_numpy() != first, kind="stable")
+        plan = make_folds(5, Y.iloc[order], groups=groups[order], random_state=0)
+        positives = Y[rare].to_numpy()[order]
+        assert [len(np.unique(groups[order][test][positives[test]])) for _, test in plan.splits] == [2] * 5
+
+
+def test_a_number_of_splits_is_whole() -> None:
+    for wrong in (2.5, "3", True):
+        with pytest.raises(TypeError, match="n_splits must be an integer"):
+            Temporal(wrong)  # type: ignore[arg-type]
