@@ -140,14 +140,14 @@ def cross_fit_members(
     The numbers depend neither on ``n_jobs`` nor on where a stopped run left off: each pair is a fit of its own.
     """
     data = data.keyed(memory)
-    pairs = [(member, split) for _, member in members for split in plan.splits]
+    pairs = [(name, member, split) for name, member in members for split in plan.splits]
     workers, threads = split_budget(n_jobs, len(pairs))
     fit = check_memory(memory).cache(_fit_fold, ignore=["member", "data", "split", "n_rows", "threads", "step"])
     budget = None if n_jobs is None else threads
     with progress.part("cross-fit", len(pairs)) as part:
         fitted = Parallel(n_jobs=workers)(
-            delayed(tell)(step, fit, _key(memory, data, member, split), member, data, split, plan.n_rows, budget)
-            for step, (member, split) in zip(part.steps(range(len(pairs))), pairs, strict=True)
+            delayed(tell)(step, fit, _key(memory, data, name, member, split), member, data, split, plan.n_rows, budget)
+            for step, (name, member, split) in zip(part.steps(range(len(pairs))), pairs, strict=True)
         )
     k = len(plan)
     scores, models = {}, {}
@@ -176,8 +176,8 @@ def fit_members(
     budget = None if n_jobs is None else threads
     with progress.part("refit", len(members)) as part:
         fitted: list[Any] = Parallel(n_jobs=workers)(
-            delayed(tell)(step, fit, _key(memory, data, member, splits), member, data, plan, budget)
-            for step, (_, member) in zip(part.steps(range(len(members))), members, strict=True)
+            delayed(tell)(step, fit, _key(memory, data, name, member, splits), member, data, plan, budget)
+            for step, (name, member) in zip(part.steps(range(len(members))), members, strict=True)
         )
     return fitted
 
@@ -230,13 +230,16 @@ def time_blocks(time: Any) -> Rows:
     return codes
 
 
-def _key(memory: Any, data: Data, member: Any, rows: Any) -> str:
-    """What a cached fit depends on; the number of threads changes no result and is left out."""
+def _key(memory: Any, data: Data, name: str, member: Any, rows: Any) -> str:
+    """What a cached fit depends on; the number of threads changes no result and is left out.
+
+    The name is a part of it: members that differ in nothing else, their seeds being drawn, are not the same.
+    """
     if memory is None:
         return ""
     member = without_callbacks(member)
-    jobs = {name: None for name in member.get_params() if name.split("__")[-1] == "n_jobs"}
-    return str(joblib.hash((data.key, type(member).__qualname__, member.set_params(**jobs), rows, _version())))
+    jobs = {path: None for path in member.get_params() if path.split("__")[-1] == "n_jobs"}
+    return str(joblib.hash((data.key, name, type(member).__qualname__, member.set_params(**jobs), rows, _version())))
 
 
 def _version() -> str:

@@ -186,6 +186,16 @@ def test_a_stopped_fit_goes_on_where_it_was(tmp_path: Any, monkeypatch: pytest.M
         clone(model).fit(X, Y)
 
 
+def test_members_whose_seeds_are_drawn_are_kept_apart(tmp_path: Any) -> None:
+    X, Y = mixed(200)
+    tree = SklearnLearner(DecisionTreeClassifier(max_features=1), None)
+    pair = [(name, PerTaskModel({"buy": "binary"}, learner=tree)) for name in "ab"]
+    model = AveragingEnsemble(pair, memory=str(tmp_path)).fit(X, Y[["buy"]])
+    first, second = (member.predict_scores(X) for member in model.estimators_)
+    assert not first.equals(second)
+    pd.testing.assert_frame_equal(clone(model).fit(X, Y[["buy"]]).estimators_[0].predict_scores(X), first)
+
+
 def test_children_stay_at_or_below_their_parents() -> None:
     X, Y = funnel()
     model = AveragingEnsemble(members(FUNNEL), weights="greedy", cv=3, random_state=0).fit(X, Y)
