@@ -261,7 +261,7 @@ class _Steps:
     floor: float
 
     def __call__(self, p: Floats) -> Floats:
-        return np.clip(self.model.predict(p), self.floor, 1 - self.floor)
+        return np.clip(self.model.predict(p), self.floor, 1 - self.floor) if len(p) else p
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,8 @@ class ConformalModel(OverMembers):
         self.lowest_, self.residuals_ = {}, {}
         for task in numeric:
             y = given.counted(task.name)
-            self.lowest_[task.name] = 0.0 if np.nanmin(y) >= 0 else -np.inf
+            known = y[~np.isnan(y)]
+            self.lowest_[task.name] = 0.0 if len(known) and known.min() >= 0 else -np.inf
             error = _spread_evenly(task, y) - _spread_evenly(task, store.scores["model"][task.name])
             by_fold = [error[store.fold == k] for k in range(len(plan))]
             self.residuals_[task.name] = [np.sort(values[~np.isnan(values)]) for values in by_fold]

@@ -150,6 +150,7 @@ def test_rows_that_every_bag_drew_teach_no_map() -> None:
     model = CalibratedModel(bags, method="isotonic").fit(X, Y[["buy"]])
     assert model.oof_scores_["buy"].isna().any()
     assert model.methods_ == {"buy": "isotonic"}
+    assert model.predict_scores(X[:0]).shape == (0, 1)
 
 
 def test_one_class_but_for_rows_of_weight_0_teaches_no_map() -> None:

@@ -127,3 +127,13 @@ def test_rows_of_weight_0_leave_no_residuals(method: str) -> None:
     model = ConformalModel(PerTaskModel(learner="linear"), method=method, random_state=0)
     bounds = model.fit(X, y, sample_weight=np.where(odd, 0.0, 1.0)).predict_interval(X, coverage=0.9)["y0"]
     assert (bounds["high"] - bounds["low"]).mean() < 0.5
+
+
+@pytest.mark.filterwarnings("ignore::mtl_classic.ConstantTaskWarning")
+def test_a_task_without_any_weight_has_no_bounds() -> None:
+    X, Y = mixed(100)
+    weight = pd.DataFrame(1.0, index=Y.index, columns=Y.columns).assign(visits=0.0)
+    model = ConformalModel(PerTaskModel(MIXED, learner=trees(2), random_state=0), cv=2, random_state=0)
+    bounds = model.fit(X, Y, sample_weight=weight).predict_interval(X, coverage=0.5)
+    assert np.isinf(bounds["visits", "high"]).all()
+    assert np.isfinite(bounds["spend"]).all(axis=None)
