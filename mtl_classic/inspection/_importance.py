@@ -119,6 +119,8 @@ def permutation_importance(
     if n_repeats < 1:
         raise ValueError(f"n_repeats must be at least 1, got {n_repeats!r}.")
     chosen = _columns(table, columns, final)
+    if not chosen:
+        raise ValueError("There is no column to shuffle: columns is empty, or X has none but the query and the time.")
     seed = root_seed(random_state)
     known = Known.of(
         Y,

@@ -10,6 +10,8 @@ import pandas as pd
 __all__ = ["plot_affinity", "plot_importance", "plot_task_graph"]
 
 SURE = "better"  # the verdict that is marked
+NAMES = {"parse_math": False}  # two dollars in the name of a column are no formula
+SLANTED = {"rotation": 30, "ha": "right", **NAMES}
 
 
 def plot_affinity(affinity: pd.DataFrame, *, ax: Any = None) -> Any:
@@ -54,8 +56,8 @@ def plot_affinity(affinity: pd.DataFrame, *, ax: Any = None) -> Any:
         dark = abs(100 * row["gain"]) > 0.6 * largest
         text = f"{100 * row['gain']:+.2f}{'*' if row['verdict'] == SURE else ''}\n± {100 * row['standard_error']:.2f}"
         ax.text(*at, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
-    ax.set_xticks(range(len(names)), names, rotation=30, ha="right")
-    ax.set_yticks(range(len(names)), names)
+    ax.set_xticks(range(len(names)), names, **SLANTED)
+    ax.set_yticks(range(len(names)), names, **NAMES)
     ax.set_xlabel("task that gains")
     ax.set_ylabel("task whose score is read")
     ax.figure.colorbar(image, ax=ax, label="fall of the loss, %")
@@ -109,8 +111,8 @@ def plot_importance(importance: pd.DataFrame, *, n_columns: int = 20, ax: Any = 
             text = "" if np.isnan(value) else f"{100 * value:.2f}{mark}"
             dark = share.loc[column, task] > 0.6
             ax.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
-    ax.set_xticks(range(len(tasks)), [str(task) for task in tasks], rotation=30, ha="right")
-    ax.set_yticks(range(len(share)), [str(column) for column in share.index])
+    ax.set_xticks(range(len(tasks)), [str(task) for task in tasks], **SLANTED)
+    ax.set_yticks(range(len(share)), [str(column) for column in share.index], **NAMES)
     ax.set_title("rise of the loss when the column is shuffled, %", fontsize=10)
     return ax
 
@@ -157,7 +159,7 @@ def plot_task_graph(model: Any, *, ax: Any = None) -> Any:
         ax.annotate("", xy=place[target], xytext=place[source], arrowprops=style)
     for name, (x, y) in place.items():
         box = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": "black"}
-        ax.text(x, y, name, ha="center", va="center", bbox=box)
+        ax.text(x, y, name, ha="center", va="center", bbox=box, **NAMES)
     ax.set_xlim(-1.5, 1.5)
     ax.set_ylim(-1.4, 1.4)
     ax.set_axis_off()

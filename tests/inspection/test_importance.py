@@ -167,6 +167,8 @@ def test_without_labels_and_without_intervals(model: Any, X: pd.DataFrame, Y: pd
 def test_bad_input_is_told(model: Any, X: pd.DataFrame, Y: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match="columns has 'prize', which X lacks; its columns are price, stars"):
         permutation_importance(model, X[NEW], Y[NEW], columns=["prize"])
+    with pytest.raises(ValueError, match="no column to shuffle"):
+        permutation_importance(model, X, Y, columns=[])
     with pytest.raises(TypeError, match="list of columns"):
         permutation_importance(model, X[NEW], Y[NEW], columns="price")
     with pytest.raises(ValueError, match="n_repeats must be at least 1, got 0"):

@@ -36,6 +36,19 @@ def test_the_heat_map_shows_gains_errors_and_what_is_sure() -> None:
     assert axes.images[0].get_clim() == (-2.0, 2.0)
 
 
+def test_dollars_in_names_are_no_formula() -> None:
+    name = "spend_$_7d_$"
+    pairs = pd.MultiIndex.from_tuples([(name, "buy")], names=["source", "target"])
+    tasks = pd.MultiIndex.from_tuples([("buy", name)], names=["task", "column"])
+    gains = {"gain": [0.1], "standard_error": [0.1], "verdict": ["same"]}
+    for axes in (
+        plot_affinity(pd.DataFrame(gains, index=pairs)),
+        plot_importance(pd.DataFrame({"importance": [0.1], "verdict": ["same"]}, index=tasks)),
+    ):
+        axes.figure.canvas.draw()
+        assert name in [label.get_text() for label in axes.get_yticklabels()]
+
+
 def test_a_given_axes_is_drawn_on() -> None:
     from matplotlib import pyplot as plt
 
