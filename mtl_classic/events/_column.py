@@ -82,16 +82,15 @@ def joined_column(
     old, new = _typed_like(old, new), _typed_like(new, old)
     if old.values is None and new.values is None and (amount or _fit_one_array(old.data, new.data)):
         return old.data, new.data, None
-    if old.values is None or new.values is None or known is None:  # numbers that have gaps now: code them all
-        codes, distinct = pd.factorize(np.concatenate([_objects(column) for column in (old, new)]))
-        codes = codes.astype(np.int32)
-        return codes[: len(old.data)], codes[len(old.data) :], np.asarray(distinct, dtype=object)
-    codes = known.get_indexer(pd.Index(new.values)).astype(np.int32)
-    unknown = np.flatnonzero(codes < 0)
-    codes[unknown] = len(old.values) + np.arange(len(unknown), dtype=np.int32)
-    tail = np.append(codes, np.int32(-1))[new.data]  # the code -1, missing, takes the last
-    values = np.concatenate([old.values, new.values[unknown]]) if len(unknown) else old.values
-    return old.data, tail, values
+    codes, values = _coded(old)
+    tail, found = _coded(new)
+    if known is None:  # numbers until now, which have gaps from now on
+        known = pd.Index(values)
+    place = known.get_indexer(pd.Index(found)).astype(np.int32)
+    unknown = np.flatnonzero(place < 0)
+    place[unknown] = len(values) + np.arange(len(unknown), dtype=np.int32)
+    tail = np.append(place, np.int32(-1))[tail]  # the code -1, missing, takes the last
+    return codes, tail, np.concatenate([values, found[unknown]]) if len(unknown) else values
 
 
 def _typed_like(column: Column, other: Column) -> Column:
@@ -113,8 +112,12 @@ def _fit_one_array(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> bool:
     return all(max(int(part.max()), -int(part.min())) <= _LARGEST_EXACT for part in whole)
 
 
-def _objects(column: Column) -> npt.NDArray[Any]:
-    return np.asarray(pd.Series(column.decode()).astype(object))
+def _coded(column: Column) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Codes and the distinct values that they number: its own, if the column has them."""
+    if column.values is not None:
+        return column.data, column.values
+    codes, distinct = pd.factorize(column.data)
+    return codes.astype(np.int32), np.asarray(pd.Series(distinct).astype(object), dtype=object)
 
 
 def check_same_kind(old: Column, new: Column, name: str) -> None:

@@ -287,7 +287,8 @@ class EventLog:
     def _extended(
         self, rooms: dict[str, Room], name: str, old: npt.NDArray[Any], tail: npt.NDArray[Any], order: Any
     ) -> npt.NDArray[Any]:
-        room = self._rooms.get(name) if order is None else None
+        held = self._columns[name].data if name in self._columns else self._time
+        room = self._rooms.get(name) if order is None and old is held else None  # a room holds what was there
         if room is None or not room.take(len(old), tail):
             room = Room(old, tail, order=order)
         rooms[name] = room

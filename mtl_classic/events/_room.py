@@ -43,7 +43,7 @@ class Room:
         """Put rows behind the first `size`, if nobody has yet and there is room."""
         with self._lock:
             end = size + len(tail)
-            if size != self.used or end > len(self.array) or tail.dtype != self.array.dtype:
+            if size != self.used or end > len(self.array) or np.result_type(self.array, tail) != self.array.dtype:
                 return False
             self.array[size:end] = tail
             self.used = end

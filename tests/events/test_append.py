@@ -64,6 +64,33 @@ def test_codes_that_grew_number_the_same_values(parts: list[list[int]], asked: i
         assert codes.flags.writeable  # as compiled kernels know them
 
 
+@pytest.mark.parametrize(
+    ("days", "first"),
+    [
+        ([[7, 5, None], [9, 7], [5, None]], "Int64"),
+        ([[7, 5], [5, None, 9], [9, 7], [7]], "Int64"),
+        ([[7, 5], [5, None, 9], [9, 7], [7]], "int32"),
+        ([[7, 5], [5, None, 9], [9, 7], [7]], "float64"),
+    ],
+)
+@pytest.mark.parametrize("asked", [False, True])
+def test_ids_are_the_same_whether_a_day_has_gaps_or_not(days: list[list[int]], first: str, asked: bool) -> None:
+    frames = [
+        pd.DataFrame({"user": 1, "item": pd.array(ids, dtype="Int64"), "time": np.arange(len(ids))[::-1] + 10 * day})
+        for day, ids in enumerate(days)
+    ]
+    frames[0]["item"] = frames[0]["item"].astype(first)
+    log = EventLog(frames[0], user="user", item="item", time="time")
+    for frame in frames[1:]:
+        if asked:
+            log.encode("item")
+        log = log.append(frame)
+    expected = [item for ids in days for item in reversed(ids)]
+    codes, values = log.encode("item")
+    assert [None if pd.isna(item) else item for item in log.column("item")] == expected
+    assert [values[code] if code >= 0 else None for code in codes] == expected
+
+
 def test_two_logs_may_grow_from_one() -> None:
     log = EventLog(events(list(range(10)), 0), **ROLES)
     left, right = log.append(events([11, 12], 1)), log.append(events([20], 2))
