@@ -29,6 +29,8 @@ def as_floats(values: Any, what: str) -> Floats:
     try:
         if isinstance(array, np.ndarray):
             return array.astype(np.float64, copy=False)
+        if isinstance(array, pd.Series) and isinstance(array.dtype, np.dtype) and array.dtype.kind in "biuf":
+            return array.to_numpy(dtype=np.float64)  # with na_value= it would be a copy
         return np.asarray(array.to_numpy(dtype=np.float64, na_value=np.nan))
     except (TypeError, ValueError):
         raise TypeError(f"The {what} must be numbers, got {np.asarray(array).dtype}; encode them first.") from None
@@ -45,6 +47,15 @@ def check_weight(sample_weight: Any, n: int) -> Floats:
         bad = int((~np.isfinite(weight) | (weight < 0)).sum())
         raise ValueError(f"sample_weight must be finite and not negative; {bad} of {n} weights are not.")
     return weight
+
+
+def scaled(weight: Floats) -> Floats:
+    """Weights times a power of two where they are so small or large that products of their sums would not be numbers.
+
+    All metrics are ratios of such sums, so nothing else changes, not by a bit.
+    """
+    exponent = int(np.frexp(weight.max(initial=1.0 if not len(weight) else 0.0))[1])
+    return weight if abs(exponent) < 256 else np.ldexp(weight, -exponent)
 
 
 def labelled(y: Any, scores: Any, sample_weight: Any = None, *, ndim: int = 1) -> tuple[Floats, Floats, Floats]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_classic.metrics._arrays import Floats, check_binary, labelled
+from mtl_classic.metrics._arrays import Codes, Floats, check_binary, labelled, scaled
 
 
 def roc_auc(y: Any, scores: Any, *, sample_weight: Any = None) -> float:
@@ -39,10 +39,7 @@ def roc_auc(y: Any, scores: Any, *, sample_weight: Any = None) -> float:
     0.75
     """
     tp, fp, _ = _cumulative(y, scores, sample_weight)
-    if not len(tp) or tp[-1] == 0 or fp[-1] == 0:
-        return float("nan")
-    heights = tp + np.r_[0.0, tp[:-1]]
-    return float(np.sum(np.diff(fp, prepend=0.0) * heights) / (2 * tp[-1] * fp[-1]))
+    return area_below_roc(tp, fp)
 
 
 def average_precision(y: Any, scores: Any, *, sample_weight: Any = None) -> float:
@@ -69,9 +66,7 @@ def average_precision(y: Any, scores: Any, *, sample_weight: Any = None) -> floa
     0.833...
     """
     tp, fp, _ = _cumulative(y, scores, sample_weight)
-    if not len(tp) or tp[-1] == 0:
-        return float("nan")
-    return float(np.sum(np.diff(tp, prepend=0.0) * (tp / (tp + fp))) / tp[-1])
+    return mean_of_precision(tp, fp)
 
 
 def precision_recall_curve(y: Any, scores: Any, *, sample_weight: Any = None) -> tuple[Floats, Floats, Floats]:
@@ -107,10 +102,31 @@ def precision_recall_curve(y: Any, scores: Any, *, sample_weight: Any = None) ->
 
 
 def _cumulative(y: Any, scores: Any, sample_weight: Any) -> tuple[Floats, Floats, Floats]:
-    """Weights of the positives and negatives at or above each distinct score, from the highest."""
     labels, values, weight = labelled(y, scores, sample_weight)
     check_binary(labels)
-    order = np.argsort(-values, kind="stable")
-    labels, values, weight = labels[order], values[order], weight[order]
+    return cumulative(labels, values, scaled(weight), np.argsort(-values, kind="stable"))
+
+
+def cumulative(y: Floats, scores: Floats, weight: Floats, order: Codes) -> tuple[Floats, Floats, Floats]:
+    """Weights of the positives and negatives at or above each distinct score, from the highest, and these scores.
+
+    ``order`` puts the rows in that order.
+    """
+    labels, values, weight = y[order], scores[order], weight[order]
     last = np.flatnonzero(np.append(values[1:] != values[:-1], True)) if len(values) else np.empty(0, np.intp)
     return np.cumsum(weight * labels)[last], np.cumsum(weight * (1 - labels))[last], values[last]
+
+
+def area_below_roc(tp: Floats, fp: Floats) -> float:
+    """ROC AUC from cumulative weights of positives and negatives."""
+    if not len(tp) or tp[-1] == 0 or fp[-1] == 0:
+        return float("nan")
+    heights = tp + np.r_[0.0, tp[:-1]]
+    return float(np.sum(np.diff(fp, prepend=0.0) * heights) / (2 * tp[-1] * fp[-1]))
+
+
+def mean_of_precision(tp: Floats, fp: Floats) -> float:
+    """Average precision from cumulative weights of positives and negatives."""
+    if not len(tp) or tp[-1] == 0:
+        return float("nan")
+    return float(np.sum(np.diff(tp, prepend=0.0) * (tp / (tp + fp))) / tp[-1])

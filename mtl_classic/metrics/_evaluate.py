@@ -46,8 +46,8 @@ def evaluate(
         NaN is unlabelled.
     baseline : fitted multi-task estimator, or frame of scores, default=None
         What to compare with, on the same rows.
-    by : str or array of shape (n,), default=None
-        A column of X (ad type, shop) whose every value is judged on its own.
+    by : str, list of str, or array of shape (n,), default=None
+        A column of X (ad type, shop) whose every value is judged on its own, or several: every combination is.
     space : {"entire", "conditional"}, default="entire"
         Whether funnel children are judged on all rows, or on those whose parent is positive.
     metrics : list of str, or dict task -> list of str, default=None
@@ -145,8 +145,8 @@ def evaluate_scores(
         columns of ``scores``.
     baseline : like ``scores``, default=None
         Scores to compare with, on the same rows; tasks that it lacks are not compared.
-    by : array or Series of shape (n,), default=None
-        Every value is judged on its own, and corrected for as another task.
+    by : array or Series of shape (n,), or frame, default=None
+        Every value (of a frame: every combination) is judged on its own, and corrected for as another task.
     groups : array of shape (n,), frame, or dict task -> array, default=None
         Query of each row; ranking tasks need it.
     clusters : array of shape (n,), default=None
@@ -170,10 +170,11 @@ def evaluate_scores(
     Returns
     -------
     DataFrame
-        Index (task, metric), with ``by`` (by, task, metric); columns ``value``, ``low``, ``high``. ``loss`` is the
-        kind's proper loss. With a baseline also ``baseline``, ``difference`` (value − baseline), ``difference_low``,
-        ``difference_high``, ``p_value`` (of the paired bootstrap, after Holm over tasks and slices) and ``verdict``:
-        "better", "worse" or "same". NaN where a metric is undefined, as AUC is where there is one class.
+        Index (task, metric), with ``by`` (by, task, metric), a level for each of its columns; columns ``value``,
+        ``low``, ``high``. ``loss`` is the kind's proper loss. With a baseline also ``baseline``, ``difference`` (value
+        − baseline), ``difference_low``, ``difference_high``, ``p_value`` (of the paired bootstrap, after Holm over
+        tasks and slices) and ``verdict``: "better", "worse" or "same". NaN where a metric is undefined, as AUC is where
+        there is one class.
 
     Raises
     ------
@@ -217,52 +218,80 @@ def evaluate_scores(
         {task.name: task_scores(values, task, tasks, classes, Y, what) for task in tasks}
         for values, what in ((scores, "scores"), (baseline, "baseline"))
     )
-    names: list[tuple[Any, ...]] = []
-    comparisons: list[Comparison] = []
-    for value, rows in _slices(by, n):
-        for task in tasks:
-            asked = _metric_names(task, metrics, tasks)
-            names += [(task.name, name) if by is None else (value, task.name, name) for name in asked]
-            comparisons += _comparisons(known, task, asked, rows, own[task.name], other[task.name])
+    asked = {task.name: _metric_names(task, metrics, tasks) for task in tasks}
+    for task in tasks:  # what cannot be judged is told before any work
+        _check_judged(known, task, asked[task.name], own[task.name], other[task.name])
+    by = as_pandas(by, Y)
+    slices = _slices(by, n)
+    comparisons = (
+        comparison
+        for _, rows in slices
+        for task in tasks
+        for comparison in _comparisons(known, task, asked[task.name], rows, own[task.name], other[task.name])
+    )
     table = compare_statistics(comparisons, n_replicates=n_replicates, level=level, seed=seed)
-    levels = ["task", "metric"] if by is None else [getattr(by, "name", None) or "by", "task", "metric"]
-    table.index = _index(names, levels)
+    names = [(*value, task.name, name) for value, _ in slices for task in tasks for name in asked[task.name]]
+    table.index = _index(names, [*_by_names(by), "task", "metric"])
     return table
 
 
-def _comparisons(
-    known: Known, task: Task, metrics: Sequence[str], rows: Codes, scores: Floats | None, baseline: Floats | None
-) -> list[Comparison]:
-    """The metrics of one task on some rows; metrics that need the same sorting share it."""
+def _check_judged(
+    known: Known, task: Task, metrics: Sequence[str], scores: Floats | None, baseline: Floats | None
+) -> None:
+    """Refuse scores that are missing or no scores, and metrics of other kinds."""
     if scores is None:
         raise ValueError(f"There are no scores for the task {task.name!r}.")
+    for name in metrics:
+        kinds = get_metric(name).kinds
+        if task.kind not in kinds:
+            raise ValueError(f"The metric {name!r} judges {', '.join(kinds)} tasks; {task.name!r} is {task.kind}.")
+    for values in (scores, baseline):
+        if values is not None:
+            known.judged(task, values, np.arange(len(values)))
+
+
+def _comparisons(
+    known: Known, task: Task, metrics: Sequence[str], rows: Codes, scores: Any, baseline: Any
+) -> Iterator[Comparison]:
+    """The metrics of one task on some rows; metrics that need the same sorting share it."""
     model = known.judged(task, scores, rows)
     other = None if baseline is None else known.judged(task, baseline, rows)
-    comparisons = []
     for name in metrics:
         metric = get_metric(name)
-        if task.kind not in metric.kinds:
-            kinds = ", ".join(metric.kinds)
-            raise ValueError(f"The metric {name!r} judges {kinds} tasks; {task.name!r} is {task.kind}.")
         against = None if other is None else metric.bind(other)
-        comparisons.append(Comparison(metric.bind(model), against, known.clusters[task.name], metric.direction, name))
-    return comparisons
+        yield Comparison(metric.bind(model), against, known.clusters[task.name], metric.direction, name)
 
 
-def _slices(by: Any, n: int) -> Iterator[tuple[Any, Codes]]:
-    """Every value of ``by``, sorted where it can be, missing ones last, with its rows."""
+def _slices(by: Any, n: int) -> list[tuple[tuple[Any, ...], Codes]]:
+    """Every value of ``by`` (of a frame: every combination that occurs), sorted, and its rows."""
     if by is None:
-        yield None, np.arange(n)
-        return
-    codes, keys = factorize(by, n, "by values")
+        return [((), np.arange(n))]
+    columns = [by[name] for name in by.columns] if isinstance(by, pd.DataFrame) else [by]
+    ranks, values = zip(*(_ranked(column, n) for column in columns), strict=True)
+    codes = ranks[0]
+    for rank, known in zip(ranks[1:], values[1:], strict=True):
+        codes, _ = pd.factorize(codes * len(known) + rank, sort=True)
+    counts = np.bincount(codes)
+    parts = np.split(np.argsort(codes, kind="stable"), np.cumsum(counts)[:-1])
+    slices = (part for part in parts if len(part))
+    return [(tuple(v[rank[part[0]]] for v, rank in zip(values, ranks, strict=True)), part) for part in slices]
+
+
+def _ranked(values: Any, n: int) -> tuple[Codes, list[Any]]:
+    """Codes of values in their order (that of appearance where they have none), missing ones last; and the values."""
+    codes, keys = factorize(values, n, "by values")
     try:
         order = np.argsort(keys.to_numpy())
     except TypeError:
         order = np.arange(len(keys))
-    for k in order:
-        yield keys[k], np.flatnonzero(codes == k)
-    if (codes < 0).any():
-        yield np.nan, np.flatnonzero(codes < 0)
+    place = np.append(np.argsort(order), len(keys))  # the code -1, missing, takes the last
+    return place[codes], [*keys[order], np.nan]
+
+
+def _by_names(by: Any) -> list[str]:
+    if isinstance(by, pd.DataFrame):
+        return [str(name) for name in by.columns]
+    return [] if by is None else [getattr(by, "name", None) or "by"]
 
 
 def _index(names: list[tuple[Any, ...]], levels: list[str]) -> pd.MultiIndex:

@@ -62,7 +62,8 @@ class Known:
     def judged(self, task: Task, scores: Floats, rows: Codes) -> Judged:
         """Those of ``rows`` that count for the task, with their scores."""
         y = self.targets.view(task.name, self.space)
-        weight = np.ones(len(y)) if self.weights is None else self.weights[:, self.targets.position(task.name)]
+        one = np.broadcast_to(1.0, len(y))
+        weight = one if self.weights is None else self.weights[:, self.targets.position(task.name)]
         return select(task.kind, y, scores, weight, self.groups.get(task.name), rows)
 
 

@@ -20,6 +20,7 @@ from mtl_classic.metrics._arrays import (
     check_probabilities,
     check_scores,
     check_weight,
+    scaled,
 )
 from mtl_classic.metrics._calibration import N_BINS, bins
 from mtl_classic.metrics._classification import THRESHOLD
@@ -162,9 +163,8 @@ def judge(kind: str, y: Any, scores: Any, weight: Any, groups: Any, metric: Metr
 def select(kind: str, y: Floats, scores: Floats, weight: Floats, groups: Any, rows: Codes) -> Judged:
     """Those of ``rows`` that are labelled and have a weight, with their labels and scores checked."""
     rows = rows[~np.isnan(y[rows]) & (weight[rows] > 0)]
-    judged = Judged(
-        kind, y[rows], scores[rows], weight[rows], None if groups is None else np.asarray(groups)[rows], rows
-    )
+    of_groups = None if groups is None else np.asarray(groups)[rows]
+    judged = Judged(kind, y[rows], scores[rows], scaled(weight[rows]), of_groups, rows)
     check_scores(judged.scores)
     if kind == "binary":
         check_binary(judged.y)

@@ -15,7 +15,7 @@ Construction, for every comparison in the library (fallbacks, reports, benchmark
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from mtl_classic.metrics._statistics import Clusters, Statistic, mean_statistic
 
 MAX_CLUSTERS = 20_000
 CHUNK = 128  # replicates at a time: 20 MB of counts at most
+BATCH_ROWS = 5_000_000  # rows of the metrics that are recomputed together: half a GB
 COLUMNS = ("value", "low", "high")
 PAIRED_COLUMNS = (*COLUMNS, "baseline", "difference", "difference_low", "difference_high", "p_value", "verdict")
 
@@ -140,31 +141,58 @@ def clusters_of(codes: Codes, seed: int, at_most: int | None = None) -> Clusters
 
 
 def compare_statistics(
-    comparisons: Sequence[Comparison], *, n_replicates: int = 1000, level: float = 0.95, seed: int = 0
+    comparisons: Iterable[Comparison], *, n_replicates: int = 1000, level: float = 0.95, seed: int = 0
 ) -> pd.DataFrame:
-    """Value, interval and, against a baseline, difference, interval and verdict of each comparison, in their order."""
+    """Value, interval and, against a baseline, difference, interval and verdict of each comparison, in their order.
+
+    An iterator is read in batches, so that only some tasks of a large table are in memory at a time.
+    """
     if n_replicates != 0 and n_replicates < 100:
         raise ValueError(f"n_replicates must be at least 100, or 0 for values without intervals; got {n_replicates}.")
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level!r}.")
-    records: list[dict[str, Any]] = [{} for _ in comparisons]
-    for clusters in {id(c.clusters): c.clusters for c in comparisons}.values():
-        members = [i for i, c in enumerate(comparisons) if c.clusters is clusters]
-        statistics = [s for i in members for s in (comparisons[i].model, comparisons[i].baseline) if s is not None]
+    records: list[dict[str, float]] = []
+    families: list[str] = []
+    directions: list[int] = []
+    for batch in _batches(comparisons):
+        records += _records(batch, n_replicates, level, seed)
+        families += [comparison.family for comparison in batch]
+        directions += [comparison.direction for comparison in batch]
+    if not any("baseline" in record for record in records):
+        return pd.DataFrame(records, columns=list(COLUMNS))
+    table = pd.DataFrame(records, columns=list(PAIRED_COLUMNS[:-1])).astype(np.float64)
+    for family in dict.fromkeys(families):
+        mine = np.array(families) == family
+        table.loc[mine, "p_value"] = holm(table.loc[mine, "p_value"].to_numpy())
+    table["verdict"] = _verdicts(table, np.array(directions), 1 - level)
+    return table
+
+
+def _batches(comparisons: Iterable[Comparison]) -> Iterator[list[Comparison]]:
+    """Comparisons of at most ``BATCH_ROWS`` rows together, or those of one task, which share work."""
+    batch: list[Comparison] = []
+    n_rows = 0
+    for comparison in comparisons:
+        n_rows += len(comparison.model.rows)
+        if batch and n_rows > BATCH_ROWS and comparison.model.rows is not batch[-1].model.rows:
+            yield batch
+            batch, n_rows = [], len(comparison.model.rows)
+        batch.append(comparison)
+    yield batch
+
+
+def _records(batch: Sequence[Comparison], n_replicates: int, level: float, seed: int) -> list[dict[str, float]]:
+    """The rows of the table; those of the same clusters share the draws, which are those of every other batch."""
+    records: list[dict[str, float]] = [{} for _ in batch]
+    for clusters in {id(c.clusters): c.clusters for c in batch}.values():
+        members = [i for i, c in enumerate(batch) if c.clusters is clusters]
+        statistics = [s for i in members for s in (batch[i].model, batch[i].baseline) if s is not None]
         draws = iter(bootstrap(statistics, clusters, n_replicates, seed))
         for i in members:
             own = next(draws)
-            other = next(draws) if comparisons[i].baseline is not None else None
-            records[i] = _summarize(comparisons[i], own, other, level)
-    if not any(c.baseline is not None for c in comparisons):
-        return pd.DataFrame(records, columns=list(COLUMNS))
-    table = pd.DataFrame(records, columns=list(PAIRED_COLUMNS[:-1])).astype(np.float64)
-    families = pd.Series([c.family for c in comparisons])
-    for family in families.unique():
-        mine = (families == family).to_numpy()
-        table.loc[mine, "p_value"] = holm(table.loc[mine, "p_value"].to_numpy())
-    table["verdict"] = _verdicts(table, np.array([c.direction for c in comparisons]), 1 - level)
-    return table
+            other = next(draws) if batch[i].baseline is not None else None
+            records[i] = _summarize(batch[i], own, other, level)
+    return records
 
 
 def bootstrap(statistics: Sequence[Statistic], clusters: Clusters, n_replicates: int, seed: int) -> Floats:
@@ -209,7 +237,7 @@ def _summarize(comparison: Comparison, own: Floats, other: Floats | None, level:
     baseline = comparison.baseline.value()
     difference = own - other
     low, high = _interval(difference, level)
-    n_clusters = len(np.unique(comparison.clusters.codes[comparison.model.rows]))
+    n_clusters = int(np.count_nonzero(np.bincount(comparison.clusters.codes[comparison.model.rows])))
     p_value = _p_value(value - baseline, difference, n_clusters) if low <= high else float("nan")
     record |= {"baseline": baseline, "difference": value - baseline, "p_value": p_value}
     return record | {"difference_low": low, "difference_high": high}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ import pandas as pd
 from scipy import sparse
 
 from mtl_classic.metrics._arrays import Codes, Floats, divide
-from mtl_classic.metrics._curves import average_precision, roc_auc
+from mtl_classic.metrics._curves import area_below_roc, cumulative, mean_of_precision
 
 MAX_STEPS = 2048  # of a curve: beyond, neighbours are joined for the replicates (error 1 %), not for the value
 
@@ -73,9 +74,12 @@ class SumStatistic:
 
     def by_cluster(self, clusters: Clusters) -> Replicate:
         """A function from counts to replicates."""
-        n = len(self.rows)
-        member = sparse.csr_matrix((np.ones(n), (clusters.codes[self.rows], np.arange(n))), shape=(clusters.n, n))
-        sums = sparse.csr_matrix((member @ self.parts).T)
+        n, of = len(self.rows), clusters.codes[self.rows]
+        if sparse.issparse(self.parts):
+            member = sparse.csr_matrix((np.ones(n), (of, np.arange(n))), shape=(clusters.n, n))
+            sums = sparse.csr_matrix((member @ self.parts).T)
+        else:
+            sums = sparse.csr_matrix([np.bincount(of, part, clusters.n) for part in self.parts.T])
         return lambda counts: self.combine(sums @ counts)
 
 
@@ -96,6 +100,17 @@ class Curve:
         self._clusters: Clusters | None = None
         self._counts: Floats | None = None
 
+    @cached_property
+    def order(self) -> Codes:
+        """The rows from the highest score down."""
+        return np.argsort(-self.scores, kind="stable")
+
+    @cached_property
+    def areas(self) -> dict[str, float]:
+        """Both metrics themselves."""
+        tp, fp, _ = cumulative(self.y, self.scores, self.weight, self.order)
+        return {"roc_auc": area_below_roc(tp, fp), "average_precision": mean_of_precision(tp, fp)}
+
     def sums(self, clusters: Clusters, counts: Floats) -> tuple[Floats, Floats]:
         """Positives of each step and negatives of each segment, of shape (…, n_replicates)."""
         if self._clusters is not clusters:
@@ -110,7 +125,7 @@ class Curve:
         return self._sums
 
     def _segments(self) -> tuple[Codes, int]:
-        order = np.argsort(-self.scores, kind="stable")
+        order = self.order
         score = self.scores[order]
         tie = np.cumsum(np.append(False, score[1:] != score[:-1]))
         has_positive = np.bincount(tie, self.y[order]) > 0
@@ -138,8 +153,7 @@ class CurveStatistic:
 
     def value(self) -> float:
         """The metric itself."""
-        function = roc_auc if self.area == "roc_auc" else average_precision
-        return function(self.curve.y, self.curve.scores, sample_weight=self.curve.weight)
+        return self.curve.areas[self.area]
 
     def by_cluster(self, clusters: Clusters) -> Replicate:
         """A function from counts to replicates, centred as if no scores had been joined."""

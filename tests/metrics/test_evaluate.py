@@ -10,6 +10,7 @@ from sklearn.preprocessing import FunctionTransformer
 from mtl_classic import Task
 from mtl_classic import metrics as mc
 from mtl_classic._core.base import MultiTaskEstimator
+from mtl_classic.metrics import _significance
 
 COLUMNS = ["value", "low", "high"]
 PAIRED = ["baseline", "difference", "difference_low", "difference_high", "p_value", "verdict"]
@@ -160,6 +161,43 @@ def test_missing_values_of_by_are_a_slice():
     assert table.index.get_level_values("ad").tolist()[:2] == ["a", "b"]
     assert pd.isna(table.index.get_level_values("ad")[2])
     assert table["value"].tolist() == [0, 0, 0]
+
+
+def test_by_several_columns_every_combination_is_a_slice(fitted):
+    model, noisy, X, Y = fitted
+    X = X.assign(ad=np.where(X["user"] % 3 == 0, None, X["user"] % 3))
+    table = mc.evaluate(model, X, Y, baseline=noisy, by=["shop", "ad"])
+    assert table.index.names == ["shop", "ad", "task", "metric"]
+    slices = table.index.droplevel(["task", "metric"]).unique().tolist()
+    slices = [(shop, 0 if pd.isna(ad) else ad) for shop, ad in slices]
+    assert slices == [(shop, ad) for shop in ("north", "south") for ad in (1, 2, 0)]
+    some = ((X["shop"] == "south") & (X["ad"] == 2)).to_numpy()
+    alone = mc.evaluate(model, X[some], Y[some])
+    value = table["value"].xs("south", level="shop").xs(2, level="ad")
+    np.testing.assert_allclose(value, alone["value"], rtol=1e-9)
+    by = pl.DataFrame({"shop": X["shop"].tolist(), "ad": X["ad"].tolist()})
+    again = mc.evaluate(model, X, Y, baseline=noisy, by=by)
+    np.testing.assert_array_equal(again["value"], table["value"])
+
+
+def test_batches_change_nothing(fitted, monkeypatch):
+    model, noisy, X, Y = fitted
+    whole = mc.evaluate(model, X, Y, baseline=noisy, by="shop")
+    monkeypatch.setattr(_significance, "BATCH_ROWS", 100)
+    pd.testing.assert_frame_equal(mc.evaluate(model, X, Y, baseline=noisy, by="shop"), whole, check_exact=True)
+
+
+@pytest.mark.parametrize("scale", [2.0**-900, 2.0**600])
+def test_the_scale_of_weights_does_not_matter(scale):
+    random = np.random.default_rng(0)
+    y, scores, weight = random.integers(0, 2, 200).astype(float), random.random(200), random.random(200)
+    names = ["loss", "roc_auc", "average_precision", "f1", "calibration_error"]
+    own, other = (
+        mc.evaluate_scores(y, scores, tasks={"t": "binary"}, metrics=names, sample_weight=w, n_replicates=100)
+        for w in (weight, weight * scale)
+    )
+    pd.testing.assert_frame_equal(own, other, check_exact=True)
+    assert mc.roc_auc(y, scores, sample_weight=weight * scale) == mc.roc_auc(y, scores, sample_weight=weight)
 
 
 def test_an_unlabelled_task_is_nan():
