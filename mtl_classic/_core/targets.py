@@ -171,7 +171,7 @@ def _match_columns(Y: Any, tasks: Sequence[Task]) -> pd.DataFrame:
             raise TaskError(
                 f"Y lacks the columns of the tasks {', '.join(missing)}; its columns are {', '.join(frame.columns)}."
             )
-        frame = frame[names]
+        frame = frame if names == list(frame.columns) else frame[names]
     if frame.shape[1] != len(names):
         raise TaskError(
             f"Y has {frame.shape[1]} columns, but there are {len(names)} tasks ({', '.join(names)}); give one per task."
@@ -358,7 +358,8 @@ def _parent_code(task: Task, parent: Task, classes: Classes) -> float:
 def _views(
     raw: Floats, tasks: Sequence[Task], classes: Classes, dropped: npt.NDArray[np.bool_]
 ) -> tuple[Floats, Floats]:
-    entire, conditional = raw.copy(), raw.copy()
+    entire = raw
+    conditional = raw.copy() if any(task.parent is not None for task in tasks) else raw
     position = {task.name: j for j, task in enumerate(tasks)}
     holds: dict[str, Floats] = {}
     for task in fitting_order(tasks):
@@ -368,7 +369,7 @@ def _views(
         code = _parent_code(task, tasks[parent], classes)
         status = parent_status(tasks[parent], entire[:, parent], code, holds.get(task.parent))
         holds[task.name] = status
-        left_out = (status == 0) | (np.isnan(status) & ~_happened(task, raw[:, j]))
+        left_out = (status == 0) | (np.isnan(status) & ~_happened(task, entire[:, j]))
         conditional[left_out, j] = np.nan
         if task.kind in ("multiclass", "ranking"):
             entire[left_out, j] = np.nan

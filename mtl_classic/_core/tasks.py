@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mtl_classic._core.arrow import frame_from_arrow, from_arrow
 from mtl_classic._core.exceptions import LabelError, TaskError
 
 __all__ = ["KINDS", "Task", "fitting_order", "infer_tasks", "label_array", "label_frame", "resolve_tasks"]
@@ -238,6 +239,8 @@ def infer_tasks(Y: Any) -> tuple[Task, ...]:
     ['binary', 'regression']
     """
     frame = label_frame(Y)
+    if not frame.shape[1]:
+        raise TaskError("Y has no columns, so there is nothing to predict; expected a column per task.")
     kinds = {str(name): _infer_kind(frame[name]) for name in frame.columns}
     unclear = [name for name, kind in kinds.items() if kind is None]
     if unclear:
@@ -254,9 +257,9 @@ def label_frame(Y: Any) -> pd.DataFrame:
     if hasattr(Y, "to_pandas"):
         Y = Y.to_pandas()
     if isinstance(Y, pd.DataFrame):
-        return _named_by_text(Y)
+        return _named_by_text(frame_from_arrow(Y))
     if isinstance(Y, pd.Series):
-        return Y.to_frame(name=Y.name if isinstance(Y.name, str) and Y.name else "y0")
+        return from_arrow(Y).to_frame(name=Y.name if isinstance(Y.name, str) and Y.name else "y0")
     values = label_array(Y)
     if values.ndim == 1:
         values = values[:, None]
@@ -289,13 +292,20 @@ def _named_by_text(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _infer_kind(column: pd.Series) -> str | None:
-    known = column.dropna()
-    if isinstance(column.dtype, pd.CategoricalDtype) or any(isinstance(value, str) for value in known):
-        return "binary" if known.nunique() == 2 else "multiclass"
+    try:
+        known = pd.Series(column.dropna().unique())
+    except TypeError:
+        raise LabelError(f"Task {column.name!r} holds lists or the like; a label is a number or a text.") from None
+    if isinstance(column.dtype, pd.CategoricalDtype) or (
+        not pd.api.types.is_numeric_dtype(known.dtype) and any(isinstance(value, str) for value in known)
+    ):
+        return "binary" if len(known) == 2 else "multiclass"
     if known.empty:
         raise TaskError(f"Task {column.name!r} has no label at all; leave it out, or give its kind in tasks=.")
-    if known.nunique() <= 2 and (known.nunique() == 2 or set(known.unique()) <= {0, 1}):
+    if len(known) == 2 or set(known) <= {0, 1}:
         return "binary"
+    if known.dtype.kind in "mMc" or isinstance(known.dtype, pd.PeriodDtype):
+        raise TaskError(f"Task {column.name!r} holds {known.dtype}, which is no label; make it a number, as of days.")
     numbers = pd.to_numeric(known, errors="coerce")
     if numbers.isna().any():
         return "multiclass"

@@ -1,11 +1,15 @@
 """Tasks: what may be asked for, how kinds are guessed, and in which order a funnel is fitted."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from mtl_classic import LabelError, Task, TaskError, infer_tasks
+from mtl_classic._core.targets import encode_targets
 from mtl_classic._core.tasks import fitting_order, label_frame, resolve_tasks
 
 
@@ -47,6 +51,34 @@ def test_kinds_are_inferred(values: object, kind: str) -> None:
 def test_other_integers_are_refused_with_the_choices() -> None:
     with pytest.raises(TaskError, match=r'integer labels stars, n: they could be .*tasks=."stars": "count"'):
         infer_tasks(pd.DataFrame({"stars": [1, 2, 3], "n": [0, 4, 9], "buy": [0, 1, 0]}))
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (pd.date_range("2024", periods=3), "'y' holds datetime64.* is no label"),
+        (pd.to_timedelta([1, 2, 3], unit="D"), "'y' holds timedelta64"),
+        (pd.period_range("2024", periods=3, freq="M"), "'y' holds period"),
+        ([[1], [2], [3]], "'y' holds lists"),
+    ],
+)
+def test_what_is_no_label_is_called_by_its_name(values: object, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        infer_tasks(pd.DataFrame({"y": values}))
+    with pytest.raises(TaskError, match="Y has no columns"):
+        infer_tasks(pd.DataFrame(index=[0, 1]))
+
+
+def test_labels_of_arrow_types_are_those_of_pandas() -> None:
+    numbers = [Decimal("1.50"), None, Decimal("3.00"), Decimal("2.25")]
+    prices = pd.array(numbers, dtype=pd.ArrowDtype(pa.decimal128(5, 2)))
+    words = pd.array(["a", "b", None, "c"], dtype=pd.ArrowDtype(pa.dictionary(pa.int8(), pa.string())))
+    frame = pd.DataFrame({"price": prices, "word": words})
+    tasks = infer_tasks(frame)
+    assert [task.kind for task in tasks] == ["regression", "multiclass"]
+    targets = encode_targets(frame, tasks)
+    np.testing.assert_array_equal(targets.view("price"), [1.5, np.nan, 3, 2.25])
+    np.testing.assert_array_equal(targets.view("word"), [0, 1, np.nan, 2])
 
 
 def test_a_task_without_any_label_is_refused_by_name() -> None:
