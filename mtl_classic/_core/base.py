@@ -33,7 +33,7 @@ from mtl_classic._core.validation import (
     resolve_roles,
 )
 
-__all__ = ["FitInput", "MultiTaskEstimator", "group_codes", "scores_frame"]
+__all__ = ["FitInput", "MultiTaskEstimator", "all_or_nothing", "group_codes", "scores_frame"]
 
 Floats = npt.NDArray[np.float64]
 Scores = dict[str, Floats]
@@ -62,7 +62,7 @@ def _has_classes(model: Any) -> bool:
     raise AttributeError(f"predict_proba needs a classification task; the tasks are {names}.")
 
 
-def _all_or_nothing(fit: Callable[..., Any]) -> Callable[..., Any]:
+def all_or_nothing(fit: Callable[..., Any]) -> Callable[..., Any]:
     """A fit that leaves the estimator as it was if it is interrupted or fails: fitted as before, or not at all."""
 
     @wraps(fit)
@@ -92,7 +92,7 @@ class MultiTaskEstimator(BaseEstimator):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if "fit" in cls.__dict__:
-            cls.fit = _all_or_nothing(cls.__dict__["fit"])
+            cls.fit = all_or_nothing(cls.__dict__["fit"])
         super().__init_subclass__(**kwargs)
 
     def search_space(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Fields and parts that a factorization machine reads.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -107,12 +108,16 @@ class Design:
             table = sparse.csr_matrix(table.to_numpy(dtype=np.float64))
         return (table if self.scaler is None else self.scaler.transform(table)).astype(np.float32, copy=False)
 
-    def extend(self, table: Table) -> sparse.csr_matrix:
-        """Add what a frame's new values need, and encode; an array keeps its width."""
+    def extend(self, table: Table) -> tuple[Design, sparse.csr_matrix]:
+        """Return a design that has what a frame's new values need too, and the encoded rows; an array keeps its width.
+
+        This one stays as it is, so that a fit that fails leaves it to the parameters that it belongs to.
+        """
+        extended = copy(self)
         if self.encoder is not None and isinstance(table, pd.DataFrame):
-            self.encoder.partial_fit(table)
-            self.n_columns = self.encoder.n_columns_
-        return self.transform(table)
+            extended.encoder = copy(self.encoder).partial_fit(table)
+            extended.n_columns = extended.encoder.n_columns_
+        return extended, extended.transform(table)
 
     def fields(self) -> Fields | None:
         """Return field → columns of the matrix, or None where nobody said."""

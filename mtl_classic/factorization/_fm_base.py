@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted
 
+from mtl_classic._core.base import all_or_nothing
 from mtl_classic._core.random import root_seed
 from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import find_role
@@ -65,6 +66,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     _parameters: Parameters
     _design: Design
+    _fitted_by: tuple[str, str]  # solver and loss: what the slots beside the parameters mean
 
     def search_space(self) -> dict[str, Any]:
         """What is worth searching: the size of the vectors, the rate (stochastic solvers), and what holds them."""
@@ -73,6 +75,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             del space["learning_rate"]
         return space
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any, *, sample_weight: Any = None, query: Any = None, time: Any = None) -> Self:
         """Fit to rows.
 
@@ -97,9 +100,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         resume = self.warm_start and hasattr(self, "_parameters")
         table = read_table(self, X, reset=not resume)
         labels = self._labels(y, reset=not resume, sample_weight=sample_weight)
-        if not resume:
-            self._design = self._new_design(table)
-        matrix = self._design.extend(table) if resume else self._design.fit_transform(table)
+        matrix = self._encode(table, resume)
         problem = self._problem(table, matrix, labels, sample_weight, query, self._times(table, time))
         if isinstance(resolve_solver(self.solver), StochasticSolver):  # the others' solutions say what the scale means
             problem = replace(problem, weights=mean_one(problem.weights).astype(np.float32))
@@ -108,17 +109,23 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self._solve(problem, labels, self._settings(resume=resume), resume)
         return self
 
+    @all_or_nothing
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, query: Any, classes: Any = None) -> Self:
         self._check_parameters(X, partial_fit=True)
         resume = hasattr(self, "_parameters")
         table = read_table(self, X, reset=not resume)
         labels = self._labels(y, reset=not resume, classes=classes, sample_weight=sample_weight)
-        if not resume:
-            self._design = self._new_design(table)
-        matrix = self._design.extend(table) if resume else self._design.fit_transform(table)
+        matrix = self._encode(table, resume)
         problem = self._problem(table, matrix, labels, sample_weight, query)
         self._solve(problem, labels, self._settings(resume=resume, max_iter=1, early_stopping=False), resume)
         return self
+
+    def _encode(self, table: Any, resume: bool) -> sparse.csr_matrix:
+        if resume:
+            self._design, matrix = self._design.extend(table)
+            return matrix
+        self._design = self._new_design(table)
+        return self._design.fit_transform(table)
 
     def _new_design(self, table: Any) -> Design:
         exclude = list(self.exclude)
@@ -209,8 +216,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         solver, n_factors = resolve_solver(self.solver), self.n_factors * self.n_members
         if resume:
             self._check_resumes(solver, labels)
-            if self._design.n_columns > self._parameters.n_columns:
-                self._parameters = self._parameters.grow(self._design.n_columns)
+            self._parameters = self._parameters.grow(self._design.n_columns)
         elif labels.n_outputs is None:
             self._parameters = Parameters(self._design.n_columns, n_factors, solver.n_slots)
         else:
@@ -218,6 +224,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
                 self._design.n_columns, 0, solver.n_slots, n_outputs=labels.n_outputs, n_private=n_factors
             )
         report = solver.solve(problem, self._parameters, settings)
+        self._fitted_by = solver.name, self.loss
         self.validation_losses_ = list(report.validation_losses)
         self.n_iter_, self.best_iter_ = len(self.validation_losses_) or report.n_iter, report.n_iter
         self.fields_ = problem.fields
@@ -226,10 +233,11 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def _check_resumes(self, solver: Any, labels: Labels) -> None:
         p = self._parameters
         factors = p.n_factors if p.n_outputs is None else p.n_private
-        if (factors, p.n_slots, p.n_outputs) != (self.n_factors * self.n_members, solver.n_slots, labels.n_outputs):
+        before, now = (factors, p.n_outputs), (self.n_factors * self.n_members, labels.n_outputs)
+        if (*before, *self._fitted_by) != (*now, solver.name, self.loss):
             raise ValueError(
-                "n_factors, n_members, solver and the number of classes cannot change between fits that build on each "
-                "other; fit with warm_start=False."
+                "n_factors, n_members, loss, solver and the number of classes cannot change between fits that build on "
+                "each other; fit with warm_start=False."
             )
 
     def _raw_scores(self, X: Any) -> Array:

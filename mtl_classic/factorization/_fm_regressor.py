@@ -227,7 +227,7 @@ class FactorizationMachineRegressor(RegressorMixin, BaseFactorizationMachine):
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         y = np.asarray(_check_y(column_or_1d(y, warn=True), y_numeric=True, estimator=self), dtype=np.float64)
-        if self.loss == "poisson" and ((y < 0).any() or not y.any()):
+        if self.loss == "poisson" and ((y < 0).any() or (reset and not y.any())):
             raise ValueError(
                 f'loss="poisson" needs counts: no negative labels, some positive; the least is '
                 f"{y.min():g}, the largest {y.max():g}."

@@ -60,10 +60,10 @@ def bias_start(loss: str, targets: Floats, weights: Floats) -> float:
 
     So that a rare label costs no epoch to find its rate.
     """
-    mean = float(np.average(targets, weights=weights)) if weights.any() else 0.0
     if loss in ("log", "kl"):
-        mean = min(max(mean, 1e-6), 1 - 1e-6)
-        return float(np.log(mean / (1 - mean)))
+        share = float(_shares(targets, weights))
+        return float(np.log(share / (1 - share)))
+    mean = float(np.average(targets, weights=weights)) if weights.any() else 0.0
     if loss == "poisson":
         return float(np.log(max(mean, 1e-6)))
     return mean if loss == "squared" else 0.0
@@ -71,8 +71,18 @@ def bias_start(loss: str, targets: Floats, weights: Floats) -> float:
 
 def class_bias_start(targets: Floats, weights: Floats) -> Floats:
     """Return the scores of the classes' shares."""
-    shares = np.average(targets, axis=0, weights=weights[:, 0]) if weights.any() else np.ones(targets.shape[1])
-    return np.log(np.maximum(shares, 1e-6))
+    return np.log(_shares(targets, weights[:, 0]))
+
+
+def _shares(targets: Floats, weights: Floats) -> Floats:
+    """Return the mean of labels from 0 to 1; where it is 0 or 1 as if there were half a row more of either kind.
+
+    The first rows of many may be of one class, and a bias that starts at the end of the scale is long on its way back.
+    """
+    total = float(weights.sum(dtype=np.float64))
+    mean = np.average(targets, axis=0, weights=weights) if total > 0 else np.full(targets.shape[1:], 0.5)
+    inside = np.where((mean > 0) & (mean < 1), mean, (mean * total + 0.5) / (total + 1))
+    return np.clip(inside, 1e-6, 1 - 1e-6)
 
 
 def to_mean(loss: str, scores: Floats) -> Floats:

@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.utils.validation import check_is_fitted
 
-from mtl_classic._core.base import MultiTaskEstimator, _all_or_nothing
+from mtl_classic._core.base import MultiTaskEstimator, all_or_nothing
 from mtl_classic._core.parallel import n_threads, thread_limit
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.task_weights import check_task_weights
@@ -179,7 +179,7 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    @_all_or_nothing
+    @all_or_nothing
     @with_callbacks
     def fit(
         self, X: Any, Y: Any, *, sample_weight: Any = None, events: Any = None, plan: FoldPlan | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,10 @@ class OneHot:
     counts: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     slot_of: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # by code; 0 = other
     kind: str = "onehot"
+
+    def copy(self) -> OneHot:
+        """One that learns on its own; what it knows so far is shared."""
+        return replace(self, vocabulary=Vocabulary(self.vocabulary.values))
 
     def count(self, codes: Ints) -> None:
         """Count rows per code."""

@@ -96,6 +96,9 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
            [1., 0., 0.]], dtype=float32)
     """
 
+    _fields: dict[Any, OneHot | Hashed | Number]
+    fields_: dict[Any, Ints]
+
     def __init__(
         self,
         *,
@@ -160,10 +163,15 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         if not hasattr(self, "_fields"):
             return self.fit(X)
         frame = self._frame(X)
+        # New objects, so that a copy of the encoder stays as it was.
+        fields, self.fields_ = dict(self._fields), dict(self.fields_)
         for name, state in self._fields.items():
             if isinstance(state, OneHot):
-                state.count(state.vocabulary.learn(frame[name]))
-                self._add_columns(name, state)
+                own, column = state.copy(), pd.Series(frame[name])
+                own.count(own.vocabulary.learn(column))
+                self._add_columns(name, own)
+                fields[name] = own
+        self._fields = fields
         return self
 
     def transform(self, X: Any) -> sparse.csr_matrix:
@@ -216,8 +224,8 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         frame = _as_frame(table)
         excluded = {find_role(frame.columns, str(name), "excluded") for name in self.exclude}
         categorical = {find_role(frame.columns, str(name), "categorical") for name in self.categorical}
-        self._fields: dict[Any, OneHot | Hashed | Number] = {}
-        self.fields_: dict[Any, Ints] = {}
+        self._fields = {}
+        self.fields_ = {}
         self.n_columns_ = 0
         codes: dict[Any, Ints] = {}
         for name in frame.columns:
