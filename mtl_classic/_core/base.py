@@ -109,8 +109,8 @@ class MultiTaskEstimator(BaseEstimator):
             for key, values in part.search_space().items()
         }
 
-    def _start_fit(self, X: Any, Y: Any, sample_weight: Any = None) -> FitInput:
-        """Validate once; learn tasks, classes, roles, columns and priors."""
+    def _start_fit(self, X: Any, Y: Any, sample_weight: Any = None, classes: Classes | None = None) -> FitInput:
+        """Validate once; learn tasks, classes (those not given), roles, columns and priors."""
         if Y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         X = as_table(X)
@@ -120,7 +120,7 @@ class MultiTaskEstimator(BaseEstimator):
             raise ValueError(
                 f"Found array with 0 sample(s) (shape={X.shape}) while a minimum of 1 is required: nothing to fit."
             )
-        targets = encode_targets(Y, tasks, on_conflict=self._conflict_rule())
+        targets = encode_targets(Y, tasks, classes=classes, on_conflict=self._conflict_rule())
         check_labels_of(X, len(targets))
         _check_score_names(tasks, targets.classes)
         weights = check_sample_weight(sample_weight, tasks, n)

@@ -91,7 +91,7 @@ def encode_targets(
         Frames are matched by task name in any order (other columns are ignored), arrays by position.
     tasks : sequence of Task
     classes : dict, default=None
-        The classes learnt at fit. None learns them here and refuses a task without any label.
+        The classes learnt at fit. Tasks that it does not name (None: all) learn theirs here, and need a label.
     on_conflict : {"raise", "lift", "drop"}, default="raise"
         What to do where a child is non-zero under a negative parent: refuse, make the parent positive, or forget the
         child's label.
@@ -112,11 +112,11 @@ def encode_targets(
     if on_conflict not in ("raise", "lift", "drop"):
         raise ValueError(f'on_conflict must be "raise", "lift" or "drop", got {on_conflict!r}.')
     frame = _match_columns(Y, tasks)
-    fitting = classes is None
     known_classes: Classes = dict(classes or {})
     raw = np.empty((len(frame), len(tasks)))
     for j, task in enumerate(tasks):
         column = frame.iloc[:, j]
+        fitting = task.name not in known_classes
         if fitting:
             known_classes[task.name] = _learn_classes(task, column)
         raw[:, j] = _encode(task, column, known_classes[task.name])

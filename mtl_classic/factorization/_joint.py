@@ -1,128 +1,25 @@
-"""Joint descent for several tasks: labels as outputs, a checkpoint per task, weights that follow the losses."""
+"""Joint descent for several tasks: a checkpoint per task, weights that follow the losses."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Container, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mtl_classic._core.exceptions import ConstantTaskWarning, TaskError
 from mtl_classic._core.random import generator
-from mtl_classic._core.targets import Targets
-from mtl_classic._core.tasks import Task
 from mtl_classic.factorization._descent import Judge, refuse_divergence, start_parameters
-from mtl_classic.factorization._draws import Scale
 from mtl_classic.factorization._epochs import OutputsEpoch
-from mtl_classic.factorization._losses import to_mean
-from mtl_classic.factorization._problem import Parameters, Problem, mean_one
+from mtl_classic.factorization._losses import mean_loss
+from mtl_classic.factorization._outputs import TaskOutput
+from mtl_classic.factorization._problem import Parameters, Problem
 from mtl_classic.factorization._settings import Settings, StepRules
 
 Array = npt.NDArray[Any]
-LOSSES = {"binary": "log", "regression": "squared", "count": "poisson", "multiclass": "softmax"}
 # Temperature of dynamic weight averaging, as in its paper.
 TEMPERATURE = 2.0
-
-
-@dataclass(frozen=True)
-class TaskOutput:
-    """Where a task's scores lie among the outputs, and what they mean: numbers are mean + scale · score."""
-
-    name: str
-    loss: str
-    start: int
-    width: int
-    mean: float = 0.0
-    scale: float = 1.0
-
-    def of(self, scores: Array) -> Array:
-        """Return the task's own scores, (n,), or (n, n_classes) for a softmax."""
-        part = scores[:, self.start : self.start + self.width]
-        return part if self.loss == "softmax" else part[:, 0]
-
-    def expectation(self, scores: Array) -> Array:
-        """Return what the task's own scores predict: probabilities, rates, numbers."""
-        return to_mean(self.loss, scores.astype(np.float64)) * self.scale + self.mean
-
-
-def label_weights(targets: Targets, weights: Array | None) -> Array:
-    """Return the weights of all labels (n, n_tasks), float32: 0 where one is missing, 1 in the mean of the others."""
-    for task in targets.tasks:
-        if task.kind not in LOSSES:
-            raise TaskError(
-                f"Task {task.name!r} is of the kind {task.kind!r}, which MultiTaskFactorizationMachine does not learn; "
-                f"it learns {', '.join(LOSSES)}. A ranking has FactorizationMachineRegressor(loss='bpr')."
-            )
-    classes = np.array([task.kind == "multiclass" for task in targets.tasks])
-    known = ~np.isnan(targets.entire) & ~(classes & (targets.entire < 0))
-    return mean_one(np.where(known, 1.0 if weights is None else weights, 0.0)).astype(np.float32)
-
-
-def find_constants(targets: Targets, weights: Array) -> dict[str, Array]:
-    """Return what tasks predict whose labels are all the same: a number, or a share per class; and warn of them."""
-    constants = {}
-    for k, task in enumerate(targets.tasks):
-        y = targets.entire[weights[:, k] > 0, k]
-        if len(y) and (y != y[0]).any():
-            continue
-        value, classes = float(y[0]) if len(y) else 0.0, targets.classes[task.name]
-        found = f"all with the same label ({value:g})" if len(y) else "none of a weight above 0"
-        warnings.warn(
-            f"Task {task.name!r} has {len(y)} labelled rows, {found}; a constant is trained.",
-            ConstantTaskWarning,
-            stacklevel=4,
-        )
-        if task.kind == "multiclass" and classes is not None:
-            constants[task.name] = np.eye(len(classes))[int(value)]
-        else:
-            constants[task.name] = np.asarray(value)
-    return constants
-
-
-def code_tasks(
-    targets: Targets, weights: Array, constants: Container[str]
-) -> tuple[tuple[TaskOutput, ...], Array, Array]:
-    """Return the outputs of the tasks that are no constants, and targets and weights (n, n_outputs)."""
-    outputs, columns, masks, at = [], [], [], 0
-    for k, task in enumerate(targets.tasks):
-        if task.name in constants:
-            continue
-        weight, classes = weights[:, k], targets.classes[task.name]
-        y = np.where(weight > 0, targets.entire[:, k], 0.0)
-        output, coded = _code(task, y, weight, at, 0 if classes is None else len(classes))
-        outputs.append(output)
-        columns.append(coded.reshape(len(y), output.width))
-        masks.append(np.repeat(weight[:, None], output.width, axis=1))
-        at += output.width
-    return tuple(outputs), np.hstack(columns).astype(np.float32), np.hstack(masks)
-
-
-def _code(task: Task, y: Array, weight: Array, at: int, n_classes: int) -> tuple[TaskOutput, Array]:
-    loss = LOSSES[task.kind]
-    if loss == "softmax":
-        return TaskOutput(task.name, loss, at, n_classes), np.eye(n_classes)[y.astype(np.intp)]
-    if loss == "squared":
-        counted = weight > 0
-        scale = Scale.of(y[counted], weight[counted]) if counted.any() else Scale()
-        coded = np.where(counted, scale.apply(y), 0.0)
-        return TaskOutput(task.name, loss, at, 1, scale.mean, scale.deviation), coded
-    return TaskOutput(task.name, loss, at, 1), y
-
-
-def own_problem(problem: Problem, output: TaskOutput) -> Problem:
-    """Return the problem of one task on its labelled rows."""
-    part = slice(output.start, output.start + output.width)
-    targets, weights = problem.targets[:, part], problem.weights[:, part]
-    single = output.loss != "softmax"
-    alone = Problem(
-        problem.X, targets[:, 0] if single else targets, weights[:, 0] if single else weights,
-        output.loss if single else ((output.loss, output.width),), problem.interactions, problem.reg_factors,
-        problem.reg_linear, None, problem.fields,
-    )  # fmt: skip
-    return alone.take(np.flatnonzero(weights[:, 0] > 0))
 
 
 @dataclass(frozen=True)
@@ -136,12 +33,11 @@ class JointReport:
 
 def descend_jointly(
     solver: StepRules, training: Problem, validation: Problem | None, outputs: Sequence[TaskOutput],
-    parameters: Parameters, settings: Settings, task_weights: Array | str,
+    parameters: Parameters, settings: Settings, task_weights: Array | str, anchor: int,
 ) -> JointReport:  # fmt: skip
     """Fit all tasks; each keeps the pass that was the best for it, and the fit stops when none improves."""
     start_parameters(solver, training, parameters, settings)
-    rng, anchor = generator(settings.seed, "descent"), find_anchor(training, outputs)
-    epoch = OutputsEpoch(solver, training, parameters, settings, rng, anchor)
+    epoch = OutputsEpoch(solver, training, parameters, settings, generator(settings.seed, "descent"), anchor)
     judge = Judge(training if validation is None else validation, settings.seed)
     losses, best = [judge.each(parameters)], [0] * len(outputs)
     checkpoints = {0: parameters.copy()}
@@ -164,6 +60,27 @@ def descend_jointly(
             break
     refuse_divergence(parameters, [])
     return JointReport(checkpoints, best, losses)
+
+
+def pass_jointly(
+    solver: StepRules, problem: Problem, outputs: Sequence[TaskOutput], parameters: Parameters, settings: Settings,
+    task_weights: Array | str, losses: list[list[float]], anchor: int,
+) -> None:  # fmt: skip
+    """Take one pass over new rows; `losses` are those of the passes before, and of these rows before this one."""
+    epoch = OutputsEpoch(solver, problem, parameters, settings, generator(settings.seed, "descent"), anchor)
+    set_importance(epoch, outputs, task_weights, losses)
+    epoch.run()
+    refuse_divergence(parameters, [])
+
+
+def losses_of_tasks(problem: Problem, outputs: Sequence[TaskOutput], scores: Mapping[str, Array]) -> list[float]:
+    """Return the mean loss of every task, whose own scores are given; NaN without labels."""
+    losses = []
+    for output in outputs:
+        part = slice(output.start, output.start + output.width)
+        weights = problem.weights[:, part if output.loss == "softmax" else output.start]
+        losses.append(mean_loss(output.loss, scores[output.name], output.of(problem.targets), weights))
+    return losses
 
 
 def find_anchor(problem: Problem, outputs: Sequence[TaskOutput]) -> int:

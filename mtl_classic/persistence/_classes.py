@@ -44,7 +44,7 @@ _HOMES = {
     ),
     "mtl_classic.factorization._explicit": "ExplicitFactors",
     "mtl_classic.factorization._feedback": "Ids",
-    "mtl_classic.factorization._joint": "TaskOutput",
+    "mtl_classic.factorization._outputs": "TaskOutput",
     "mtl_classic.factorization._implicit": "ImplicitFactors",
     "mtl_classic.factorization._members": "LatentMember",
     "mtl_classic.factorization._problem": "Interactions Parameters",

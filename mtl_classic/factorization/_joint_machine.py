@@ -1,0 +1,200 @@
+"""What is inside of a factorization machine for several tasks: its checks, its parts, and what their scores say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+from mtl_classic._core.base import FitInput, MultiTaskEstimator
+from mtl_classic._core.random import generator, root_seed
+from mtl_classic._core.targets import Classes, encode_targets
+from mtl_classic._core.task_weights import ADAPTIVE, BY_CV, check_task_weights
+from mtl_classic._core.validation import Table, check_labels_of, check_sample_weight
+from mtl_classic.factorization._descent import split_validation
+from mtl_classic.factorization._design import Design, input_form
+from mtl_classic.factorization._fm_base import REG_FACTORS, REG_LINEAR, check_ranges
+from mtl_classic.factorization._outputs import TaskOutput
+from mtl_classic.factorization._problem import Interactions, Parameters, Problem, Rows
+from mtl_classic.factorization._registry import check_solver, resolve_solver
+from mtl_classic.factorization._settings import Settings
+from mtl_classic.factorization._solvers import Solver, StochasticSolver
+from mtl_classic.factorization._task_views import conditional_scores, entire_scores
+from mtl_classic.model_selection import FoldPlan
+
+Array = npt.NDArray[Any]
+
+
+class JointMachine(MultiTaskEstimator):
+    """Checks, machines and scores; `MultiTaskFactorizationMachine` has the parameters, and fits.
+
+    `_checkpoints` are the machines of the passes that some task keeps, by pass; `_alone` those of tasks that fell back.
+    `_anchor` is the output whose interaction weights stay 1, `_losses` are those of the last passes, by task.
+    """
+
+    outputs_: tuple[TaskOutput, ...]
+    constants_: dict[str, Array]
+    task_weights_: dict[str, float]
+    best_iter_: dict[str, int]
+    fallbacks_: dict[str, str]
+    validation_losses_: pd.DataFrame
+    _design: Design
+    _interactions: Interactions
+    _checkpoints: dict[int, Parameters]
+    _alone: dict[str, Parameters]
+    _anchor: int
+    _losses: list[list[float]]
+    _fitted_by: str
+
+    def _check_solver(self, X: Any) -> StochasticSolver:
+        check_ranges(self)
+        solver = resolve_solver(self.solver)
+        check_solver(
+            solver,
+            loss="squared",
+            interactions="all" if isinstance(self.interactions, str) else "groups",
+            rows=input_form(X),
+            dropout=self.dropout > 0 or self.drop_connect > 0,
+        )
+        if not isinstance(solver, StochasticSolver):
+            raise ValueError(
+                f"solver={solver.name!r} fits one task; a joint fit needs one of adagrad, sgd, adam, adadelta, ftrl."
+            )
+        return solver
+
+    def _check_task_weights(self) -> Array | str:
+        if self.task_weights == BY_CV and not hasattr(self, "task_weights_"):
+            raise ValueError('task_weights="cv" is found by fits; call fit before partial_fit, or give a dict.')
+        given = self.task_weights_ if self.task_weights == BY_CV else self.task_weights
+        if isinstance(given, str):
+            if given not in ADAPTIVE:
+                names = ", ".join(map(repr, (*ADAPTIVE, BY_CV)))
+                raise ValueError(f"task_weights must be None, a dict, or one of {names}; got {given!r}.")
+            return given
+        return check_task_weights(given, self.tasks_)
+
+    def _check_more(self, X: Any, Y: Any, sample_weight: Any, announced: Classes) -> FitInput:
+        """Validate rows that come on top of those that were learnt."""
+        table = self._start_predict(X)
+        if table.shape[0] == 0:
+            raise ValueError(f"Found array with 0 sample(s) (shape={table.shape}): nothing to learn from.")
+        for name, labels in announced.items():
+            known = self.classes_map_[name]
+            if not np.array_equal(np.asarray(labels), np.asarray(known)):
+                raise ValueError(
+                    f"classes of task {name!r} are not the same as on the last call to partial_fit, or fit: {known}. "
+                    f"Give all classes at the first call, and later the same or none."
+                )
+        targets = encode_targets(Y, self.tasks_, classes=self.classes_map_, on_conflict=self._conflict_rule())
+        check_labels_of(table, len(targets))
+        return FitInput(table, targets, check_sample_weight(sample_weight, self.tasks_, len(targets)))
+
+    def _check_resumes(self, solver: Solver) -> None:
+        """Refuse other machines than those that there are."""
+        asked = self._parameters(solver)
+        before = {(p.n_factors, p.n_private, p.shared_linear) for p in self._checkpoints.values()}
+        if self._fitted_by != solver.name or before - {(asked.n_factors, asked.n_private, asked.shared_linear)}:
+            raise ValueError(
+                "n_factors, n_private, shared_linear and solver cannot change between fits that build on each other."
+            )
+
+    def _settings(self) -> Settings:
+        return Settings(
+            max_iter=self.max_iter, learning_rate=self.learning_rate, dropout=self.dropout,
+            drop_connect=self.drop_connect, init_scale=self.init_scale, early_stopping=self.early_stopping,
+            validation_fraction=self.validation_fraction, n_iter_no_change=self.n_iter_no_change, tol=self.tol,
+            seed=root_seed(self.random_state),
+        )  # fmt: skip
+
+    def _encode(self, table: Table) -> sparse.csr_matrix:
+        self._design = Design(
+            categorical=self.categorical, exclude=self.exclude, scale=self.scale, fields=self.fields,
+            groups=self.groups, interactions=self.interactions,
+        )  # fmt: skip
+        matrix = self._design.fit_transform(_as_frame(table))
+        self._interactions = self._design.interactions()
+        return matrix
+
+    def _extend(self, table: Table) -> sparse.csr_matrix:
+        self._design, matrix = self._design.extend(_as_frame(table))
+        self._interactions = self._design.interactions()
+        return matrix
+
+    def _start_machines(self, solver: Solver) -> None:
+        """None of them is there yet; where all tasks are constants it stays so, and rows are read as ever."""
+        self._checkpoints, self._alone, self._losses, self._fitted_by = {}, {}, [], solver.name
+        self.best_iter_, self.fallbacks_ = {}, {}
+        self.validation_losses_ = pd.DataFrame(columns=[output.name for output in self.outputs_])
+
+    def _problem(self, matrix: sparse.csr_matrix, targets: Array, weights: Array) -> Problem:
+        return Problem(
+            matrix, targets, weights, tuple((output.loss, output.width) for output in self.outputs_),
+            self._interactions,
+            self._design.per_column(self.reg_factors, REG_FACTORS, "reg_factors"),
+            self._design.per_column(self.reg_linear, REG_LINEAR, "reg_linear"), None, self._design.fields(),
+        )  # fmt: skip
+
+    def _parameters(self, solver: Solver) -> Parameters:
+        return Parameters(
+            self._design.n_columns, self.n_factors, solver.n_slots, n_private=self.n_private,
+            n_outputs=sum(output.width for output in self.outputs_),
+            shared_linear=bool(self.shared_linear) and len(self.outputs_) > 1,
+        )  # fmt: skip
+
+    def _split(
+        self, problem: Problem, settings: Settings, plan: FoldPlan | None
+    ) -> tuple[Problem, Problem | None, Array]:
+        if plan is None or not self.early_stopping:
+            return split_validation(problem, settings, generator(settings.seed, "validation"))
+        rows, held = plan.last
+        return problem.take(rows), problem.take(held), held
+
+    def _checkpoint_scores(self, matrix: sparse.csr_matrix) -> dict[str, Array]:
+        """Scores of every task at its own checkpoint."""
+        rows = Rows.read(matrix, self._interactions)
+        at = {pass_: p.scores(rows, self._interactions) for pass_, p in self._checkpoints.items()}
+        return {output.name: output.of(at[self.best_iter_[output.name]]) for output in self.outputs_}
+
+    def _scores(self, X: Table, space: str) -> dict[str, Array]:
+        return self._scores_of(self._design.transform(_as_frame(X)), space)
+
+    def _scores_of(self, matrix: sparse.csr_matrix, space: str) -> dict[str, Array]:
+        """Scores of encoded rows."""
+        raw = self._checkpoint_scores(matrix)
+        rows = Rows.read(matrix, self._interactions)
+        raw |= {name: p.scores(rows, self._interactions) for name, p in self._alone.items()}
+        scores = {output.name: output.expectation(raw[output.name]) for output in self.outputs_}
+        scores |= {
+            name: np.broadcast_to(value, (matrix.shape[0], *value.shape)).copy()
+            for name, value in self.constants_.items()
+        }
+        scores = entire_scores(self.tasks_, self.classes_map_, scores)
+        return scores if space == "entire" else conditional_scores(self.tasks_, self.classes_map_, scores)
+
+    @property
+    def linear_shares_(self) -> dict[str, Array]:
+        """The c of each task at its checkpoint, empty without shared linear weights."""
+        return {
+            output.name: self._checkpoints[self.best_iter_[output.name]].share_slots[
+                0, output.start : output.start + output.width
+            ]
+            for output in self.outputs_
+        }
+
+    @property
+    def interaction_weights_(self) -> dict[str, Array]:
+        """The r of each task at its checkpoint."""
+        weights = {}
+        for output in self.outputs_:
+            checkpoint = self._checkpoints[self.best_iter_[output.name]]
+            own = checkpoint.mixer_slots[output.start : output.start + output.width, 0, : checkpoint.n_factors]
+            weights[output.name] = own if output.loss == "softmax" else own[0]
+        return weights
+
+
+def _as_frame(table: Table) -> Table:
+    """Arrays as frames with numbered columns, because only frames may hold missing numbers."""
+    return pd.DataFrame(table) if isinstance(table, np.ndarray) else table
