@@ -11,7 +11,7 @@ __all__ = ["frame_from_arrow", "from_arrow"]
 
 
 def from_arrow(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Dates, durations, texts, categories and decimals of Arrow as those of pandas; any other column as it is."""
+    """Numbers, flags, dates, durations, texts, categories and decimals of Arrow as those of pandas; others stay."""
     dtype = column.dtype
     if not isinstance(dtype, pd.ArrowDtype):
         return column
@@ -27,6 +27,10 @@ def from_arrow(column: pd.Series[Any]) -> pd.Series[Any]:
         return column.astype(object).astype("category")  # pandas reads no dictionary with gaps
     if kind.startswith("decimal"):
         return column.astype("float64")
+    if dtype.kind in "biuf":
+        whole = kind.replace("i", "I").replace("u", "U")  # UInt8 of uint8
+        plain: Any = {"b": "boolean", "f": held.to_pandas_dtype()}.get(dtype.kind, whole)
+        return column.astype(plain)
     return column.astype("string[pyarrow]") if "string" in kind else column
 
 

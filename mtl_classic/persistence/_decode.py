@@ -8,6 +8,7 @@ import gc
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ import pandas as pd
 from scipy import sparse
 
 from mtl_classic.persistence._archive import Mapped
-from mtl_classic.persistence._encode import BIT_GENERATORS, DENSE_ARRAYS, SCALAR_TYPES, SMALL_ARRAYS, SPARSE, Node
+from mtl_classic.persistence._encode import BIT_GENERATORS, DENSE_ARRAYS, SCALAR_TYPES, SMALL_ARRAYS, SPARSE
 from mtl_classic.persistence._errors import ModelFileError
 from mtl_classic.persistence._integers import WIDTHS
 from mtl_classic.persistence._members import array_from_bytes, array_of, dtype_from_json, integers_of, mapped_array
 from mtl_classic.persistence._states import from_state
+from mtl_classic.persistence._write_pandas import Node
 
 __all__ = ["Decoder"]
 
@@ -263,12 +265,23 @@ def _multi_index(decoder: Decoder, node: Node) -> pd.MultiIndex:
     return pd.MultiIndex(levels, codes, names=names)
 
 
+def _intervals(decoder: Decoder, node: Node) -> pd.IntervalIndex:
+    left, right = decoder.items(node["v"])
+    return pd.IntervalIndex.from_arrays(left, right, closed=node["closed"], name=decoder.value(node["name"]))
+
+
+def _periods(decoder: Decoder, node: Node) -> pd.PeriodIndex:
+    cls: Any = pd.PeriodIndex  # whose stubs lack the method
+    index: pd.PeriodIndex = cls.from_ordinals(decoder.value(node["v"]), freq=node["every"])
+    return index.rename(decoder.value(node["name"]))
+
+
 def _index(decoder: Decoder, node: Node) -> pd.Index[Any]:
     return pd.Index(_column(decoder, node["v"]), name=decoder.value(node["name"]), copy=False)
 
 
 def _column(decoder: Decoder, parts: Any) -> Any:
-    """What `_encode._column` took apart."""
+    """What `_write_pandas._column` took apart."""
     dtype, values = decoder.items(parts)
     if isinstance(dtype, pd.CategoricalDtype):
         return pd.Categorical.from_codes(values, dtype=dtype)
@@ -323,6 +336,9 @@ _READERS: dict[str, Callable[[Decoder, Node], Any]] = {
     "duration": lambda decoder, node: dt.timedelta(*decoder.items(node["v"])),
     "datetime": lambda decoder, node: dt.datetime.fromisoformat(node["v"]),
     "date": lambda decoder, node: dt.date.fromisoformat(node["v"]),
+    "decimal": lambda decoder, node: Decimal(node["v"]),
+    "interval": lambda decoder, node: pd.Interval(*decoder.items([*node["v"], node["closed"]])),
+    "period": lambda decoder, node: pd.Period(ordinal=int(node["v"]), freq=node["every"]),
     "missing": _missing,
     "categorical": _categorical,
     "zoned": _zoned,
@@ -330,6 +346,8 @@ _READERS: dict[str, Callable[[Decoder, Node], Any]] = {
     "masked": _masked,
     "range_index": _range_index,
     "multi_index": _multi_index,
+    "intervals": _intervals,
+    "periods": _periods,
     "index": _index,
     "series": _series,
     "frame": _frame,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,17 @@ from mtl_classic.persistence._classes import name_of_class
 from mtl_classic.persistence._integers import narrow
 from mtl_classic.persistence._members import array_to_bytes, dtype_to_json
 from mtl_classic.persistence._states import to_state
+from mtl_classic.persistence._write_pandas import (
+    Node,
+    write_dtype,
+    write_frame,
+    write_index,
+    write_interval,
+    write_period,
+    write_series,
+    write_timedelta,
+    write_timestamp,
+)
 
 __all__ = ["DENSE_ARRAYS", "SCALAR_TYPES", "SMALL_ARRAYS", "Encoder"]
 
@@ -43,8 +55,6 @@ SCALAR_TYPES: dict[str, type] = {
 _NAME_OF_TYPE = {kind: name for name, kind in SCALAR_TYPES.items()}
 BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
 SPARSE = ("csr_matrix", "csc_matrix", "csr_array", "csc_array")
-
-Node = dict[str, Any]
 
 
 class Encoder:
@@ -271,87 +281,18 @@ def _generator(encoder: Encoder, value: np.random.Generator) -> Node:
     return {"t": "generator", "v": encoder.value(state, ".state")}
 
 
-def _timestamp(encoder: Encoder, value: pd.Timestamp) -> Node:
-    naive = value if value.tz is None else value.tz_convert("UTC").tz_localize(None)
-    zone = None if value.tz is None else zone_name(value.tz, encoder._where())
-    return {"t": "timestamp", "v": int(naive.asm8.astype(np.int64)), "unit": value.unit, "zone": zone}
-
-
-def _timedelta(encoder: Encoder, value: pd.Timedelta) -> Node:
-    return {"t": "timedelta", "v": int(value.asm8.astype(np.int64)), "unit": value.unit}
-
-
 def _duration(encoder: Encoder, value: dt.timedelta) -> Node:
     return {"t": "duration", "v": [value.days, value.seconds, value.microseconds]}
+
+
+def _decimal(encoder: Encoder, value: Decimal) -> Node:
+    return {"t": "decimal", "v": str(value)}
 
 
 def _date(encoder: Encoder, value: dt.date) -> Node:
     if getattr(value, "tzinfo", None) is not None:
         raise TypeError(f"{encoder._where()} is a datetime with a zone; a pandas Timestamp can be saved.")
     return {"t": type(value).__name__, "v": value.isoformat()}
-
-
-def zone_name(zone: Any, where: str) -> str:
-    """The name of a time zone by which pandas finds it again."""
-    name = str(zone)
-    try:
-        known = pd.Timestamp(0).tz_localize("UTC").tz_convert(name).utcoffset() is not None
-    except (ValueError, KeyError, TypeError):
-        known = False
-    if not known:
-        raise TypeError(f"{where} has the time zone {zone!r}, which has no name; convert to one like 'Europe/Paris'.")
-    return name
-
-
-def _extension_dtype(encoder: Encoder, value: Any) -> Node:
-    if isinstance(value, pd.CategoricalDtype):
-        categories = None if value.categories is None else value.categories
-        return {"t": "categorical", "v": encoder.value(categories, ".categories"), "ordered": bool(value.ordered)}
-    if isinstance(value, pd.DatetimeTZDtype):
-        return {"t": "zoned", "unit": value.unit, "zone": zone_name(value.tz, encoder._where())}
-    if isinstance(value, pd.StringDtype):
-        missing = "NA" if value.na_value is pd.NA else "nan"
-        return {"t": "string", "storage": value.storage, "missing": missing}
-    if isinstance(value, pd.BooleanDtype) or type(value).__module__.startswith("pandas.core.arrays.masked") or (
-        hasattr(value, "numpy_dtype") and value.name[0] in "IUF"
-    ):  # fmt: skip
-        return {"t": "masked", "v": value.name}
-    raise TypeError(f"{encoder._where()} has the dtype {value}, which is not saved; convert the column to another one.")
-
-
-def _index(encoder: Encoder, value: pd.Index[Any]) -> Node:
-    if isinstance(value, pd.MultiIndex):
-        levels, codes, names = (encoder.items(parts) for parts in (value.levels, value.codes, value.names))
-        return {"t": "multi_index", "levels": levels, "codes": codes, "names": names}
-    if isinstance(value, pd.IntervalIndex | pd.PeriodIndex):
-        raise TypeError(f"{encoder._where()} is a {type(value).__name__}, which is not saved; convert it to texts.")
-    if isinstance(value, pd.RangeIndex):
-        parts = encoder.items((value.start, value.stop, value.step))
-        return {"t": "range_index", "v": parts, "name": encoder.value(value.name, ".name")}
-    return {"t": "index", "v": _column(encoder, value), "name": encoder.value(value.name, ".name")}
-
-
-def _column(encoder: Encoder, values: Any) -> list[Any]:
-    """Dtype and an array of what a pandas column holds."""
-    dtype = values.dtype
-    if isinstance(dtype, pd.CategoricalDtype):
-        array: Any = np.asarray(pd.Categorical(values).codes)
-    elif isinstance(dtype, pd.DatetimeTZDtype):
-        array = np.asarray(pd.DatetimeIndex(values).tz_convert("UTC").tz_localize(None).to_numpy())
-    else:
-        array = values.to_numpy() if isinstance(dtype, np.dtype) else np.asarray(values, dtype=object)
-    return [encoder.value(dtype, ".dtype"), encoder.value(array, ".values")]
-
-
-def _series(encoder: Encoder, value: pd.Series[Any]) -> Node:
-    index, name = encoder.value(value.index, ".index"), encoder.value(value.name, ".name")
-    return {"t": "series", "v": _column(encoder, value), "index": index, "name": name}
-
-
-def _frame(encoder: Encoder, value: pd.DataFrame) -> Node:
-    columns = [_column(encoder, value.iloc[:, j]) for j in range(value.shape[1])]
-    index, names = encoder.value(value.index, ".index"), encoder.value(value.columns, ".columns")
-    return {"t": "frame", "v": columns, "index": index, "columns": names}
 
 
 _EXACT: dict[type, Callable[[Encoder, Any], Node]] = {
@@ -366,15 +307,18 @@ _EXACT: dict[type, Callable[[Encoder, Any], Node]] = {
     complex: _complex,
     slice: _slice,
     range: _slice,
-    pd.Timestamp: _timestamp,
-    pd.Timedelta: _timedelta,
+    pd.Timestamp: write_timestamp,
+    pd.Timedelta: write_timedelta,
+    pd.Interval: write_interval,
+    pd.Period: write_period,
     dt.timedelta: _duration,
     dt.datetime: _date,
     dt.date: _date,
+    Decimal: _decimal,
     np.random.RandomState: _random_state,
     np.random.Generator: _generator,
-    pd.Series: _series,
-    pd.DataFrame: _frame,
+    pd.Series: write_series,
+    pd.DataFrame: write_frame,
 }
 _INSTANCES: tuple[tuple[type, Callable[[Encoder, Any], Node]], ...] = (
     (np.ma.MaskedArray, _masked_array),
@@ -382,8 +326,8 @@ _INSTANCES: tuple[tuple[type, Callable[[Encoder, Any], Node]], ...] = (
     (np.generic, _numpy_scalar),
     (np.dtype, _dtype),
     (type, _type),
-    (pd.Index, _index),
-    (pd.api.extensions.ExtensionDtype, _extension_dtype),
+    (pd.Index, write_index),
+    (pd.api.extensions.ExtensionDtype, write_dtype),
     (sparse.spmatrix, _sparse),
     (sparse.sparray, _sparse),
 )

@@ -40,11 +40,13 @@ def test_types_of_arrow_become_those_of_pandas() -> None:
     frame["text"] = pd.Series(["a", None], dtype=pd.ArrowDtype(pa.string()))
     frame["kind"] = pd.Series(["a", None], dtype=pd.ArrowDtype(pa.dictionary(pa.int32(), pa.string())))
     frame["price"] = pd.Series(["1.5", None]).astype(pd.ArrowDtype(pa.decimal128(6, 2)))
+    frame["count"], frame["new"] = pd.array([3, None], "UInt8"), pd.array([True, None], "boolean")
     arrow = frame.convert_dtypes(dtype_backend="pyarrow")
     before = arrow.copy()
     table = as_table(arrow)
     pd.testing.assert_frame_equal(arrow, before)
     assert [table[name].dtype.kind for name in ("at", "zone", "day", "gap", "price")] == list("MMMmf")
+    assert [str(table[name].dtype) for name in ("n", "count", "new")] == ["float64", "UInt8", "boolean"]
     assert isinstance(table["text"].dtype, pd.StringDtype)
     assert isinstance(table["kind"].dtype, pd.CategoricalDtype)
     for name in ("at", "zone", "gap"):

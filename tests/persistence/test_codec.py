@@ -3,6 +3,7 @@
 import datetime as dt
 import io
 import json
+from decimal import Decimal
 from typing import Any
 
 import lightgbm as lgb
@@ -108,6 +109,10 @@ def test_values_travel_unchanged(value: Any) -> None:
         pd.Index([1.5, np.nan]), pd.Index(["a", 1, None], dtype=object),
         pd.DatetimeIndex(["2024-01-01", None], tz="Asia/Tokyo"),
         pd.to_timedelta(["1D", None]), pd.CategoricalIndex(["x", "y", None], ordered=True), pd.Index([True, False]),
+        pd.interval_range(0, 3, closed="left", name="ages"), pd.IntervalIndex.from_tuples([(0, 1), None, (2.5, 3)]),
+        pd.CategoricalDtype(pd.interval_range(pd.Timestamp("2024-01-01"), periods=3)), pd.Interval(0, 1.5, "both"),
+        pd.period_range("2024-01", periods=3, freq="M", name="month"), pd.PeriodIndex(["2024Q1", None], freq="Q"),
+        pd.Period("2024-01-01 12:00", "15min"), Decimal("1.10"), Decimal("-Infinity"), pd.Index([Decimal("1.5"), "a"]),
         pd.Index([1, None], dtype="Int64"), pd.CategoricalDtype(["b", "a"]), pd.DatetimeTZDtype("us", "UTC"),
         pd.StringDtype("python"), pd.Float32Dtype(), pd.BooleanDtype(),
         pd.Series([1.5, 2.5], index=["x", "y"], name="s"), pd.Series(["a", None]), pd.Series([1, None], dtype="Int8"),
@@ -201,7 +206,7 @@ def test_shared_objects_are_one_object() -> None:
         ([type("Sub", (Task,), {})("a", "binary")], "not saved"),
         ([np.matrix([[1]])], "only numpy.ndarray"),
         ([sparse.coo_matrix(np.eye(2))], "of sparse matrices"),
-        ([pd.interval_range(0, 3)], "IntervalIndex"),
+        ([pd.Series(pd.interval_range(0, 3))], "dtype interval"),
         ([dt.datetime(2024, 1, 1, tzinfo=dt.UTC)], "with a zone"),
     ],
 )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 import zlib
+from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.pipeline import make_pipeline
 
 import mtl_classic
-from mtl_classic import PerTaskModel, load_model, save_model
+from mtl_classic import FieldEncoder, PerTaskModel, TargetStatistics, load_model, save_model
 from mtl_classic.persistence._archive import _packed
 from mtl_classic.persistence._classes import class_named, class_names, name_of_class
 from tests.persistence.models import MODELS, make_rows, outputs, same
@@ -153,6 +155,29 @@ def test_every_public_estimator_is_in_a_model_of_these_tests(saved: Any) -> None
     estimators = {c for c in public if inspect.isclass(c) and issubclass(c, BaseEstimator) and c.__name__ != "Learner"}
     missing = sorted(cls.__name__ for cls in estimators if name_of_class(cls) not in there)
     assert missing == [], "add a model that holds it to tests/persistence/models.py"
+
+
+@pytest.mark.parametrize("kind", ["bands", "months", "decimals", "counts of Arrow", "flags of Arrow"])
+def test_categories_of_any_type(kind: str, tmp_path: Path) -> None:
+    X, Y = make_rows()
+    n = np.arange(len(X)) % 5
+    column = {
+        "bands": lambda: pd.cut(n, [-1, 1, 3, 5]),
+        "months": lambda: pd.PeriodIndex.from_ordinals(600 + n, freq="M"),
+        "decimals": lambda: pd.Series([Decimal(int(k)) / 10 for k in n]),
+        "counts of Arrow": lambda: pd.Series(n, dtype="int64[pyarrow]"),
+        "flags of Arrow": lambda: pd.Series(n > 2, dtype="bool[pyarrow]"),
+    }
+    if "Arrow" in kind:
+        pytest.importorskip("pyarrow")
+    X = X[["price"]].assign(kind=column[kind]())
+    tasks = {"up": "binary"}
+    means = TargetStatistics(["kind"], tasks=tasks, random_state=0)
+    model = make_pipeline(means, PerTaskModel(tasks, learner="linear")).fit(X, Y[["up"]])
+    encoder = FieldEncoder().fit(X)
+    for one in (model, encoder):
+        save_model(one, tmp_path / "model.zip")
+        assert same(outputs(load_model(tmp_path / "model.zip"), X), outputs(one, X))
 
 
 def test_the_same_model_gives_the_same_bytes(saved: Any, tmp_path: Path) -> None:
