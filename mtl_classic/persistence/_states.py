@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mtl_classic.persistence._booster_text import check_booster
 from mtl_classic.persistence._classes import class_named
 from mtl_classic.persistence._errors import ModelFileError
 
@@ -82,7 +83,20 @@ def from_state(name: str, state: State) -> Any:
     else:
         for attribute, item in state.items():
             object.__setattr__(value, attribute, item)
+    if name in _WIDTHS and "n_features_in_" in state:
+        _check_width(value, _WIDTHS[name](value))
     return value
+
+
+def _check_width(model: Any, widths: list[int]) -> None:
+    """Trees read no columns beyond those that scikit-learn asks a table for."""
+    if max(widths, default=0) > model.n_features_in_:
+        raise ModelFileError(f"The trees of a {type(model).__name__} read columns that it does not have.")
+
+
+def _widths_by_histogram(model: Any) -> list[int]:
+    nodes = [tree.nodes for trees in model._predictors for tree in trees]
+    return [int(one["feature_idx"][one["is_leaf"] == 0].max(initial=-1)) + 1 for one in nodes]
 
 
 def _check_attribute(cls: type, name: str, attribute: Any) -> None:
@@ -112,8 +126,7 @@ def _lightgbm_from_state(cls: type, state: State) -> Any:
     from mtl_classic.learners._text_booster import TextBooster, tree_sizes  # not before a booster is there: LightGBM
 
     text = state["text"]
-    if not isinstance(text, str) or not text.startswith("tree\n"):
-        raise ModelFileError("The text of a LightGBM booster is none.")
+    check_booster(text)
     n_classes = _N_CLASSES.findall(text, 0, max(text.find("\nTree="), 0))
     categories = text[text.rfind("\npandas_categorical:") :]
     key = cls, *n_classes, categories
@@ -231,3 +244,12 @@ _WRITERS: dict[str, _Writer] = {
     "sklearn.HalfTweedieLoss": _LOSS,
     "sklearn.HalfTweedieLossIdentity": _LOSS,
 }
+# Columns that the trees of a fitted model read.
+_WIDTHS: dict[str, Callable[[Any], list[int]]] = {
+    **{f"sklearn.{family}{kind}": widths for kind in ("Classifier", "Regressor") for family, widths in (
+        ("DecisionTree", lambda model: [model.tree_.n_features]), ("ExtraTree", lambda model: [model.tree_.n_features]),
+        ("RandomForest", lambda model: [tree.n_features_in_ for tree in model.estimators_]),
+        ("ExtraTrees", lambda model: [tree.n_features_in_ for tree in model.estimators_]),
+        ("HistGradientBoosting", _widths_by_histogram),
+    )},
+}  # fmt: skip

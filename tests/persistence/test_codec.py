@@ -3,6 +3,8 @@
 import datetime as dt
 import io
 import json
+import re
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -14,12 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.tree import DecisionTreeRegressor
 
 from mtl_classic import EventLog, Task
 from mtl_classic.learners._text_booster import TextBooster
 from mtl_classic.persistence import ModelFileError
+from mtl_classic.persistence._booster_text import check_booster
 from mtl_classic.persistence._decode import Decoder
 from mtl_classic.persistence._encode import Encoder
 from mtl_classic.persistence._members import array_from_bytes, array_to_bytes, read_header
@@ -295,6 +298,81 @@ def test_a_tree_that_would_lead_outside_its_arrays_is_refused() -> None:
         decoder._members = {**members, "arrays/small.bin": bytes(small)}
         with pytest.raises(ModelFileError):
             decoder.run(nodes, root)
+
+
+@pytest.mark.parametrize("model", [HistGradientBoostingRegressor(max_iter=3), RandomForestRegressor(3)], ids=str)
+def test_trees_that_read_further_than_their_model_are_refused(model: Any) -> None:
+    X = np.random.default_rng(0).normal(size=(90, 3))
+    model.fit(X, X.sum(axis=1))
+    assert (travel(model).predict(X) == model.predict(X)).all()
+    model.n_features_in_ = 2
+    with pytest.raises(ModelFileError, match="read columns"):
+        travel(model)
+
+
+CATEGORIES = {"objective": "multiclass", "num_class": 3, "max_cat_to_onehot": 1, "min_data_per_group": 5}
+LINES = {"objective": "regression", "linear_tree": True}
+
+
+def booster_text(options: dict[str, Any]) -> str:
+    """The text of a small booster."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 3))
+    X[:, 0] = rng.integers(0, 40, 600)
+    categorical: Any = [] if "linear_tree" in options else [0]
+    data = lgb.Dataset(X, (X[:, 0] + X[:, 1] > 20) * 1.0, categorical_feature=categorical, params={"verbosity": -1})
+    options = {"verbosity": -1, "num_threads": 1, "num_leaves": 7} | options
+    return str(lgb.train(options, data, 2).model_to_string(num_iteration=-1))
+
+
+def with_line(text: str, name: str, change: Callable[[list[str]], list[str]]) -> str:
+    """The text with another line in the first tree that has one of that name, and its size corrected."""
+    found = re.search(rf"\n{name}=([^\n]+)", text)
+    assert found is not None
+    new = text[: found.start(1)] + " ".join(change(found[1].split(" "))) + text[found.end(1) :]
+    trees = new.split("end of trees")[0].split("Tree=")[1:]
+    sizes = " ".join(str(len(tree) + len("Tree=")) for tree in trees)
+    return re.sub("tree_sizes=[0-9 ]*", f"tree_sizes={sizes}", new)
+
+
+def put(value: Any, at: int = 0) -> Callable[[list[str]], list[str]]:
+    return lambda numbers: [*numbers[:at], str(value), *numbers[at + 1 :]]
+
+
+@pytest.mark.parametrize("options", [
+    CATEGORIES, LINES, {"objective": "binary"}, {"objective": "multiclassova", "num_class": 3},
+    {"objective": "regression", "boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5},
+    {"objective": "regression", "min_data_in_leaf": 10_000}, {"objective": "poisson", "boosting": "dart"},
+], ids=str)  # fmt: skip
+def test_texts_of_lightgbm_are_read(options: dict[str, Any]) -> None:
+    check_booster(booster_text(options))
+
+
+@pytest.mark.parametrize(("name", "change", "options"), [
+    ("left_child", put(0), CATEGORIES), ("left_child", put(99), CATEGORIES), ("right_child", put(-8), CATEGORIES),
+    ("right_child", put("1_0"), CATEGORIES), ("left_child", lambda numbers: numbers[1:], CATEGORIES),
+    ("split_feature", put(3), CATEGORIES), ("split_feature", put(-1), CATEGORIES),
+    ("num_leaves", put(2**31 - 1), CATEGORIES), ("num_leaves", put(0), CATEGORIES), ("num_cat", put(0), CATEGORIES),
+    ("threshold", put(99), CATEGORIES), ("leaf_value", lambda numbers: numbers[1:], CATEGORIES),
+    ("cat_boundaries", put(99, 1), CATEGORIES), ("cat_threshold", lambda numbers: [], CATEGORIES),
+    ("decision_type", put(1), {"objective": "regression", "linear_tree": True}),
+    ("leaf_features", put(9), LINES), ("num_features", put(9), LINES), ("num_class", put(9), CATEGORIES),
+    ("num_tree_per_iteration", put(4), CATEGORIES), ("max_feature_idx", put(0), CATEGORIES),
+], ids=str)  # fmt: skip
+def test_texts_that_would_lead_lightgbm_astray_are_refused(name: str, change: Any, options: dict[str, Any]) -> None:
+    text = booster_text(options)
+    with pytest.raises(ModelFileError, match="LightGBM"):
+        check_booster(with_line(text, name, change))
+
+
+def test_texts_whose_trees_are_not_where_they_should_be_are_refused() -> None:
+    """LightGBM ends the process at such a text."""
+    text = booster_text(CATEGORIES)
+    check_booster(with_line(text, "shrinkage", put(1)))
+    for wrong in (text.replace("shrinkage=1\n", "shrinkage=1.0\n", 1), text.replace("end of trees", "trees"),
+                  text.replace("tree_sizes=", "tree_sizes=5 "), text.replace("tree_sizes", "sizes")):  # fmt: skip
+        with pytest.raises(ModelFileError, match="LightGBM"):
+            check_booster(wrong)
 
 
 def test_headers_are_read_as_numpy_reads_them() -> None:

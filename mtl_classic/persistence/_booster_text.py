@@ -1,0 +1,151 @@
+"""Whether the text of a LightGBM booster is one: LightGBM follows the numbers of its trees without looking."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mtl_classic.persistence._errors import ModelFileError
+
+__all__ = ["check_booster"]
+
+_SIZES = re.compile(rb"\ntree_sizes=([0-9 ]*)\n\n")
+_END = b"end of trees\n"
+_CATEGORY = 1  # bit of a decision
+
+Ints = npt.NDArray[np.int64]
+Spans = list[tuple[int, int]]
+
+
+def check_booster(text: Any) -> None:
+    """Refuse a text whose trees are not laid out as its head says, or lead out of a tree or of a row.
+
+    Cost: a pass over the numbers of splits and children.
+    """
+    if not isinstance(text, str) or not text.startswith("tree\n"):
+        raise ModelFileError("The text of a LightGBM booster is none.")
+    try:
+        _check(text.encode())
+    except (ValueError, KeyError, IndexError) as error:
+        raise ModelFileError(
+            f"The text of a LightGBM booster is not as LightGBM writes it ({type(error).__name__}: {error})."
+        ) from None
+
+
+def _check(data: bytes) -> None:
+    found = _SIZES.search(data)
+    if found is None:
+        raise ValueError("no tree_sizes")
+    spans, at = [], found.end()
+    for k, size in enumerate(map(int, found[1].split())):
+        if not data.startswith(b"Tree=%d\n" % k, at):
+            raise ValueError(f"tree {k} is not where it should be")
+        spans.append((at, at + size))
+        at += size
+    if not data.startswith(_END, at):
+        raise ValueError("the trees do not end where they should")
+    n_features = _check_head(data[: found.start()], len(spans))
+    if spans:
+        _check_trees(data, spans, n_features)
+
+
+def _check_head(head: bytes, n_trees: int) -> int:
+    """The number of features, after the numbers of classes."""
+    fields = {name: value for name, _, value in (line.partition(b"=") for line in head.split(b"\n"))}
+    n_classes, per_round = int(fields[b"num_class"]), int(fields[b"num_tree_per_iteration"])
+    told = [int(word[10:]) for word in fields.get(b"objective", b"").split() if word.startswith(b"num_class:")]
+    if not 1 <= n_classes <= per_round or n_trees % per_round or any(n != per_round for n in told):
+        raise ValueError("numbers of classes")
+    return int(fields[b"max_feature_idx"]) + 1
+
+
+def _check_trees(data: bytes, spans: Spans, n_features: int) -> None:
+    n_leaves = _whole(_lines(data, spans, b"num_leaves"), repeat(1))
+    n_inner = n_leaves - 1
+    if (n_inner < 0).any() or list(map(_count, _lines(data, spans, b"leaf_value"))) != n_leaves.tolist():
+        raise ValueError("leaf_value")
+    if list(map(_count, _lines(data, spans, b"threshold"))) != n_inner.tolist():
+        raise ValueError("threshold")
+    first = np.repeat(np.cumsum(n_inner) - n_inner, n_inner)
+    node, tree = np.arange(len(first)) - first, np.repeat(np.arange(len(spans)), n_inner)
+    for name in (b"left_child", b"right_child"):  # after their parent, so that every walk ends
+        child = _whole(_lines(data, spans, name), n_inner)
+        inner = (child > node) & (child < n_inner[tree])
+        if not (inner | ((child < 0) & (child >= -n_leaves[tree]))).all():
+            raise ValueError(name.decode())
+    _check_features(_whole(_lines(data, spans, b"split_feature"), n_inner), n_features)
+    _check_categories(data, spans, n_inner, tree)
+    lines = [k for k, told in enumerate(_lines(data, spans, b"is_linear", b"0")) if told != b"0"]
+    if lines:
+        _check_lines(data, [spans[k] for k in lines], n_leaves[lines], n_features)
+
+
+def _check_features(features: Ints, n_features: int) -> None:
+    if len(features) and not 0 <= features.min() <= features.max() < n_features:
+        raise ValueError("features")
+
+
+def _check_categories(data: bytes, spans: Spans, n_inner: Ints, tree: Ints) -> None:
+    """Sets of categories: where each begins, and which of them nodes ask for by their thresholds."""
+    n_sets = _whole(_lines(data, spans, b"num_cat"), repeat(1))
+    asks = _whole(_lines(data, spans, b"decision_type"), n_inner) & _CATEGORY == _CATEGORY
+    with_sets = np.flatnonzero(n_sets)
+    if not np.isin(tree[asks], with_sets).all():
+        raise ValueError("category sets")
+    ends = np.cumsum(n_inner)
+    for k in with_sets:
+        (bounds,), (words,) = (_lines(data, [spans[k]], name) for name in (b"cat_boundaries", b"cat_threshold"))
+        starts = _whole([bounds], [int(n_sets[k]) + 1])
+        if starts[0] or (np.diff(starts) < 0).any() or starts[-1] != _count(words):
+            raise ValueError("category sets")
+        thresholds, asking = _lines(data, [spans[k]], b"threshold")[0].split(b" "), asks[ends[k] - n_inner[k] : ends[k]]
+        asked = [thresholds[node] for node in np.flatnonzero(asking)]
+        if any(not number.isdigit() or int(number) >= n_sets[k] for number in asked):
+            raise ValueError("category sets")
+
+
+def _check_lines(data: bytes, spans: Spans, n_leaves: Ints, n_features: int) -> None:
+    """Linear models in leaves: how many features each has, and which; leaves are parted by two blanks."""
+    for span, n in zip(spans, n_leaves.tolist(), strict=True):
+        counts = _whole(_lines(data, [span], b"num_features"), [n])
+        (features,), (values,) = (_lines(data, [span], name) for name in (b"leaf_features", b"leaf_coeff"))
+        features, values = b" ".join(features.split()), b" ".join(values.split())
+        if (counts < 0).any() or _count(values) != counts.sum():
+            raise ValueError("linear leaves")
+        _check_features(_whole([features], [int(counts.sum())]), n_features)
+
+
+def _lines(data: bytes, spans: Spans, name: bytes, default: bytes | None = None) -> list[bytes]:
+    """What each tree says of a name, once."""
+    sign, found = b"\n" + name + b"=", []
+    for start, end in spans:
+        at = data.find(sign, start, end)
+        if at < 0 and default is not None:
+            found.append(default)
+            continue
+        first = at + len(sign)
+        if at < 0 or data.find(sign, first, end) >= 0:
+            raise ValueError(name.decode())
+        found.append(data[first : data.index(b"\n", first)])
+    return found
+
+
+def _count(line: bytes) -> int:
+    return line.count(b" ") + 1 if line else 0
+
+
+def _whole(lines: Sequence[bytes], counts: Any) -> Ints:
+    """The whole numbers of some lines, so many in each, in no other way of writing than LightGBM's."""
+    if any(_count(line) != n for line, n in zip(lines, counts, strict=False)):
+        raise ValueError("numbers of nodes")
+    joined = b" ".join(line for line in lines if line)
+    padded = b" " + joined
+    lone = padded.count(b"-") != padded.count(b" -") or b"- " in padded + b" "
+    if joined.translate(None, b"0123456789 -") or lone or (joined and b"  " in padded + b" "):
+        raise ValueError("whole numbers")
+    return np.fromstring(joined, np.int64, sep=" ") if joined else np.zeros(0, np.int64)
