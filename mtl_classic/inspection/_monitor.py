@@ -12,8 +12,9 @@ import pandas as pd
 from scipy.special import ndtri
 
 from mtl_classic._core.targets import Targets, encode_targets
+from mtl_classic._core.tasks import label_frame
 from mtl_classic._core.time import is_datetime, time_dtype, to_duration, to_time
-from mtl_classic._core.validation import as_table, n_rows
+from mtl_classic._core.validation import as_table
 from mtl_classic.inspection._drift import (
     Interval,
     calibration_ratio,
@@ -63,14 +64,14 @@ def monitor(
     X_new : frame of shape (n, n_features)
         Rows served lately, such as a day's.
     X_matured, Y_matured : frame and labels, default=None
-        Rows whose labels are known by now, of a day or of several; NaN is unlabelled.
+        Rows whose labels are known by now, of a day or of several; NaN is unlabelled. No rows tell of no rates.
     reference : Reference, default=None
         From `monitor_reference`; None takes ``model.reference_``.
-    tolerance : float, default=0.05
+    tolerance : float of at least 0, default=0.05
         A ratio of predicted to observed is right from 1 / 1.05 to 1.05.
     max_age : duration, default=None
         How old the log may be at the latest row; None is two days where time is a date, any age where it is a number.
-    alpha : float, default=0.01
+    alpha : float between 0 and 1, default=0.01
         Probability that a call raises any alarm on quiet rows, at most: intervals are wide enough for all checks
         together (Bonferroni), and an alarm needs the whole interval outside of what is right.
 
@@ -93,7 +94,7 @@ def monitor(
     Raises
     ------
     ValueError
-        Without a reference; labels without rows or rows without labels.
+        Without a reference; labels without rows or rows without labels; alpha or tolerance out of range.
 
     Notes
     -----
@@ -128,12 +129,15 @@ def monitor(
         )
     if (X_matured is None) != (Y_matured is None):
         raise ValueError("X_matured and Y_matured come together: rows, and their labels.")
+    if not 0 < alpha < 1 or not tolerance >= 0:
+        raise ValueError(f"alpha must be between 0 and 1 and tolerance at least 0, got {alpha!r} and {tolerance!r}.")
     table = _as_frame(X_new)
+    if not len(table):
+        raise ValueError("monitor was given no new rows; at least one is needed.")
     scores = model.predict_scores(X_new)
     checks = [*_column_checks(model, table, reference), *_score_checks(model, scores, table, reference)]
     if X_matured is not None:
-        scores = scores if X_matured is X_new else model.predict_scores(X_matured)
-        checks += _calibration_checks(model, scores, X_matured, Y_matured)
+        checks += _calibration_checks(model, scores if X_matured is X_new else None, X_matured, Y_matured)
     z = -float(ndtri(alpha / (2 * max(len(checks), 1))))
     rows = [_judged(check, check.measure(z), tolerance) for check in checks]
     rows += _age(model, table, max_age)
@@ -142,8 +146,6 @@ def monitor(
 
 def _as_frame(X: Any) -> pd.DataFrame:
     table = as_table(X)
-    if not n_rows(table):
-        raise ValueError("monitor was given no new rows; at least one is needed.")
     if isinstance(table, pd.DataFrame):  # a reference names columns by text
         return table.set_axis([str(name) for name in table.columns], axis=1)
     return pd.DataFrame(np.asarray(table.todense() if hasattr(table, "todense") else table)).add_prefix("x")
@@ -189,13 +191,16 @@ def _missing(column: pd.Series, n_now: float) -> Any:
     return lambda z: share(count, len(column), n_now, z)
 
 
-def _calibration_checks(model: Any, scores: pd.DataFrame, X: Any, Y: Any) -> list[_Check]:
+def _calibration_checks(model: Any, scores: pd.DataFrame | None, X: Any, Y: Any) -> list[_Check]:
     table = _as_frame(X)
+    if not len(table) and not len(label_frame(Y)):
+        return []
     targets = encode_targets(Y, model.tasks_, classes=model.classes_map_, on_conflict=model._conflict_rule())
     if len(targets) != len(table):
         raise ValueError(
             f"X_matured has {len(table)} rows, and Y_matured {len(targets)}; they must be of the same rows."
         )
+    scores = model.predict_scores(X) if scores is None else scores
     roles = getattr(model, "roles_", {})
     clusters, days = cluster_codes(table, roles.get("user")), _days(table, roles.get("time"))
     checks: list[_Check] = []
@@ -203,7 +208,7 @@ def _calibration_checks(model: Any, scores: pd.DataFrame, X: Any, Y: Any) -> lis
         known = ~np.isnan(observed)
         if not known.any() or (observed[known] < 0).any():
             continue
-        parts = [(day, known & (days == day)) for day in pd.unique(days[known])] if days is not None else []
+        parts = [] if days is None else days.parts(known)
         for day, rows in [*parts, ("all", known)] if len(parts) != 1 else parts:
             measure = _ratio(predicted[rows], observed[rows], None if clusters is None else clusters[rows])
             checks.append(_Check("calibration", name, measure, 1.0, str(day)))
@@ -223,13 +228,24 @@ def _rates(scores: pd.DataFrame, targets: Targets) -> Iterator[tuple[str, Any, A
             yield task.name, observed, scores[task.name].to_numpy()
 
 
-def _days(table: pd.DataFrame, column: str | None) -> npt.NDArray[np.str_] | None:
-    """Day of each row as text; whole units where time is a number."""
+@dataclass(frozen=True)
+class _Days:
+    """The day of each row as a number; whole units where time is one."""
+
+    numbers: npt.NDArray[np.int64]
+    dated: bool
+
+    def parts(self, known: npt.NDArray[np.bool_]) -> list[tuple[str, npt.NDArray[np.bool_]]]:
+        """Each day as text, and which of the known rows are of it."""
+        days = np.unique(self.numbers[known]).tolist()
+        return [(str(np.datetime64(k, "D")) if self.dated else str(k), known & (self.numbers == k)) for k in days]
+
+
+def _days(table: pd.DataFrame, column: str | None) -> _Days | None:
     if column is None:
         return None
-    if not is_datetime(time_dtype(table[column])):
-        return np.floor(to_time(table[column], "time")).astype(np.int64).astype(str)
-    return np.asarray((to_time(table[column], "time") // _DAY).astype("datetime64[D]").astype(str))
+    dated, time = is_datetime(time_dtype(table[column])), to_time(table[column], "time")
+    return _Days(np.floor_divide(time, _DAY if dated else 1).astype(np.int64), dated)
 
 
 def _ratio(predicted: Any, observed: Any, clusters: Any) -> Any:

@@ -135,11 +135,17 @@ def _describe(column: pd.Series, is_id: bool, time: npt.NDArray[Any] | None) -> 
         values = as_numbers(column)
         if time is not None and _moves_with(values, time):
             return ColumnReference("clock", missing)
-        ends = np.linspace(0, 1, N_BINS + 1)[1:-1]
-        edges = np.unique(np.quantile(values[~np.isnan(values)], ends)) if len(known) else np.zeros(0)
-        reference = ColumnReference("number", missing, edges=edges)
+        reference = ColumnReference("number", missing, edges=_edges(values[~np.isnan(values)]))
     reference.counts = reference.count(column)
     return reference
+
+
+def _edges(values: Floats) -> Floats:
+    """Deciles; below a least value that many rows have, which is one of them, begins a bin that no row has."""
+    if not len(values):
+        return np.zeros(0)
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, N_BINS + 1)[1:-1]))
+    return np.concatenate([np.nextafter(edges[:1], -np.inf), edges]) if edges[0] == values.min() else edges
 
 
 def _describe_ids(column: pd.Series, missing: float, time: npt.NDArray[Any] | None) -> ColumnReference:

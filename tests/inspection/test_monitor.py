@@ -65,6 +65,16 @@ def test_a_shifted_column_is_told(model: Any) -> None:
     assert ("stability", "device") in alarms(monitor(model, X.assign(device=other)))
 
 
+def test_values_below_those_that_many_rows_had_are_told() -> None:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"one": 1.0, "mostly": np.where(rng.random(1000) < 0.3, rng.random(1000), 0.0)})
+    model = PerTaskModel(random_state=0, learner="linear").fit(X, rng.random(1000) < 0.5)
+    model.reference_ = monitor_reference(model, X)
+    assert alarms(monitor(model, X[:500])) == []
+    for name, value in (("one", 0.5), ("one", 2.0), ("mostly", -1.0)):
+        assert ("stability", name) in alarms(monitor(model, X[:500].replace({name: {X[name].min(): value}})))
+
+
 def test_a_surge_of_unseen_ids_is_told(model: Any) -> None:
     X, _ = day(1)
     rng = np.random.default_rng(0)
@@ -114,6 +124,9 @@ def test_days_are_told_apart(model: Any) -> None:
     clicks = report.loc["calibration"].loc["click"]
     assert list(clicks.index) == ["2024-01-02", "2024-01-03", "2024-01-04", "all"]
     assert clicks["verdict"].tolist()[:3] == ["ok", "ok", "retrain"]
+    shuffled = np.random.default_rng(0).permutation(len(X))
+    mixed = monitor(model, X, X.iloc[shuffled], Y.iloc[shuffled]).loc["calibration"].loc["click"]
+    assert list(mixed.index) == list(clicks.index)
     assert (clicks["low"] <= clicks["value"]).all()
     assert (clicks["value"] <= clicks["high"]).all()
 
@@ -183,8 +196,18 @@ def test_numbers_as_names_of_columns() -> None:
     assert ("stability", "1") in alarms(monitor(model, numbers + np.array([0, 3])))
 
 
+def test_a_day_without_known_labels_tells_of_no_rates(model: Any) -> None:
+    X, Y = day(1, 200)
+    pd.testing.assert_frame_equal(monitor(model, X, X[:0], Y[:0]), monitor(model, X))
+
+
 def test_what_is_refused(model: Any) -> None:
     X, Y = day(1, 200)
+    for wrong in ({"alpha": 0.0}, {"alpha": 1.0}, {"tolerance": -0.1}, {"tolerance": np.nan}):
+        with pytest.raises(ValueError, match="must be"):
+            monitor(model, X, **wrong)
+    with pytest.raises(ValueError, match="0 rows, and Y_matured 200"):
+        monitor(model, X, X[:0], Y)
     with pytest.raises(ValueError, match="monitor_reference"):
         monitor(make_model(), X)
     with pytest.raises(ValueError, match="come together"):
