@@ -59,7 +59,8 @@ def tree_defaults(kind: str, y: npt.NDArray[np.float64], n_columns: int = 0) -> 
 
     Notes
     -----
-    With support s, the rows of the rarer class (the median class, the non-zero counts, all rows of a regression), of n:
+    With support s, the rows of the rarer class (of several the median one, but no more than lie outside the commonest;
+    the non-zero counts; all rows of a regression), of n:
     for classes ``min_hessian`` is min(s / 20, 50, 0.03 n / s), and ``feature_fraction`` 0.5 where s > 20,000, else 0.7,
     but no more than max(0.35, 24 / ``n_columns``); ``n_rounds`` is 10 √s between 20 and 60, and 2 √s up to 100 above,
     for steps of 0.05. Chosen on validation rows of retail, hotel, income and bird tables (``n_rounds`` on folds of
@@ -84,13 +85,16 @@ def tree_defaults(kind: str, y: npt.NDArray[np.float64], n_columns: int = 0) -> 
 
 
 def _support(kind: str, y: npt.NDArray[np.float64]) -> float:
-    """How many rows carry the information: the rarer class, the non-zero counts, else all rows."""
+    """How many rows carry the information: the rarer class, the non-zero counts, else all rows.
+
+    Of several classes the median one, or all beside the commonest where they are fewer, as of two classes.
+    """
     n = len(y)
     if kind == "binary":
         return float(min(y.sum(), n - y.sum()))
     if kind == "multiclass":
         counts = np.bincount(y[y >= 0].astype(np.intp))
-        return float(np.median(counts[counts > 0])) if len(counts) else 0.0
+        return float(min(np.median(counts[counts > 0]), n - counts.max())) if len(counts) else 0.0
     if kind == "count":
         return float(np.minimum(y, 1).sum())
     if kind == "ranking":

@@ -251,10 +251,12 @@ def known_share(targets: Targets, task: Task) -> Floats | None:
 
 
 def n_events(task: Task, y: Floats) -> float:
-    """Labelled rows that carry information: of the rarer class, of counts that are not 0, else all."""
+    """Labelled rows that carry information: outside the commonest class, counts and grades that are not 0, else all."""
     if task.kind == "binary":
         return float(min(y.sum(), len(y) - y.sum()))
-    return float(len(y)) if task.kind != "count" else float((y > 0).sum())
+    if task.kind == "multiclass":
+        return float(len(y) - np.unique(y, return_counts=True)[1].max(initial=0))
+    return float((y > 0).sum()) if task.kind in ("count", "ranking") else float(len(y))
 
 
 def _split(

@@ -26,6 +26,11 @@ def test_classes_are_bound_as_their_median_and_amounts_are_not() -> None:
     assert tree_defaults("count", labels(10_000, 2_000)).min_hessian == 50.0
 
 
+def test_two_classes_are_bound_as_a_binary_label() -> None:
+    two = labels(5_000, 40)
+    assert tree_defaults("multiclass", two) == tree_defaults("binary", two)
+
+
 @pytest.mark.parametrize(("n_columns", "share"), [(0, 0.5), (10, 0.5), (48, 0.5), (60, 0.4), (1_000, 0.35)])
 def test_a_tree_of_a_wide_table_is_shown_fewer_columns(n_columns: int, share: float) -> None:
     y = labels(100_000, 30_000)

@@ -21,6 +21,7 @@ from mtl_classic import (
     make_folds,
 )
 from mtl_classic._core.exceptions import LabelError
+from mtl_classic.model_selection import FoldPlan
 
 N = 400
 rng = np.random.default_rng(0)
@@ -308,3 +309,17 @@ def test_soft_labels_are_as_good_as_their_expectation() -> None:
     soft = PerTaskModel([Task("p", "binary", loss="kl")], random_state=0).fit(X, pd.DataFrame({"p": p}))
     assert np.abs(soft.predict_scores(X)["p"] - p).mean() < 0.05
     assert soft.predict(X)["p"].between(0, 1).all()
+
+
+@pytest.mark.parametrize(("kind", "query"), [("multiclass", None), ("ranking", "q")])
+@pytest.mark.parametrize("learner", ["lightgbm", "xgboost"])
+def test_rare_classes_and_grades_do_not_stop_a_booster(kind: str, query: str | None, learner: str) -> None:
+    y = np.zeros(N)
+    y[:300:60] = [1, 2, 1, 2, 1]
+    train, valid = (
+        np.arange(300),
+        np.arange(320, N),
+    )  # by which every round would seem better than the one before, or none
+    data = {"X": X.assign(q=np.arange(N) // 20), "Y": pd.DataFrame({"y": y}), "plan": FoldPlan(((train, valid),), N)}
+    fitted = PerTaskModel([Task("y", kind, query=query)], learner=learner, random_state=0).fit(**data)
+    assert 20 <= fitted.fits_["y"].n_rounds <= 60
