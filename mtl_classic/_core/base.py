@@ -123,7 +123,7 @@ class MultiTaskEstimator(BaseEstimator):
         targets = encode_targets(Y, tasks, classes=classes, on_conflict=self._conflict_rule())
         check_labels_of(X, len(targets))
         _check_score_names(tasks, targets.classes)
-        weights = check_sample_weight(sample_weight, tasks, n)
+        weights = targets.weigh(check_sample_weight(sample_weight, tasks, n))
         self.roles_ = resolve_roles(
             X, **{role: getattr(self, role, None) for role in ("user", "item", "time", "query")}
         )

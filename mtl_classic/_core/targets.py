@@ -22,6 +22,7 @@ from mtl_classic._core.validation import key_kind
 __all__ = ["Classes", "OutputForm", "Targets", "decode_targets", "encode_targets", "parent_status", "spell_out"]
 
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 Classes = dict[str, npt.NDArray[Any] | None]
 OnConflict = Literal["raise", "lift", "drop"]
 
@@ -50,6 +51,8 @@ class Targets:
     conditional : ndarray of shape (n, n_tasks), float64
         A funnel child counts only where its parent is positive.
     form : OutputForm
+    dropped : ndarray of bool, shape (n, n_tasks)
+        Children's labels that ``on_conflict="drop"`` took away, under a negative ancestor.
     """
 
     tasks: tuple[Task, ...]
@@ -57,6 +60,7 @@ class Targets:
     entire: Floats
     conditional: Floats
     form: OutputForm
+    dropped: Flags
 
     def __len__(self) -> int:
         return len(self.entire)
@@ -77,7 +81,11 @@ class Targets:
 
     def take(self, rows: npt.NDArray[Any]) -> Targets:
         """The same tasks on some rows."""
-        return replace(self, entire=self.entire[rows], conditional=self.conditional[rows])
+        return replace(self, entire=self.entire[rows], conditional=self.conditional[rows], dropped=self.dropped[rows])
+
+    def weigh(self, weights: Floats | None) -> Floats | None:
+        """Weights that are 0 where a label was dropped: written out again, such a child would be 0, not unlabelled."""
+        return np.where(self.dropped, 0.0, 1.0 if weights is None else weights) if self.dropped.any() else weights
 
 
 def encode_targets(
@@ -127,7 +135,7 @@ def encode_targets(
     dropped = _resolve_conflicts(raw, tasks, known_classes, on_conflict, frame.index)
     entire, conditional = _views(raw, tasks, known_classes, dropped)
     form = OutputForm(is_frame=_is_frame(Y), is_1d=not _is_frame(Y) and np.asarray(Y).ndim == 1)
-    return Targets(tuple(tasks), known_classes, entire, conditional, form)
+    return Targets(tuple(tasks), known_classes, entire, conditional, form, dropped)
 
 
 def decode_targets(targets: Targets) -> pd.DataFrame:
@@ -138,9 +146,7 @@ def decode_targets(targets: Targets) -> pd.DataFrame:
         columns[task.name] = values
         if classes is not None:
             known = values >= 0
-            lone = (
-                2 - len(classes) if task.kind == "binary" else 0
-            )  # the only class of a binary task is its positive one
+            lone = 2 - len(classes) if task.kind == "binary" else 0  # its only class is the positive one
             labels = np.full(len(values), None, dtype=object)
             labels[known] = classes[values[known].astype(np.intp) - lone]
             columns[task.name] = pd.Series(labels, dtype=object).infer_objects()
@@ -307,7 +313,7 @@ def _check_range(task: Task, values: Floats, column: pd.Series) -> None:
 
 def _resolve_conflicts(
     raw: Floats, tasks: Sequence[Task], classes: Classes, on_conflict: OnConflict, index: pd.Index
-) -> npt.NDArray[np.bool_]:
+) -> Flags:
     """Find non-zero children of negative ancestors, leaves first so that a lifted parent lifts its own parent.
 
     All ancestors are looked at, because those between may be unlabelled. Returns where labels were dropped.
@@ -336,7 +342,7 @@ def _resolve_conflicts(
     return dropped
 
 
-def _happened(task: Task, labels: Floats) -> npt.NDArray[np.bool_]:
+def _happened(task: Task, labels: Floats) -> Flags:
     """Where a child's label says that its parent is positive: any class, any other label that is not 0."""
     return ~np.isnan(labels) if task.kind == "multiclass" else np.nan_to_num(labels) != 0
 
@@ -355,9 +361,7 @@ def _parent_code(task: Task, parent: Task, classes: Classes) -> float:
     return float(labels.index(task.parent_class))
 
 
-def _views(
-    raw: Floats, tasks: Sequence[Task], classes: Classes, dropped: npt.NDArray[np.bool_]
-) -> tuple[Floats, Floats]:
+def _views(raw: Floats, tasks: Sequence[Task], classes: Classes, dropped: Flags) -> tuple[Floats, Floats]:
     entire = raw
     conditional = raw.copy() if any(task.parent is not None for task in tasks) else raw
     position = {task.name: j for j, task in enumerate(tasks)}

@@ -244,7 +244,8 @@ def known_share(targets: Targets, task: Task) -> Floats | None:
     conditional = np.isnan(targets.view(task.name, "conditional"))
     told = known & conditional & (targets.view(task.name) == 0)
     labelled = int((known & ~conditional).sum())
-    unlabelled = int((known & np.isnan(targets.view(task.name))).sum())
+    dropped = targets.dropped[:, targets.position(task.name)]
+    unlabelled = int((known & ~dropped & np.isnan(targets.view(task.name))).sum())
     if not unlabelled or not labelled:
         return None
     return np.where(told, labelled / (labelled + unlabelled), 1.0)

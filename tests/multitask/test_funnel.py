@@ -14,11 +14,13 @@ from mtl_classic import (
     LightGBMLearner,
     PerTaskModel,
     SharedTreesModel,
+    MultiTaskModel,
     Task,
     TaskError,
 )
 from mtl_classic.multitask._funnel import MODES
 
+    TaskGraphModel,
 N = 1500
 rng = np.random.default_rng(0)
 X = pd.DataFrame(
@@ -213,5 +215,22 @@ def test_a_child_that_never_happens() -> None:
         fitted = model(TASKS[:2]).fit(X, Y.assign(buy=0.0))
     assert (fitted.predict_scores(X)["buy"] == 0).all()
     with pytest.warns(ConstantTaskWarning):
+def test_dropped_labels_are_unlabelled_in_every_structure() -> None:
+    odd = Y[["view", "buy"]].copy()
+    odd.loc[(VIEW == 0) & (np.arange(N) % 3 == 0), "buy"] = 1
+    tasks, shared = TASKS[:2], {"learner": "linear", "on_conflict": "drop", "random_state": 0}
+    kept = odd["buy"].where((VIEW == 1) | (odd["buy"] == 0))
+    alone = PerTaskModel({"buy": "binary"}, learner="linear", random_state=0).fit(X, kept.to_frame())
+    told = [
+        PerTaskModel(tasks, **shared).fit(X, odd),
+        TaskGraphModel(tasks, edges=[], **shared).fit(X, odd).base_,
+        MultiTaskModel(tasks, structure="parallel", **shared).fit(X, odd).pipeline_[-1],
+    ]
+    truth = alone.predict_scores(X)["buy"]
+    for model_ in told:
+        own = model_.fits_["buy"].predict(model_.columns_.transform(X))
+        np.testing.assert_allclose(own, truth, rtol=1e-6)
+
+
         rare = model(TASKS).fit(X, Y.assign(items=0.0, spend=0.0))
     assert (rare.predict_scores(X)[["items", "spend"]] == 0).all(axis=None)
