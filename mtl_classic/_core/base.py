@@ -137,8 +137,9 @@ class MultiTaskEstimator(BaseEstimator):
             )
             for j, task in enumerate(tasks)
         }
-        if len(tasks) == 1 and tasks[0].is_classification and self.classes_map_[tasks[0].name] is not None:
-            self.classes_ = self.classes_map_[tasks[0].name]
+        classes = list(self.classes_map_.values())
+        if all(known is not None for known in classes):
+            self.classes_ = classes[0] if self.form_.is_1d else classes
         elif hasattr(self, "classes_"):
             del self.classes_
         return FitInput(X, targets, weights)
@@ -223,6 +224,12 @@ class MultiTaskEstimator(BaseEstimator):
         -------
         list of ndarray of shape (n, n_classes)
             One array per classification task, in the order of the tasks; the array itself if Y was 1-D.
+
+        Notes
+        -----
+        Where all tasks have classes, ``classes_`` holds them in the same form. scikit-learn's ``cross_val_predict``
+        makes classes of all labels that it hands on with this method, numbers and missing ones included; `cross_fit`
+        leaves them as they are.
         """
         scores = self._scores(self._start_predict(X), "entire")
         classification = [task for task in self.tasks_ if task.is_classification]

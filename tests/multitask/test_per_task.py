@@ -7,6 +7,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from sklearn.base import clone
+from sklearn.model_selection import cross_val_predict
 
 from mtl_classic import (
     ConstantTaskWarning,
@@ -82,9 +83,19 @@ def test_one_dimensional_labels_give_the_single_output_form() -> None:
 def test_refitting_leaves_nothing_of_the_fit_before() -> None:
     fitted = model(None).fit(X, Y["buy"])
     fitted.fit(X.to_numpy(), Y[["buy", "way"]])
-    assert not hasattr(fitted, "classes_")
     assert not hasattr(fitted, "feature_names_in_")
     assert list(fitted.fits_) == ["buy", "way"]
+    assert [list(classes) for classes in fitted.classes_] == [["no", "yes"], ["app", "shop", "web"]]
+    fitted.set_params(tasks=TASKS[:3]).fit(X, Y)
+    assert not hasattr(fitted, "classes_")
+
+
+def test_probabilities_of_several_tasks_are_cross_validated_by_scikit_learn() -> None:
+    plain = PerTaskModel([*TASKS[:2]], learner="linear")
+    crossed = cross_val_predict(plain, X[["x", "z"]], Y[["buy", "way"]], cv=2, method="predict_proba")
+    assert [p.shape for p in crossed] == [(N, 2), (N, 3)]
+    only = cross_val_predict(PerTaskModel(learner="linear"), X[["x", "z"]], Y[["buy"]], cv=2, method="predict_proba")
+    np.testing.assert_allclose(only[0], crossed[0])
 
 
 def test_polars_frames() -> None:
