@@ -54,8 +54,8 @@ def grow(
     Cost: as scikit-learn's; with missing labels or weights also a pass over rows × depth × outputs for each tree.
     """
     targets, weights = map(np.hstack, zip(*(_outputs(block) for block in blocks), strict=True))
-    centers = np.average(targets, axis=0, weights=weights)
-    spreads = np.sqrt(np.average((targets - centers) ** 2, axis=0, weights=weights))
+    centers = _means(targets, weights)
+    spreads = np.sqrt(_means((targets - centers) ** 2, weights))
     spreads[spreads == 0] = 1.0
     scaled = np.where(weights > 0, (targets - centers) / spreads, 0.0)
     row_weight = weights.mean(axis=1)
@@ -78,6 +78,12 @@ def _outputs(block: Block) -> tuple[Floats, Floats]:
     if block.task.kind != "multiclass":
         return block.y[:, None], weight
     return (block.y[:, None] == np.arange(block.width)).astype(np.float64), weight
+
+
+def _means(values: Floats, weights: Floats) -> Floats:
+    """Weighted means of the columns; 0 for one without a label here, as among earlier rows where labels begin late."""
+    mass = weights.sum(axis=0)
+    return np.divide((values * weights).sum(axis=0), mass, out=np.zeros_like(mass), where=mass > 0)
 
 
 def _estimate_again(tree: Any, path: Any, values: Floats, weights: Floats) -> None:

@@ -182,6 +182,8 @@ class FunnelModel(LearnerStructure):
         if unknown:
             raise TaskError(f"mode names {', '.join(unknown)}, none of the tasks; give a mode for children only.")
         hurdles = self._hurdles(bench)
+        for name in hurdles:
+            bench.learners[name].check_task(Task(name, "binary"))
         parts: dict[Key, Component] = {}
         for task in fitting_order(bench.targets.tasks):
             parts |= self._fit_parts(bench, task, hurdles)

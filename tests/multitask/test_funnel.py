@@ -6,21 +6,24 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
+from sklearn.linear_model import Ridge
+from sklearn.svm import LinearSVC
 
 from mtl_classic import (
     ConstantTaskWarning,
     FunnelConflictError,
     FunnelModel,
     LightGBMLearner,
+    MultiTaskModel,
     PerTaskModel,
     SharedTreesModel,
-    MultiTaskModel,
+    SklearnLearner,
     Task,
     TaskError,
+    TaskGraphModel,
 )
 from mtl_classic.multitask._funnel import MODES
 
-    TaskGraphModel,
 N = 1500
 rng = np.random.default_rng(0)
 X = pd.DataFrame(
@@ -160,6 +163,8 @@ def test_a_hurdle() -> None:
     assert model({"spend": "regression"}, hurdle="auto").fit(X, labels + 1).routes_ == {"spend": "root"}
     with pytest.raises(ValueError, match="hurdle names buy; only count and regression tasks without parent"):
         model(hurdle=["buy"]).fit(X, Y)
+    with pytest.raises(TypeError, match="'items' needs probabilities, and LinearSVC has no predict_proba"):
+        model(tasks, hurdle="auto", learner=SklearnLearner(LinearSVC(), Ridge())).fit(X, labels)
     with pytest.raises(ValueError, match="hurdle must be None, \"auto\" or a list of tasks, got 'all'"):
         model(hurdle="all").fit(X, Y)
 
@@ -210,11 +215,6 @@ def test_conflicts() -> None:
     assert np.isfinite(lifted.score(X, odd))
 
 
-def test_a_child_that_never_happens() -> None:
-    with pytest.warns(ConstantTaskWarning, match=r"'buy' has \d+ labelled rows, all with the same label \(negative\)"):
-        fitted = model(TASKS[:2]).fit(X, Y.assign(buy=0.0))
-    assert (fitted.predict_scores(X)["buy"] == 0).all()
-    with pytest.warns(ConstantTaskWarning):
 def test_dropped_labels_are_unlabelled_in_every_structure() -> None:
     odd = Y[["view", "buy"]].copy()
     odd.loc[(VIEW == 0) & (np.arange(N) % 3 == 0), "buy"] = 1
@@ -232,5 +232,10 @@ def test_dropped_labels_are_unlabelled_in_every_structure() -> None:
         np.testing.assert_allclose(own, truth, rtol=1e-6)
 
 
+def test_a_child_that_never_happens() -> None:
+    with pytest.warns(ConstantTaskWarning, match=r"'buy' has \d+ labelled rows, all with the same label \(negative\)"):
+        fitted = model(TASKS[:2]).fit(X, Y.assign(buy=0.0))
+    assert (fitted.predict_scores(X)["buy"] == 0).all()
+    with pytest.warns(ConstantTaskWarning):
         rare = model(TASKS).fit(X, Y.assign(items=0.0, spend=0.0))
     assert (rare.predict_scores(X)[["items", "spend"]] == 0).all(axis=None)

@@ -239,6 +239,16 @@ def test_the_joint_funnel_is_the_product_where_validation_rows_are_not_the_bette
     pd.testing.assert_frame_equal(*(model.predict_scores(X) for model in blind))
 
 
+@pytest.mark.parametrize("trees", ["boosted", "extra"])
+def test_labels_that_begin_among_the_validation_rows(trees: str) -> None:
+    X, Y = shared_structure(200)
+    late = Y.assign(c=Y["c"].mask(np.arange(200) < 190))
+    options = {"max_iter": 5, "n_trees": 5, "time": "t", "fallback": "linear", "random_state": 0}
+    table = pd.DataFrame(X).rename(columns=str).assign(t=np.arange(200))
+    fitted = SharedTreesModel(trees=trees, **options).fit(table, late)
+    assert np.isfinite(fitted.predict_scores(table).to_numpy()).all()
+
+
 @pytest.mark.parametrize("weights", ["uncertainty", "dynamic", {"a": 2.0}])
 def test_task_weights(weights: object) -> None:
     X, Y = shared_structure(400)
