@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,13 +37,6 @@ class Table:
     Y_test: pd.DataFrame
     roles: dict[str, str]
     native: pd.DataFrame | None = None
-
-
-def find(options: argparse.Namespace, name: str) -> Path | None:
-    """The file of a table anywhere below ``--data-dir``."""
-    if options.data_dir is None:
-        raise SystemExit("The tables are needed: say where they are with --data-dir or MTL_CLASSIC_DATA.")
-    return next(iter(sorted(Path(options.data_dir).rglob(FILES[name]))), None)
 
 
 def load(path: Path, name: str, seed: int, *, in_time: bool = True) -> Table:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from benchmarks import _tables
 from benchmarks.latent import load as load_ratings
 from mtl_classic.datasets._journey_tables import purchase_lines, read_table
 from mtl_classic.metrics import log_loss, roc_auc
@@ -163,7 +164,7 @@ def with_histories(data: Encoded) -> Encoded:
 
 
 def _attribute(options: argparse.Namespace, table: str, key: str, name: str) -> pd.Series:
-    frame = pd.read_parquet(options.data_dir / f"MovieLens100k_{table}.parquet.brotli")
+    frame = _tables.read_table(options, f"MovieLens100k_{table}.parquet.brotli")
     return frame.set_index(key)[name]
 
 

@@ -82,11 +82,16 @@ def write(out: Path, name: str, result: dict[str, Any], markdown: str, *, show: 
     out.mkdir(parents=True, exist_ok=True)
     result = {"benchmark": name, **result, "machine": machine()}
     for suffix, text in ((".json", json.dumps(result, indent=1, default=_plain) + "\n"), (".md", markdown + "\n")):
-        part = out / f".{name}{suffix}.part"
-        part.write_text(text, encoding="utf-8")
-        part.replace(out / f"{name}{suffix}")
+        write_text(out / f"{name}{suffix}", text)
     if show:
         print(markdown)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file at once: a run that is stopped leaves the old one or the new one."""
+    part = path.with_name(f".{path.name.removeprefix('.')}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,16 +30,6 @@ class PlainTable:
     Y: pd.DataFrame
     tasks: tuple[Task, ...]
     roles: dict[str, str]
-
-
-def read(options: argparse.Namespace, file: str) -> pd.DataFrame:
-    """A parquet table from ``--data-dir`` or ``MTL_CLASSIC_DATA``."""
-    if options.data_dir is None:
-        raise SystemExit(f"{file} is needed: say where it is with --data-dir or MTL_CLASSIC_DATA.")
-    path = Path(options.data_dir) / file
-    if not path.exists():
-        raise SystemExit(f"There is no {file} in the folder given by --data-dir or MTL_CLASSIC_DATA.")
-    return pd.read_parquet(path)
 
 
 def compare_presets(table: PlainTable, options: argparse.Namespace) -> None:

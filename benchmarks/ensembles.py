@@ -15,8 +15,9 @@ import pandas as pd
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
 from benchmarks._baselines import fit_one_per_task
-from benchmarks._ensemble_tables import FILES, Table, find, load
-from benchmarks._measure import cpu_seconds, spread, write
+from benchmarks._ensemble_tables import FILES, Table, load
+from benchmarks._measure import cpu_seconds, spread, write, write_text
+from benchmarks._tables import MissingTableError, find_table
 from mtl_classic import (
     AveragingEnsemble,
     BaggingEnsemble,
@@ -46,18 +47,30 @@ def run(options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     part = options.out / ".ensembles.part.json"
     done: dict[str, list[Row]] = json.loads(part.read_text()) if part.exists() else {}
-    paths = {name: find(options, name) for name in FILES}
-    for name in [name for name, path in paths.items() if path is None]:
-        print(f"{FILES[name]} is not below the folder given by --data-dir: left out.")
-    found = [(name, path, seed) for name, path in paths.items() if path is not None for seed in range(options.seeds)]
-    for name, path, seed in found:
+    paths = _find_tables(options)
+    for name, path, seed in [(name, path, seed) for name, path in paths.items() for seed in range(options.seeds)]:
         if f"{name} {seed}" not in done:
             rows = _table(path, name, seed)
             done[f"{name} {seed}"] = [{"table": name, "seed": seed} | row for row in rows]
-            part.write_text(json.dumps(done, default=float))
+            write_text(part, json.dumps(done, default=float))
             report(options.out, done)
         print(f"{name}, seed {seed}: done", flush=True)
     part.unlink()
+
+
+def _find_tables(options: argparse.Namespace) -> dict[str, Path]:
+    """The tables that are there; it is refused to go on without any."""
+    paths: dict[str, Path] = {}
+    missing: list[MissingTableError] = []
+    for name, file in FILES.items():
+        try:
+            paths[name] = find_table(options, file)
+        except MissingTableError as error:
+            print(f"left out: {error}")
+            missing.append(error)
+    if not paths:
+        raise missing[0]
+    return paths
 
 
 def report(out: Path, done: dict[str, list[Row]]) -> None:

@@ -1,13 +1,13 @@
 """Factorization machines: speed, accuracy, sharing, columns for boosters; beside LightFM, myFM, xLearn where installed.
 
-``--part NAME`` runs one part and puts its figures in the place of those of the last run. Times are CPU seconds of one
-thread, quoted as ratios within a part. The films come from a package that carries MovieLens-100k, see `latent`.
+``--part`` runs these parts (names with commas); each part's figures take the place of those of the run before. Times
+are CPU seconds of one thread, quoted as ratios within a part. The films come from a package that carries
+MovieLens-100k, see `latent`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import operator
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +15,8 @@ from typing import Any
 
 from benchmarks import _fm_boosting, _fm_compile, _fm_quality, _fm_several, _fm_speed
 from benchmarks._measure import spread, write
+from benchmarks._parts import asked_parts, earlier_result, result_name, seeds_text
+from benchmarks._tables import MissingTableError
 
 PARTS: dict[str, tuple[str, Callable[[argparse.Namespace], dict[str, list[float]]]]] = {
     "speed": (
@@ -67,18 +69,20 @@ AIMS: dict[str, tuple[str, float]] = {
 
 
 def run(options: argparse.Namespace) -> None:
-    """Run the parts and write the result after each."""
-    if options.part is not None and options.part not in PARTS:
-        raise SystemExit(f"There is no part {options.part!r}; the parts are {', '.join(PARTS)}.")
-    kept = options.out / "fm.json"
-    parts: dict[str, Any] = {}
-    if options.part is not None and kept.exists():
-        parts = json.loads(kept.read_text(encoding="utf-8"))["parts"]
-    for name in PARTS if options.part is None else (options.part,):
-        figures = PARTS[name][1](options)
+    """Run the parts and write the result after each; a part whose table is not there is left out."""
+    file = result_name(options, "fm")
+    earlier = earlier_result(options, file)
+    parts, seeds = earlier.get("parts", {}), earlier.get("seeds", {})
+    for name in asked_parts(options, PARTS):
+        try:
+            figures = PARTS[name][1](options)
+        except MissingTableError as error:
+            print(f"{name} is left out: {error}")
+            continue
         parts[name] = {"peers": _versions(), "summary": {key: spread(values) for key, values in figures.items()}}
-        parts = {key: parts[key] for key in PARTS if key in parts}
-        write(options.out, "fm", {"seeds": options.seeds, "parts": parts}, markdown(parts, options.seeds))
+        seeds[name] = options.seeds
+        parts, seeds = ({key: found[key] for key in PARTS if key in found} for found in (parts, seeds))
+        write(options.out, file, {"seeds": seeds, "parts": parts}, markdown(parts, seeds))
 
 
 def _versions() -> dict[str, str]:
@@ -91,13 +95,13 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def markdown(parts: dict[str, Any], seeds: int) -> str:
+def markdown(parts: dict[str, Any], seeds: dict[str, int]) -> str:
     """The result as a page."""
     versions = {name: number for part in parts.values() for name, number in part["peers"].items()}
     lines = [
         "# Factorization machines",
         "",
-        f"One thread; CPU seconds, ratios within a part; {seeds} seeds where accuracy is judged, if "
+        f"One thread; CPU seconds, ratios within a part; {seeds_text(seeds)} where accuracy is judged, if "
         "not said otherwise. Mean over seeds, with the least and the greatest. Peers: "
         f"{', '.join(f'{name} {number}' for name, number in versions.items()) or 'none installed'}.",
     ]

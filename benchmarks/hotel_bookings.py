@@ -6,7 +6,8 @@ import argparse
 
 import pandas as pd
 
-from benchmarks._plain import PlainTable, compare_presets, read
+from benchmarks._plain import PlainTable, compare_presets
+from benchmarks._tables import read_table
 from mtl_classic import Task
 
 BINARY = ("is_canceled", "has_special_requests", "booking_changed", "room_changed", "parking", "is_repeated_guest")
@@ -23,7 +24,7 @@ DATE = ["arrival_date_year", "arrival_date_month", "arrival_date_day_of_month"]
 
 def run(options: argparse.Namespace) -> None:
     """Load and compare."""
-    table = read(options, "hotel_bookings.parquet")
+    table = read_table(options, "hotel_bookings.parquet")
     table["arrival"] = pd.to_datetime(table[DATE].astype(str).agg(" ".join, axis=1), format="%Y %B %d")
     table = table.sort_values("arrival", kind="stable", ignore_index=True)
     labels = [*BINARY, "adr"]

@@ -15,6 +15,7 @@ import pandas as pd
 
 from benchmarks._baselines import fit_one_per_task
 from benchmarks._measure import cpu_seconds, spread, write
+from benchmarks._tables import find_table
 from mtl_classic import MultiTaskModel, Task
 from mtl_classic.learners._columns import FeatureColumns
 from mtl_classic.metrics import rmse, roc_auc
@@ -25,9 +26,7 @@ ROLES = {"user": "user_id", "item": "movie_id"}
 
 def load(options: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
     """Rows with side columns, labels, and which rows are each user's last fifth."""
-    if options.data_dir is None:
-        raise SystemExit("MovieLens100k_*.parquet.brotli are needed: say where they are with --data-dir.")
-    return read(Path(options.data_dir))
+    return read(find_table(options, "MovieLens100k_data.parquet.brotli").parent)
 
 
 def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:

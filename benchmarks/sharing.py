@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -15,7 +14,9 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 from benchmarks import _sharing_tables as tables
 from benchmarks._ensemble_tables import Table
 from benchmarks._measure import cpu_seconds, spread, write
+from benchmarks._parts import asked_parts, earlier_result, result_name
 from benchmarks._sharing_auto import automatic, judge, over_seeds, relative_rmse
+from benchmarks._tables import MissingTableError
 from benchmarks.complete_journey import prepare
 from mtl_classic import (
     HistoryFeatures,
@@ -31,22 +32,21 @@ Part = Callable[[int, argparse.Namespace], Iterable[Row]]
 
 
 def run(options: argparse.Namespace) -> None:
-    """Run every part that is asked for, seed by seed; rows of other parts stay as an earlier run has left them."""
-    asked = set(options.part.split(",")) if options.part else set(PARTS)
-    if unknown := sorted(asked - set(PARTS)):
-        raise SystemExit(f"sharing has no part {', '.join(unknown)}; it has {', '.join(PARTS)}.")
-    file = options.out / "sharing.json"
-    earlier = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.exists() else []
-    rows: list[Row] = [row for row in earlier if row["part"] not in asked]
+    """Run every part that is asked for, seed by seed; other rows stay as an earlier run has left them."""
+    rows: list[Row] = earlier_result(options, result_name(options, "sharing")).get("rows", [])
+    measured: set[str] = set()
     for seed in range(options.seeds):
-        for name in (name for name in PARTS if name in asked):
+        for name in asked_parts(options, PARTS):
             try:
                 for row in PARTS[name](seed, options):
+                    if name not in measured:  # the first figure of a part takes the place of all of an earlier run
+                        rows = [earlier for earlier in rows if earlier["part"] != name]
+                        measured.add(name)
                     rows.append({"part": name, "seed": seed, **row})
                     print(*(row[key] for key in ("table", "model", "figure", "value", "alone", "cost")), flush=True)
                     _write(rows, options)  # after each: a run that is stopped has said what it knows
-            except FileNotFoundError as error:
-                print(f"skipped: {error.filename or error}")
+            except MissingTableError as error:
+                print(f"{name} is left out: {error}")
 
 
 def _write(rows: list[Row], options: argparse.Namespace) -> None:
@@ -91,7 +91,13 @@ def _write(rows: list[Row], options: argparse.Namespace) -> None:
             f"{t['verdict']} |"
             for t in tasks
         ]
-    write(options.out, "sharing", {"summary": summary, "tasks": tasks, "rows": rows}, "\n".join(lines), show=False)
+    write(
+        options.out,
+        result_name(options, "sharing"),
+        {"summary": summary, "tasks": tasks, "rows": rows},
+        "\n".join(lines),
+        show=False,
+    )
 
 
 def compare_models(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks import _week_days as days
 from benchmarks import _week_scale as scale
 from benchmarks._measure import spread, write
+from benchmarks._parts import asked_parts, earlier_result, seeds_text
 
 OBSERVED = "observe of 1 % of a log ÷ building anew"
 WITH_FEATURES = "observe of 1 % and features of 1000 rows ÷ the same from building anew"
@@ -43,47 +43,52 @@ BOUNDS = {
 def run(options: argparse.Namespace) -> None:
     """Measure each part; ``--rows`` candidates in the night, once; the others over seeds.
 
-    ``--part`` measures these parts anew (names with commas) and keeps the others as they are in the file.
+    ``--part`` measures these parts anew (names with commas); the others stay as an earlier run has left them. The
+    result is written after each part.
     """
-    seeds = range(options.seeds)
+    numbers = range(options.seeds)
     parts: dict[str, Callable[[], Mapping[str, Any]]] = {
         "nights": lambda: days.nights(options.seeds),
         "watch": lambda: {name: spread([value]) for name, value in days.watch().items()},
-        "sampling": lambda: {SAMPLING: spread(days.sampling(s) for s in seeds)},
-        "resume": lambda: {RESUMED: spread(float(days.resumed(s)) for s in seeds)},
-        "observe": lambda: _observed(seeds),
-        "files": lambda: scale.spreads([scale.files(s) for s in seeds]),
-        "limit": lambda: {LIMITED: spread(scale.limited(s) for s in seeds)},
+        "sampling": lambda: {SAMPLING: spread(days.sampling(s) for s in numbers)},
+        "resume": lambda: {RESUMED: spread(float(days.resumed(s)) for s in numbers)},
+        "observe": lambda: _observed(numbers),
+        "files": lambda: scale.spreads([scale.files(s) for s in numbers]),
+        "limit": lambda: {LIMITED: spread(scale.limited(s) for s in numbers)},
         "request": lambda: {
-            **_over_seeds((SINGLE, COMPILED), [scale.single_request(s) for s in seeds]),
-            f"{SINGLE}, XGBoost": spread(scale.request_of(s, learner="xgboost") for s in seeds),
-            f"{SINGLE}, preset best": spread(scale.request_of(s, preset="best") for s in seeds),
+            **_over_seeds((SINGLE, COMPILED), [scale.single_request(s) for s in numbers]),
+            f"{SINGLE}, XGBoost": spread(scale.request_of(s, learner="xgboost") for s in numbers),
+            f"{SINGLE}, preset best": spread(scale.request_of(s, preset="best") for s in numbers),
         },
         "candidates": lambda: {
             name: spread([value]) for name, value in scale.score(options.rows or 10_000_000, 0).items()
         },
     }
-    chosen = set(parts) if options.part is None else set(options.part.split(","))
-    if chosen - set(parts):
-        raise SystemExit(f"week has the parts {', '.join(parts)}; not {', '.join(sorted(chosen - set(parts)))}.")
-    known = options.out / "week.json"
-    before = json.loads(known.read_text())["parts"] if options.part and known.exists() else {}
-    found = {name: dict(work()) if name in chosen else before[name] for name, work in parts.items()}
+    earlier = earlier_result(options, "week")
+    found, seeds = earlier.get("parts", {}), earlier.get("seeds", {})
+    for name in asked_parts(options, parts):
+        found[name], seeds[name] = dict(parts[name]()), options.seeds
+        found, seeds = ({key: known[key] for key in parts if key in known} for known in (found, seeds))
+        write(options.out, "week", {"seeds": seeds, "parts": found}, markdown(found, seeds))
+
+
+def markdown(parts: Mapping[str, Mapping[str, Any]], seeds: Mapping[str, int]) -> str:
+    """The result as a page."""
     lines = [
         "# The week of a model",
         "",
-        f"Preset fast; CPU time, one thread; {options.seeds} seeds. Once: the watch, and a night of candidates",
+        f"Preset fast; CPU time, one thread; {seeds_text(seeds)}. Once: the watch, and a night of candidates",
         "× 5 tasks with history, factors and `top_k` of 20 per user.",
         "",
         "| figure | mean | low | high | must be |",
         "|---|---|---|---|---|",
     ]
-    for summary in found.values():
+    for summary in parts.values():
         lines += [
             f"| {name} | {v['mean']:.3g} | {v['low']:.3g} | {v['high']:.3g} | {BOUNDS.get(name.split(', ')[0], '')} |"
             for name, v in summary.items()
         ]
-    write(options.out, "week", {"seeds": options.seeds, "parts": found}, "\n".join(lines))
+    return "\n".join(lines)
 
 
 def _observed(seeds: range) -> dict[str, dict[str, float]]:
