@@ -50,7 +50,7 @@ class Task:
         ``None`` is the kind's own: log-loss, squared error, Poisson deviance, lambdarank. ``"kl"`` makes a binary task
         accept soft labels in [0, 1].
     metric : str, default=None
-        The metric of reports and searches; ``None`` is the kind's own.
+        A further metric in the reports of `evaluate`, besides those of the kind; a name that `get_metric` knows.
 
     Raises
     ------

@@ -72,6 +72,8 @@ class BoostingEnsemble(Composition):
     oof_scores_ : DataFrame
         Out-of-fold scores of the sum; NaN where no fold covers a row.
     fold_ : ndarray of shape (n,)
+    n_uncovered_ : int
+        Rows that no fold predicts.
 
     Notes
     -----

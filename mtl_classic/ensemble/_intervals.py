@@ -67,6 +67,8 @@ class ConformalModel(OverMembers):
         What the intervals are centred on.
     residuals_ : dict task -> list of arrays
         Sorted residuals of each of them; counts on the scale of square roots.
+    n_uncovered_ : int
+        Rows that no fold predicts, which have no residual.
 
     Notes
     -----

@@ -52,6 +52,9 @@ def label_from_events(
        over the events of the parent (`given`) or all events;
     3. neither, but a parent: count = number, regression = sum of `value`, over the events of the parent.
 
+    What happens at t itself counts. Where rows are events of the log themselves (purchases, of which we ask whether
+    another follows), give them a time just after theirs, or each row is its own label.
+
     A child is 0 where its parent is 0 (the entire view). Where horizon and delay (a child's not shorter than its
     parent's) are not over at the end of the log, the label is NaN: it has not matured.
 

@@ -119,14 +119,16 @@ class FactorizationMachineClassifier(ClassifierMixin, BaseFactorizationMachine):
     ----------
     classes_ : ndarray of shape (n_classes,)
     factors_ : ndarray of float32, shape (n_columns, K), or (n_columns, n_classes, K)
-        The v_j of the encoded columns, n_members · K numbers each for an average; 0 for columns that no row of the fit
-        contains.
+        The v_j of the encoded columns (standardized ones with ``scale``), n_members · K numbers each for an average; 0
+        for columns that no row of the fit contains.
     coef_ : ndarray of float32, shape (n_columns,), or (n_classes, n_columns)
     intercept_ : float, or ndarray of shape (n_classes,)
     fields_ : dict of field to ndarray, or None
         Columns of each field.
     n_iter_ : int
-        Passes made; ``best_iter_`` is the one that was kept.
+        Passes made.
+    best_iter_ : int
+        The pass that was kept.
     validation_losses_ : list of float
         After each pass.
 

@@ -103,8 +103,8 @@ class FactorizationMachineRegressor(RegressorMixin, BaseFactorizationMachine):
     Attributes
     ----------
     factors_ : ndarray of float32, shape (n_columns, K)
-        The v_j of the encoded columns, n_members · K numbers each for an average, for standardized targets; 0 for
-        columns that no row of the fit contains.
+        The v_j of the encoded columns (standardized ones with ``scale``), n_members · K numbers each for an average,
+        for standardized targets; 0 for columns that no row of the fit contains.
     coef_ : ndarray of float32, shape (n_columns,)
     intercept_ : float
     target_mean_, target_scale_ : float
@@ -112,7 +112,9 @@ class FactorizationMachineRegressor(RegressorMixin, BaseFactorizationMachine):
     fields_ : dict of field to ndarray, or None
         Columns of each field.
     n_iter_ : int
-        Passes made; ``best_iter_`` is the one that was kept.
+        Passes made.
+    best_iter_ : int
+        The pass that was kept.
     validation_losses_ : list of float
         After each pass.
 

@@ -38,8 +38,8 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
     `fit_transform` gives every row columns of a model that was not fitted on it. A model of labels is fitted once per
     fold on the other folds' rows. A model of an event log is fitted once per block of time on the events before the
     block's first row, whatever `cv` says, because the log holds the rows' own labels. `transform` uses the full fit:
-    all rows, or the events before the last fitted row. So ``fit(X, Y).transform(X)`` is not ``fit_transform(X, Y)``,
-    and leaks.
+    all rows, or the events before the last fitted row, and those that `observe` has told of. So ``fit(X, Y)
+    .transform(X)`` is not ``fit_transform(X, Y)``, and leaks; so do rows that are older than the events observed.
 
     A vector means something in the basis of its own fit only: those of each fold are rotated onto the basis of the full
     fit, by the orthogonal matrix that brings the vectors of the ids they share closest together (Procrustes [1]_).
@@ -72,6 +72,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
     latent_features_ : list of str
         Names of the appended columns.
     tasks_ : tuple of Task
+    as_of_ : time of the last event that the models know of; None if none of them reads a log
 
     Raises
     ------

@@ -97,6 +97,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
     users_, items_ : Index
         Ids in the order of the vectors.
     user_factors_, item_factors_ : ndarray of float32, shapes (n_users, K) and (n_items, K)
+        The p and q. Scores of all models but ``"als"`` have biases besides, which are not among them.
     task_ : str or None
     roles_ : dict of role to column
     as_of_ : time of the last event that was learnt or folded in; None without events

@@ -63,6 +63,7 @@ class Segments(TransformerMixin, BaseEstimator):
     centers_ : ndarray of shape (n_segments_, n_factors)
     segments_ : Series
         Segment of each id.
+    as_of_ : time of the last event that the factors know of; None without events
 
     Notes
     -----

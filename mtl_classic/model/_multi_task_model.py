@@ -96,12 +96,15 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
         What each family counts for each task, with ``preset="best"``.
     n_immature_ : dict task -> int
         Labels left out because their ``delay`` was not over when the log (or the rows) ended.
+    as_of_ : time of the last event that predictions know of; None without a history
+    refreshed_ : DataFrame
+        What `refresh` has moved, in a model that comes from it.
 
     Notes
     -----
     Cost: history O(events + rows) per aggregate. On the Complete Journey table ``"fast"`` then takes 0.9 times the fit
     of one LightGBM per task with default settings and early stopping, a tenth more with the trial of latent features,
-    ``"best"`` 5.4; where those stop after a few rounds ``"best"`` takes many times more (9 on bank marketing).
+    ``"best"`` 5.4; where those stop after a few rounds ``"best"`` takes many times more (17 on bank marketing).
 
     Examples
     --------

@@ -82,6 +82,8 @@ class FunnelModel(LearnerStructure):
     fallbacks_ : dict task -> str
         Children that ``mode="auto"`` took off the product, and why.
     fits_ : dict (task, part) -> fitted learner
+    columns_ : FeatureColumns
+        Which columns are features, and the categories of each.
 
     Notes
     -----

@@ -37,6 +37,9 @@ class ServingMethods:
         Events that the log holds already count twice: tell each only once. A model without history and latent features
         stays as it is.
 
+        A row's history ends before its own time, however much is told; factors of users hold all that was told. So
+        judge a model on rows after `as_of_`: earlier ones it may know too well, where it has factors of the log.
+
         Parameters
         ----------
         events : EventLog or frame with the columns of the log
