@@ -137,9 +137,9 @@ class MultiTaskEstimator(BaseEstimator):
             )
             for j, task in enumerate(tasks)
         }
-        classes = list(self.classes_map_.values())
-        if all(known is not None for known in classes):
-            self.classes_ = classes[0] if self.form_.is_1d else classes
+        of_tasks = list(self.classes_map_.values())
+        if all(known is not None for known in of_tasks):
+            self.classes_ = of_tasks[0] if self.form_.is_1d else of_tasks
         elif hasattr(self, "classes_"):
             del self.classes_
         return FitInput(X, targets, weights)
