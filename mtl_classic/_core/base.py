@@ -120,8 +120,7 @@ class MultiTaskEstimator(BaseEstimator):
             raise ValueError(
                 f"Found array with 0 sample(s) (shape={X.shape}) while a minimum of 1 is required: nothing to fit."
             )
-        targets = encode_targets(Y, tasks, classes=classes, on_conflict=self._conflict_rule())
-        check_labels_of(X, len(targets))
+        targets = encode_targets(Y, tasks, classes=classes, on_conflict=self._conflict_rule()).of_rows(X)
         _check_score_names(tasks, targets.classes)
         weights = targets.weigh(check_sample_weight(sample_weight, tasks, n))
         self.roles_ = resolve_roles(
@@ -248,7 +247,7 @@ class MultiTaskEstimator(BaseEstimator):
         """
         table = self._start_predict(X)
         targets = encode_targets(Y, self.tasks_, classes=self.classes_map_, on_conflict=self._conflict_rule())
-        check_labels_of(table, len(targets))
+        check_labels_of(table, targets)
         weights = check_sample_weight(sample_weight, self.tasks_, len(targets))
         scores = self._scores(table, "entire")
         values = [

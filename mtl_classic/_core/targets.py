@@ -17,7 +17,7 @@ import pandas as pd
 
 from mtl_classic._core.exceptions import FunnelConflictError, LabelError, TaskError, UnlabelledTaskError
 from mtl_classic._core.tasks import Task, fitting_order, label_frame, resolve_tasks
-from mtl_classic._core.validation import key_kind
+from mtl_classic._core.validation import Table, check_labels_of, key_kind
 
 __all__ = ["Classes", "OutputForm", "Targets", "decode_targets", "encode_targets", "parent_status", "spell_out"]
 
@@ -53,6 +53,8 @@ class Targets:
     form : OutputForm
     dropped : ndarray of bool, shape (n, n_tasks)
         Children's labels that ``on_conflict="drop"`` took away, under a negative ancestor.
+    index : Index or None
+        Names of the rows: Y's, once checked those of X; None if they have none.
     """
 
     tasks: tuple[Task, ...]
@@ -61,6 +63,7 @@ class Targets:
     conditional: Floats
     form: OutputForm
     dropped: Flags
+    index: pd.Index | None = None
 
     def __len__(self) -> int:
         return len(self.entire)
@@ -81,11 +84,18 @@ class Targets:
 
     def take(self, rows: npt.NDArray[Any]) -> Targets:
         """The same tasks on some rows."""
-        return replace(self, entire=self.entire[rows], conditional=self.conditional[rows], dropped=self.dropped[rows])
+        index = None if self.index is None else self.index[rows]
+        views = {"entire": self.entire[rows], "conditional": self.conditional[rows], "dropped": self.dropped[rows]}
+        return replace(self, **views, index=index)
 
     def weigh(self, weights: Floats | None) -> Floats | None:
         """Weights that are 0 where a label was dropped: written out again, such a child would be 0, not unlabelled."""
         return np.where(self.dropped, 0.0, 1.0 if weights is None else weights) if self.dropped.any() else weights
+
+    def of_rows(self, X: Table) -> Targets:
+        """The labels of the rows of X, checked, with their names."""
+        check_labels_of(X, self)
+        return replace(self, index=X.index if isinstance(X, pd.DataFrame) else None)
 
 
 def encode_targets(
@@ -135,7 +145,8 @@ def encode_targets(
     dropped = _resolve_conflicts(raw, tasks, known_classes, on_conflict, frame.index)
     entire, conditional = _views(raw, tasks, known_classes, dropped)
     form = OutputForm(is_frame=_is_frame(Y), is_1d=not _is_frame(Y) and np.asarray(Y).ndim == 1)
-    return Targets(tuple(tasks), known_classes, entire, conditional, form, dropped)
+    index = frame.index if isinstance(Y, pd.DataFrame | pd.Series) else None
+    return Targets(tuple(tasks), known_classes, entire, conditional, form, dropped, index)
 
 
 def decode_targets(targets: Targets) -> pd.DataFrame:
@@ -150,7 +161,8 @@ def decode_targets(targets: Targets) -> pd.DataFrame:
             labels = np.full(len(values), None, dtype=object)
             labels[known] = classes[values[known].astype(np.intp) - lone]
             columns[task.name] = pd.Series(labels, dtype=object).infer_objects()
-    return pd.DataFrame(columns)
+    frame = pd.DataFrame(columns)
+    return frame if targets.index is None else frame.set_axis(targets.index, axis=0)
 
 
 def spell_out(tasks: Any, Y: Any) -> tuple[Task, ...]:

@@ -29,6 +29,7 @@ __all__ = [
     "resolve_roles",
     "role_values",
     "take_rows",
+    "with_index_of",
 ]
 
 Table = Any  # pandas.DataFrame, 2-D ndarray or scipy CSR matrix
@@ -88,18 +89,46 @@ def n_rows(X: Table) -> int:
     return int(X.shape[0])
 
 
-def check_labels_of(X: Table, n_labels: int) -> None:
-    """Refuse labels of another number of rows.
+def check_labels_of(X: Table, labels: Any) -> None:
+    """Refuse labels of another number of rows, or of the same rows in another order.
+
+    Rows are matched by position. The order is told only by two indexes that somebody has made: not by numbers from 0.
+
+    Parameters
+    ----------
+    X : table
+    labels : sized, with an ``index`` where its rows have names
 
     Raises
     ------
     ValueError
     """
     n = n_rows(X)
-    if n_labels != n:
+    if len(labels) != n:
         raise ValueError(
-            f"X has {n} rows, but Y has {n_labels}; expected the same number (inconsistent numbers of samples)."
+            f"X has {n} rows, but Y has {len(labels)}; expected the same number (inconsistent numbers of samples)."
         )
+    index = getattr(labels, "index", None)
+    if isinstance(X, pd.DataFrame) and isinstance(index, pd.Index) and _in_another_order(X.index, index):
+        raise ValueError(
+            "The rows of Y are those of X in another order, by their indexes, and rows are matched by position; sort "
+            "them alike: Y.loc[X.index]. If they belong together as they are, drop an index: Y.reset_index(drop=True)."
+        )
+
+
+def _in_another_order(one: pd.Index, other: pd.Index) -> bool:
+    numbers = pd.RangeIndex(len(one))
+    if one.equals(other) or one.equals(numbers) or other.equals(numbers):
+        return False
+    return bool(one.is_unique and other.is_unique and one.isin(other).all())
+
+
+def with_index_of(X: Table, labels: Any) -> Any:
+    """Checked labels, with the index of X where both are of pandas: so that parts of both still tell the same rows."""
+    if not isinstance(labels, pd.DataFrame | pd.Series):
+        return labels
+    check_labels_of(X, labels)
+    return labels.set_axis(X.index, axis=0) if isinstance(X, pd.DataFrame) else labels
 
 
 def take_rows(X: Table, rows: npt.NDArray[Any]) -> Table:

@@ -20,7 +20,6 @@ from mtl_classic._core.validation import (
     Table,
     align_columns,
     as_table,
-    check_labels_of,
     check_sample_weight,
     register_columns,
     role_values,
@@ -156,7 +155,7 @@ class OverMembers(Tracked, MultiTaskEstimator):
         self._take_over(members)
         table = self._columns_of(members, as_table(X))
         targets = encode_targets(Y, self.tasks_, classes=self.classes_map_, on_conflict=self._conflict_rule())
-        check_labels_of(table, len(targets))
+        targets = targets.of_rows(table)
         return FitInput(table, targets, check_sample_weight(sample_weight, self.tasks_, len(targets)))
 
     def _columns_of(self, members: Sequence[Any], table: Table) -> Table:

@@ -16,7 +16,7 @@ from mtl_classic._core.parallel import n_threads
 from mtl_classic._core.targets import Targets, encode_targets
 from mtl_classic._core.tasks import Task, resolve_tasks
 from mtl_classic._core.time import to_time
-from mtl_classic._core.validation import align_columns, find_role, register_columns
+from mtl_classic._core.validation import align_columns, check_labels_of, find_role, register_columns
 from mtl_classic.events._aggregate import Aggregate
 from mtl_classic.events._auto import choose_for_log, choose_for_rows
 from mtl_classic.events._checks import as_rows, check_names, check_on_log, is_auto
@@ -174,7 +174,8 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         if self.own_:
             X = align_columns(self, as_rows(events))
             targets = None if y is None or not self.tasks_ else encode_targets(y, self.tasks_, classes=self.classes_)
-            _check_same_rows(X, targets)
+            if targets is not None:
+                check_labels_of(X, targets)
             events = log_of_rows(X, targets, time=self.roles_["time"], columns=self._key_columns())
         self.log_ = self.log_.append(events)
         return self
@@ -227,7 +228,8 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         self.tasks_: tuple[Task, ...] = () if y is None else resolve_tasks(self.tasks, y)
         targets: Targets | None = None if y is None else encode_targets(y, self.tasks_)
         self.classes_ = {} if targets is None else targets.classes
-        _check_same_rows(X, targets)
+        if targets is not None:
+            check_labels_of(X, targets)
         if any(task.name == ROW for task in self.tasks_):
             raise ValueError(f"a task cannot be called {ROW!r} here: that is the event type of the rows; rename it.")
         self.labels_ = [] if targets is None else [n for task in self.tasks_ for n, _ in label_columns(task, targets)]
@@ -287,11 +289,6 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
             if key in (self.roles_.get(role), getattr(self, role), names.get(role)):
                 return role
         return key if key in ("user", "item") and key not in self.feature_names_in_ else None
-
-
-def _check_same_rows(X: pd.DataFrame, targets: Targets | None) -> None:
-    if targets is not None and len(targets) != len(X):
-        raise ValueError(f"X has {len(X)} rows and y {len(targets)}; they must be of the same rows.")
 
 
 def _has(columns: Any, name: str) -> bool:

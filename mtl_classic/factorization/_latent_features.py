@@ -293,7 +293,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         self.tasks_ = () if Y is None else resolve_tasks(self.tasks, Y)
         targets = None if Y is None else encode_targets(Y, self.tasks_)
         if targets is not None:
-            check_labels_of(table, len(targets))
+            check_labels_of(table, targets)
         members = []
         self._members: dict[str, LatentMember] = {}
         for name, model in self.models:

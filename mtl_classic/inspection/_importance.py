@@ -133,7 +133,7 @@ def permutation_importance(
         sample_weight=sample_weight,
         seed=seed,
     )
-    check_labels_of(table, len(known.targets))
+    check_labels_of(table, known.targets)
     judge = _Judge(model, final, known, Y, space, _joined(known, seed))
     intact = judge.sums(table)
     names: list[tuple[str, Any]] = []

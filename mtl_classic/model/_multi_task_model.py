@@ -16,7 +16,7 @@ from mtl_classic._core.random import root_seed
 from mtl_classic._core.targets import decode_targets
 from mtl_classic._core.task_weights import check_task_weights, fixed_task_weights
 from mtl_classic._core.tasks import Task, label_frame
-from mtl_classic._core.validation import Table, role_values
+from mtl_classic._core.validation import Table, role_values, with_index_of
 from mtl_classic.events import EventLog
 from mtl_classic.learners._resolve import TakesLearner
 from mtl_classic.model._architectures import STRUCTURES, families, make_structure, simple_structure
@@ -230,7 +230,7 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
         given = self._start_fit(X, Y, sample_weight)
         check_task_weights(fixed_task_weights(self.task_weights), given.targets.tasks)
         roles = self._all_roles(given.X, events)
-        labels = self._mature(label_frame(Y), given, roles, events)
+        labels = self._mature(with_index_of(given.X, label_frame(Y)), given, roles, events)
         if any(self.n_immature_.values()):  # a class may be gone: learn classes and priors from what is left
             given = self._start_fit(X, _in_form(labels, self.form_), sample_weight)
             self.roles_ = roles

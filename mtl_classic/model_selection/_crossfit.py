@@ -17,7 +17,7 @@ from mtl_classic._core.exceptions import FoldError, UnlabelledTaskError
 from mtl_classic._core.parallel import split_budget, thread_limit
 from mtl_classic._core.targets import spell_out
 from mtl_classic._core.tasks import label_array
-from mtl_classic._core.validation import as_table, n_rows, take_rows
+from mtl_classic._core.validation import as_table, n_rows, take_rows, with_index_of
 from mtl_classic.model_selection._assembly import assemble
 from mtl_classic.model_selection._folds import FoldPlan, Rows
 from mtl_classic.model_selection._progress import SILENT, Progress
@@ -129,6 +129,7 @@ def fit_folds(
 ) -> CrossFit:
     """`cross_fit` as a part of another fit, whose callbacks are told of each fold's step."""
     X = as_table(X)
+    Y = None if Y is None else with_index_of(X, rows_of(Y))
     if plan.n_rows != n_rows(X):
         raise FoldError(f"The fold plan is for {plan.n_rows} rows, but X has {n_rows(X)}.")
     for what, values in (("Y", Y), ("sample_weight", sample_weight)):

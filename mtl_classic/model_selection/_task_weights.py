@@ -11,7 +11,7 @@ from sklearn.base import clone
 from mtl_classic._core.base import group_codes
 from mtl_classic._core.exceptions import FallbackWarning
 from mtl_classic._core.random import root_seed, spawn_seed
-from mtl_classic._core.validation import as_table, role_values, take_rows
+from mtl_classic._core.validation import as_table, role_values, take_rows, with_index_of
 from mtl_classic.metrics import evaluate_scores
 from mtl_classic.model_selection._crossfit import cross_fit, rows_of
 from mtl_classic.model_selection._folds import FoldPlan
@@ -50,11 +50,12 @@ def choose_task_weights(
     if len(tasks) == 1:
         return equal
     X, seed = as_table(X), root_seed(model.random_state)
+    Y = with_index_of(X, rows_of(Y))
     plan = plan_for(
         X, Y, tasks, FOLDS, plan, time=model.roles_["time"], groups=None, seed=spawn_seed(seed, "task weights")
     )
     rows = np.flatnonzero(plan.fold >= 0)
-    covered, labels = take_rows(X, rows), take_rows(rows_of(Y), rows)
+    covered, labels = take_rows(X, rows), take_rows(Y, rows)
     users = role_values(covered, model.roles_["user"])
 
     def out_of_fold(weights: dict[str, float]) -> Any:

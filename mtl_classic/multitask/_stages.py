@@ -12,7 +12,7 @@ from sklearn.base import clone
 
 from mtl_classic._core.base import MultiTaskEstimator
 from mtl_classic._core.random import root_seed
-from mtl_classic._core.validation import take_rows
+from mtl_classic._core.validation import take_rows, with_index_of
 from mtl_classic.learners._protocol import Rows
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.multitask._structure import LearnerStructure
@@ -56,6 +56,7 @@ def stage(
     like : Stage, default=None
         Of another structure on the same rows, whose encoded features are shared.
     """
+    Y = with_index_of(X, Y)
     plan = FoldPlan((split,), len(Y))
     began = clock.monotonic()
     if isinstance(structure, LearnerStructure) and hasattr(structure, "_fit_on"):

@@ -319,7 +319,7 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
         single = replace(task, given=None)
         known = held.covered if held.forward else np.ones(len(held.covered), dtype=bool)
         labels = decode_targets(given.targets)[[task.name]]
-        labels = labels.where(pd.Series(known), None) if not known.all() else labels
+        labels = labels if known.all() else labels.where(known[:, None], None)
         weight = held.weight(task)
         share = known_share(given.targets, task)
         weight = weight if share is None else weight * share

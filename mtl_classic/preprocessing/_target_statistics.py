@@ -16,7 +16,14 @@ from sklearn.utils.validation import check_is_fitted
 from mtl_classic._core.delays import check_delays
 from mtl_classic._core.targets import Targets, encode_targets
 from mtl_classic._core.tasks import Task, resolve_tasks
-from mtl_classic._core.validation import align_columns, as_table, check_sample_weight, find_role, register_columns
+from mtl_classic._core.validation import (
+    align_columns,
+    as_table,
+    check_labels_of,
+    check_sample_weight,
+    find_role,
+    register_columns,
+)
 from mtl_classic.model_selection import FoldPlan, Temporal, cross_fit, make_folds
 from mtl_classic.model_selection._maturity import temporal_folds
 from mtl_classic.preprocessing._category_means import CategoryMeans, Floats, Ints
@@ -216,8 +223,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
             raise ValueError("Found array with 0 sample(s): TargetStatistics needs at least one row to learn from.")
         self.tasks_ = resolve_tasks(self.tasks, Y)
         targets = encode_targets(Y, self.tasks_)
-        if len(targets) != table.shape[0]:
-            raise ValueError(f"X has {table.shape[0]} rows, but Y has {len(targets)}; expected the same number.")
+        check_labels_of(table, targets)
         weights = check_sample_weight(sample_weight, self.tasks_, len(targets))
         register_columns(self, table)
         frame = as_frame(table)

@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from mtl_classic._core.exceptions import FallbackWarning
 from mtl_classic._core.targets import Targets, encode_targets
 from mtl_classic._core.tasks import label_frame
-from mtl_classic._core.validation import Table, check_sample_weight, n_rows, role_values, take_rows
+from mtl_classic._core.validation import Table, check_labels_of, check_sample_weight, role_values, take_rows
 from mtl_classic.ensemble import AveragingEnsemble, CalibratedModel, StackingEnsemble
 from mtl_classic.factorization import LatentFeatures, MatrixFactorization
 from mtl_classic.factorization._fm_base import BaseFactorizationMachine
@@ -38,8 +38,9 @@ def refresh_model(model: Any, X: Any, Y: Any, sample_weight: Any, how: str, deca
         raise ValueError(f"decay is the share of the old leaf values, from 0 to 1, got {decay!r}.")
     table = model._start_predict(X)
     targets = _targets(model, table, Y)
-    if len(targets) != n_rows(table) or not len(targets):
-        raise ValueError(f"X has {n_rows(table)} rows and Y {len(targets)}; expected the same number, at least one.")
+    check_labels_of(table, targets)
+    if not len(targets):
+        raise ValueError("X and Y have 0 rows; a refresh needs at least one.")
     weights = check_sample_weight(sample_weight, model.tasks_, len(targets))
     steps: list[tuple[str, Any]] = []
     outcomes: list[Outcome] = []

@@ -235,3 +235,11 @@ def test_targets_know_their_place() -> None:
     assert encode_targets([0, 1], [Task("a", "binary")]).form.is_1d
     with pytest.raises(ValueError, match='space must be "entire" or "conditional"'):
         targets.view("a", "whole")
+
+
+def test_decoded_labels_keep_the_names_of_their_rows() -> None:
+    X = pd.DataFrame({"x": [0, 1, 2]}, index=["c", "a", "b"])
+    targets = encode_targets([1, 0, 1], [CLICK]).of_rows(X)
+    assert decode_targets(targets).index.tolist() == ["c", "a", "b"]
+    assert decode_targets(targets.take(np.array([2, 0]))).index.tolist() == ["b", "c"]
+    assert decode_targets(encode_targets([1, 0, 1], [CLICK])).index.tolist() == [0, 1, 2]

@@ -8,15 +8,18 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 
 from mtl_classic import RoleError, Task, TaskError
+from mtl_classic._core.targets import encode_targets
 from mtl_classic._core.task_weights import check_task_weights
 from mtl_classic._core.time import time_dtype, to_time
 from mtl_classic._core.validation import (
     align_columns,
     as_table,
+    check_labels_of,
     check_sample_weight,
     find_role,
     register_columns,
     resolve_roles,
+    with_index_of,
 )
 
 TASKS = [Task("a", "binary"), Task("b", "regression")]
@@ -100,6 +103,33 @@ def test_roles() -> None:
         find_role(["a__user", "b__user"], "user", "user")
     with pytest.raises(RoleError, match="The roles user are column names, so X must be a frame .* got ndarray"):
         resolve_roles(np.zeros((1, 1)), user="user", item=None)
+
+
+@pytest.mark.parametrize(
+    ("X_index", "Y_index", "refused"),
+    [
+        (["a", "b", "c"], ["b", "a", "c"], True),
+        ([5, 3, 4], [3, 4, 5], True),
+        ([2, 0, 1], [1, 0, 2], True),
+        ([2, 0, 1], [0, 1, 2], False),  # Y was numbered anew
+        ([0, 1, 2], [2, 0, 1], False),
+        ([5, 3, 4], [5, 3, 4], False),
+        (["a", "b", "c"], ["d", "e", "f"], False),
+        (["a", "a", "b"], ["a", "b", "a"], False),
+    ],
+)
+def test_labels_in_another_order_are_refused(X_index: list, Y_index: list, refused: bool) -> None:
+    X, y = pd.DataFrame({"x": range(3)}, index=X_index), pd.Series([0, 1, 2], index=Y_index)
+    for labels in (y, y.to_frame("y"), encode_targets(y.to_frame("y"), [Task("y", "regression")])):
+        if refused:
+            with pytest.raises(ValueError, match=r"in another order, .* sort them alike: Y.loc\[X.index\]"):
+                check_labels_of(X, labels)
+        else:
+            check_labels_of(X, labels)
+    check_labels_of(X.to_numpy(), y)
+    check_labels_of(X, y.tolist())
+    if not refused:
+        assert with_index_of(X, y).index.tolist() == X_index
 
 
 def test_weights() -> None:

@@ -142,7 +142,7 @@ def test_what_cannot_be_is_refused():
         HistoryFeatures().fit(rows, labels)
     with pytest.raises(RoleError, match="nothing to key"):
         HistoryFeatures(time="day", tasks=TASKS).fit(rows[["price", "day"]], labels)
-    with pytest.raises(ValueError, match="600 rows and y 5"):
+    with pytest.raises(ValueError, match="600 rows, but Y has 5"):
         HistoryFeatures(time="day", tasks=TASKS).fit(rows, labels.head(5))
     with pytest.raises(TaskError, match="lacks"):
         HistoryFeatures(time="day", tasks={"buy": "binary"}).fit(rows, labels)
@@ -153,5 +153,5 @@ def test_what_cannot_be_is_refused():
 def test_observed_labels_must_be_of_the_observed_rows():
     rows, labels = bookings(50)
     history = HistoryFeatures([Aggregate("agent", "count")], time="day", tasks=TASKS).fit(rows, labels)
-    with pytest.raises(ValueError, match="X has 50 rows and y 5; they must be of the same rows"):
+    with pytest.raises(ValueError, match="X has 50 rows, but Y has 5; expected the same number"):
         history.observe(rows, labels[:5])

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import KFold
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -161,3 +162,16 @@ def test_labels_and_weights_of_other_rows_are_refused() -> None:
         cross_fit(LinearRegression(), X, X[:5, 0], plan)
     with pytest.raises(ValueError, match="X has 120 rows, but sample_weight has 5"):
         cross_fit(LinearRegression(), X, X[:, 0], plan, sample_weight=np.ones(5))
+
+
+def test_rows_in_another_order_are_refused_and_numbered_labels_are_not() -> None:
+    frame = pd.DataFrame(X, columns=list("abc"), index=np.arange(120)[::-1])  # a middle fold is the same set of numbers
+    Y = pd.DataFrame({"up": X[:, 0] > 0, "size": X[:, 1]})
+    plan = make_folds(KFold(3), Y)
+    fit = cross_fit(PerTaskModel(learner="linear"), frame, Y, plan)
+    assert fit.predictions.index.equals(frame.index)
+    model = PerTaskModel(learner="linear").fit(frame, Y)
+    other = Y.set_axis(np.random.default_rng(0).permutation(120), axis=0)
+    for call in (model.fit, model.score, lambda X, Y: cross_fit(model, X, Y, plan)):
+        with pytest.raises(ValueError, match="in another order"):
+            call(frame, other)
