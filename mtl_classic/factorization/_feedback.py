@@ -35,11 +35,21 @@ class Ids:
 
     def learn(self, column: pd.Series) -> Ints:
         """Add new ids and return all codes."""
+        if len(self):
+            self.codes(column)
         return np.maximum(self.vocabulary.learn(column) - 1, -1)
 
     def codes(self, column: pd.Series) -> Ints:
-        """Return the codes."""
-        return np.maximum(self.vocabulary.codes(column) - 1, -1)
+        """Return the codes; numbers in place of text, or the reverse, are refused."""
+        codes = self.vocabulary.codes(column)
+        self.vocabulary.refuse_other_kind(column, codes)
+        return np.maximum(codes - 1, -1)
+
+    def copy(self) -> Ids:
+        """One that learns on its own."""
+        other = Ids()
+        other.vocabulary = Vocabulary(self.vocabulary.values)
+        return other
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,12 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
+from mtl_classic._core.base import all_or_nothing
 from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.exceptions import RoleError, TaskError
 from mtl_classic._core.random import root_seed, spawn_seed
@@ -156,6 +158,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         self._set_params("models", **params)
         return self
 
+    @all_or_nothing
     def fit(
         self,
         X: Any,
@@ -185,6 +188,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         self._fit(X, Y, sample_weight, events)
         return self
 
+    @all_or_nothing
     def fit_transform(
         self,
         X: Any,
@@ -208,7 +212,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         Returns
         -------
         DataFrame of shape (n, n_features + n_columns)
-            An array for an array.
+            An array for an array, CSR for CSR.
         """
         members = self._fit(X, Y, sample_weight, events)
         table, labels = as_table(X), self._labels(Y)
@@ -378,5 +382,6 @@ def reads_events(model: BaseEstimator) -> bool:
 def _append(table: Any, columns: list[pd.DataFrame]) -> Any:
     if isinstance(table, pd.DataFrame):
         return pd.concat([table, *(part.set_axis(table.index, axis=0) for part in columns)], axis=1)
-    dense = table.toarray() if hasattr(table, "toarray") else table
-    return np.hstack([dense, *(part.to_numpy() for part in columns)])
+    if sparse.issparse(table):
+        return sparse.hstack([table, *(sparse.csr_matrix(part.to_numpy()) for part in columns)], format="csr")
+    return np.hstack([table, *(part.to_numpy() for part in columns)])

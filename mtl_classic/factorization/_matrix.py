@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.stats import loguniform
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from mtl_classic._core.base import all_or_nothing
 from mtl_classic._core.exceptions import LabelError, RoleError
 from mtl_classic._core.parallel import n_threads
 from mtl_classic._core.random import root_seed, spawn_seed
@@ -183,6 +185,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         """What is worth searching: the size of the vectors, and what holds them."""
         return {"n_factors": [8, 16, 32, 64], "reg_factors": loguniform(1e-3, 10)}
 
+    @all_or_nothing
     def fit(
         self,
         X: Any,
@@ -227,6 +230,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         weight = None if weights is None else weights[:, targets.position(str(self.task_))]
         return self._fit_labels(X, targets.view(str(self.task_)), weight, self.task_)
 
+    @all_or_nothing
     def fit_transform(
         self,
         X: Any,
@@ -276,10 +280,11 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         check_is_fitted(self)
         log = events if isinstance(events, EventLog) else EventLog(events, **self._log_roles())
         pairs = self._from_events(log)
-        item = self._items.codes(pairs.item)
-        user = self._users.learn(pairs.user)
+        users, factors = self._users.copy(), copy(self._factors)  # all or nothing
+        item, user = self._items.codes(pairs.item), users.learn(pairs.user)
         known = item >= 0
-        self._factors.fold_in(len(self._users), user[known], item[known], pairs.value[known], pairs.weight[known])
+        factors.fold_in(len(users), user[known], item[known], pairs.value[known], pairs.weight[known])
+        self._users, self._factors = users, factors
         self.as_of_ = max((time for time in (self.as_of_, log.last_time) if time is not None), default=None)
         return self
 

@@ -13,6 +13,7 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.metrics import silhouette_score
 from sklearn.utils.validation import check_is_fitted
 
+from mtl_classic._core.base import all_or_nothing
 from mtl_classic._core.parallel import thread_limit
 from mtl_classic._core.random import generator, root_seed, spawn_seed
 from mtl_classic._core.tasks import Task
@@ -115,6 +116,7 @@ class Segments(TransformerMixin, BaseEstimator):
         self.cv = cv
         self.random_state = random_state
 
+    @all_or_nothing
     def fit(
         self,
         X: Any,
@@ -144,6 +146,7 @@ class Segments(TransformerMixin, BaseEstimator):
         self._cluster()
         return self
 
+    @all_or_nothing
     def fit_transform(
         self,
         X: Any,

@@ -9,8 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtl_classic._core.time import is_datetime, to_time
-from mtl_classic._core.validation import key_kind
-from mtl_classic.preprocessing._vocabulary import MISSING, UNSEEN, Vocabulary
+from mtl_classic.preprocessing._vocabulary import Vocabulary
 
 __all__ = ["Hashed", "Number", "OneHot", "is_number"]
 
@@ -46,11 +45,7 @@ class OneHot:
 
     def codes(self, column: pd.Series) -> Ints:
         codes = self.vocabulary.codes(column)
-        known = codes != MISSING
-        if known.any() and (codes[known] == UNSEEN).all():  # text in place of numbers would be unseen for ever
-            kinds = key_kind(self.vocabulary.values), key_kind(pd.Index(column[known].unique()))
-            if set(kinds) == {"text", "numbers"}:
-                raise TypeError(f"{column.name!r} held {kinds[0]} when it was learnt; it holds {kinds[1]} now.")
+        self.vocabulary.refuse_other_kind(column, codes)
         return codes
 
     def slots(self, codes: Ints) -> Ints:

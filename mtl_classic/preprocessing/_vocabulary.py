@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mtl_classic._core.validation import key_kind
+
 __all__ = ["MISSING", "UNSEEN", "Vocabulary"]
 
 UNSEEN = -1
@@ -51,6 +53,14 @@ class Vocabulary:
         if len(new):
             self.values = _sorted(new) if not len(self.values) else self.values.append(_sorted(new))
         return self.codes(column)
+
+    def refuse_other_kind(self, column: pd.Series, codes: Codes) -> None:
+        """Refuse text in place of numbers, and the reverse, where no value is known: all would be unseen for ever."""
+        given = codes != MISSING
+        if given.any() and (codes[given] == UNSEEN).all():
+            kinds = key_kind(self.values), key_kind(pd.Index(column[given].unique()))
+            if set(kinds) == {"text", "numbers"}:
+                raise TypeError(f"{column.name!r} held {kinds[0]} when it was learnt; it holds {kinds[1]} now.")
 
     def _look_up(self, values: pd.Index) -> Codes:
         positions = self.values.get_indexer(values).astype(np.int64)

@@ -3,6 +3,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from scipy.special import expit
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -11,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from mtl_classic._core.exceptions import RoleError, TaskError
+from mtl_classic._core.exceptions import LabelError, RoleError, TaskError
 from mtl_classic._core.tasks import Task
 from mtl_classic.events import EventLog
 from mtl_classic.factorization import (
@@ -19,6 +20,7 @@ from mtl_classic.factorization import (
     FactorizationMachineRegressor,
     LatentFeatures,
     MatrixFactorization,
+    Segments,
 )
 from mtl_classic.factorization._members import LatentMember
 from mtl_classic.factorization._out_of_fold import rotation
@@ -307,3 +309,29 @@ def test_labels_are_needed_without_a_log() -> None:
     with pytest.raises(RoleError, match="time"):
         LatentFeatures([als()]).fit(X.drop(columns="day"), events=log)
     assert LatentMember("als", als()[1], "buy", TASKS, None, "scores").has_vectors()
+
+
+@pytest.mark.parametrize("method", ["fit", "fit_transform"])
+@pytest.mark.parametrize("name", ["features", "factors", "segments"])
+def test_a_fit_that_fails_changes_nothing(name: str, method: str) -> None:
+    X, Y, _ = world(400)
+    features = LatentFeatures([als(max_iter=2), machine(max_iter=2)], tasks=TASKS[:1], cv=2, random_state=0)
+    factors = als(max_iter=2, tasks=TASKS[:1])[1]
+    model = {"features": features, "factors": factors, "segments": Segments(n_segments=2, model=factors)}[name]
+    model.fit(X, Y)
+    before, state = model.transform(X), set(vars(model))
+    with pytest.raises(LabelError, match="no positive rows"):
+        getattr(model, method)(X.rename(columns={"day": "week"}).assign(day=1), Y.assign(buy=0.0))
+    assert set(vars(model)) == state
+    pd.testing.assert_frame_equal(model.transform(X), before)
+
+
+def test_sparse_rows_stay_sparse() -> None:
+    X, Y, _ = world(600)
+    matrix = OneHotEncoder().fit_transform(X[IDS])
+    features = LatentFeatures([("fm", FactorizationMachineClassifier(random_state=0, max_iter=2))], cv=2)
+    out = features.set_params(random_state=0).fit_transform(matrix, Y["buy"])
+    dense = clone(features).fit_transform(matrix.toarray(), Y["buy"])
+    assert sparse.issparse(out)
+    np.testing.assert_allclose(out.toarray(), dense, rtol=1e-5)
+    assert sparse.issparse(features.transform(matrix))

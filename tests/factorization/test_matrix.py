@@ -321,3 +321,35 @@ def test_wrong_data_are_refused() -> None:
     with pytest.raises(TypeError, match="give an EventLog"):
         make("als").fit(X, Y).observe(X)
     assert make("als").fit(X, Y).as_of_ is None
+
+
+def test_ids_of_another_type_are_refused() -> None:
+    X, Y, _ = world(300)
+    model = make("als", max_iter=2).fit(X[:200], events=log_of(X, Y).before(100))
+    text = X.assign(user=X["user"].astype(str))
+    with pytest.raises(TypeError, match="'user' held numbers when it was learnt; it holds text now"):
+        model.transform(text)
+    with pytest.raises(TypeError, match="held numbers"):
+        model.observe(log_of(text.assign(day=100), Y))
+    with pytest.raises(TypeError, match="held numbers"):
+        model.similar_items(["7"])
+    assert len(model.users_) == len(model.user_factors_)
+    assert model.transform(X.assign(user=None))["als__score"].notna().all()  # nobody is of no type
+
+
+@pytest.mark.parametrize("model", ["als", "explicit"])
+def test_events_that_are_interrupted_move_nobody(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    X, Y, _ = world(300)
+    log = log_of(X, Y)
+    fitted = make(model, max_iter=3).fit(X.assign(day=50), events=log)
+    before, users = fitted.transform(X), fitted.users_
+    solver = "_implicit._solve_users" if model == "als" else "_explicit.ExplicitFactors._solve_user"
+
+    def interrupted(*arguments) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"mtl_classic.factorization.{solver}", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.observe(log_of(X.assign(user=X["user"] + 1000, day=100), Y))
+    assert fitted.users_.equals(users)
+    pd.testing.assert_frame_equal(fitted.transform(X), before)
