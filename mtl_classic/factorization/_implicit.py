@@ -16,6 +16,7 @@ __all__ = ["ImplicitFactors", "fit_implicit"]
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+ROWS_AT_ONCE = 2**14
 
 
 class ImplicitFactors:
@@ -41,9 +42,12 @@ class ImplicitFactors:
 
     def score(self, user: Ints, item: Ints) -> Floats:
         """Scores of pairs of codes; -1 is the mean of all users, or items."""
-        p, q = with_mean(self.users)[user], with_mean(self.items)[item]
-        bias = with_mean(self.user_bias)[user].astype(np.float64) + with_mean(self.item_bias)[item]
-        return np.einsum("nf,nf->n", p.astype(np.float64), q) + bias
+        p, q = with_mean(self.users), with_mean(self.items)
+        scores = with_mean(self.user_bias)[user].astype(np.float64) + with_mean(self.item_bias)[item]
+        for start in range(0, len(user), ROWS_AT_ONCE):
+            some = slice(start, start + ROWS_AT_ONCE)
+            scores[some] += np.einsum("nf,nf->n", p[user[some]].astype(np.float64), q[item[some]])
+        return scores
 
     def user_vectors(self) -> Array:
         """Vectors of all users, (n_users, n_factors)."""

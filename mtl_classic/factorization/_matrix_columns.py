@@ -14,9 +14,10 @@ from mtl_classic._core.validation import align_columns, as_table
 from mtl_classic.factorization._feedback import Ids
 from mtl_classic.factorization._implicit import with_mean
 
-__all__ = ["PairVectors", "as_rows", "nearest"]
+__all__ = ["PairVectors", "as_rows", "largest", "nearest"]
 
 Array = npt.NDArray[Any]
+COSINES_AT_ONCE = 2**24
 
 
 class PairVectors(TransformerMixin):
@@ -165,14 +166,25 @@ def nearest(ids: Ids, vectors: Array, asked: Any, n: int, what: str) -> pd.DataF
     asked = pd.Series(list(asked))
     codes = ids.codes(asked)
     asked, codes = asked[codes >= 0], codes[codes >= 0]
-    cosines = units[codes] @ units.T
-    cosines[np.arange(len(codes)), codes] = -np.inf
     count = min(n, len(vectors) - 1)
-    best = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
+    best, found = np.empty((len(codes), count), dtype=np.int64), np.empty((len(codes), count), dtype=vectors.dtype)
+    at_once = max(1, COSINES_AT_ONCE // len(units))
+    for start in range(0, len(codes), at_once):
+        some = codes[start : start + at_once]
+        cosines = units[some] @ units.T
+        cosines[np.arange(len(some)), some] = -np.inf
+        for k, row in enumerate(cosines, start):
+            best[k] = largest(row, count)
+            found[k] = row[best[k]]
     return pd.DataFrame(
-        {
-            what: np.repeat(asked.to_numpy(), count),
-            "similar": ids.values[best.ravel()],
-            "cosine": np.take_along_axis(cosines, best, axis=1).ravel(),
-        }
+        {what: np.repeat(asked.to_numpy(), count), "similar": ids.values[best.ravel()], "cosine": found.ravel()}
     )
+
+
+def largest(values: Array, count: int) -> Array:
+    """Positions of the largest values, the best first, equal ones in their order: a sort of those few only."""
+    if count == 0:
+        return np.zeros(0, dtype=np.int64)
+    least = np.partition(values, len(values) - count)[len(values) - count]
+    enough = np.flatnonzero(values >= least)
+    return enough[np.argsort(-values[enough], kind="stable")[:count]]

@@ -15,6 +15,7 @@ from mtl_classic._core.exceptions import LabelError, RoleError, TaskError
 from mtl_classic._core.tasks import Task
 from mtl_classic.events import EventLog
 from mtl_classic.factorization import MatrixFactorization
+from mtl_classic.factorization._matrix_columns import largest
 from mtl_classic.model_selection import make_folds
 
 MODELS = ("als", "bpr", "logistic", "explicit")
@@ -268,6 +269,31 @@ def test_neighbours() -> None:
     assert (near["similar"] % 2 == near["item"] % 2).all()
     assert (near["cosine"].diff()[1:5] <= 0).all()
     assert (fitted.similar_users([7])["similar"] % 2 == 1).all()
+
+
+def test_the_largest_are_those_of_a_stable_sort() -> None:
+    rng = np.random.default_rng(0)
+    for size in range(1, 40):
+        values = rng.integers(-3, 3, size).astype(np.float32)
+        values[rng.integers(size)] = -np.inf
+        for count in range(size):
+            assert largest(values, count).tolist() == np.argsort(-values, kind="stable")[:count].tolist()
+
+
+def test_neighbours_and_scores_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, Y, _ = world(2000)
+    fitted = make("als", max_iter=3).fit(X, Y)
+    asked, scores = fitted.items_[:60].tolist(), fitted.transform(X)
+    units = fitted.item_factors_ / np.linalg.norm(fitted.item_factors_, axis=1, keepdims=True)
+    cosines = np.where(np.eye(len(units)) > 0, -np.inf, units @ units.T)[fitted.items_.get_indexer(asked)]
+    expected = np.argsort(-cosines, axis=1, kind="stable")
+    monkeypatch.setattr("mtl_classic.factorization._matrix_columns.COSINES_AT_ONCE", 7 * len(units))
+    monkeypatch.setattr("mtl_classic.factorization._implicit.ROWS_AT_ONCE", 7)
+    for n in (0, 1, 12):
+        near = fitted.similar_items(asked, n=n)
+        assert near["similar"].tolist() == fitted.items_[expected[:, :n].ravel()].tolist()
+    assert len(fitted.similar_items(asked, n=10**6)) == len(asked) * (len(units) - 1)
+    pd.testing.assert_frame_equal(fitted.transform(X), scores)
 
 
 def test_in_a_pipeline_and_from_polars() -> None:
