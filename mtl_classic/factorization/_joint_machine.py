@@ -17,7 +17,7 @@ from mtl_classic._core.validation import Table, check_labels_of, check_sample_we
 from mtl_classic.factorization._descent import split_validation
 from mtl_classic.factorization._design import Design, input_form
 from mtl_classic.factorization._fm_base import REG_FACTORS, REG_LINEAR, check_ranges
-from mtl_classic.factorization._outputs import TaskOutput
+from mtl_classic.factorization._outputs import TaskOutput, labelled_rows
 from mtl_classic.factorization._problem import Interactions, Parameters, Problem, Rows
 from mtl_classic.factorization._registry import check_solver, resolve_solver
 from mtl_classic.factorization._settings import Settings
@@ -147,9 +147,14 @@ class JointMachine(MultiTaskEstimator):
     def _split(
         self, problem: Problem, settings: Settings, plan: FoldPlan | None
     ) -> tuple[Problem, Problem | None, Array]:
+        """Return what to learn from and to stop by, and the rows of the latter; in neither are rows without labels."""
+        labelled = labelled_rows(problem)
         if plan is None or not self.early_stopping:
-            return split_validation(problem, settings, generator(settings.seed, "validation"))
-        rows, held = plan.last
+            every = len(labelled) == problem.n_rows
+            known = problem if every else problem.take(labelled)
+            training, validation, held = split_validation(known, settings, generator(settings.seed, "validation"))
+            return training, validation, labelled[held]
+        rows, held = (np.intersect1d(part, labelled) for part in plan.last)
         return problem.take(rows), problem.take(held), held
 
     def _checkpoint_scores(self, matrix: sparse.csr_matrix) -> dict[str, Array]:

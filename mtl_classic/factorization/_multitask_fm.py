@@ -27,6 +27,7 @@ from mtl_classic.factorization._outputs import (
     code_labels,
     find_constants,
     label_weights,
+    labelled_rows,
     make_outputs,
     refuse_other_labels,
     refuse_unlabelled,
@@ -304,7 +305,7 @@ class MultiTaskFactorizationMachine(JointMachine):
         if isinstance(task_weights, np.ndarray):
             task_weights = task_weights[[task.name not in self.constants_ for task in self.tasks_]]
         problem = self._problem(matrix, *code_labels(checked.targets, weights, self.outputs_))
-        problem = problem.take(np.flatnonzero((problem.weights > 0).any(axis=1)))
+        problem = problem.take(labelled_rows(problem))
         settings = replace(self._settings(), max_iter=1, early_stopping=False, resume=resume)
         if resume:
             self._checkpoints = {at: p.grow(self._design.n_columns) for at, p in self._checkpoints.items()}

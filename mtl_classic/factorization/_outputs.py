@@ -16,6 +16,7 @@ from mtl_classic._core.targets import Classes, Targets, encode_targets
 from mtl_classic._core.tasks import Task
 from mtl_classic.factorization._draws import Scale
 from mtl_classic.factorization._losses import to_mean
+from mtl_classic.factorization._problem import Problem
 
 Array = npt.NDArray[Any]
 LOSSES = {"binary": "log", "regression": "squared", "count": "poisson", "multiclass": "softmax"}
@@ -109,6 +110,11 @@ def code_labels(targets: Targets, weights: Array, outputs: Sequence[TaskOutput])
         columns.append(output.code(np.where(counted, targets.entire[:, k], output.mean)))
         masks.append(np.repeat(weights[:, [k]], output.width, axis=1))
     return np.hstack(columns).astype(np.float32), np.hstack(masks).astype(np.float32)
+
+
+def labelled_rows(problem: Problem) -> Array:
+    """Return the rows with a label of some task."""
+    return np.flatnonzero((problem.weights > 0).any(axis=1))
 
 
 def announced_classes(tasks: Sequence[Task], announced: Any) -> Classes:

@@ -169,6 +169,23 @@ def test_missing_labels_move_nothing(X, Y) -> None:
     pd.testing.assert_frame_equal(first, second, rtol=1e-6)
 
 
+@pytest.mark.parametrize("planned", [False, True])
+def test_rows_without_any_label_are_as_if_they_were_not_there(X, Y, planned: bool) -> None:
+    X, Y = X[:3000], Y[:3000]
+    rows = np.sort(np.random.default_rng(0).permutation(3000)[:600])
+    unlabelled = Y.where(pd.Series(np.isin(np.arange(3000), rows)), axis=0)
+    encoded = pd.get_dummies(X.astype(str), dtype=float)  # the same columns for both
+    plans = [None, None]
+    if planned:
+        fold = np.arange(3000) % 3
+        plans = [make_folds(fold, Y), make_folds(fold[rows], Y.iloc[rows])]
+    settings = {"scale": False, "max_iter": 4, "fallback": False}
+    many = machine(**settings).set_params(categorical=()).fit(encoded, unlabelled, plan=plans[0])
+    few = machine(**settings).set_params(categorical=()).fit(encoded.iloc[rows], Y.iloc[rows], plan=plans[1])
+    assert many.best_iter_ == few.best_iter_
+    pd.testing.assert_frame_equal(many.predict_scores(encoded), few.predict_scores(encoded), rtol=1e-6)
+
+
 def test_columns_and_rows_in_any_order(fitted, X) -> None:
     batch = fitted.predict_scores(X[TEST])
     order = np.random.default_rng(0).permutation(len(batch))
