@@ -29,6 +29,7 @@ __all__ = [
     "resolve_roles",
     "role_values",
     "take_rows",
+    "value_kind",
     "with_index_of",
 ]
 
@@ -179,6 +180,12 @@ def key_kind(values: pd.Index[Any]) -> str:
     inferred = pd.api.types.infer_dtype(values, skipna=True)
     numbers = ("integer", "floating", "mixed-integer-float")
     return "text" if inferred == "string" else "numbers" if inferred in numbers else "other"
+
+
+def value_kind(value: Any) -> str:
+    """The same of one id; missing, it is neither text nor a number."""
+    is_number = isinstance(value, int | float | np.number) and value == value
+    return "text" if isinstance(value, str) else "numbers" if is_number else "other"
 
 
 def find_role(columns: Iterable[Any], role: str | None, what: str) -> str | None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtl_classic._core.time import time_dtype, to_time
-from mtl_classic._core.validation import key_kind
+from mtl_classic._core.validation import key_kind, value_kind
 from mtl_classic._kernels import history as kernels
 from mtl_classic._kernels import history_row as row_kernels
 from mtl_classic.events._aggregate import Aggregate
@@ -157,9 +157,7 @@ class KeyTable:
 
     def _check_kind(self, value: Any, k: int) -> None:
         """Text in place of numbers, or the other way, is a mistake, not an unknown key; nothing is no mistake."""
-        is_number = isinstance(value, int | float | np.number) and value == value
-        kind = "text" if isinstance(value, str) else "numbers" if is_number else "other"
-        if {kind, self.kinds[k]} == {"text", "numbers"}:
+        if {value_kind(value), self.kinds[k]} == {"text", "numbers"}:
             name, column = self.columns[k]
             raise TypeError(f"The column {column!r} of the log holds {self.kinds[k]}, the row's {name!r} is {value!r}.")
 

@@ -116,7 +116,9 @@ class Encoders:
 
 def is_missing(value: Any) -> bool:
     """None, NaN, NA and NaT."""
-    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
+    if value is None or value is pd.NA or value is pd.NaT:
+        return True
+    return isinstance(value, float | np.floating | np.datetime64 | np.timedelta64) and bool(value != value)
 
 
 def as_number(value: Any, name: str) -> float:

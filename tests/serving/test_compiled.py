@@ -338,6 +338,22 @@ def test_what_is_wrong_is_told() -> None:
         MultiTaskModel(random_state=0).fit(np.zeros((50, 1)), np.arange(50) % 2).compile_for_serving()
 
 
+def test_a_machine_tells_text_from_numbers_and_knows_what_is_missing() -> None:
+    roles = {"user": "user", "item": "item"}
+    factors = FactorizationMachineClassifier(categorical=["user", "item"], n_factors=4, max_iter=3, random_state=0)
+    options = {"aggregates": None, "latent": LatentFeatures([("m", factors)], cv=2, random_state=0)}
+    model = MultiTaskModel(SHOP.tasks, **roles, **options, random_state=0).fit(SHOP.X[PLAIN], SHOP.Y)
+    compiled, row = model.compile_for_serving(), SHOP.X[PLAIN].iloc[7].to_dict()
+    for name, wrong in (("user", "7"), ("device", 3), ("price", "3.5"), ("price", True)):
+        with pytest.raises(TypeError, match=f"'{name}' held"):
+            model.predict_scores(pd.DataFrame([row | {name: wrong}]))
+        with pytest.raises(TypeError, match=f"'{name}' held"):
+            compiled.predict_scores(row | {name: wrong})
+    for nothing in (None, np.nan, pd.NA, np.float32("nan"), np.datetime64("NaT")):
+        expected = model.predict_scores(pd.DataFrame([row | {"device": None}]))["view"].iloc[0]
+        assert compiled.predict_scores(row | {"device": nothing})["view"] == expected
+
+
 @pytest.mark.parametrize("options", [
     {"objective": "binary"}, {"objective": "binary", "sigmoid": 2.0}, {"objective": "binary", "zero_as_missing": True},
     {"objective": "binary", "use_missing": False}, {"objective": "cross_entropy"}, {"objective": "poisson"},
