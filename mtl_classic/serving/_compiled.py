@@ -21,7 +21,7 @@ from mtl_classic.multitask import FunnelModel, PerTaskModel, SharedTreesModel
 from mtl_classic.multitask._extra_forest import ExtraForest
 from mtl_classic.serving._flat_forests import FlatExtraForest, FlatForests, is_flat_forest
 from mtl_classic.serving._flat_linear import FlatLinear, is_flat_linear
-from mtl_classic.serving._observe import own_step, tell
+from mtl_classic.serving._observe import OBSERVING, own_step, tell
 from mtl_classic.serving._row_design import RowDesign
 from mtl_classic.serving._row_steps import RowStep, compile_step
 from mtl_classic.serving._row_values import Encoders, Row, Sources
@@ -106,7 +106,7 @@ class CompiledModel:
 
         The model that this was compiled from stays where it is; scores are those of that model after its own
         ``observe`` of the same events. Requests that run meanwhile in other threads see the old state or the new, never
-        both; two calls must not run at once.
+        both; further calls wait.
 
         Parameters
         ----------
@@ -123,11 +123,12 @@ class CompiledModel:
         Cost: a grouping of the whole log per key set, as in compiling (about a second per million events with the
         aggregates of "auto"); boosters are not read again. So tell it of many events at a time.
         """
-        made_of = [own_step(step) for step in self._made_of]
-        tell(made_of, events, y)
-        steps, _ = _compile_steps(made_of)
-        self._made_of, self._steps = made_of, steps
-        self.as_of_ = next((step.as_of_ for step in made_of if hasattr(step, "as_of_")), None)
+        with OBSERVING:
+            made_of = [own_step(step) for step in self._made_of]
+            tell(made_of, events, y)
+            steps, _ = _compile_steps(made_of)
+            self._made_of, self._steps = made_of, steps
+            self.as_of_ = next((step.as_of_ for step in made_of if hasattr(step, "as_of_")), None)
         return self
 
     def _named(self, scores: Scores) -> dict[str, float]:

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic.serving._compiled import CompiledModel
 from mtl_classic.serving._factors import find_factors
-from mtl_classic.serving._observe import tell
+from mtl_classic.serving._observe import OBSERVING, tell
 from mtl_classic.serving._recommend import recommend_items
 from mtl_classic.serving._refresh import refresh_model
 from mtl_classic.serving._scores import CHUNK_SIZE, Progress
@@ -35,7 +35,7 @@ class ServingMethods:
         """Append new events to the log: history and folded-in users move on, nothing is refitted.
 
         Events that the log holds already count twice: tell each only once. A model without history and latent features
-        stays as it is.
+        stays as it is. Calls from several threads wait for each other.
 
         A row's history ends before its own time, however much is told; factors of users hold all that was told. So
         judge a model on rows after `as_of_`: earlier ones it may know too well, where it has factors of the log.
@@ -52,7 +52,8 @@ class ServingMethods:
         self
         """
         check_is_fitted(self)
-        tell([step for _, step in self.pipeline_.steps], events, y)
+        with OBSERVING:
+            tell([step for _, step in self.pipeline_.steps], events, y)
         return self
 
     def top_k(

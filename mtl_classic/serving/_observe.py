@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import copy, deepcopy
+from threading import RLock
 from typing import Any
 
 from mtl_classic.events import HistoryFeatures
 
-__all__ = ["own_step", "tell"]
+__all__ = ["OBSERVING", "own_step", "tell"]
+
+OBSERVING = RLock()  # a log is read, appended to and replaced: of two threads at once, the events of one would be lost
 
 
 def own_step(step: Any) -> Any:

@@ -224,6 +224,18 @@ def test_requests_go_on_while_it_observes() -> None:
                 assert answer in (states[0][k], states[1][k])
 
 
+def test_threads_that_observe_lose_no_events() -> None:
+    model = deepcopy(model_of("funnel"))
+    compiled, day = model.compile_for_serving(), SHOP.events.to_frame().tail(50)
+    day["time"] += pd.Timedelta(days=70)
+    for told in (model, compiled):
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda k, told=told: told.observe(day.assign(user=day["user"] + k)), range(12)))
+    history = next(step for _, step in model.pipeline_.steps if isinstance(step, HistoryFeatures))
+    own = next(step for step in compiled._made_of if isinstance(step, HistoryFeatures))
+    assert history.log_.n_events == own.log_.n_events == SHOP.events.n_events + 600
+
+
 @pytest.mark.parametrize("learner", ["forest", "extra_trees"])
 def test_forests_of_all_kinds(learner: str) -> None:
     rng = np.random.default_rng(0)
