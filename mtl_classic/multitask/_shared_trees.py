@@ -77,7 +77,8 @@ class SharedTreesModel(LearnerStructure):
     max_iter : int, default=1000
         Most rounds of boosting.
     n_iter_no_change : int, default=30
-        Rounds without a better validation loss of any task before stopping.
+        Rounds without a better validation loss of any task before stopping; tasks with too few labels there to tell
+        follow the others.
     min_child_weight : float, default=None
         Least sum of a task's hessians in a leaf, below which its value there is 0; None is none, for the sake of tasks
         with few labels.

@@ -119,10 +119,13 @@ class Objective(Protocol):
 
 
 class Stops(xgb.callback.TrainingCallback):
-    """Losses of every task on the validation rows, round by round; training ends when no task gets better."""
+    """Losses of every task on the validation rows, round by round; training ends when no trusted task gets better.
 
-    def __init__(self, blocks: Sequence[Block], patience: int) -> None:
-        self.blocks, self.patience = blocks, patience
+    The others have too few labels to tell: a loss of negatives alone would fall round by round without end.
+    """
+
+    def __init__(self, blocks: Sequence[Block], patience: int, trusted: Sequence[bool]) -> None:
+        self.blocks, self.patience, self.trusted = blocks, patience, np.asarray(trusted)
         self.history: list[Floats] = []
 
     def metric(self, predt: Any, data: Any) -> tuple[str, float]:
@@ -132,10 +135,10 @@ class Stops(xgb.callback.TrainingCallback):
         return "loss", float(np.nansum(self.history[-1]))
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-        """Whether every task has had its best round long ago."""
+        """Whether every trusted task has had its best round long ago."""
         losses = np.array(self.history)
         best = np.argmin(np.where(np.isnan(losses), np.inf, losses), axis=0)
-        return bool((epoch - best >= self.patience).all())
+        return bool((epoch - best >= self.patience)[self.trusted].all())
 
 
 def boost_with_stops(
@@ -168,7 +171,7 @@ def boost_with_stops(
         )
         return VectorTrees(booster, _bare(blocks), {task.name: rounds for task in joint.tasks}), None
     blocks = joint.on(train)
-    stops = Stops(joint.moved(blocks, valid), settings.n_iter_no_change)
+    stops = Stops(joint.moved(blocks, valid), settings.n_iter_no_change, trusted)
     validation = xgb.DMatrix(matrix[valid], nthread=bench.threads)
     booster = _boost(
         matrix,

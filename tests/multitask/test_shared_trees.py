@@ -15,7 +15,7 @@ from mtl_classic._core.task_weights import gradient_weights
 from mtl_classic._core.tasks import Task as CoreTask
 from mtl_classic.multitask._entire_space import EntireSpace, Steps
 from mtl_classic.multitask._joint_objective import JointObjective, make_block
-from mtl_classic.multitask._vector_trees import boost
+from mtl_classic.multitask._vector_trees import Stops, boost
 
 PARAMS = {"tree_method": "hist", "max_depth": 3, "learning_rate": 0.2, "lambda": 1.0, "seed": 0, "nthread": 1}
 VECTOR = {"multi_strategy": "multi_output_tree", "base_score": 0.0, "disable_default_eval_metric": True}
@@ -237,6 +237,26 @@ def test_the_joint_funnel_is_the_product_where_validation_rows_are_not_the_bette
         for funnel in ("product", "joint")
     ]
     pd.testing.assert_frame_equal(*(model.predict_scores(X) for model in blind))
+
+
+class Falling:
+    """A block whose loss falls for some rounds, then rises."""
+
+    def __init__(self, until: int) -> None:
+        self.y, self.until, self.round = np.zeros(3), until, -1
+
+    def loss(self, margins: np.ndarray) -> float:
+        self.round += 1
+        return float(abs(self.until - self.round))
+
+
+def test_tasks_with_too_few_labels_do_not_keep_the_others_growing() -> None:
+    stops = Stops([Falling(5), Falling(1000)], patience=3, trusted=[True, False])
+    for epoch in range(20):
+        stops.metric(np.zeros((3, 2)), None)
+        if stops.after_iteration(None, epoch, {}):
+            break
+    assert epoch == 8
 
 
 @pytest.mark.parametrize("trees", ["boosted", "extra"])
