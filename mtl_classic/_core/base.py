@@ -336,7 +336,5 @@ def group_codes(X: Table, task: Task) -> npt.NDArray[np.intp] | None:
     """Integer codes of the query groups of a ranking task, or None for other kinds."""
     if task.kind != "ranking":
         return None
-    columns = resolve_roles(X, **{name: name for name in task.query_columns})
-    return np.asarray(
-        X.groupby([str(c) for c in columns.values()], sort=False, dropna=False, observed=True).ngroup(), dtype=np.intp
-    )
+    columns = [str(resolve_roles(X, query=name)["query"]) for name in task.query_columns]
+    return np.asarray(X.groupby(columns, sort=False, dropna=False, observed=True).ngroup(), dtype=np.intp)

@@ -276,7 +276,7 @@ def _encode_binary(task: Task, column: pd.Series, classes: npt.NDArray[Any]) -> 
         strange &= ~(column == classes[0]).to_numpy(dtype=bool, na_value=False)
     if strange.any():
         raise LabelError(
-            f"Task {task.name!r} has the label {column[strange].iloc[0]!r} ({int(strange.sum())} rows); "
+            f"Task {task.name!r} has the label {column[strange].tolist()[0]!r} ({int(strange.sum())} rows); "
             f"at fit its labels were {classes.tolist()}."
         )
     values = positive.astype(np.float64)
@@ -319,7 +319,7 @@ def _check_range(task: Task, values: Floats, column: pd.Series) -> None:
     if bad.any():
         raise LabelError(
             f"The {task.kind} task {task.name!r} needs {expected}; {int(bad.sum())} labels are not, "
-            f"the first is {values[bad][0]:g} (row {column.index[bad][0]!r})."
+            f"the first is {values[bad][0]:g} (row {column.index[bad].tolist()[0]!r})."
         )
 
 

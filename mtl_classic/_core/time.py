@@ -24,6 +24,7 @@ _NANOSECONDS = {
     "us": 1_000,
     "ns": 1,
 }
+FOR_TEXT = "Text is read by pandas, the month first; read it yourself: pd.to_datetime(column, format=…)."
 _DURATION = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]+)\s*")
 
 
@@ -54,7 +55,8 @@ def to_time(values: Any, what: str | None = None) -> npt.NDArray[Any]:
     Parameters
     ----------
     values : array-like of shape (n,)
-        Datetimes (with or without zone), strings or objects that pandas parses, integers or floats.
+        Datetimes (with or without zone), strings or objects that pandas parses (the month first where that is open),
+        integers or floats.
     what : str, default=None
         The name of the column, for the error; None: its own, else "time".
 
@@ -75,7 +77,8 @@ def to_time(values: Any, what: str | None = None) -> npt.NDArray[Any]:
         what = series.name if isinstance(series.name, str) else "time"
     if series.dtype == object:
         series = series.infer_objects()
-    if series.dtype == object or pd.api.types.is_string_dtype(series.dtype):
+    is_text = series.dtype == object or pd.api.types.is_string_dtype(series.dtype)
+    if is_text:
         series = _parse(series, what)
     if series.hasnans:
         missing = int(series.isna().sum())
@@ -89,7 +92,10 @@ def to_time(values: Any, what: str | None = None) -> npt.NDArray[Any]:
         try:
             return series.astype("datetime64[ns]").to_numpy().view(np.int64)
         except pd.errors.OutOfBoundsDatetime as error:
-            raise ValueError(f"{what!r} holds dates that nanoseconds do not reach (1677 to 2262): {error}") from None
+            hint = f". {FOR_TEXT}" if is_text else ""  # text without a year is of the year 1
+            raise ValueError(
+                f"{what!r} holds dates that nanoseconds do not reach (1677 to 2262): {error}{hint}"
+            ) from None
     if pd.api.types.is_bool_dtype(series.dtype) or not pd.api.types.is_numeric_dtype(series.dtype):
         raise TypeError(f"{what!r} must hold dates or numbers, got {series.dtype}.")
     if pd.api.types.is_integer_dtype(series.dtype):
@@ -139,7 +145,8 @@ def _parse(series: pd.Series, what: str) -> pd.Series:
     try:
         return pd.to_datetime(series)
     except (ValueError, TypeError) as error:
-        raise TypeError(f"{what!r} must hold dates or numbers; could not read a date: {error}") from None
+        reason = str(error).partition(". You might")[0]
+        raise TypeError(f"{what!r} must hold dates or numbers; could not read a date: {reason}. {FOR_TEXT}") from None
 
 
 def _parse_duration(text: str) -> int:

@@ -124,7 +124,8 @@ def _resolve(learner: Any) -> Learner:
         return wrapped
     if hasattr(learner, "fit") and hasattr(learner, "get_params"):
         return as_sklearn_learner(learner)
+    found = f"the class {learner.__name__}; make one: {learner.__name__}()" if isinstance(learner, type) else None
     raise TypeError(
         f"learner must be a name, a Learner, a scikit-learn estimator or a dict task -> learner, "
-        f"got {type(learner).__name__}."
+        f"got {found or type(learner).__name__}."
     )

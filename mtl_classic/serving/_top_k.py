@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.validation import Table, find_role
 from mtl_classic.serving._scores import CHUNK_SIZE, Progress, scored_chunks
 
@@ -165,7 +166,12 @@ def _column(model: Any, table: pd.DataFrame, name: str) -> str:
     """A role of the model, else a column of that name."""
     roles = getattr(model, "roles_", {})
     column = roles.get(name) if roles.get(name) in table.columns else None
-    return column if column is not None else str(find_role(table.columns, name, "group"))
+    if column is not None:
+        return column
+    try:
+        return str(find_role(table.columns, name, "group"))
+    except RoleError as error:
+        raise RoleError(f"{error} Give per= a column, or None for one list of all rows.") from None
 
 
 def _kept_columns(

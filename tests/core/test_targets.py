@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl_classic import FunnelConflictError, LabelError, Task, TaskError
+from mtl_classic import FunnelConflictError, LabelError, RoleError, Task, TaskError
+from mtl_classic._core.base import group_codes
 from mtl_classic._core.targets import decode_targets, encode_targets, spell_out
 
 NAN = np.nan
@@ -243,3 +244,16 @@ def test_decoded_labels_keep_the_names_of_their_rows() -> None:
     assert decode_targets(targets).index.tolist() == ["c", "a", "b"]
     assert decode_targets(targets.take(np.array([2, 0]))).index.tolist() == ["b", "c"]
     assert decode_targets(encode_targets([1, 0, 1], [CLICK])).index.tolist() == [0, 1, 2]
+
+
+def test_messages_show_numbers_as_they_are_written() -> None:
+    targets = encode_targets(pd.DataFrame({"y": [0, 1]}), (Task("y", "binary"),))
+    with pytest.raises(LabelError, match=r"has the label 7 \(1 rows\)"):
+        encode_targets(pd.DataFrame({"y": [0, 7]}), (Task("y", "binary"),), classes=targets.classes)
+    with pytest.raises(LabelError, match=r"the first is -1 \(row 12\)"):
+        encode_targets(pd.DataFrame({"y": [0, -1]}, index=[3, 12]), (Task("y", "count"),))
+
+
+def test_a_query_that_is_not_there_is_told_as_a_query() -> None:
+    with pytest.raises(RoleError, match="The query column 'list' is needed"):
+        group_codes(pd.DataFrame({"x": [1.0]}), Task("y", "ranking", query=("x", "list")))

@@ -54,6 +54,7 @@ def test_numbers_stay_numbers() -> None:
         ([1.0, np.inf], ValueError, "1 of 2 values of 'ts' are infinite"),
         (np.array([2**63], dtype=np.uint64), ValueError, "64 bits with a sign do not reach; the largest is 9223"),
         (["soon"], TypeError, "could not read a date"),
+        (["12.03.2024", "13.03.2024"], TypeError, "the month first; read it yourself: pd.to_datetime"),
         ([True, False], TypeError, "must hold dates or numbers, got bool"),
         (pd.Series(pd.to_datetime(["9999-12-31"], format="%Y-%m-%d").as_unit("s")), ValueError, "1677 to 2262"),
     ],

@@ -214,6 +214,8 @@ def test_a_query_that_lightgbm_cannot_rank_is_refused() -> None:
 
 
 def test_learners_that_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"got the class LightGBMLearner; make one: LightGBMLearner\(\)"):
+        fit("binary", LightGBMLearner)
     with pytest.raises(ValueError, match="learner='catboost' is unknown; expected one of lightgbm, xgboost"):
         PerTaskModel([TASKS["binary"]], learner="catboost").fit(X, Y)
     with pytest.raises(TypeError, match="got int"):

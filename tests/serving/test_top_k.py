@@ -93,7 +93,7 @@ def test_roles_of_the_model_name_groups_and_columns() -> None:
     best = top_k(Known({"user": "customer", "item": "item"}), rows, by="buy", k=2)
     assert list(best.columns) == ["customer", "item", "score", "rank"]
     assert list(top_k(Known(), rows, by="buy", k=2, per="customer").columns) == [*rows.columns, "score", "rank"]
-    with pytest.raises(RoleError, match="user"):
+    with pytest.raises(RoleError, match="Give per= a column, or None for one list of all rows"):
         top_k(Known(), rows, by="buy")
 
 
