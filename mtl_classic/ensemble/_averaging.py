@@ -57,8 +57,9 @@ class AveragingEnsemble(Composition):
         What a member counts against ``max_members`` (its prediction time, say); 1 where not said.
     shrinkage : float, default=None
         Strength of the pull to uniform, in rows: learnt weights have the least :math:`\ell(w) / \ell(1/M) +
-        s/n \lVert w - 1/M \rVert^2` over n rows and M members. None is 10, or 100 where the folds are in time, or the
-        members of ``cv="prefit"`` name a time: what was best in one window is less surely so in the next.
+        s/n \lVert w - 1/M \rVert^2` over n rows and M members (in units of the mean label's loss, if that is less than
+        the uniform average's). None is 10, or 100 where the folds are in time, or the members of ``cv="prefit"`` name a
+        time: what was best in one window is less surely so in the next.
     groups : str, default=None
         Column whose groups are never split between folds; then folds are not in time.
     memory : str or joblib.Memory, default=None

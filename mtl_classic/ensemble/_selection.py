@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 
 from mtl_classic._core.base import Floats
-from mtl_classic._core.losses import EPSILON, losses, ndcg_losses
+from mtl_classic._core.losses import EPSILON, least_loss, losses, ndcg_losses, prior_scores
 from mtl_classic._core.tasks import Task
 from mtl_classic.ensemble._links import to_average
 
@@ -20,6 +20,7 @@ __all__ = ["Problem", "check_costs", "choose_weights", "greedy_weights", "make_p
 GREEDY_STEPS = 40
 PATIENCE = 6  # steps without gain before the selection ends
 BUDGET_ROWS = 20_000  # rows enough to tell which member matters least
+TOLERANCE = 1e-4  # of a solver, in units of the loss
 PULL = 10.0  # rows
 PULL_IN_TIME = 100.0  # chosen on rolling origins within hotel bookings: what is best of one window is so of fewer later
 
@@ -76,13 +77,22 @@ class Problem:
         return float(np.average(losses(self.task.kind, self.y, score), weights=self.weight))
 
     def distance(self, weights: Floats) -> float:
-        """What weights cost for not being uniform, in units of the uniform average's loss: pull / n ‖w − 1/M‖²."""
+        """What weights cost for not being uniform, in units of `scale`: pull / n ‖w − 1/M‖²."""
         off = weights - 1 / len(weights)
         return self.pull / len(self.y) * float(off @ off)
 
     def scale(self, parts: Floats) -> float:
-        """Loss of the uniform average."""
-        return max(self.loss(parts.mean(axis=0)), EPSILON)
+        """Loss of the uniform average, or of a constant if that is less: beside one member astray all are alike."""
+        return max(min(self.loss(parts.mean(axis=0)), self._loss_of_constant()), EPSILON)
+
+    def _loss_of_constant(self) -> float:
+        """Loss of the mean label; infinite where all labels are the same, and for rankings."""
+        kind, shape = self.task.kind, self.parts.shape[1:]
+        if kind == "ranking":
+            return float("inf")
+        constant = prior_scores(kind, self.y, shape[-1], self.weight)
+        loss = float(np.average(losses(kind, self.y, np.broadcast_to(constant, shape)), weights=self.weight))
+        return loss if loss > least_loss(kind) else float("inf")
 
 
 def pull_of(shrinkage: float | None, temporal: bool) -> float:
@@ -189,8 +199,8 @@ def optimal_weights(problem: Problem, allowed: Sequence[int]) -> Floats:
     .. math:: \min_{w \ge 0, \sum w = 1} \frac{1}{n} \sum_i \ell(y_i, \textstyle\sum_m w_m f_m(x_i)) / \ell_0
               + \frac{s}{n} \lVert w - 1/M \rVert^2
 
-    with :math:`\ell_0` the loss of the uniform average and s the problem's ``pull``, in rows. A ranking has no slope:
-    its weights are greedy.
+    with :math:`\ell_0` the loss of the uniform average (of the mean label, if that is less) and s the problem's
+    ``pull``, in rows. A ranking has no slope: its weights are greedy, as those that no solver finds.
     """
     if problem.task.kind == "ranking" or not len(problem.y):
         return greedy_weights(problem, allowed)
@@ -214,7 +224,8 @@ def optimal_weights(problem: Problem, allowed: Sequence[int]) -> Floats:
     w = np.where(found.x > 1e-4, found.x, 0.0)  # a member of no weight need not be fitted
     weights = np.zeros(len(problem.parts))
     weights[chosen] = w / w.sum() if np.isfinite(w).all() and w.sum() > 0 else uniform
-    return weights
+    alone = min(objective(one)[0] for one in np.eye(len(chosen)))
+    return weights if objective(weights[chosen])[0] <= alone + TOLERANCE else greedy_weights(problem, allowed)
 
 
 def _solve(problems: Sequence[Problem], method: str, allowed: Sequence[int]) -> Floats:

@@ -24,6 +24,7 @@ from mtl_classic import (
     Temporal,
     make_folds,
 )
+from mtl_classic.ensemble._selection import greedy_weights, make_problem, optimal_weights
 from mtl_classic.ensemble._store import latest_rows
 from mtl_classic.metrics import ndcg, roc_auc, task_loss
 from tests.ensemble.tables import FUNNEL, MIXED, funnel, members, mixed, trees
@@ -74,6 +75,17 @@ def test_shrinkage_pulls_to_uniform(weights: str) -> None:
     X, Y = mixed()
     model = AveragingEnsemble(members(), weights=weights, cv=3, shrinkage=1e9, random_state=0).fit(X, Y)
     np.testing.assert_allclose(model.weights_, 1 / 3, atol=1e-3)
+
+
+@pytest.mark.parametrize("solve", [greedy_weights, optimal_weights])
+@pytest.mark.parametrize("far", [1e3, 1e9, 1e150])
+def test_a_member_that_went_astray_neither_counts_nor_hides_the_others(solve: Any, far: float) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=200)
+    scores = [y + 0.1 * rng.normal(size=200), y + rng.normal(size=200), np.where(np.arange(200) % 10, y, far)]
+    weights = solve(make_problem(Task("spend", "regression"), y, scores, None, None, 10.0), range(3))
+    assert weights[0] > 0.75
+    assert weights[2] == 0
 
 
 @pytest.mark.parametrize("weights", LEARNT)
