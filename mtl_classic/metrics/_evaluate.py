@@ -221,7 +221,7 @@ def evaluate_scores(
     asked = {task.name: _metric_names(task, metrics, tasks) for task in tasks}
     for task in tasks:  # what cannot be judged is told before any work
         _check_judged(known, task, asked[task.name], own[task.name], other[task.name])
-    by = as_pandas(by, Y)
+    by = pd.DataFrame(by) if isinstance(by, np.ndarray) and by.ndim == 2 else as_pandas(by, Y)
     slices = _slices(by, n)
     comparisons = (
         comparison

@@ -5,7 +5,9 @@ Construction, for every comparison in the library (fallbacks, reports, benchmark
 1. Clusters (users, else queries, else rows) are drawn with replacement, as many as there are; model and baseline are
    judged on the same draws, so that what is hard for both cancels. More than ``MAX_CLUSTERS`` clusters are first joined
    at random into that many, which leaves the variance of a sum over independent clusters what it was.
-2. The 95 % interval lies between the 2.5 % and 97.5 % quantiles of the replicates' differences.
+2. The 95 % interval lies between the 2.5 % and 97.5 % quantiles of the replicates' differences. That of a calibration
+   error itself is reflected at the value: noise makes the error too large, and the draws make it so once more. (Where
+   scores are right all of the error is noise, of which this takes off a part.)
 3. p = 2 · min(share of replicates ≤ 0, share ≥ 0), at most 1. Where no replicate lies on the other side, it is the
    normal tail 2 Φ(−|d| / se) with the replicates' standard deviation, at most 2 / (replicates + 1). It is never below
    2^(1 − m) for m clusters: that many agreeing signs happen by chance, so five clusters or fewer prove nothing.
@@ -231,6 +233,8 @@ def holm(p_values: Floats) -> Floats:
 def _summarize(comparison: Comparison, own: Floats, other: Floats | None, level: float) -> dict[str, float]:
     value = comparison.model.value()
     low, high = _interval(own, level)
+    if comparison.model.is_distance:  # what the draws add to the value is what noise has added to the truth
+        low, high = max(2 * value - high, 0.0), max(2 * value - low, 0.0)
     record = {"value": value, "low": low, "high": high}
     if comparison.baseline is None or other is None:
         return record

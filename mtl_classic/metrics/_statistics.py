@@ -41,6 +41,10 @@ class Statistic(Protocol):
     def rows(self) -> Codes:
         """Positions of the rows in the table."""
 
+    @property
+    def is_distance(self) -> bool:
+        """Whether noise alone makes it positive, and a draw of noisy rows once more."""
+
     def value(self) -> float:
         """The metric itself."""
 
@@ -60,11 +64,14 @@ class SumStatistic:
         What each row adds to each sum, its weight included.
     combine : callable
         From sums of shape (n_sums, n_replicates) to the metric of shape (n_replicates,).
+    is_distance : bool
+        Whether noise alone makes it positive, and a draw of noisy rows once more.
     """
 
     rows: Codes
     parts: Any
     combine: Replicate
+    is_distance: bool = False
 
     def value(self) -> float:
         """The metric itself."""
@@ -145,6 +152,7 @@ class CurveStatistic:
 
     curve: Curve
     area: str
+    is_distance = False
 
     @property
     def rows(self) -> Codes:
@@ -243,4 +251,4 @@ def calibration_statistic(rows: Codes, bins: Codes, y: Floats, scores: Floats, w
     gap = np.zeros((len(rows), n_bins + 1))
     gap[np.arange(len(rows)), bins] = weight * (scores - y)
     gap[:, n_bins] = weight
-    return SumStatistic(rows, gap, lambda s: divide(np.abs(s[:n_bins]).sum(axis=0), s[n_bins]))
+    return SumStatistic(rows, gap, lambda s: divide(np.abs(s[:n_bins]).sum(axis=0), s[n_bins]), is_distance=True)

@@ -178,6 +178,8 @@ def test_by_several_columns_every_combination_is_a_slice(fitted):
     by = pl.DataFrame({"shop": X["shop"].tolist(), "ad": X["ad"].tolist()})
     again = mc.evaluate(model, X, Y, baseline=noisy, by=by)
     np.testing.assert_array_equal(again["value"], table["value"])
+    again = mc.evaluate(model, X, Y, baseline=noisy, by=X[["shop", "ad"]].to_numpy())
+    np.testing.assert_array_equal(again["value"], table["value"])
 
 
 def test_batches_change_nothing(fitted, monkeypatch):

@@ -67,6 +67,20 @@ def test_calibration_error_replicates_keep_the_bins():
     )
 
 
+def test_the_interval_of_a_calibration_error_allows_for_noise():
+    random = np.random.default_rng(0)
+    lows, values = [], []
+    for seed in range(20):
+        p = random.beta(2, 4, 400)
+        y = (random.random(400) < p).astype(float)
+        table = mc.evaluate_scores(
+            y, p, tasks={"t": "binary"}, metrics="calibration_error", n_replicates=100, random_state=seed
+        )
+        lows.append(table["low"].iloc[0])
+        values.append(table["value"].iloc[0])
+    assert np.mean(lows) < 0.25 * np.mean(values)  # the scores are the truth, so all of the value is noise
+
+
 @pytest.mark.parametrize("area", ["roc_auc", "average_precision"])
 def test_joining_steps_of_a_curve_changes_the_spread_little(area, monkeypatch):
     random = np.random.default_rng(0)
