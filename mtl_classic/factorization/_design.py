@@ -157,7 +157,7 @@ class Design:
         groups = self._group_columns()
         names = list(groups)
         mixing = np.zeros((len(names) + 1, len(names) + 1), dtype=np.float32)
-        for pair in self.pairs:
+        for pair in _listed(self.pairs):
             a, b = _pair(pair, names)
             mixing[a, b] = mixing[b, a] = 1
         parts = np.full(self.n_columns, len(names), dtype=np.int32)
@@ -193,8 +193,8 @@ class Design:
         fields = self.fields() or {}
         values = np.full(self.n_columns, default, dtype=np.float32)
         for field, value in penalty.items():
-            if not value >= 0:
-                raise ValueError(f"{name}[{field!r}] must not be negative, got {value!r}.")
+            if not isinstance(value, int | float | np.number) or not 0 <= float(value) < np.inf:
+                raise ValueError(f"{name}[{field!r}] must be a non-negative number, got {value!r}.")
             values[fields[_field(fields, field)]] = value
         return values
 
@@ -211,7 +211,12 @@ def _field(fields: Fields, name: Any) -> Any:
 
 
 def _pair(pair: Any, names: list[Any]) -> tuple[int, int]:
-    if isinstance(pair, str) or len(pair) != 2 or any(side not in names for side in pair):
+    if (
+        isinstance(pair, str)
+        or not hasattr(pair, "__len__")
+        or len(pair) != 2
+        or any(side not in names for side in pair)
+    ):
         raise ValueError(
             f"interactions holds {pair!r}; expected pairs of the groups {', '.join(map(repr, names))}, such as "
             f"({names[0]!r}, {names[-1]!r})."

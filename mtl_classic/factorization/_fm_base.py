@@ -57,7 +57,7 @@ def check_ranges(estimator: Any) -> None:
         if not isinstance(value, kinds) or isinstance(value, bool) or not low <= value <= high:
             raise ValueError(f"{name} must be {named} from {low:g} to {high:g}, got {value!r}.")
     rate = estimator.learning_rate
-    if rate is not None and not rate > 0:
+    if rate is not None and not (isinstance(rate, int | float | np.number) and 0 < rate < np.inf):
         raise ValueError(f"learning_rate must be positive, or None for the solver's own, got {rate!r}.")
 
 
@@ -210,6 +210,8 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         codes = pd.factorize(np.asarray(query))[0]
         if len(codes) != n:
             raise ValueError(f"query has {len(codes)} entries, X has {n} rows.")
+        if (codes < 0).any():
+            raise ValueError(f"{int((codes < 0).sum())} of {n} rows have no query; leave them out, or fill it in.")
         return codes
 
     def _solve(self, problem: Problem, labels: Labels, settings: Settings, resume: bool) -> None:

@@ -466,6 +466,10 @@ def test_several_classes(matrix, planted) -> None:
         ({"solver": "newton"}, "solver must be one of adagrad"),
         ({"solver": "als"}, "cannot do loss='log'.*solvers that can"),
         ({"learning_rate": -1.0}, "learning_rate must be positive"),
+        ({"learning_rate": "fast"}, "learning_rate must be positive"),
+        ({"fields": FIELDS, "interactions": None}, "interactions holds None; expected pairs"),
+        ({"fields": FIELDS, "interactions": [3]}, "interactions holds 3; expected pairs"),
+        ({"fields": FIELDS, "reg_factors": {"user": np.inf}}, "must be a non-negative number, got inf"),
         ({"interactions": "none"}, 'interactions must be "all"'),
         ({"interactions": [("user", "item")]}, "need fields="),
         ({"fields": FIELDS, "interactions": [("user", "shop")]}, "expected pairs of the groups 'user', 'item'"),
@@ -482,6 +486,8 @@ def test_bad_parameters(matrix, planted, changes: dict, message: str) -> None:
 
 
 def test_bad_labels(matrix) -> None:
+    with pytest.raises(ValueError, match="2 of 4 rows have no query"):
+        FactorizationMachineClassifier(loss="bpr").fit(matrix[:4], [0, 1, 0, 1], query=["a", None, "a", None])
     with pytest.raises(ValueError, match="needs counts"):
         FactorizationMachineRegressor(loss="poisson").fit(matrix[:3], [1.0, -1.0, 2.0])
     with pytest.raises(ValueError, match="non-zero"):
