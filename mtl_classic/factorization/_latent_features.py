@@ -16,13 +16,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic._core.base import all_or_nothing
 from mtl_classic._core.delays import longest_delay
-from mtl_classic._core.exceptions import RoleError, TaskError
+from mtl_classic._core.exceptions import FoldError, RoleError, TaskError
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.targets import encode_targets
 from mtl_classic._core.tasks import Task, label_frame, resolve_tasks
 from mtl_classic._core.time import is_datetime
 from mtl_classic._core.validation import align_columns, as_table, check_labels_of, find_role, n_rows, register_columns
 from mtl_classic.events import EventLog
+from mtl_classic.factorization._appended import append_columns
 from mtl_classic.factorization._members import LatentMember, choose_task, needs_classes
 from mtl_classic.factorization._out_of_fold import columns_before_blocks, columns_by_folds, log_for_full_fit
 from mtl_classic.model_selection import FoldPlan, Temporal, make_folds
@@ -323,9 +324,13 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
     def _check_parameters(self) -> None:
         if self.output not in OUTPUTS:
             raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, got {self.output!r}.")
+        if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in self.models):
+            raise TypeError(f"models must be a list of (name, model), got {self.models!r}.")
         names = [name for name, _ in self.models]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"models must be a list of (name, model) with distinct names, got the names {names}.")
+        if taken := sorted(set(names) & set(self.get_params(deep=False))):
+            raise ValueError(f"Names of models must not be those of parameters: {', '.join(taken)}.")
         if isinstance(self.task, Mapping) and not set(self.task) <= set(names):
             raise ValueError(f"task= names models that there are not: {sorted(set(self.task) - set(names))}.")
 
@@ -365,6 +370,11 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         cv = self.cv
         if time is not None and isinstance(cv, int):
             gap = longest_delay(self.tasks_, time)
+            if time.nunique() < 2:
+                raise FoldError(
+                    f"Folds in time need rows of different times, but {time.name!r} is the same in all; without time= "
+                    f"the folds are random."
+                )
             duration = np.timedelta64(int(gap), "ns") if is_datetime(time.dtype) else gap
             cv = Temporal(min(cv, int(time.nunique()) - 1), duration if gap else None)
         seed = spawn_seed(root_seed(self.random_state), "folds")
@@ -381,7 +391,7 @@ def reads_events(model: BaseEstimator) -> bool:
 
 def _append(table: Any, columns: list[pd.DataFrame]) -> Any:
     if isinstance(table, pd.DataFrame):
-        return pd.concat([table, *(part.set_axis(table.index, axis=0) for part in columns)], axis=1)
+        return append_columns(table, columns)
     if sparse.issparse(table):
         return sparse.hstack([table, *(sparse.csr_matrix(part.to_numpy()) for part in columns)], format="csr")
     return np.hstack([table, *(part.to_numpy() for part in columns)])

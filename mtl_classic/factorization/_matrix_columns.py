@@ -11,6 +11,7 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic._core.validation import align_columns, as_table
+from mtl_classic.factorization._appended import append_columns
 from mtl_classic.factorization._feedback import Ids
 from mtl_classic.factorization._implicit import with_mean
 
@@ -47,7 +48,7 @@ class PairVectors(TransformerMixin):
         """
         check_is_fitted(self)
         X = align_columns(self, as_rows(X))
-        return pd.concat([X, self._columns(X)], axis=1)
+        return append_columns(X, [self._columns(X)])
 
     def similar_items(self, items: Any, n: int = 10) -> pd.DataFrame:
         """Nearest items by the cosine of their vectors.

@@ -19,6 +19,7 @@ from mtl_classic._core.random import generator, root_seed, spawn_seed
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import align_columns, as_table, register_columns
 from mtl_classic.events import EventLog
+from mtl_classic.factorization._appended import append_columns
 from mtl_classic.factorization._latent_features import LatentFeatures
 from mtl_classic.factorization._matrix import MatrixFactorization
 from mtl_classic.model_selection import FoldPlan
@@ -228,7 +229,11 @@ class Segments(TransformerMixin, BaseEstimator):
     def _latent(self, X: Any, events: EventLog | None) -> LatentFeatures:
         if self.of not in ("user", "item"):
             raise ValueError(f'of must be "user" or "item", got {self.of!r}.')
-        if self.n_segments != "auto" and (isinstance(self.n_segments, str) or self.n_segments < 1):
+        if self.n_segments != "auto" and (
+            not isinstance(self.n_segments, int | np.integer)
+            or isinstance(self.n_segments, bool)
+            or self.n_segments < 1
+        ):
             raise ValueError(f'n_segments must be a positive integer or "auto", got {self.n_segments!r}.')
         if self.model is not None and not isinstance(self.model, MatrixFactorization):
             raise TypeError(f"model must be a MatrixFactorization or None, got {type(self.model).__name__}.")
@@ -299,7 +304,7 @@ class Segments(TransformerMixin, BaseEstimator):
         covered = ~np.isnan(vectors).any(axis=1)
         labels[covered] = _nearest_center(self._kmeans, _unit(vectors[covered]))
         column = pd.Categorical.from_codes(labels, categories=pd.RangeIndex(self.n_segments_))
-        return pd.concat([X, pd.Series(column, index=X.index, name=f"{self.of}_segment")], axis=1)
+        return append_columns(X, [pd.Series(column, index=X.index, name=f"{self.of}_segment")])
 
 
 def _unit(vectors: Array) -> Array:

@@ -335,3 +335,27 @@ def test_sparse_rows_stay_sparse() -> None:
     assert sparse.issparse(out)
     np.testing.assert_allclose(out.toarray(), dense, rtol=1e-5)
     assert sparse.issparse(features.transform(matrix))
+
+
+def test_columns_that_are_there_already_are_refused() -> None:
+    X, Y, _ = world(300)
+    features = LatentFeatures([als(max_iter=2)], tasks=TASKS[:1], cv=2, random_state=0)
+    factors = als(max_iter=2, tasks=TASKS[:1])[1]
+    segments = Segments(n_segments=2, model=factors)
+    for model, name in ((features, "als__score"), (factors, "als__score"), (segments, "user_segment")):
+        with pytest.raises(ValueError, match=f"names that would be appended: {name}; rename"):
+            model.fit_transform(X.assign(**{name: 1.0}), Y)
+        with pytest.raises(ValueError, match=f"names that would be appended: {name}; rename"):
+            model.fit(X.assign(**{name: 1.0}), Y).transform(X.assign(**{name: 1.0}))
+
+
+def test_models_and_times_that_cannot_be() -> None:
+    X, Y, _ = world(300)
+    with pytest.raises(TypeError, match=r"a list of \(name, model\)"):
+        LatentFeatures([als()[1]]).fit(X, Y)
+    with pytest.raises(ValueError, match="must not be those of parameters: cv"):
+        LatentFeatures([("cv", als()[1])]).fit(X, Y)
+    with pytest.raises(ValueError, match="'day' is the same in all"):
+        LatentFeatures([als(max_iter=1)], tasks=TASKS[:1], time="day").fit_transform(X.assign(day=3), Y)
+    with pytest.raises(ValueError, match="must be a positive integer"):
+        Segments(n_segments=2.5, model=als()[1]).fit(X, Y)
