@@ -6,10 +6,12 @@ import json
 import mmap as mapping
 import os
 import secrets
+import shutil
 import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -53,11 +55,14 @@ def write_archive(
     """Write a zip beside `path`, bring it to the disk, then put it in place; equal members give equal bytes.
 
     Members named in `stored`, and those that compress too little or too well, are not compressed, and begin where
-    arrays are aligned.
+    arrays are aligned. A file that is replaced leaves its mode to the new one; a link goes on to lead there.
     """
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "x+b") as file:
+            if path.exists():
+                shutil.copymode(path, temporary)
             _write_zip(file, manifest, members, stored)
             file.flush()
             os.fsync(file.fileno())
@@ -113,14 +118,15 @@ def hardly_compresses(data: bytes, ratio: float) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the new name to the disk too, where the system knows how."""
+    """Bring the new name to the disk too, where the system knows how; the file is in its place already."""
     if os.name != "posix":
         return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with suppress(OSError):  # of folders that may not be read, or on file systems that do not sync any
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def read_archive(path: Path, known_format: int, mmap: bool = False) -> tuple[dict[str, Any], dict[str, bytes | Mapped]]:

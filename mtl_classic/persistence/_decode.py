@@ -25,6 +25,9 @@ from mtl_classic.persistence._write_pandas import Node
 
 __all__ = ["Decoder"]
 
+_COPIES = frozenset({"sparse", "multi_index", "intervals", "periods", "index", "series", "frame"})
+_MOST_COPIES = 32  # an honest number kept in one byte takes eight, a column of them eight more
+_LEAST_ROOM = 2**26  # bytes
 _UNITS = ("s", "ms", "us", "ns")
 _FLOATS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 _MASKED = (
@@ -38,12 +41,17 @@ class Decoder:
     Parameters
     ----------
     members : mapping of name to bytes, or where they lie in the file
+    n_bytes : int, default=0
+        Of the nodes as text. Values that copy others may not be many times as large as all that was read.
     """
 
-    def __init__(self, members: Mapping[str, bytes | Mapped]) -> None:
+    def __init__(self, members: Mapping[str, bytes | Mapped], n_bytes: int = 0) -> None:
         self._members = members
         self._made: list[Any] = []
         self._unused = set(members)
+        sizes = {name: data.size if isinstance(data, Mapped) else len(data) for name, data in members.items()}
+        self._left = {name: sizes.get(name, 0) for name in (SMALL_ARRAYS, DENSE_ARRAYS)}
+        self._room = _LEAST_ROOM + _MOST_COPIES * (n_bytes + sum(sizes.values()))
 
     def run(self, nodes: list[Node], root: Any) -> Any:
         """The value of the root, after all nodes are made."""
@@ -55,6 +63,8 @@ class Decoder:
                 if kind not in _READERS:
                     raise ModelFileError(f"The file holds a value of the kind {kind!r}, which is not known.")
                 self._made.append(_READERS[kind](self, node))
+                if kind in _COPIES:
+                    self._make_room(self._made[-1])
         if self._unused:
             raise ModelFileError(f"The file has members that nothing refers to: {', '.join(sorted(self._unused))}.")
         return self.value(root)
@@ -90,11 +100,35 @@ class Decoder:
         return data
 
     def anywhere(self, name: Any) -> bytes | Mapped:
-        """The bytes of a member, or where they lie."""
+        """The bytes of a member, or where they lie; a second time, they would be in memory twice."""
         if name not in self._members:
             raise ModelFileError(f"The member {name!r} is missing.")
+        if name not in self._unused:
+            raise ModelFileError(f"The member {name!r} is used twice.")
         self._unused.discard(name)
         return self._members[name]
+
+    def part(self, name: str, start: int, size: int) -> memoryview:
+        """Some bytes of a member that small arrays share."""
+        data = self._members.get(name)
+        if not isinstance(data, bytes) or start < 0:
+            raise ModelFileError(f"The member {name!r} is missing, or has no byte {start}.")
+        self._unused.discard(name)
+        self._left[name] -= size
+        if self._left[name] < 0:
+            raise ModelFileError(f"The member {name!r} is used twice.")
+        return memoryview(data)[start : start + size]
+
+    def _make_room(self, made: Any) -> None:
+        if isinstance(made, pd.DataFrame):
+            size = int(made.memory_usage(index=False).sum())
+        elif isinstance(made, pd.MultiIndex):
+            size = sum(codes.nbytes for codes in made.codes)
+        else:
+            size = made.data.nbytes + made.indices.nbytes if sparse.issparse(made) else made.nbytes
+        self._room -= size
+        if self._room < 0:
+            raise ModelFileError("The file says things over and over: it would take far more memory than it has bytes.")
 
 
 @contextmanager
@@ -136,12 +170,9 @@ def _small(decoder: Decoder, node: Node) -> Any:
 
 def _placed(decoder: Decoder, node: Node, size: int) -> bytes | memoryview:
     """The bytes of an array among the small ones."""
-    start = int(node["at"])
-    if start < 0:
-        raise ModelFileError(f"An array starts at {start}.")
     if size <= 0:
         return b""
-    return memoryview(decoder.member(DENSE_ARRAYS if node.get("dense") else SMALL_ARRAYS))[start : start + size]
+    return decoder.part(DENSE_ARRAYS if node.get("dense") else SMALL_ARRAYS, int(node["at"]), size)
 
 
 def _integers(decoder: Decoder, node: Node) -> Any:

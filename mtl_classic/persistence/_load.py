@@ -63,9 +63,12 @@ def load_model(path: str | Path, *, mmap: bool = False) -> Any:
     _check_version(manifest)
     if GRAPH not in members:
         raise ModelFileError(f"The file has no {GRAPH}.")
-    graph = parse_json(members.pop(GRAPH))
+    text = members.pop(GRAPH)
+    if not isinstance(text, bytes):
+        raise ModelFileError(f"The {GRAPH} is no text.")
+    graph = parse_json(text)
     try:
-        model = Decoder(members).run(graph["nodes"], graph["root"])
+        model = Decoder(members, len(text)).run(graph["nodes"], graph["root"])
     except ModelFileError:
         raise
     except Exception as error:  # whatever a part makes of values that it never wrote

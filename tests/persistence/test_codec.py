@@ -21,7 +21,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from mtl_classic import EventLog, Task
 from mtl_classic.learners._text_booster import TextBooster
-from mtl_classic.persistence import ModelFileError
+from mtl_classic.persistence import ModelFileError, _decode
 from mtl_classic.persistence._booster_text import check_booster
 from mtl_classic.persistence._decode import Decoder
 from mtl_classic.persistence._encode import Encoder
@@ -277,6 +277,26 @@ def test_whole_numbers_as_they_are_written_are_read() -> None:
 def test_hostile_nodes_are_refused(nodes: list[Any]) -> None:
     with pytest.raises((ModelFileError, KeyError, TypeError, ValueError)):
         Decoder({"arrays/small.bin": bytes(8)}).run(nodes, "@0")
+
+
+FLOATS = {"t": "dtype", "v": "<f8"}
+LONG = {"arrays/0.npy": array_to_bytes(np.zeros(300_000)), "arrays/small.bin": bytes(800)}
+ONCE, PART = {"t": "array", "m": "arrays/0.npy"}, {"t": "small", "d": "<f8", "shape": [100], "at": 0}
+ROWS, NAMES = ({"t": "range_index", "v": [0, n, 1], "name": None} for n in (300_000, 70))
+
+
+@pytest.mark.parametrize("nodes", [
+    [ONCE, ONCE], [ONCE, PART, PART], [ONCE, PART, {"t": "bytes", "m": "arrays/small.bin"}],
+    [ONCE, PART, FLOATS, *[{"t": "index", "v": ["@2", "@0"], "name": None}] * 70],
+    [ONCE, PART, FLOATS, ROWS, NAMES, {"t": "frame", "v": [["@2", "@0"]] * 70, "index": "@3", "columns": "@4"}],
+])  # fmt: skip
+def test_bytes_that_would_be_in_memory_many_times_are_refused(
+    nodes: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Decoder(LONG).run([ONCE, PART], "@0")
+    monkeypatch.setattr(_decode, "_LEAST_ROOM", 0)
+    with pytest.raises(ModelFileError, match="twice|over and over"):
+        Decoder(LONG).run(nodes, "@0")
 
 
 def test_a_tree_that_would_lead_outside_its_arrays_is_refused() -> None:

@@ -197,3 +197,25 @@ def test_a_file_has_the_mode_of_any_other_new_file(saved: Any, tmp_path: Path) -
     (tmp_path / "plain").touch()
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("model.zip", "plain")]
     assert modes[0] == modes[1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files, links")
+def test_a_file_that_is_replaced_leaves_its_mode_and_a_link_its_way(
+    saved: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, link = tmp_path / "models" / "first.zip", tmp_path / "latest.zip"
+    kept.parent.mkdir()
+    kept.touch(0o600)
+    link.symlink_to(kept)
+    save_model(saved[0], link)
+    assert link.is_symlink()
+    assert os.listdir(kept.parent) == ["first.zip"]
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    load_model(link)
+
+    def fail(*args: Any) -> int:
+        raise PermissionError("folders are not to be read")
+
+    monkeypatch.setattr(f"{_archive.__name__}.os.open", fail)
+    save_model(saved[0], tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == kept.read_bytes()
