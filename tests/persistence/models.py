@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import ExtraTreesRegressor, RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -177,6 +178,12 @@ def _on_kinds(make: Callable[[Any], Any]) -> Any:
     return make(members).fit(X, Y[[task.name for task in tasks]]), X
 
 
+def _frozen(model: Any) -> Any:
+    """A member that was fitted before."""
+    X, Y = make_rows()
+    return FrozenEstimator(model.fit(X, Y[[task.name for task in model.tasks]]))
+
+
 def _shared_trees(**options: Any) -> Any:
     X, Y = make_rows()
     kinds = {"up": "binary", "amount": "regression", "visits": "count"}
@@ -229,6 +236,9 @@ MODELS: dict[str, Callable[[], Any]] = {
     "averaging": _averaging,
     "pipeline": _pipeline,
     "learner per task": _bare,
+    "frozen": lambda: _on_kinds(
+        lambda members: AveragingEnsemble([(name, _frozen(model)) for name, model in members], cv="prefit")
+    ),
     "stacking": lambda: _on_kinds(lambda members: StackingEnsemble(members, cv=2, passthrough=True, fallback=False)),
     "bagging": lambda: _on_kinds(lambda members: BaggingEnsemble(members[1][1], 2, max_features=0.7, random_state=0)),
     "boosting": lambda: _on_kinds(lambda members: BoostingEnsemble(members, cv=2, random_state=0)),
