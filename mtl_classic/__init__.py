@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mtl_classic._core.exceptions import ConstantTaskWarning as ConstantTaskWarning
+    from mtl_classic._core.exceptions import EmptyLogWarning as EmptyLogWarning
     from mtl_classic._core.exceptions import FallbackWarning as FallbackWarning
     from mtl_classic._core.exceptions import FoldError as FoldError
     from mtl_classic._core.exceptions import FunnelConflictError as FunnelConflictError
@@ -77,6 +78,7 @@ __version__ = "0.1.0"
 _PARTS: dict[str, tuple[str, ...]] = {
     "mtl_classic._core.exceptions": (
         "ConstantTaskWarning",
+        "EmptyLogWarning",
         "FallbackWarning",
         "FoldError",
         "FunnelConflictError",
@@ -142,6 +144,7 @@ __all__ = [
     "ConformalModel",
     "ConstantTaskWarning",
     "CrossFit",
+    "EmptyLogWarning",
     "EventLog",
     "FactorizationMachineClassifier",
     "FactorizationMachineRegressor",

@@ -2,6 +2,7 @@
 
 __all__ = [
     "ConstantTaskWarning",
+    "EmptyLogWarning",
     "FallbackWarning",
     "FoldError",
     "FunnelConflictError",
@@ -15,6 +16,10 @@ __all__ = [
 
 class ConstantTaskWarning(UserWarning):
     """A task has labels of one class only: a constant is trained for it."""
+
+
+class EmptyLogWarning(UserWarning):
+    """A model was loaded without the events of its log: its history counts nothing before `observe`."""
 
 
 class FallbackWarning(UserWarning):

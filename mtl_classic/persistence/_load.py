@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_classic import __version__
+from mtl_classic._core.exceptions import EmptyLogWarning
 from mtl_classic.persistence._archive import parse_json, read_archive
 from mtl_classic.persistence._decode import Decoder
 from mtl_classic.persistence._errors import ModelFileError
@@ -29,8 +30,8 @@ def load_model(path: str | Path, *, mmap: bool = False) -> Any:
     Returns
     -------
     estimator
-        As it was saved. If it had an event log and the file holds none, its log is empty, and a warning says so:
-        call ``observe(log)`` before predicting, with the whole log.
+        As it was saved. If it had an event log and the file holds none, its log is empty, and an
+        `EmptyLogWarning` says so: call ``observe(log)`` before predicting, with the whole log.
 
     Raises
     ------
@@ -81,7 +82,7 @@ def load_model(path: str | Path, *, mmap: bool = False) -> Any:
             f"The file holds no events: history counts nothing until observe tells of the whole log (where the fitted "
             f"rows were the log: of these and their labels). It had {emptied[0]['n_events']} events up to "
             f"{emptied[0]['last_time']}; include_events=True keeps it.",
-            UserWarning,
+            EmptyLogWarning,
             stacklevel=2,
         )
     return model

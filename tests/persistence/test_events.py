@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtl_classic import EventLog, HistoryFeatures, MultiTaskModel, load_model, make_funnel, save_model
+from mtl_classic import EmptyLogWarning, EventLog, HistoryFeatures, MultiTaskModel, load_model, make_funnel, save_model
 from tests.persistence.models import outputs, same
 
 
@@ -32,7 +32,7 @@ def load_silently(path: Path) -> Any:
 
 def test_without_the_log_a_warning_says_what_to_do(shop: Any, model: Any, tmp_path: Path) -> None:
     save_model(model, tmp_path / "model.zip")
-    with pytest.warns(UserWarning, match=f"holds no events.*{shop.events.n_events} events up to"):
+    with pytest.warns(EmptyLogWarning, match=f"holds no events.*{shop.events.n_events} events up to"):
         loaded = load_model(tmp_path / "model.zip")
     history = loaded.pipeline_.steps[0][1]
     assert history.log_.n_events == 0
