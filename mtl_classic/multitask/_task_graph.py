@@ -30,7 +30,7 @@ from mtl_classic.multitask._per_task import PerTaskModel
 from mtl_classic.multitask._score_columns import SCALES, append_columns, as_columns, read_scores
 from mtl_classic.multitask._structure import hold_monotone, to_conditional
 from mtl_classic.multitask._verdicts import words
-from mtl_classic.multitask._workbench import known_share
+from mtl_classic.multitask._workbench import known_share, telling_weights
 
 __all__ = ["TaskGraphModel"]
 
@@ -284,9 +284,8 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
         ranking = [task for task in self.tasks_ if task.kind == "ranking"]
         groups = group_codes(given.X, ranking[0]) if ranking else None
         clusters = groups if user is None else user.to_numpy()
-        return OutOfFold(
-            given.targets, given.weights, scores, plan, crossed.fold, groups, clusters, self.scale, self.penalty
-        )
+        weights = telling_weights(given.weights, given.targets)
+        return OutOfFold(given.targets, weights, scores, plan, crossed.fold, groups, clusters, self.scale, self.penalty)
 
     def _combine(
         self, task: Task, edges: tuple[Edge, ...], given: FitInput, held: OutOfFold, plan: FoldPlan, seed: int

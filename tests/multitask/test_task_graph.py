@@ -246,3 +246,12 @@ def test_no_rows() -> None:
     kinds = {"a": "binary", "anti": "binary", "kind": "multiclass"}
     model = TaskGraphModel(kinds, learner="linear", edges="serial", cv=2, random_state=0).fit(X, Y)
     assert model.predict_scores(X[:0]).shape == (0, 5)
+
+
+@pytest.mark.parametrize("scale", [1 / 300, 1e-9])
+def test_weights_without_a_scale_of_their_own(scale: float) -> None:
+    X, Y = planted(300)
+    graph = TaskGraphModel(edges="dense", learner="linear", fallback=False, cv=2, random_state=0)
+    plain = graph.fit(X, Y).predict_scores(X)
+    light = clone(graph).fit(X, Y, sample_weight=np.full(300, scale)).predict_scores(X)
+    np.testing.assert_allclose(light, plain, rtol=1e-4)
