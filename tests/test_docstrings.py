@@ -44,6 +44,17 @@ def documented_parameters(section: str) -> list[str]:
     return [name.strip().lstrip("*") for head in heads for name in head.split(",")]
 
 
+def documented_defaults(section: str) -> dict[str, str]:
+    """Parameter -> what follows ``default=``; ``default=1 and 2`` are those of two parameters in one line."""
+    defaults: dict[str, str] = {}
+    for line in re.sub(r"\\\n\s*", "", section).splitlines():
+        names, _, told = line.partition(" : ")
+        if line[:1].strip() and (found := re.search(r"default=(.+)", told)):
+            each, texts = names.split(", "), re.split(r", | and ", found[1])
+            defaults |= dict(zip(each, texts if len(texts) == len(each) > 1 else [found[1]] * len(each), strict=True))
+    return defaults
+
+
 def parameters(thing: Callable[..., Any]) -> list[str]:
     return [name for name in inspect.signature(thing).parameters if name not in {"self", "cls"}]
 
@@ -79,3 +90,13 @@ def test_a_public_method_is_described(name: str) -> None:
     assert doc["Summary"].strip(), "no docstring"
     if "Parameters" in doc:
         assert documented_parameters(doc["Parameters"]) == parameters(METHODS[name])
+
+
+@pytest.mark.parametrize("name", [name for name, thing in (OBJECTS | METHODS).items() if callable(thing)])
+def test_defaults_are_those_of_the_signature(name: str) -> None:
+    thing = (OBJECTS | METHODS)[name]
+    told = documented_defaults(sections(inspect.getdoc(thing) or "").get("Parameters", ""))
+    for parameter, text in told.items():
+        default = inspect.signature(thing).parameters[parameter].default
+        expected = float("nan") if text == "NaN" else eval(text)
+        assert repr(default) == repr(expected) or default == expected, parameter

@@ -55,13 +55,13 @@ def make_funnel(
     ----------
     n_rows : int, default=20_000
         Impressions with labels.
-    n_users, n_items, n_factors, n_categories : int
+    n_users, n_items, n_factors, n_categories : int, default=1000, 300, 8 and 12
         Size of the shop. Users differ in activity (gamma) and items in exposure (log-normal).
     n_days : int, default=60
         Days over which the rows spread.
     history_days : int, default=28
         Days before the first row of which the log holds the events as well.
-    rates : tuple of 3 floats in (0, 1)
+    rates : tuple of 3 floats in (0, 1), default=(0.3, 0.35, 0.4)
         Mean of view, of cart given view, of buy given cart.
     strength : float, default=1.0
         Scale of all differences between users and items; at 0 nothing but the context matters.

@@ -82,9 +82,9 @@ class AveragingEnsemble(Composition):
     oof_scores_ : DataFrame
         Those of the ensemble; with learnt weights only.
     fold_ : ndarray of shape (n,)
-        Fold that predicted each row, -1 where none did.
+        Fold that predicted each row, -1 where none did; with learnt weights only.
     n_uncovered_ : int
-        Rows that no fold predicts, which do not count for the weights.
+        Rows that no fold predicts, which do not count for the weights; with learnt weights only.
 
     Notes
     -----
