@@ -36,7 +36,10 @@ class _Link:
 def _softmax(raw: Floats) -> Any:
     largest = raw.max()
     powers = [math.exp(value - largest) for value in raw]
-    return np.array(powers) / sum(powers)
+    total = 0.0
+    for power in powers:  # as LightGBM adds: from Python 3.12 on sum() makes up for rounding
+        total += power
+    return np.array(powers) / total
 
 
 def _softmax_rows(raw: Floats) -> Floats:

@@ -68,6 +68,8 @@ def read_xgboost(fit: XGBoostFit) -> XGBoostTrees | None:
     if boosted["name"] != "gbtree" or link is None or int(shape.get("num_target", 1)) > 1:
         return None
     model = boosted["model"]
+    if "weight_drop" in model:  # dart, as XGBoost 3.4 writes it
+        return None
     n_trees = model["iteration_indptr"][fit.n_rounds] if fit.n_rounds else len(model["trees"])
     trees, outputs = model["trees"][:n_trees], model["tree_info"][:n_trees]
     if any(int(tree["tree_param"]["size_leaf_vector"]) > 1 for tree in trees):

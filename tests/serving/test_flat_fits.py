@@ -151,7 +151,7 @@ LEARNERS: dict[str, Any] = {
     "xgboost": "xgboost",
     "others": SklearnLearner(LogisticRegression(solver="liblinear"), LinearSVR(max_iter=9000), count_regressor=Ridge()),
     "beside": {"up": "linear", "kind": "lightgbm", "y": SklearnLearner(regressor=ElasticNet()), "n": "linear",
-               "late": XGBoostLearner(params={"booster": "dart"})},
+               "late": XGBoostLearner(params={"booster": "dart", "rate_drop": 0.5})},
 }  # fmt: skip
 
 
