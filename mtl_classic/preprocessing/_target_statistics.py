@@ -172,8 +172,9 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         values: Floats = crossed.predictions
         # The first fold's mean, because that of all rows would tell the earliest rows about the future.
         values[crossed.fold < 0] = crossed.models[0].priors()
-        # A task without a label in some fold's training rows has no mean there.
-        return self._append(table, np.where(np.isnan(values), self._means.priors(), values))
+        for column, prior in zip(values.T, self._means.priors(), strict=True):
+            column[np.isnan(column)] = prior  # a task without a label in some fold's training rows has no mean there
+        return self._append(table, values)
 
     def transform(self, X: Any) -> Any:
         """Append the statistics of all fitted rows.
