@@ -66,7 +66,8 @@ def top_k(
     Raises
     ------
     ValueError
-        If there is no such score, if a score is NaN, or k is not positive.
+        If there is no such score, if a score is NaN, k is not positive, or ``per`` or ``columns`` name columns
+        "score" or "rank" of the candidates.
     RoleError
         If there is no such column.
 
@@ -93,6 +94,7 @@ def top_k(
                 f"candidates must have named columns to be grouped and returned, got {type(table).__name__}."
             )
         groups, kept = _group_columns(model, table, per), _kept_columns(model, table, per, columns)
+        _check_names([*groups, *kept])
         best.add(table, groups, kept, _values(by, scores, table), done)
         done += len(table)
     return best.result()
@@ -182,8 +184,16 @@ def _kept_columns(
     roles = [getattr(model, "roles_", {}).get(role) for role in ROLES]
     named = [column for column in roles if column is not None and column in table.columns]
     if not named:
-        return [str(name) for name in table.columns]
+        return [str(name) for name in table.columns if name not in (SCORE, RANK)]
     return list(dict.fromkeys([*_group_columns(model, table, per), *named]))
+
+
+def _check_names(names: Sequence[str]) -> None:
+    taken = [name for name in (SCORE, RANK) if name in names]
+    if taken:
+        raise ValueError(
+            f"per and columns name {taken}, which the result has too; rename the columns of the candidates."
+        )
 
 
 def _values(by: str | Callable[[pd.DataFrame, Table], Any], scores: pd.DataFrame, table: Table) -> Any:

@@ -97,6 +97,15 @@ def test_roles_of_the_model_name_groups_and_columns() -> None:
         top_k(Known(), rows, by="buy")
 
 
+def test_scores_and_ranks_of_the_candidates_give_way_to_those_of_the_result() -> None:
+    rows = candidates(50)
+    with_others = top_k(Known(), rows.assign(score=-1.0, rank=0), by="buy", k=2, per="user", columns=None)
+    assert list(with_others.columns[-2:]) == ["score", "rank"]
+    pd.testing.assert_frame_equal(
+        with_others[[*COLUMNS, "score", "rank"]], top_k(Known(), rows, by="buy", k=2, columns=COLUMNS)
+    )
+
+
 def test_progress_and_memory() -> None:
     n, told = 400_000, []
 
@@ -130,10 +139,12 @@ def test_a_real_model_ranks_as_it_scores() -> None:
         ({"by": "buy", "k": 0}, "k must be"),
         ({"by": "buy", "chunk_size": 0}, "chunk_size"),
         ({"by": "buy", "columns": ["nothing"]}, "nothing"),
+        ({"by": "buy", "per": "score"}, "rename"),
+        ({"by": "buy", "columns": ["item", "rank"]}, "rename"),
     ],
 )
 def test_what_is_refused(options: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        top_k(Known(), candidates(50), **options)
+        top_k(Known(), candidates(50).assign(score=1.0, rank=1), **options)
     with pytest.raises(FileNotFoundError, match="no Parquet file"):
         top_k(Known(), "nowhere.parquet", by="buy")
