@@ -11,6 +11,7 @@ __all__ = [
     "RowOrderWarning",
     "TaskError",
     "UnlabelledTaskError",
+    "UnseenClassError",
 ]
 
 
@@ -40,6 +41,10 @@ class LabelError(ValueError):
 
 class UnlabelledTaskError(LabelError):
     """A task has no label at all in the rows given."""
+
+
+class UnseenClassError(TaskError, UnlabelledTaskError):
+    """A task is given a class of its parent that has no label in the rows given: misspelt, or not there yet."""
 
 
 class FunnelConflictError(LabelError):

@@ -15,7 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.exceptions import FunnelConflictError, LabelError, TaskError, UnlabelledTaskError
+from mtl_classic._core.exceptions import (
+    FunnelConflictError,
+    LabelError,
+    TaskError,
+    UnlabelledTaskError,
+    UnseenClassError,
+)
 from mtl_classic._core.tasks import Task, fitting_order, label_frame, resolve_tasks
 from mtl_classic._core.validation import Table, check_labels_of, key_kind
 
@@ -366,7 +372,7 @@ def _parent_code(task: Task, parent: Task, classes: Classes) -> float:
     known = classes[parent.name]
     labels = [] if known is None else known.tolist()
     if task.parent_class not in labels:
-        raise TaskError(
+        raise UnseenClassError(
             f"Task {task.name!r} is given the class {task.parent_class!r} of {parent.name!r}, "
             f"whose classes are {labels}; name one of them."
         )

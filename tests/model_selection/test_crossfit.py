@@ -12,7 +12,7 @@ from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from mtl_classic import FoldError, LightGBMLearner, PerTaskModel, Temporal, cross_fit, make_folds
+from mtl_classic import FoldError, LightGBMLearner, PerTaskModel, Task, Temporal, cross_fit, make_folds
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(120, 3))
@@ -147,6 +147,17 @@ def test_a_task_whose_labels_begin_after_the_first_fold() -> None:
     plan = make_folds(Temporal(2), Y, time=np.arange(120))
     with pytest.raises(FoldError, match="Fold 0 cannot be trained: Task 'late' has no label in 40 rows; .*fewer folds"):
         cross_fit(PerTaskModel(learner=SMALL), X, Y, plan)
+
+
+def test_a_class_under_which_a_task_lives_that_begins_after_the_first_fold() -> None:
+    kind = np.where(np.arange(120) < 80, np.where(X[:, 0] > 0, "a", "b"), "late")
+    Y = pd.DataFrame({"kind": kind, "child": 1.0 * ((kind == "late") & (X[:, 1] > 0))})
+    tasks = [Task("kind", "multiclass"), Task("child", "binary", given=("kind", "late"))]
+    plan = make_folds(Temporal(2), Y, time=np.arange(120))
+    with pytest.raises(
+        FoldError, match=r"Fold 0 cannot be trained: Task 'child' is given the class 'late'.*40 training"
+    ):
+        cross_fit(PerTaskModel(tasks, learner=SMALL), X, Y, plan)
 
 
 def test_a_plan_for_other_rows_is_refused() -> None:
