@@ -361,7 +361,7 @@ def test_a_machine_tells_text_from_numbers_and_knows_what_is_missing() -> None:
             model.predict_scores(pd.DataFrame([row | {name: wrong}]))
         with pytest.raises(TypeError, match=f"'{name}' held"):
             compiled.predict_scores(row | {name: wrong})
-    for nothing in (None, np.nan, pd.NA, np.float32("nan"), np.datetime64("NaT")):
+    for nothing in (None, np.nan, pd.NA, np.float32("nan"), np.datetime64("NaT", "ns")):
         expected = model.predict_scores(pd.DataFrame([row | {"device": None}]))["view"].iloc[0]
         assert compiled.predict_scores(row | {"device": nothing})["view"] == expected
 
