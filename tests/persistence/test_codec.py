@@ -378,7 +378,7 @@ def test_texts_of_lightgbm_are_read(options: dict[str, Any]) -> None:
     ("decision_type", put(1), {"objective": "regression", "linear_tree": True}),
     ("leaf_features", put(9), LINES), ("num_features", put(9), LINES), ("num_class", put(9), CATEGORIES),
     ("num_tree_per_iteration", put(4), CATEGORIES), ("max_feature_idx", put(0), CATEGORIES),
-], ids=str)  # fmt: skip
+])  # fmt: skip
 def test_texts_that_would_lead_lightgbm_astray_are_refused(name: str, change: Any, options: dict[str, Any]) -> None:
     text = booster_text(options)
     with pytest.raises(ModelFileError, match="LightGBM"):
