@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import TransformerMixin, clone
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
@@ -24,7 +24,7 @@ from mtl_classic._core.time import is_datetime
 from mtl_classic._core.validation import align_columns, as_table, check_labels_of, find_role, n_rows, register_columns
 from mtl_classic.events import EventLog
 from mtl_classic.factorization._appended import append_columns
-from mtl_classic.factorization._members import LatentMember, choose_task, needs_classes
+from mtl_classic.factorization._members import LatentMember, choose_task, needs_classes, reads_events
 from mtl_classic.factorization._out_of_fold import columns_before_blocks, columns_by_folds, log_for_full_fit
 from mtl_classic.model_selection import FoldPlan, Temporal, make_folds
 
@@ -261,6 +261,13 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
                 self.models_[name].observe(events)
         return self
 
+    def _before(self, time: Any, log: EventLog | None) -> Self:
+        """The models as of a time: those of the log without what they were told of later."""
+        earlier, reads = copy(self), self._read_log
+        earlier._members = {k: one.before(time, log) if reads[k] else one for k, one in self._members.items()}
+        earlier.models_ = {name: member.model_ for name, member in earlier._members.items()}
+        return earlier
+
     @property
     def as_of_(self) -> Any:
         """Time of the last event that the models know of; None if none of them reads a log."""
@@ -382,11 +389,6 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "models_")
-
-
-def reads_events(model: BaseEstimator) -> bool:
-    """Whether a model learns from a log where there is one."""
-    return "events" in inspect.signature(model.fit).parameters and hasattr(model, "_basis")
 
 
 def _append(table: Any, columns: list[pd.DataFrame]) -> Any:

@@ -142,6 +142,8 @@ class MatrixFactorization(PairVectors, BaseEstimator):
     (True, True, True)
     """
 
+    _untold: tuple[Ids, Any, Any] | None  # users, factors and their time before the first `observe`
+
     def __init__(
         self,
         model: str = "als",
@@ -284,9 +286,23 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         item, user = self._items.codes(pairs.item), users.learn(pairs.user)
         known = item >= 0
         factors.fold_in(len(users), user[known], item[known], pairs.value[known], pairs.weight[known])
+        self._untold = self._untold or (self._users, self._factors, self.as_of_)
         self._users, self._factors = users, factors
         self.as_of_ = max((time for time in (self.as_of_, log.last_time) if time is not None), default=None)
         return self
+
+    def _before(self, time: Any, log: EventLog | None) -> Self:
+        """The vectors as of a time: those of the fit, moved by the events of the log up to then."""
+        if self._untold is None or self.as_of_ is None or self.as_of_ < time:
+            return self
+        earlier = copy(self)
+        earlier._users, earlier._factors, earlier.as_of_ = self._untold
+        earlier._untold = None
+        if log is None:
+            return earlier
+        events = log.before(time).to_frame()
+        events = events[events[log.roles["time"]] > earlier.as_of_]
+        return earlier.observe(events) if len(events) else earlier
 
     def _check_parameters(self) -> None:
         if self.model not in DEFAULTS:
@@ -311,7 +327,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
             raise TypeError(f"events must be an EventLog, got {type(events).__name__}; wrap it: EventLog(frame, …).")
         register_columns(self, X)
         self._event_roles = {} if events is None else dict(events.roles)
-        self.as_of_ = None
+        self.as_of_, self._untold = None, None
         self.roles_ = {}
         for role in ("user", "item"):
             name = getattr(self, role) or self._event_roles.get(role)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, Self
 
 import numpy as np
@@ -15,8 +17,9 @@ from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.targets import Classes, Targets, encode_targets
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import check_sample_weight, take_rows
+from mtl_classic.events import EventLog
 
-__all__ = ["LatentMember", "choose_task", "needs_classes"]
+__all__ = ["LatentMember", "choose_task", "needs_classes", "reads_events"]
 
 Array = npt.NDArray[Any]
 Basis = tuple[pd.Index, Array]  # keys, and vectors of shape (len(keys), n_factors)
@@ -77,6 +80,12 @@ class LatentMember(BaseEstimator):
         else:
             self.model_.fit(X, self._labels(y), **arguments)
         return self
+
+    def before(self, time: Any, log: EventLog | None) -> Self:
+        """The same with a model of the log that knows what came before a time alone."""
+        earlier = copy(self)
+        earlier.model_ = self.model_._before(time, log)
+        return earlier
 
     def columns(self, X: Any) -> pd.DataFrame:
         """The columns for rows, float32; vectors in the model's own basis."""
@@ -192,3 +201,8 @@ def _frame(values: Any, stem: str, X: Any) -> pd.DataFrame:
     dense = values.toarray() if sparse.issparse(values) else np.asarray(values)
     names = [f"{stem}_{k}" for k in range(dense.shape[1])]
     return pd.DataFrame(dense.astype(np.float32), columns=names, index=X.index if hasattr(X, "index") else None)
+
+
+def reads_events(model: BaseEstimator) -> bool:
+    """Whether a model learns from a log where there is one."""
+    return "events" in inspect.signature(model.fit).parameters and hasattr(model, "_basis")

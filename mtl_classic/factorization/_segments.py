@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from typing import Any, Self
 
 import numpy as np
@@ -205,6 +206,13 @@ class Segments(TransformerMixin, BaseEstimator):
         self.latent_.observe(events)
         self.segments_ = self._segments_of_ids()
         return self
+
+    def _before(self, time: Any, log: EventLog | None) -> Self:
+        """The segments as of a time: of vectors without what they were told of later."""
+        earlier = copy(self)
+        earlier.latent_ = self.latent_._before(time, log)
+        earlier.segments_ = earlier._segments_of_ids()
+        return earlier
 
     @property
     def as_of_(self) -> Any:

@@ -187,9 +187,8 @@ class ServingMethods:
         Parameters
         ----------
         X : frame of shape (n, n_features)
-            New rows, after ``observe`` has told of the events between; their history is that before each row's time.
-            A model with factors of the log is better told of the rows' own events afterwards: the factors would know
-            the labels.
+            New rows, later than the fit, after ``observe`` has told of the events between; their history is that before
+            each row's time, and factors of the log are as of the first labelled row.
         Y : labels of shape (n,) or (n, n_tasks), NaN where unlabelled
             Labels whose delay was not over as far as the log goes do not count.
         sample_weight : array of shape (n,) or (n, n_tasks), default=None

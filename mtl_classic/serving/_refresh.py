@@ -22,6 +22,7 @@ from mtl_classic.factorization._fm_base import BaseFactorizationMachine
 from mtl_classic.factorization._members import LatentMember
 from mtl_classic.model_selection._maturity import mask_immature
 from mtl_classic.multitask._refresh import KEPT, LEFT, Outcome, refresh_structure
+from mtl_classic.serving._factors import log_of
 from mtl_classic.serving._observe import own_step
 
 __all__ = ["refresh_model"]
@@ -44,8 +45,10 @@ def refresh_model(model: Any, X: Any, Y: Any, sample_weight: Any, how: str, deca
     weights = check_sample_weight(sample_weight, model.tasks_, len(targets))
     steps: list[tuple[str, Any]] = []
     outcomes: list[Outcome] = []
+    first, log = _first_time(model, table, targets), log_of(model)
     for name, step in model.pipeline_.steps[:-1]:
-        before, table = table, step.transform(table)  # by factors that have not seen these labels
+        then = step._before(first, log) if first is not None and hasattr(step, "_before") else step
+        before, table = table, then.transform(table)  # by factors that have not seen these labels
         step = copy(step) if isinstance(step, LatentFeatures) else own_step(step)
         if isinstance(step, LatentFeatures):
             outcomes += _move_latent(step, before, targets, weights)
@@ -56,6 +59,12 @@ def refresh_model(model: Any, X: Any, Y: Any, sample_weight: Any, how: str, deca
     refreshed.pipeline_ = Pipeline([*steps, (name, moved)])
     refreshed.refreshed_ = _told(outcomes + of_model)
     return refreshed
+
+
+def _first_time(model: Any, table: Table, targets: Targets) -> Any:
+    """The time of the first row with a label; None without times or labels."""
+    time, labelled = role_values(table, model.roles_["time"]), np.flatnonzero(~np.isnan(targets.entire).all(axis=1))
+    return None if time is None or not len(labelled) else pd.Series(time).iloc[labelled].min()
 
 
 def _told(outcomes: list[Outcome]) -> pd.DataFrame:

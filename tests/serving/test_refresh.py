@@ -1,6 +1,7 @@
 """A model moved by new rows: like the old where nothing is new, nearer to the new where something is."""
 
 import warnings
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from mtl_classic import (
     CalibratedModel,
     FactorizationMachineClassifier,
     FunnelModel,
+    HistoryFeatures,
     LatentFeatures,
     LightGBMLearner,
     MatrixFactorization,
     MultiTaskModel,
     PerTaskModel,
+    Segments,
     SklearnLearner,
     StackingEnsemble,
     Task,
@@ -244,3 +247,27 @@ def test_parameters_of_the_learner_hold() -> None:
     old = model.pipeline_.steps[-1][1].fits_["buy"]
     assert fit.n_rounds == old.n_rounds + max(1, old.n_rounds // 10)
     assert max(tree["num_leaves"] for tree in fit.booster.dump_model()["tree_info"]) <= 4
+
+
+@pytest.mark.parametrize("latent", [
+    LatentFeatures([("als", MatrixFactorization(n_factors=4, random_state=0))], random_state=0),
+    MatrixFactorization(n_factors=4, random_state=0), Segments(n_segments=3, random_state=0),
+    MatrixFactorization("bpr", n_factors=4, random_state=0),
+])  # fmt: skip
+@pytest.mark.parametrize("aggregates", [HistoryFeatures([Aggregate("user", "count")], lag="5D"), None])
+def test_events_of_the_new_rows_may_be_told_before_or_after(aggregates: Any, latent: Any) -> None:
+    past = SHOP.X["time"] < SHOP.X["time"].max() - pd.Timedelta("4D")
+    new, end, first = ~past, SHOP.X.loc[past, "time"].max(), SHOP.X.loc[~past, "time"].min()
+    model = MultiTaskModel(SHOP.tasks, **SHOP.roles, aggregates=aggregates, latent=latent, random_state=0)
+    model.fit(SHOP.X[past], SHOP.Y[past], events=SHOP.events.before(end))
+    events = SHOP.events.to_frame()
+    events = events[events["time"] >= end]
+    late = events["time"] >= (end if aggregates is None else first)  # without a log: as of the fit
+    after = deepcopy(model).observe(events[~late]).refresh(SHOP.X[new], SHOP.Y[new]).observe(events[late])
+    told = model.observe(events)
+    scores = told.predict_scores(SHOP.X[new])
+    before = told.refresh(SHOP.X[new], SHOP.Y[new])
+    pd.testing.assert_frame_equal(told.predict_scores(SHOP.X[new]), scores)
+    pd.testing.assert_frame_equal(
+        before.predict_scores(SHOP.X[new]), after.predict_scores(SHOP.X[new]), rtol=1e-4, atol=1e-6
+    )
