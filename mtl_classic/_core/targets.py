@@ -17,13 +17,13 @@ import pandas as pd
 
 from mtl_classic._core.exceptions import (
     FunnelConflictError,
-    LabelError,
     TaskError,
     UnlabelledTaskError,
     UnseenClassError,
 )
+from mtl_classic._core.labels import encode_column, learn_classes
 from mtl_classic._core.tasks import Task, fitting_order, label_frame, resolve_tasks
-from mtl_classic._core.validation import Table, check_labels_of, key_kind
+from mtl_classic._core.validation import Table, check_labels_of
 
 __all__ = ["Classes", "OutputForm", "Targets", "decode_targets", "encode_targets", "parent_status", "spell_out"]
 
@@ -31,8 +31,6 @@ Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Classes = dict[str, npt.NDArray[Any] | None]
 OnConflict = Literal["raise", "lift", "drop"]
-
-MAX_RELEVANCE = 60
 
 
 @dataclass(frozen=True)
@@ -142,8 +140,8 @@ def encode_targets(
         column = frame.iloc[:, j]
         fitting = task.name not in known_classes
         if fitting:
-            known_classes[task.name] = _learn_classes(task, column)
-        raw[:, j] = _encode(task, column, known_classes[task.name])
+            known_classes[task.name] = learn_classes(task, column)
+        raw[:, j] = encode_column(task, column, known_classes[task.name])
         if fitting and len(frame) and np.isnan(raw[:, j]).all():
             raise UnlabelledTaskError(
                 f"Task {task.name!r} has no label in {len(frame)} rows; leave the task out, or check its column."
@@ -180,7 +178,7 @@ def spell_out(tasks: Any, Y: Any) -> tuple[Task, ...]:
     frame = _match_columns(Y, resolved)
     explicit = []
     for j, task in enumerate(resolved):
-        classes = _learn_classes(task, frame.iloc[:, j]) if task.kind == "binary" and task.positive is None else None
+        classes = learn_classes(task, frame.iloc[:, j]) if task.kind == "binary" and task.positive is None else None
         both = classes is not None and len(classes) == 2
         explicit.append(replace(task, positive=classes.tolist()[1]) if classes is not None and both else task)
     return tuple(explicit)
@@ -205,128 +203,6 @@ def _match_columns(Y: Any, tasks: Sequence[Task]) -> pd.DataFrame:
 
 def _is_frame(Y: Any) -> bool:
     return isinstance(Y, pd.DataFrame) or (hasattr(Y, "to_pandas") and hasattr(Y, "columns"))
-
-
-def _learn_classes(task: Task, column: pd.Series) -> npt.NDArray[Any] | None:
-    if not task.is_classification or task.is_soft:
-        return None
-    classes = sorted_classes(pd.unique(column.dropna()))
-    if any(isinstance(label, float) and np.isinf(label) for label in classes.tolist()):
-        raise LabelError(
-            f"Task {task.name!r} has infinite labels; expected finite numbers or texts, or NaN for unlabelled."
-        )
-    if task.kind == "multiclass":
-        return classes
-    if len(classes) > 2:
-        shown = ", ".join(map(repr, classes[:5].tolist()))
-        raise LabelError(
-            f"The binary task {task.name!r} has {len(classes)} different labels ({shown} …); expected two. "
-            f"Is it multiclass, count or soft (loss='kl')?"
-        )
-    if len(classes) == 1 and task.positive is None and classes[0] in (0, 1):
-        return np.array([False, True]) if classes.dtype == bool else np.array([0, 1], dtype=classes.dtype)
-    if task.positive is not None and len(classes):
-        if task.positive not in classes.tolist():
-            if len(classes) == 2:
-                raise LabelError(
-                    f"positive={task.positive!r} of task {task.name!r} is none of its labels {classes.tolist()}."
-                )
-            return _two_classes(classes[0], task.positive)
-        return np.array([c for c in classes if c != task.positive] + [task.positive], dtype=classes.dtype)
-    return classes
-
-
-def sorted_classes(values: Any) -> npt.NDArray[Any]:
-    """Distinct labels in their order, that of their texts where they cannot be compared."""
-    try:
-        return np.sort(np.asarray(values))
-    except TypeError:
-        return np.array(sorted(values, key=str), dtype=object)
-
-
-def _two_classes(negative: Any, positive: Any) -> npt.NDArray[Any]:
-    kinds = {np.asarray(label).dtype.kind for label in (negative, positive)}
-    return np.array([negative, positive], dtype=None if kinds <= set("iuf") or kinds == {"b"} else object)
-
-
-def _encode(task: Task, column: pd.Series, classes: npt.NDArray[Any] | None) -> Floats:
-    if classes is not None:
-        if task.kind == "multiclass":
-            codes = pd.Index(classes).get_indexer(column).astype(np.float64)
-            codes[column.isna().to_numpy()] = np.nan
-            if (codes < 0).any() and not (codes >= 0).any():
-                _refuse_other_kind(task, column, classes)
-            return codes
-        return _encode_binary(task, column, classes)
-    values = _numbers(task, column)
-    _check_range(task, values, column)
-    return values
-
-
-def _refuse_other_kind(task: Task, column: pd.Series, classes: npt.NDArray[Any]) -> None:
-    """A class that is unseen counts as missed; numbers in place of texts are a mistake."""
-    kinds = key_kind(pd.Index(classes)), key_kind(pd.Index(column.dropna().unique()))
-    if set(kinds) == {"text", "numbers"}:
-        raise LabelError(
-            f"The labels of task {task.name!r} were {kinds[0]} at fit ({classes[0]!r} …); these are {kinds[1]}."
-        )
-
-
-def _encode_binary(task: Task, column: pd.Series, classes: npt.NDArray[Any]) -> Floats:
-    missing = column.isna().to_numpy()
-    if not len(classes):
-        return np.full(len(column), np.nan)
-    positive = (column == classes[-1]).to_numpy(dtype=bool, na_value=False)
-    strange = ~missing & ~positive
-    if len(classes) == 2:
-        strange &= ~(column == classes[0]).to_numpy(dtype=bool, na_value=False)
-    if strange.any():
-        raise LabelError(
-            f"Task {task.name!r} has the label {column[strange].tolist()[0]!r} ({int(strange.sum())} rows); "
-            f"at fit its labels were {classes.tolist()}."
-        )
-    values = positive.astype(np.float64)
-    values[missing] = np.nan
-    return values
-
-
-def _numbers(task: Task, column: pd.Series) -> Floats:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(object)
-    if column.dtype.kind in "mM":
-        raise LabelError(
-            f"The {task.kind} task {task.name!r} needs numbers, got {column.dtype}; say in which unit, as days."
-        )
-    numbers = pd.to_numeric(column, errors="coerce")
-    bad = (numbers.isna() & column.notna()).to_numpy(dtype=bool)
-    if bad.any():
-        raise LabelError(
-            f"The {task.kind} task {task.name!r} needs numbers; {int(bad.sum())} labels are not, "
-            f"the first is {column[bad].iloc[0]!r}. Encode them, or choose another kind."
-        )
-    values: Floats = numbers.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
-    infinite = int(np.isinf(values).sum())
-    if infinite:
-        raise LabelError(
-            f"Task {task.name!r} has {infinite} infinite labels; expected finite numbers, or NaN for unlabelled."
-        )
-    return values
-
-
-def _check_range(task: Task, values: Floats, column: pd.Series) -> None:
-    if task.is_soft:
-        bad, expected = (values < 0) | (values > 1), "probabilities in [0, 1]"
-    elif task.kind in ("count", "ranking"):
-        bad, expected = (values < 0) | (values != np.floor(values)) & ~np.isnan(values), "non-negative integers"
-        if task.kind == "ranking" and not bad.any():
-            bad, expected = values > MAX_RELEVANCE, f"grades up to {MAX_RELEVANCE}, because a gain is 2 ** relevance"
-    else:
-        return
-    if bad.any():
-        raise LabelError(
-            f"The {task.kind} task {task.name!r} needs {expected}; {int(bad.sum())} labels are not, "
-            f"the first is {values[bad][0]:g} (row {column.index[bad].tolist()[0]!r})."
-        )
 
 
 def _resolve_conflicts(

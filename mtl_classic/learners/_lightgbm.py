@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 from scipy.stats import loguniform, uniform
 
-from mtl_classic._core.targets import MAX_RELEVANCE
+from mtl_classic._core.labels import MAX_RELEVANCE
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import tree_defaults

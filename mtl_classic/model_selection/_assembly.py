@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.targets import sorted_classes
+from mtl_classic._core.labels import sorted_classes
 from mtl_classic.model_selection._folds import FoldPlan, Rows
 
 __all__ = ["assemble"]
