@@ -249,8 +249,9 @@ class _Sloped:
     coefficients: Floats
 
     def __call__(self, p: Floats) -> Floats:
-        basis, _, _ = _basis(self.method, p)
-        return from_link("binary", basis @ self.coefficients)
+        columns = _basis(self.method, p)[0].T
+        terms = [c * column for c, column in zip(self.coefficients, columns, strict=True)]
+        return from_link("binary", np.sum(terms, axis=0))  # a matrix product rounds by how many rows there are
 
 
 @dataclass(frozen=True)
