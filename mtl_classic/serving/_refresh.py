@@ -13,11 +13,11 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from mtl_classic._core.exceptions import FallbackWarning
-from mtl_classic._core.targets import Targets, encode_targets
+from mtl_classic._core.targets import Targets, decode_targets, encode_targets
 from mtl_classic._core.tasks import label_frame
 from mtl_classic._core.validation import Table, check_labels_of, check_sample_weight, role_values, take_rows
 from mtl_classic.ensemble import AveragingEnsemble, CalibratedModel, StackingEnsemble
-from mtl_classic.factorization import LatentFeatures, MatrixFactorization
+from mtl_classic.factorization import LatentFeatures, MatrixFactorization, MultiTaskFactorizationMachine
 from mtl_classic.factorization._fm_base import BaseFactorizationMachine
 from mtl_classic.factorization._members import LatentMember
 from mtl_classic.model_selection._maturity import mask_immature
@@ -99,6 +99,8 @@ def _refreshed(
     if isinstance(model, CalibratedModel):
         inner, outcomes = _refreshed(model.estimator_, table, targets, weights, how, decay)
         return model.over(inner), outcomes
+    if isinstance(model, MultiTaskFactorizationMachine):
+        return _passed(model, table, targets, weights)
     if not isinstance(model, AveragingEnsemble | StackingEnsemble):
         return refresh_structure(model, table, targets, weights, how, decay)
     new, outcomes = copy(model), []
@@ -113,10 +115,37 @@ def _refreshed(
     return new, outcomes
 
 
+def _passed(
+    model: MultiTaskFactorizationMachine, table: Table, targets: Targets, weights: Any
+) -> tuple[Any, list[Outcome]]:
+    """The machine of several tasks after a pass over the new rows."""
+    labels, why = decode_targets(targets), {}
+    for task in model.tasks_:
+        if task.name in model.constants_:
+            labels[task.name], why[task.name] = None, "it is a constant, with no factors to move"
+        elif labels[task.name].isna().all():
+            why[task.name] = "no new row has a label for it"
+    outcomes = [
+        Outcome(task.name, "entire", type(model).__name__, KEPT if task.name in why else "pass", why.get(task.name, ""))
+        for task in model.tasks_
+    ]
+    if len(why) == len(model.tasks_):
+        return model, outcomes
+    given = targets.weigh(weights)
+    order = [targets.position(task.name) for task in model.tasks_]
+    moved = deepcopy(model).partial_fit(table, labels, sample_weight=None if given is None else given[:, order])
+    return moved, outcomes
+
+
 def _move_latent(step: LatentFeatures, table: Table, targets: Targets, weights: Any) -> list[Outcome]:
     """Let the factorization machines make a pass over the new rows, where their solver can."""
     members, outcomes = {}, []
     for name, member in step._members.items():
+        if isinstance(member.model_, MultiTaskFactorizationMachine):
+            members[name] = copy(member)
+            members[name].model_, own = _passed(member.model_, table, targets, weights)
+            outcomes += [replace(one, part="factors", member=f"latent/{name}") for one in own]
+            continue
         members[name], outcome, why = _moved_member(member, table, targets, weights)
         task = "" if member.task is None else str(member.task)
         outcomes.append(Outcome(task, "factors", type(member.model_).__name__, outcome, why, f"latent/{name}"))

@@ -22,6 +22,7 @@ from mtl_classic import (
     LatentFeatures,
     LightGBMLearner,
     MatrixFactorization,
+    MultiTaskFactorizationMachine,
     MultiTaskModel,
     PerTaskModel,
     Segments,
@@ -271,3 +272,22 @@ def test_events_of_the_new_rows_may_be_told_before_or_after(aggregates: Any, lat
     pd.testing.assert_frame_equal(
         before.predict_scores(SHOP.X[new]), after.predict_scores(SHOP.X[new]), rtol=1e-4, atol=1e-6
     )
+
+
+def test_a_machine_of_several_tasks_makes_a_pass() -> None:
+    machine = MultiTaskFactorizationMachine(
+        categorical=["user", "item"], exclude=["time", "day"], n_factors=4, max_iter=4, random_state=0
+    )
+    latent = LatentFeatures([("fm", machine)], cv=2, random_state=0)
+    model = MultiTaskModel(
+        SHOP.tasks[:3], **SHOP.roles, structure=machine, aggregates=None, latent=latent, random_state=0
+    )
+    model.fit(SHOP.X[CUT], SHOP.Y.loc[CUT, ["view", "cart", "buy"]])
+    X, Y = SHOP.X[~CUT], SHOP.Y.loc[~CUT, ["view", "cart", "buy"]].assign(view=np.nan)
+    before = model.predict_scores(X)
+    moved = model.refresh(X, Y, sample_weight=np.linspace(0.5, 1.5, len(X)))
+    pd.testing.assert_frame_equal(model.predict_scores(X), before)
+    assert moved.refreshed_["outcome"].tolist() == ["kept", "pass", "pass"] * 2
+    assert moved.refreshed_["member"].tolist() == ["latent/fm"] * 3 + [""] * 3
+    assert ((moved.predict_scores(X) - before).abs().mean() > 0).all()
+    assert set(model.refresh(X, Y * np.nan).refreshed_["outcome"]) == {"kept"}
