@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mtl_classic._core.exceptions import FoldError as FoldError
     from mtl_classic._core.exceptions import FunnelConflictError as FunnelConflictError
     from mtl_classic._core.exceptions import LabelError as LabelError
+    from mtl_classic._core.exceptions import LeakedLabelWarning as LeakedLabelWarning
     from mtl_classic._core.exceptions import RoleError as RoleError
     from mtl_classic._core.exceptions import RowOrderWarning as RowOrderWarning
     from mtl_classic._core.exceptions import TaskError as TaskError
@@ -83,6 +84,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
         "FoldError",
         "FunnelConflictError",
         "LabelError",
+        "LeakedLabelWarning",
         "RoleError",
         "RowOrderWarning",
         "TaskError",
@@ -157,6 +159,7 @@ __all__ = [
     "HistoryFeatures",
     "LabelError",
     "LatentFeatures",
+    "LeakedLabelWarning",
     "Learner",
     "LightGBMLearner",
     "MatrixFactorization",

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic._core.delays import check_delays
 from mtl_classic._core.exceptions import TaskError
+from mtl_classic._core.labels import warn_of_leaked_labels
 from mtl_classic._core.losses import least_loss, prior_scores, task_loss
 from mtl_classic._core.targets import Classes, Targets, encode_targets
 from mtl_classic._core.task_weights import check_task_weights, fixed_task_weights
@@ -122,6 +123,7 @@ class MultiTaskEstimator(BaseEstimator):
             )
         targets = encode_targets(Y, tasks, classes=classes, on_conflict=self._conflict_rule()).of_rows(X)
         _check_score_names(tasks, targets.classes)
+        warn_of_leaked_labels(X, Y, tasks)
         weights = targets.weigh(check_sample_weight(sample_weight, tasks, n))
         self.roles_ = resolve_roles(
             X, **{role: getattr(self, role, None) for role in ("user", "item", "time", "query")}

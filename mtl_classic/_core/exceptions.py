@@ -7,6 +7,7 @@ __all__ = [
     "FoldError",
     "FunnelConflictError",
     "LabelError",
+    "LeakedLabelWarning",
     "RoleError",
     "RowOrderWarning",
     "TaskError",
@@ -25,6 +26,10 @@ class EmptyLogWarning(UserWarning):
 
 class FallbackWarning(UserWarning):
     """A part that was asked for made a task worse, or could not work, and a simpler one took its place."""
+
+
+class LeakedLabelWarning(UserWarning):
+    """X has a column that is the label of a task: what is to be predicted is a feature."""
 
 
 class RowOrderWarning(UserWarning):

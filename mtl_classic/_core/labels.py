@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.exceptions import LabelError
-from mtl_classic._core.tasks import Task
+from mtl_classic._core.exceptions import LabelError, LeakedLabelWarning
+from mtl_classic._core.tasks import Task, label_frame
 from mtl_classic._core.validation import key_kind
 
-__all__ = ["MAX_RELEVANCE", "encode_column", "learn_classes", "sorted_classes"]
+__all__ = ["MAX_RELEVANCE", "encode_column", "learn_classes", "sorted_classes", "warn_of_leaked_labels"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -141,3 +143,20 @@ def _check_range(task: Task, values: Floats, column: pd.Series) -> None:
             f"The {task.kind} task {task.name!r} needs {expected}; {int(bad.sum())} labels are not, "
             f"the first is {values[bad][0]:g} (row {column.index[bad].tolist()[0]!r})."
         )
+
+
+def warn_of_leaked_labels(X: Any, Y: Any, tasks: Sequence[Task]) -> None:
+    """Warn where a column of X has the name of a task and, in all labelled rows, its labels."""
+    columns = set(X.columns) if isinstance(X, pd.DataFrame) else set()
+    if not any(task.name in columns for task in tasks):
+        return
+    labels = label_frame(Y)
+    for name in [task.name for task in tasks if task.name in columns and task.name in labels.columns]:
+        known = labels[name].notna().to_numpy()
+        if known.any() and pd.Index(X[name][known]).equals(pd.Index(labels[name][known])):
+            warnings.warn(
+                f"The column {name!r} of X is the label of the task: it will be a feature, which nobody knows in new "
+                f"rows. Leave it out: X.drop(columns=[{name!r}]).",
+                LeakedLabelWarning,
+                stacklevel=4,
+            )

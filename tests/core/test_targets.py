@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl_classic import FunnelConflictError, LabelError, RoleError, Task, TaskError
+from mtl_classic import FunnelConflictError, LabelError, LeakedLabelWarning, PerTaskModel, RoleError, Task, TaskError
 from mtl_classic._core.base import group_codes
 from mtl_classic._core.targets import decode_targets, encode_targets, spell_out
 
@@ -257,3 +257,18 @@ def test_messages_show_numbers_as_they_are_written() -> None:
 def test_a_query_that_is_not_there_is_told_as_a_query() -> None:
     with pytest.raises(RoleError, match="The query column 'list' is needed"):
         group_codes(pd.DataFrame({"x": [1.0]}), Task("y", "ranking", query=("x", "list")))
+
+
+@pytest.mark.parametrize("label", [
+    pd.Series([0, 1, 0, 1] * 10), pd.Series([True, False, True, False] * 10), pd.Series([1.5, 2.5, 0.0, np.nan] * 10),
+    pd.Series(["a", "b", "c", None] * 10), pd.Series(["a", "b", "c", None] * 10, dtype="category"),
+    pd.Series([0, 1, None, 1] * 10, dtype="Int64"),
+])  # fmt: skip
+def test_a_label_among_the_features_is_told(label: pd.Series) -> None:
+    table = pd.DataFrame({"x": np.arange(40), "buy": label})
+    model = PerTaskModel(learner="linear")
+    with pytest.warns(LeakedLabelWarning, match=r"'buy'.*X.drop\(columns=\['buy'\]\)"):
+        model.fit(table, table[["buy"]])
+    other = table["x"] % 3 / 2 if label.dtype == float else label.sample(frac=1, random_state=0, ignore_index=True)
+    for X in (table[["x"]], table.assign(buy=other), table.rename(columns={"buy": "cart"})):
+        model.fit(X, table[["buy"]])
