@@ -431,3 +431,15 @@ def test_get_metric():
         mc.get_metric("accuracy")("multiclass", [0, 1], [0.2, 0.7])
     with pytest.raises(ValueError, match="Class codes must be"):
         mc.get_metric("accuracy")("multiclass", [0, 2], [[0.2, 0.8], [0.7, 0.3]])
+
+
+def test_infinite_scores_are_refused_where_their_size_counts() -> None:
+    y, scores = np.arange(30.0), np.r_[np.inf, np.arange(29.0)]
+    with pytest.raises(ValueError, match="1 scores of task 'z' are infinite"):
+        mc.evaluate_scores(y, scores, tasks={"z": "regression"}, n_replicates=0)
+    with pytest.raises(ValueError, match="1 baseline of task 'z' are infinite"):
+        mc.evaluate_scores(y, y, baseline=scores, tasks={"z": "regression"}, n_replicates=0)
+    queries = np.arange(30) // 10
+    ranked = [Task("z", "ranking", query="list")]
+    table = mc.evaluate_scores(y % 3, scores, tasks=ranked, groups=queries, n_replicates=0)
+    assert table["value"].notna().all()
