@@ -19,7 +19,7 @@ _END = b"end of trees\n"
 _CATEGORY = 1  # bit of a decision
 
 Ints = npt.NDArray[np.int64]
-Spans = list[tuple[int, int]]
+Tree = dict[bytes, bytes]  # what it says of each name
 
 
 def check_booster(text: Any) -> None:
@@ -41,17 +41,26 @@ def _check(data: bytes) -> None:
     found = _SIZES.search(data)
     if found is None:
         raise ValueError("no tree_sizes")
-    spans, at = [], found.end()
+    trees: list[Tree] = []
+    at = found.end()
     for k, size in enumerate(map(int, found[1].split())):
         if not data.startswith(b"Tree=%d\n" % k, at):
             raise ValueError(f"tree {k} is not where it should be")
-        spans.append((at, at + size))
+        trees.append(_tree(data[at : at + size]))
         at += size
     if not data.startswith(_END, at):
         raise ValueError("the trees do not end where they should")
-    n_features = _check_head(data[: found.start()], len(spans))
-    if spans:
-        _check_trees(data, spans, n_features)
+    n_features = _check_head(data[: found.start()], len(trees))
+    if trees:
+        _check_trees(trees, n_features)
+
+
+def _tree(data: bytes) -> Tree:
+    lines = [line.partition(b"=") for line in data.split(b"\n") if line]
+    tree = {name: value for name, _, value in lines}
+    if len(tree) < len(lines):
+        raise ValueError("a name twice in a tree")
+    return tree
 
 
 def _check_head(head: bytes, n_trees: int) -> int:
@@ -64,25 +73,25 @@ def _check_head(head: bytes, n_trees: int) -> int:
     return int(fields[b"max_feature_idx"]) + 1
 
 
-def _check_trees(data: bytes, spans: Spans, n_features: int) -> None:
-    n_leaves = _whole(_lines(data, spans, b"num_leaves"), repeat(1))
+def _check_trees(trees: Sequence[Tree], n_features: int) -> None:
+    n_leaves = _whole(_values(trees, b"num_leaves"), repeat(1))
     n_inner = n_leaves - 1
-    if (n_inner < 0).any() or list(map(_count, _lines(data, spans, b"leaf_value"))) != n_leaves.tolist():
+    if (n_inner < 0).any() or list(map(_count, _values(trees, b"leaf_value"))) != n_leaves.tolist():
         raise ValueError("leaf_value")
-    if list(map(_count, _lines(data, spans, b"threshold"))) != n_inner.tolist():
+    if list(map(_count, _values(trees, b"threshold"))) != n_inner.tolist():
         raise ValueError("threshold")
     first = np.repeat(np.cumsum(n_inner) - n_inner, n_inner)
-    node, tree = np.arange(len(first)) - first, np.repeat(np.arange(len(spans)), n_inner)
+    node, tree = np.arange(len(first)) - first, np.repeat(np.arange(len(trees)), n_inner)
     for name in (b"left_child", b"right_child"):  # after their parent, so that every walk ends
-        child = _whole(_lines(data, spans, name), n_inner)
+        child = _whole(_values(trees, name), n_inner)
         inner = (child > node) & (child < n_inner[tree])
         if not (inner | ((child < 0) & (child >= -n_leaves[tree]))).all():
             raise ValueError(name.decode())
-    _check_features(_whole(_lines(data, spans, b"split_feature"), n_inner), n_features)
-    _check_categories(data, spans, n_inner, tree)
-    lines = [k for k, told in enumerate(_lines(data, spans, b"is_linear", b"0")) if told != b"0"]
-    if lines:
-        _check_lines(data, [spans[k] for k in lines], n_leaves[lines], n_features)
+    _check_features(_whole(_values(trees, b"split_feature"), n_inner), n_features)
+    _check_categories(trees, n_inner, tree)
+    for one, n in zip(trees, n_leaves.tolist(), strict=True):
+        if one.get(b"is_linear", b"0") != b"0":
+            _check_lines(one, n, n_features)
 
 
 def _check_features(features: Ints, n_features: int) -> None:
@@ -90,49 +99,36 @@ def _check_features(features: Ints, n_features: int) -> None:
         raise ValueError("features")
 
 
-def _check_categories(data: bytes, spans: Spans, n_inner: Ints, tree: Ints) -> None:
+def _check_categories(trees: Sequence[Tree], n_inner: Ints, tree: Ints) -> None:
     """Sets of categories: where each begins, and which of them nodes ask for by their thresholds."""
-    n_sets = _whole(_lines(data, spans, b"num_cat"), repeat(1))
-    asks = _whole(_lines(data, spans, b"decision_type"), n_inner) & _CATEGORY == _CATEGORY
+    n_sets = _whole(_values(trees, b"num_cat"), repeat(1))
+    asks = _whole(_values(trees, b"decision_type"), n_inner) & _CATEGORY == _CATEGORY
     with_sets = np.flatnonzero(n_sets)
     if not np.isin(tree[asks], with_sets).all():
         raise ValueError("category sets")
     ends = np.cumsum(n_inner)
-    for k in with_sets:
-        (bounds,), (words,) = (_lines(data, [spans[k]], name) for name in (b"cat_boundaries", b"cat_threshold"))
+    for k in with_sets.tolist():
+        bounds, words = trees[k][b"cat_boundaries"], trees[k][b"cat_threshold"]
         starts = _whole([bounds], [int(n_sets[k]) + 1])
         if starts[0] or (np.diff(starts) < 0).any() or starts[-1] != _count(words):
             raise ValueError("category sets")
-        thresholds, asking = _lines(data, [spans[k]], b"threshold")[0].split(b" "), asks[ends[k] - n_inner[k] : ends[k]]
+        thresholds, asking = trees[k][b"threshold"].split(b" "), asks[ends[k] - n_inner[k] : ends[k]]
         asked = [thresholds[node] for node in np.flatnonzero(asking)]
         if any(not number.isdigit() or int(number) >= n_sets[k] for number in asked):
             raise ValueError("category sets")
 
 
-def _check_lines(data: bytes, spans: Spans, n_leaves: Ints, n_features: int) -> None:
+def _check_lines(tree: Tree, n_leaves: int, n_features: int) -> None:
     """Linear models in leaves: how many features each has, and which; leaves are parted by two blanks."""
-    for span, n in zip(spans, n_leaves.tolist(), strict=True):
-        counts = _whole(_lines(data, [span], b"num_features"), [n])
-        (features,), (values,) = (_lines(data, [span], name) for name in (b"leaf_features", b"leaf_coeff"))
-        features, values = b" ".join(features.split()), b" ".join(values.split())
-        if (counts < 0).any() or _count(values) != counts.sum():
-            raise ValueError("linear leaves")
-        _check_features(_whole([features], [int(counts.sum())]), n_features)
+    counts = _whole([tree[b"num_features"]], [n_leaves])
+    features, values = (b" ".join(tree[name].split()) for name in (b"leaf_features", b"leaf_coeff"))
+    if (counts < 0).any() or _count(values) != counts.sum():
+        raise ValueError("linear leaves")
+    _check_features(_whole([features], [int(counts.sum())]), n_features)
 
 
-def _lines(data: bytes, spans: Spans, name: bytes, default: bytes | None = None) -> list[bytes]:
-    """What each tree says of a name, once."""
-    sign, found = b"\n" + name + b"=", []
-    for start, end in spans:
-        at = data.find(sign, start, end)
-        if at < 0 and default is not None:
-            found.append(default)
-            continue
-        first = at + len(sign)
-        if at < 0 or data.find(sign, first, end) >= 0:
-            raise ValueError(name.decode())
-        found.append(data[first : data.index(b"\n", first)])
-    return found
+def _values(trees: Sequence[Tree], name: bytes) -> list[bytes]:
+    return [tree[name] for tree in trees]
 
 
 def _count(line: bytes) -> int:
