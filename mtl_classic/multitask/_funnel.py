@@ -184,7 +184,7 @@ class FunnelModel(LearnerStructure):
         if unknown:
             raise TaskError(f"mode names {', '.join(unknown)}, none of the tasks; give a mode for children only.")
         hurdles = self._hurdles(bench)
-        for name in hurdles:
+        for name in sorted(hurdles):
             bench.learners[name].check_task(Task(name, "binary"))
         parts: dict[Key, Component] = {}
         for task in fitting_order(bench.targets.tasks):
