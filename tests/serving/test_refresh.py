@@ -174,8 +174,9 @@ def test_best_is_moved_where_it_can_be_and_says_where_not(tmp_path: Path) -> Non
     families = told["member"].str.split("_seed").str[0]
     assert set(families[told["outcome"] == "leaves"]) <= {"lightgbm", "xgboost"}
     assert set(families[told["outcome"] == "coefficients"]) <= {"linear"}
-    assert set(families[told["outcome"] == "cannot"]) <= {"extra_trees", "factors"}
-    assert (told["outcome"].isin(["cannot", "coefficients", "leaves", "kept"])).all()
+    assert set(families[told["outcome"] == "pass"]) <= {"factors"}
+    assert set(families[told["outcome"] == "cannot"]) <= {"extra_trees"}
+    assert (told["outcome"].isin(["cannot", "coefficients", "leaves", "pass", "kept"])).all()
     assert (told["outcome"].isin(["cannot", "kept"]) == (told["why"] != "")).all()
     assert {"leaves", "cannot"} <= set(told["outcome"])
     after = moved.predict_scores(SHOP.X[~CUT])
