@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mtl_classic.persistence._booster_bytes import check_booster_bytes
 from mtl_classic.persistence._booster_text import check_booster
 from mtl_classic.persistence._classes import class_named
 from mtl_classic.persistence._errors import ModelFileError
@@ -145,6 +146,7 @@ def _xgboost_state(booster: Any) -> State:
 
 
 def _xgboost_from_state(cls: type, state: State) -> Any:
+    check_booster_bytes(state["model"])
     booster = cls()
     booster.load_model(bytearray(state["model"]))
     return booster
