@@ -17,6 +17,9 @@ __all__ = ["check_booster"]
 _SIZES = re.compile(rb"\ntree_sizes=([0-9 ]*)\n\n")
 _END = b"end of trees\n"
 _CATEGORY = 1  # bit of a decision
+# As written with 17 digits; at others, or those beyond double precision, LightGBM ends the process.
+_REAL = rb"-?(?:[0-9]{1,20}(?:\.[0-9]{1,25})?|[0-9](?:\.[0-9]{1,20})?[eE][+-]?(?:[0-9]{1,2}|[0-2][0-9]{2}|30[0-7]))"
+_REALS = re.compile(rb"(?:" + _REAL + rb"(?: " + _REAL + rb")*)?")
 
 Ints = npt.NDArray[np.int64]
 Tree = dict[bytes, bytes]  # what it says of each name
@@ -124,6 +127,9 @@ def _check_lines(tree: Tree, n_leaves: int, n_features: int) -> None:
     features, values = (b" ".join(tree[name].split()) for name in (b"leaf_features", b"leaf_coeff"))
     if (counts < 0).any() or _count(values) != counts.sum():
         raise ValueError("linear leaves")
+    constants = tree[b"leaf_const"]
+    if _count(constants) != n_leaves or not all(_REALS.fullmatch(line) for line in (values, constants)):
+        raise ValueError("numbers of linear leaves")
     _check_features(_whole([features], [int(counts.sum())]), n_features)
 
 

@@ -376,6 +376,8 @@ def test_texts_of_lightgbm_are_read(options: dict[str, Any]) -> None:
     ("threshold", put(99), CATEGORIES), ("leaf_value", lambda numbers: numbers[1:], CATEGORIES),
     ("cat_boundaries", put(99, 1), CATEGORIES), ("cat_threshold", lambda numbers: [], CATEGORIES),
     ("decision_type", put(1), {"objective": "regression", "linear_tree": True}),
+    ("leaf_coeff", put("1e-99999"), LINES), ("leaf_const", put("1e-400"), LINES),
+    ("leaf_const", put("x"), LINES), ("leaf_const", put("1e308"), LINES),
     ("leaf_features", put(9), LINES), ("num_features", put(9), LINES), ("num_class", put(9), CATEGORIES),
     ("num_tree_per_iteration", put(4), CATEGORIES), ("max_feature_idx", put(0), CATEGORIES),
 ])  # fmt: skip
