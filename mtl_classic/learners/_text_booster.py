@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
 
@@ -13,7 +13,7 @@ __all__ = ["TextBooster", "tree_sizes"]
 
 _SIZES = re.compile(r"\ntree_sizes=([0-9 ]*)\n\n")
 _READING = Lock()
-_TEXT = "_text"
+_TEXT, _CHECK = "_text", "_check"
 
 
 def tree_sizes(text: str) -> list[int] | None:
@@ -32,6 +32,16 @@ def tree_sizes(text: str) -> list[int] | None:
     return sizes if text.startswith("end of trees\n", at) else None
 
 
+def _checked(state: dict[str, Any]) -> str | None:
+    """The text of a booster, None once LightGBM has read it."""
+    text = state.get(_TEXT)
+    check = None if text is None else state.get(_CHECK)
+    if check is not None:
+        check(text)
+        state.pop(_CHECK, None)
+    return text
+
+
 class TextBooster(lgb.Booster):  # type: ignore[misc, unused-ignore]
     """A booster whose trees wait as text; the first method that needs them makes it an ordinary `lightgbm.Booster`.
 
@@ -44,16 +54,18 @@ class TextBooster(lgb.Booster):  # type: ignore[misc, unused-ignore]
         Such that `tree_sizes` is a list.
     attributes : mapping
         What else Python keeps of a booster.
+    check : callable, default=None
+        Raises an error if the text is not to be followed; called with it before it is first read.
     """
 
-    def __init__(self, text: str, attributes: Mapping[str, Any]) -> None:
-        self.__dict__.update(attributes, **{_TEXT: text})
+    def __init__(self, text: str, attributes: Mapping[str, Any], check: Callable[[str], None] | None = None) -> None:
+        self.__dict__.update(attributes, **{_TEXT: text} | ({} if check is None else {_CHECK: check}))
 
     def __getattr__(self, name: str) -> Any:
         if name != "_handle":  # the one attribute that is missing while the trees are text
             raise AttributeError(f"A Booster has no attribute {name!r}.")
         with _READING:
-            text = self.__dict__.get(_TEXT)
+            text = _checked(self.__dict__)
             if text is not None:
                 lgb.Booster.__setstate__(self, {"_handle": text})
                 self.__class__ = lgb.Booster
@@ -82,7 +94,7 @@ class TextBooster(lgb.Booster):  # type: ignore[misc, unused-ignore]
         self, num_iteration: int | None = None, start_iteration: int = 0, importance_type: str = "split"
     ) -> str:
         """The text; where all of it is asked for, as it is."""
-        text = self.__dict__.get(_TEXT)
+        text = _checked(self.__dict__)
         if text is not None and (num_iteration, start_iteration, importance_type) == (-1, 0, "split"):
-            return str(text)
+            return text
         return str(super().model_to_string(num_iteration, start_iteration, importance_type))

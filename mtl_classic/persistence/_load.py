@@ -42,7 +42,8 @@ def load_model(path: str | Path, *, mmap: bool = False) -> Any:
     Notes
     -----
     Cost: unpacking, and one checksum of every byte. LightGBM reads the text of a booster when it is first needed: not
-    for large predictions and not for single requests, which read it into arrays of their own.
+    for large predictions and not for single requests, which read it into arrays of their own. Whether its trees may be
+    followed is looked at then: a text that somebody has forged, checksums and all, is refused by the first prediction.
 
     Examples
     --------

@@ -127,13 +127,15 @@ def _lightgbm_from_state(cls: type, state: State) -> Any:
     from mtl_classic.learners._text_booster import TextBooster, tree_sizes  # not before a booster is there: LightGBM
 
     text = state["text"]
-    check_booster(text)
+    if not isinstance(text, str):
+        raise ModelFileError("The text of a LightGBM booster is none.")
     n_classes = _N_CLASSES.findall(text, 0, max(text.find("\nTree="), 0))
     categories = text[text.rfind("\npandas_categorical:") :]
     key = cls, *n_classes, categories
     if key in _LENT and tree_sizes(text) is not None:
-        booster: Any = TextBooster(text, deepcopy(_LENT[key]))
+        booster: Any = TextBooster(text, deepcopy(_LENT[key]), check_booster)
     else:
+        check_booster(text)
         booster = cls(model_str=text)
         if len(n_classes) == 1 and len(categories) < _SHORT and len(_LENT) < _FEW:
             _LENT[key] = {name: deepcopy(item) for name, item in booster.__dict__.items() if name not in _OWN}

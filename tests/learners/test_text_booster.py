@@ -97,3 +97,25 @@ def test_texts_that_are_not_laid_out_as_they_say() -> None:
     for text in (known.replace("Tree=4", "Tree=5"), known.replace("tree_sizes", "sizes"), cut, "tree\n"):
         assert tree_sizes(text) is None
     assert tree_sizes(known.replace("feature_names=", "feature_names=é")) is None
+
+
+def test_a_text_is_checked_once_before_it_is_read() -> None:
+    booster, seen = boost(), []
+    attributes, text = waiting(booster).__dict__, booster.model_to_string(num_iteration=-1)
+    attributes = {name: value for name, value in attributes.items() if name != "_text"}
+    checked = TextBooster(text, attributes, seen.append)
+    assert checked.num_trees() == booster.num_trees()
+    assert not seen
+    assert checked.model_to_string(num_iteration=-1) == text
+    np.testing.assert_array_equal(checked.predict(X), booster.predict(X))
+    assert seen == [text]
+    assert set(checked.__dict__) == set(booster.__dict__)
+
+    def refuse(text: str) -> None:
+        raise ValueError("no such tree")
+
+    for read in (lambda one: one.predict(X), lambda one: FlatTrees([(one, None)]), deepcopy):
+        forged = TextBooster(text, attributes, refuse)
+        for _ in range(2):
+            with pytest.raises(ValueError, match="no such tree"):
+                read(forged)
