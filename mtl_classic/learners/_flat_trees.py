@@ -16,7 +16,15 @@ from mtl_classic._kernels.flat_trees import SMALLEST, add_trees, add_trees_to_ro
 from mtl_classic.learners._small_trees import small_trees
 from mtl_classic.learners._text_booster import TextBooster
 
-__all__ = ["FlatTrees", "can_flatten", "flat_trees_for", "joined", "numbered_apart"]
+__all__ = [
+    "FlatTrees",
+    "can_flatten",
+    "check_width",
+    "flat_trees_for",
+    "joined",
+    "n_features_read",
+    "numbered_apart",
+]
 
 Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
@@ -117,10 +125,12 @@ class FlatTrees:
             n_outputs += width
         self.n_outputs = n_outputs
         self.arrays = joined(parts)
+        self.n_features = n_features_read(self.arrays[2])
         self.small = small_trees(parts)
 
     def predict(self, row: npt.NDArray[np.float32]) -> list[Any]:
         """For each booster what it predicts for a row, a number, or an array of probabilities for several classes."""
+        check_width(len(row), self.n_features)
         values = row.astype(np.float64)
         values[np.abs(row) <= SMALLEST] = 0.0
         raw = np.zeros(self.n_outputs)
@@ -129,6 +139,7 @@ class FlatTrees:
 
     def predict_rows(self, rows: npt.NDArray[np.float32], n_threads: int = 1) -> list[Floats]:
         """The same for rows of shape (n, n_features): an array of shape (n,) or (n, n_classes) for each booster."""
+        check_width(rows.shape[1], self.n_features)
         raw = np.zeros((len(rows), self.n_outputs))
         parts = [slice(k, k + ROWS_AT_ONCE) for k in range(0, len(rows), ROWS_AT_ONCE)]
         if n_threads == 1 or len(parts) < 2:
@@ -214,6 +225,17 @@ def _numbers(text: str, dtype: Any) -> Array:
     return np.array(text.split(" ") if text else [], dtype=np.float64 if dtype == np.float64 else np.int64).astype(
         dtype
     )
+
+
+def n_features_read(feature: Array) -> int:
+    """The width of the rows that nodes of some features read."""
+    return int(feature.max(initial=-1)) + 1
+
+
+def check_width(width: int, n_features: int) -> None:
+    """Refuse narrower rows: the kernels would read past their ends."""
+    if width < n_features:
+        raise ValueError(f"The trees read {n_features} columns, and rows of {width} were given.")
 
 
 def numbered_apart(left: Array, right: Array) -> tuple[Array, Array, Array, Array]:

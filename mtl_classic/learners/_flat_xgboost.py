@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mtl_classic._kernels.flat_trees import CATEGORY, MISSING_LEFT, NAN_MISSING, add_trees
 from mtl_classic._kernels.single_links import EXPONENTIAL, IDENTITY, LOGISTIC, SOFTMAX, apply_links
 from mtl_classic.learners._columns import Features
-from mtl_classic.learners._flat_trees import joined, numbered_apart
+from mtl_classic.learners._flat_trees import check_width, joined, n_features_read, numbered_apart
 from mtl_classic.learners._xgboost import XGBoostFit
 
 __all__ = ["FlatXGBoost", "XGBoostTrees", "read_xgboost"]
@@ -102,10 +102,12 @@ class FlatXGBoost:
             for part in trees.parts
         ]
         *nodes, leaf_value, word_start, n_words, words = joined(moved)
+        self.n_features = n_features_read(nodes[2])
         self.arrays = (*nodes, leaf_value.astype(np.float32), word_start, n_words, words)
 
     def predict(self, row: Floats32) -> list[Floats]:
         """For each booster its scores of a row, of shape (1,) or (1, n_classes)."""
+        check_width(len(row), self.n_features)
         raw = self.base.copy()
         add_trees(row.astype(np.float64), *self.arrays, raw)
         out = np.empty(len(raw))

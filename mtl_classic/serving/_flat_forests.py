@@ -15,7 +15,7 @@ from sklearn.ensemble import (
 )
 
 from mtl_classic._kernels.flat_trees import add_trees, add_wide_trees
-from mtl_classic.learners._flat_trees import joined, numbered_apart
+from mtl_classic.learners._flat_trees import check_width, joined, n_features_read, numbered_apart
 from mtl_classic.learners._sklearn import SklearnFit
 from mtl_classic.multitask._extra_forest import ExtraForest
 
@@ -55,9 +55,11 @@ class FlatForests:
             n_outputs += len(columns)
         self.n_outputs = n_outputs
         self.arrays = joined(parts)
+        self.n_features = n_features_read(self.arrays[2])
 
     def predict(self, row: npt.NDArray[np.float32]) -> list[Array]:
         """For each fit its scores of a row, of shape (1,) or (1, n_classes)."""
+        check_width(len(row), self.n_features)
         raw = np.zeros(self.n_outputs)
         add_trees(row.astype(np.float64), *self.arrays, raw)
         return [_scores(fit, raw[part]) for fit, part in zip(self.fits, self.slices, strict=True)]
@@ -77,9 +79,11 @@ class FlatExtraForest:
         roots, _, *nodes, _, _, _, words = joined([_part(tree, tree.value[:, 0, 0], 0) for tree in trees])
         values = np.concatenate([tree.value[tree.children_left == -1, :, 0] for tree in trees])
         self.arrays = (roots, *nodes, words, np.ascontiguousarray(values))
+        self.n_features = n_features_read(nodes[0])
 
     def predict(self, row: npt.NDArray[np.float32]) -> dict[str, Array]:
         """For each task its scores of a row, of shape (1,) or (1, n_classes)."""
+        check_width(len(row), self.n_features)
         raw = np.zeros(self.n_outputs)
         add_wide_trees(row.astype(np.float64), *self.arrays, raw)
         return self.forest.scores(raw[None, :] / len(self.forest.model.estimators_))

@@ -97,3 +97,14 @@ def test_trees_are_flattened_at_the_first_large_prediction_and_kept() -> None:
 
 def test_what_is_no_plain_tree_is_left_to_the_booster() -> None:
     assert flat_trees_for(boost("regression", linear_tree=True), None, N) is None
+
+
+def test_rows_that_are_too_narrow_are_refused() -> None:
+    """As those of a file whose columns are not those of its trees; the kernels would read past their ends."""
+    X = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    booster = lgb.train({"verbosity": -1, "num_threads": 1}, lgb.Dataset(X, X[:, 2].copy()), 2)
+    flat = FlatTrees([(booster, None)])
+    with pytest.raises(ValueError, match="read 3 columns, and rows of 2"):
+        flat.predict(X[0, :2])
+    with pytest.raises(ValueError, match="read 3 columns, and rows of 2"):
+        flat.predict_rows(np.ascontiguousarray(X[:, :2]))
