@@ -19,6 +19,7 @@ from mtl_classic._core.parallel import n_threads
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.targets import encode_targets
 from mtl_classic._core.tasks import Task, resolve_tasks
+from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import check_labels_of, check_sample_weight, find_role, register_columns
 from mtl_classic.events import EventLog
 from mtl_classic.factorization._explicit import fit_explicit
@@ -293,7 +294,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
 
     def _before(self, time: Any, log: EventLog | None) -> Self:
         """The vectors as of a time: those of the fit, moved by the events of the log up to then."""
-        if self._untold is None or self.as_of_ is None or self.as_of_ < time:
+        if self._untold is None or to_time(pd.Series([self.as_of_]))[0] < to_time(pd.Series([time]))[0]:
             return self
         earlier = copy(self)
         earlier._users, earlier._factors, earlier.as_of_ = self._untold
