@@ -294,7 +294,9 @@ class MatrixFactorization(PairVectors, BaseEstimator):
 
     def _before(self, time: Any, log: EventLog | None) -> Self:
         """The vectors as of a time: those of the fit, moved by the events of the log up to then."""
-        if self._untold is None or to_time(pd.Series([self.as_of_]))[0] < to_time(pd.Series([time]))[0]:
+        if self._untold is None or self.as_of_ is None:
+            return self
+        if to_time(pd.Series([self.as_of_]))[0] < to_time(pd.Series([time]))[0]:
             return self
         earlier = copy(self)
         earlier._users, earlier._factors, earlier.as_of_ = self._untold

@@ -8,6 +8,7 @@ from threading import RLock
 from typing import Any
 
 from mtl_classic.events import HistoryFeatures
+from mtl_classic.factorization import MatrixFactorization
 
 __all__ = ["OBSERVING", "own_step", "tell"]
 
@@ -29,7 +30,7 @@ def tell(steps: Iterable[Any], events: Any, y: Any) -> None:
     ValueError
         On labels that no step reads, or rows without those that one does.
     """
-    moved = [step for step in steps if hasattr(step, "observe")]
+    moved = [step for step in steps if hasattr(step, "observe") and not _learnt_from_labels(step)]
     of_rows = [step for step in moved if getattr(step, "own_", False)]
     if of_rows and y is None:
         raise ValueError(
@@ -43,3 +44,8 @@ def tell(steps: Iterable[Any], events: Any, y: Any) -> None:
             step.observe(events, y)
         else:
             step.observe(events)
+
+
+def _learnt_from_labels(step: Any) -> bool:
+    """Whether its factors are of labels, which events do not move, as those inside of `LatentFeatures`."""
+    return isinstance(step, MatrixFactorization) and not step._event_roles

@@ -161,3 +161,18 @@ def test_what_is_wrong_is_told() -> None:
     nobody = MultiTaskModel(SHOP.tasks, latent=None, random_state=0).fit(SHOP.X[["price"]], SHOP.Y)
     with pytest.raises(ValueError, match="users and items"):
         nobody.similar_items([1])
+
+
+@pytest.mark.parametrize("aggregates", [None, "auto"])
+def test_factors_of_labels_are_not_moved_by_rows(aggregates: Any) -> None:
+    shop = make_funnel(1500, n_users=80, n_items=40, n_days=20, random_state=0)
+    past = shop.X["day"] < 14
+    latent = MatrixFactorization(user="user", item="item", n_factors=4, random_state=0)
+    model = MultiTaskModel(shop.tasks, **shop.roles, aggregates=aggregates, latent=latent, random_state=0)
+    model.fit(shop.X[past], shop.Y[past])
+    step = model.pipeline_.named_steps["latent"]
+    before = step.user_factors_.copy()
+    told = (shop.events,) if aggregates is None else (shop.X[~past], shop.Y[~past])
+    model.observe(*told)
+    np.testing.assert_array_equal(step.user_factors_, before)
+    assert set(model.refresh(shop.X[~past], shop.Y[~past]).refreshed_["outcome"]) == {"leaves"}
