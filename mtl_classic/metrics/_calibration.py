@@ -187,7 +187,9 @@ def cvr(
         )
     if click_scores is not None:
         parent = as_floats(click_scores, "click scores")
-        p = divide(p, parent, 0.0)
+        if parent.shape != p.shape:
+            raise ValueError(f"{len(p)} scores and click_scores of shape {parent.shape}; expected one for each.")
+        p = np.where(parent == 0, 0.0, p / np.where(parent == 0, 1.0, parent))
     return ctr(np.where(clicked == 1, labels, np.nan), p, n_bins=n_bins, sample_weight=sample_weight)
 
 

@@ -39,6 +39,16 @@ def test_cvr_counts_clicked_rows_only():
     np.testing.assert_allclose(entire, table, rtol=1e-9)
 
 
+def test_click_scores_are_needed_where_there_was_a_click():
+    scores, clicks = [0.2, 0.1, 0.0], [1, 0, 1]
+    table = mc.cvr([1, 0, 0], scores, clicks, click_scores=[0.5, np.nan, 0.0])
+    assert table.loc["all", ["n", "predicted"]].tolist() == [2, 0.2]
+    with pytest.raises(ValueError, match="NaN in 1 of 2 labelled rows"):
+        mc.cvr([1, 0, 0], scores, clicks, click_scores=[np.nan, 0.5, 0.5])
+    with pytest.raises(ValueError, match=r"3 scores and click_scores of shape \(1,\)"):
+        mc.cvr([1, 0, 0], scores, clicks, click_scores=[0.5])
+
+
 def test_ties_stay_in_one_bin():
     table = mc.calibration_table([0, 1, 0, 1, 1], [0.5] * 5)
     assert table["n"].tolist() == [5]
