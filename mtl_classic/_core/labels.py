@@ -39,7 +39,8 @@ def learn_classes(task: Task, column: pd.Series) -> npt.NDArray[Any] | None:
             f"Is it multiclass, count or soft (loss='kl')?"
         )
     if len(classes) == 1 and task.positive is None and classes[0] in (0, 1):
-        return np.array([False, True]) if classes.dtype == bool else np.array([0, 1], dtype=classes.dtype)
+        both = [False, True] if isinstance(classes.tolist()[0], bool) else [0, 1]
+        return np.array(both, dtype=classes.dtype)
     if task.positive is not None and len(classes):
         if task.positive not in classes.tolist():
             if len(classes) == 2:

@@ -108,6 +108,7 @@ CHAIN = [CLICK, Task("cart", "binary", given="click"), Task("spend", "regression
         ((0, 0, 5.0), (1, 1, 5), (0, 0, NAN)),
         ((0, None, 5.0), (1, NAN, 5), (0, 0, NAN)),  # the one between is unlabelled: the grandparent counts
         ((0, 1, 5.0), (1, 1, 5), (0, NAN, NAN)),
+        ((0, 1, None), (1, 1, NAN), (0, NAN, NAN)),
     ],
 )
 def test_conflicts_along_a_chain(row: tuple, lifted: tuple, dropped: tuple) -> None:
@@ -184,6 +185,8 @@ def test_columns_are_matched_by_name_in_frames_and_by_position_in_arrays() -> No
         (None, [7, 3, 7], [3, 7], [1, 0, 1]),
         (None, [0, 0], [0, 1], [0, 0]),
         (None, [True, True], [False, True], [1, 1]),
+        (None, [True, None], [False, True], [1, NAN]),
+        (None, ["yes", "yes"], ["yes"], [1, 1]),
         ("positive", ["no", "no"], ["no", "positive"], [0, 0]),
         (None, pd.array([1, 0, None], dtype="Int64"), [0, 1], [1, 0, NAN]),
         (None, pd.Categorical(["u", "v", None]), ["u", "v"], [0, 1, NAN]),
@@ -191,8 +194,13 @@ def test_columns_are_matched_by_name_in_frames_and_by_position_in_arrays() -> No
 )
 def test_binary_labels_of_any_sort(positive: Any, values: Any, classes: list, encoded: list) -> None:
     targets = encode_targets(pd.DataFrame({"y": values}), [Task("y", "binary", positive=positive)])
-    assert targets.classes["y"].tolist() == classes
+    assert list(map(repr, targets.classes["y"].tolist())) == list(map(repr, classes))  # False is not 0
     np.testing.assert_equal(targets.view("y"), encoded)
+
+
+def test_soft_labels_may_be_certain() -> None:
+    targets = encode_targets(pd.DataFrame({"y": [0.0, 1.0, 0.3]}), [Task("y", "binary", loss="kl")])
+    assert targets.view("y").tolist() == [0.0, 1.0, 0.3]
 
 
 def test_classes_of_the_fit_hold_afterwards() -> None:
@@ -216,8 +224,8 @@ def test_classes_of_another_type_and_infinite_ones_are_refused() -> None:
 
 def test_mixed_classes_that_cannot_be_compared() -> None:
     targets = encode_targets(pd.DataFrame({"y": ["b", 1, None, "a"]}, dtype=object), [Task("y", "multiclass")])
-    assert set(targets.classes["y"].tolist()) == {1, "a", "b"}
-    assert np.isnan(targets.view("y")).tolist() == [False, False, True, False]
+    assert targets.classes["y"].tolist() == [1, "a", "b"]
+    np.testing.assert_equal(targets.view("y"), [2, 0, NAN, 1])
 
 
 def test_spelling_out_makes_the_positive_class_explicit() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtl_classic._core.time import is_datetime, to_duration, to_time
+from mtl_classic._core.time import is_datetime, time_dtype, to_duration, to_time
 
 DATES = pd.Series(pd.to_datetime(["2024-01-01", "2024-01-02"]))
 DAY = 86_400_000_000_000
@@ -43,6 +43,8 @@ def test_zones_are_converted() -> None:
 def test_numbers_stay_numbers() -> None:
     assert to_time([1, 2]).dtype == np.int64
     assert to_time([0.5, 2]).dtype == np.float64
+    for narrow in ("int8", "uint32", "Int16"):  # sums with durations would overflow
+        assert to_time(pd.Series([1, 2], dtype=narrow)).dtype == np.int64
     assert to_time(pd.Series([1, 2], dtype=object)).tolist() == [1, 2]  # not nanoseconds since 1970 in disguise
 
 
@@ -56,6 +58,7 @@ def test_numbers_stay_numbers() -> None:
         (["soon"], TypeError, "could not read a date"),
         (["12.03.2024", "13.03.2024"], TypeError, "the month first; read it yourself: pd.to_datetime"),
         ([True, False], TypeError, "must hold dates or numbers, got bool"),
+        (pd.to_timedelta(["1D", "2D"]), TypeError, "must hold dates or numbers, got timedelta64"),
         (pd.Series(pd.to_datetime(["9999-12-31"], format="%Y-%m-%d").as_unit("s")), ValueError, "1677 to 2262"),
     ],
 )
@@ -82,6 +85,7 @@ def test_durations_on_a_date_axis(value: Any, expected: float) -> None:
 
 def test_durations_on_a_number_axis() -> None:
     assert to_duration(7, np.dtype(np.int64)) == 7
+    assert to_duration(0.5, np.dtype(np.int64)) == 0.5
     with pytest.raises(TypeError, match="Time is a number here, so a duration is a number"):
         to_duration("7D", np.dtype(np.int64))
     with pytest.raises(TypeError, match='a duration is a string like "7D"'):
@@ -100,3 +104,6 @@ def test_what_a_date_is() -> None:
     assert is_datetime(DATES.dt.tz_localize("UTC"))
     assert not is_datetime(pd.Series([1]))
     assert not is_datetime(pd.Series(["a"]))
+    for values in (["2024-01-01"], np.array(DATES, dtype=object), DATES):
+        assert is_datetime(time_dtype(values))
+    assert time_dtype(pd.Series([1, 2], dtype=object)) == np.int64
