@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from mtl_classic._core.base import FitInput, MultiTaskEstimator
+from mtl_classic._core.funnel import hold_monotone, to_conditional
 from mtl_classic._core.random import generator, root_seed
 from mtl_classic._core.targets import Classes, encode_targets
 from mtl_classic._core.task_weights import ADAPTIVE, BY_CV, check_task_weights
@@ -22,7 +23,6 @@ from mtl_classic.factorization._problem import Interactions, Parameters, Problem
 from mtl_classic.factorization._registry import check_solver, resolve_solver
 from mtl_classic.factorization._settings import Settings
 from mtl_classic.factorization._solvers import Solver, StochasticSolver
-from mtl_classic.factorization._task_views import conditional_scores, entire_scores
 from mtl_classic.model_selection import FoldPlan
 
 Array = npt.NDArray[Any]
@@ -176,8 +176,8 @@ class JointMachine(MultiTaskEstimator):
             name: np.broadcast_to(value, (matrix.shape[0], *value.shape)).copy()
             for name, value in self.constants_.items()
         }
-        scores = entire_scores(self.tasks_, self.classes_map_, scores)
-        return scores if space == "entire" else conditional_scores(self.tasks_, self.classes_map_, scores)
+        scores = hold_monotone(self.tasks_, self.classes_map_, scores)
+        return scores if space == "entire" else to_conditional(self.tasks_, self.classes_map_, scores)
 
     @property
     def linear_shares_(self) -> dict[str, Array]:

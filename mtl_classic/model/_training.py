@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from mtl_classic._core.base import FitInput, Floats, group_codes
@@ -14,9 +13,9 @@ from mtl_classic._core.random import spawn_seed
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, role_values
 from mtl_classic.events import EventLog
-from mtl_classic.model_selection import FoldPlan, Temporal, make_folds
+from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import Rows
-from mtl_classic.model_selection._maturity import temporal_folds
+from mtl_classic.model_selection._plans import plan_for
 from mtl_classic.model_selection._validation_split import validation_split
 
 __all__ = ["Roles", "Training"]
@@ -98,11 +97,8 @@ class Training:
 
     def make_plan(self, cv: Any) -> FoldPlan:
         """Folds: in time where the rows have one and ``cv`` is a number."""
-        time = self.time
-        if time is not None and isinstance(cv, int | np.integer | Temporal) and time.nunique() > 1:
-            return temporal_folds(cv, self.labels, self.tasks, time, groups=self.queries)
-        time = time if isinstance(cv, Temporal) else None
-        return make_folds(cv, self.labels, groups=self.queries, time=time, random_state=self.seed_for("folds"))
+        time, seed = self.roles["time"], self.seed_for("folds")
+        return plan_for(self.given.X, self.labels, self.tasks, cv, None, time=time, groups=None, seed=seed)
 
     def split(self) -> tuple[Rows, Rows] | None:
         """Training and validation rows by which choices are made: the last fold of the plan, else a tenth of the rows.

@@ -20,8 +20,8 @@ from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, role_values
 from mtl_classic.learners._protocol import Floats
 from mtl_classic.learners._resolve import TakesLearner
-from mtl_classic.model_selection import FoldPlan, Temporal, cross_fit, make_folds
-from mtl_classic.model_selection._maturity import temporal_folds
+from mtl_classic.model_selection import FoldPlan, cross_fit
+from mtl_classic.model_selection._plans import plan_for
 from mtl_classic.multitask._edge_search import easiest_first, find_edges
 from mtl_classic.multitask._graph_edges import Edge, final_order, in_order, resolve_edges, to_dot
 from mtl_classic.multitask._linear_combiner import LinearCombiner
@@ -246,14 +246,10 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
             raise ValueError(f"penalty must be positive, got {self.penalty!r}.")
 
     def _plan(self, given: FitInput, seed: int) -> FoldPlan:
-        time, targets = role_values(given.X, self.roles_["time"]), given.targets
-        ranking = [task for task in targets.tasks if task.kind == "ranking"]
-        groups = group_codes(given.X, ranking[0]) if ranking else None
+        targets, seed = given.targets, spawn_seed(seed, "folds")
         labels = pd.DataFrame(targets.entire, columns=[task.name for task in targets.tasks])
-        if time is not None and isinstance(self.cv, int | np.integer | Temporal) and time.nunique() > 1:
-            return temporal_folds(self.cv, labels, targets.tasks, time, groups=groups)
-        time = time if isinstance(self.cv, Temporal) else None
-        return make_folds(self.cv, labels, groups=groups, time=time, random_state=spawn_seed(seed, "folds"))
+        time = self.roles_["time"]
+        return plan_for(given.X, labels, targets.tasks, self.cv, None, time=time, groups=None, seed=seed)
 
     def _learners(self, tasks: Sequence[Task], learner: Any, seed: int) -> PerTaskModel:
         return PerTaskModel(
