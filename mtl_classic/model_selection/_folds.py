@@ -280,7 +280,7 @@ def _blocks(counts: npt.NDArray[np.intp], blocks: int) -> Rows:
     """The block of each distinct time, by the middle of its rows; every block gets at least one time."""
     n_times = len(counts)
     middle = (np.cumsum(counts) - counts / 2) / counts.sum()
-    block = np.minimum((middle * blocks).astype(np.intp), blocks - 1)
+    block = (middle * blocks).astype(np.intp)
     most = np.arange(n_times)  # heavy times may leave a block empty, at the start, at the end or between
     least = most + blocks - n_times
     block = np.clip(block, least, most)

@@ -27,14 +27,14 @@ def validation_split(
     if time is not None:
         stamps = to_time(time)
         if codes is not None:
-            last = np.full(codes.max(initial=-1) + 1, stamps.min(initial=stamps.max()))
+            last = np.full(codes.max(initial=-1) + 1, stamps.min())
             np.maximum.at(last, codes, stamps)
             stamps = last[codes]
         distinct, counts = np.unique(stamps, return_counts=True)
         if len(distinct) < 2:
             return None
         cut = int(np.searchsorted(np.cumsum(counts), (1 - fraction) * len(stamps)))
-        start = distinct[min(max(cut, 1), len(distinct) - 1)]
+        start = distinct[max(cut, 1)]
         train = np.flatnonzero(stamps < start - gap)
         return (train, np.flatnonzero(stamps >= start)) if len(train) else None
     parts = max(2, round(1 / fraction))

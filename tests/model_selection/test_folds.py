@@ -20,6 +20,7 @@ from sklearn.model_selection import (
 )
 
 from mtl_classic import FoldError, LabelError, Task, Temporal, make_folds
+from mtl_classic.model_selection._dealing import _strata
 from mtl_classic.model_selection._folds import _blocks
 from mtl_classic.model_selection._maturity import mask_immature, temporal_folds
 from mtl_classic.model_selection._validation_split import validation_split
@@ -52,6 +53,30 @@ def test_rare_positives_of_every_task_are_spread(missing: float) -> None:
     Y.loc[rng.choice(n, 10, replace=False), "rare"] = 1
     fold = make_folds(5, Y, random_state=0).fold
     assert np.bincount(fold[Y["rare"] == 1], minlength=5).tolist() == [2, 2, 2, 2, 2]
+
+
+def slow_strata(Y: pd.DataFrame) -> list:
+    """The rarest class of each row over the tasks by name, the first of equals, and which tasks are unlabelled."""
+    keys: list = []
+    for _, row in Y.iterrows():
+        known = [
+            (int((Y[name] == row[name]).sum()), name, row[name]) for name in sorted(Y.columns) if row[name] == row[name]
+        ]
+        keys.append((min(known, key=lambda one: one[0])[1:] if known else None, *row.isna()))
+    return keys
+
+
+def test_a_stratum_is_a_rarest_class_and_a_pattern_of_missing_labels() -> None:
+    random = np.random.default_rng(1)
+    Y = pd.DataFrame({name: random.choice([0.0, 1.0, 2.0], 300, p=[0.7, 0.25, 0.05]) for name in "cab"})
+    Y = Y.mask(random.random(Y.shape) < 0.3)
+    strata, counts = _strata(Y)
+    keys = slow_strata(Y)
+    assert len(set(zip(strata, keys, strict=True))) == len(set(strata)) == len(set(keys)) > 20
+    rarest = Y.apply(lambda column: column.map(column.value_counts())).min(axis=1).fillna(len(Y) + 1)
+    assert counts.tolist() == rarest.tolist()
+    many = pd.DataFrame({"spend": np.where(np.arange(300) < 100, 0, np.arange(300))})
+    assert _strata(many)[1].tolist() == [100] * 100 + [200] * 200  # of many values: zero or not
 
 
 def test_nullable_integers_with_many_values() -> None:
@@ -144,6 +169,7 @@ def test_temporal_folds_train_on_the_past_only(time: list, n_splits: int, gap: i
 
 
 def test_blocks_of_time_hold_about_equally_many_rows() -> None:
+    assert _blocks(np.array([2, 5, 3]), 2).tolist() == [0, 0, 1]  # the middle of the 5 lies in the first half
     time = pd.to_datetime("2024-01-01") + pd.to_timedelta(rng.integers(0, 365, 4000), unit="D")
     plan = make_folds(4, np.zeros(4000), time=time)
     sizes = [len(test) for _, test in plan.splits]
@@ -234,6 +260,11 @@ def test_validation_rows_are_the_latest() -> None:
     train, valid = validation_split(np.zeros(100), 0.1, time=np.arange(100)[::-1], gap=5) or (None, None)
     assert sorted(valid) == list(range(11))
     assert sorted(train) == list(range(16, 100))
+
+
+def test_the_first_time_is_never_all_of_the_validation() -> None:
+    train, valid = validation_split(np.zeros(10), 0.5, time=[0] * 8 + [1, 2]) or (None, None)
+    assert (list(train), list(valid)) == (list(range(8)), [8, 9])
 
 
 def test_validation_never_splits_a_query() -> None:
