@@ -62,7 +62,7 @@ def choose(
         promoted = np.log(np.maximum(np.nan_to_num(promotion[number]), 1e-30))
         promoted[~(promotion[number] > 0)] = -np.inf
         scores = [
-            _dense(own[own["week"] == week], rows, visits, types),
+            _dense(own[own["week"] == week], rows, types),
             np.where(store[number] > 0, store[number], -np.inf)[place],
             (promoted + root_popularity)[place] + chance[0],
             root_popularity + chance[1],
@@ -108,9 +108,7 @@ def _gumbel(rng: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.
     return -np.log(rng.standard_exponential(shape))
 
 
-def _dense(
-    own: pd.DataFrame, rows: npt.NDArray[np.intp], visits: pd.DataFrame, types: pd.Index[Any]
-) -> npt.NDArray[np.float64]:
+def _dense(own: pd.DataFrame, rows: npt.NDArray[np.intp], types: pd.Index[Any]) -> npt.NDArray[np.float64]:
     out = np.full((len(rows), len(types)), -np.inf)
     place = np.searchsorted(rows, own["visit"])
     out[place, types.get_indexer(pd.Index(own["product_type"]))] = own["score"]

@@ -197,7 +197,7 @@ class CalibratedModel(OverMembers):
         for task in self.tasks_:
             y, own = given.targets.view(task.name), _weight(given, task)
             for method in asked[task.name]:
-                held_out = _held_out(task, method, y, scores[task.name], own, splits)
+                held_out = _held_out(method, y, scores[task.name], own, splits)
                 key = (task.name, method)
                 after[key] = losses(task.kind, y, held_out)
                 before[key] = losses(task.kind, y, scores[task.name])
@@ -221,7 +221,7 @@ class CalibratedModel(OverMembers):
                 method = str(better.index[int(better.to_numpy().argmin())][1])
                 self.methods_[task.name] = method
                 y = given.targets.view(task.name)
-                self.maps_[task.name] = _fit_map(task, method, y, scores[task.name], _weight(given, task))
+                self.maps_[task.name] = _fit_map(method, y, scores[task.name], _weight(given, task))
 
     def _scores(self, X: Table, space: str) -> Scores:
         def inner(asked: str) -> Scores:
@@ -275,7 +275,7 @@ class _Temperature:
         return from_link("multiclass", self.exponent * np.log(np.maximum(p, SMALLEST)))
 
 
-def _fit_map(task: Task, method: str, y: Floats, score: Floats, weight: Floats) -> Any:
+def _fit_map(method: str, y: Floats, score: Floats, weight: Floats) -> Any:
     known = _scored(score) & ~np.isnan(y) & (weight > 0)
     y, score, weight = y[known], score[known], weight[known]
     if method == "isotonic":
@@ -311,9 +311,7 @@ def _basis(method: str, p: Floats) -> tuple[Floats, Floats, list[tuple[float | N
     return np.column_stack([up, down, one]), np.array([1.0, 1.0, 0.0]), [(0.0, None), (0.0, None), (None, None)]
 
 
-def _held_out(
-    task: Task, method: str, y: Floats, score: Floats, weight: Floats, splits: list[tuple[Rows, Rows]]
-) -> Floats:
+def _held_out(method: str, y: Floats, score: Floats, weight: Floats, splits: list[tuple[Rows, Rows]]) -> Floats:
     """Scores after maps that were fitted on other rows; NaN elsewhere, and where the model has none."""
     out = np.full(score.shape, np.nan)
     scored = _scored(score)
@@ -321,7 +319,7 @@ def _held_out(
     for train, held in splits:
         test = held[scored[held]]
         if len(np.unique(y[train][told[train]])) > 1 and len(test):
-            out[test] = _fit_map(task, method, y[train], score[train], weight[train])(score[test])
+            out[test] = _fit_map(method, y[train], score[train], weight[train])(score[test])
     return out
 
 

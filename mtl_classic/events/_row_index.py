@@ -181,7 +181,7 @@ class _Questions:
     ) -> int:
         """The number of a question."""
         stream = self._stream(keys, where, value)
-        sums = self._prefix(kind, keys, stream, where, value, half_life)
+        sums = self._prefix(kind, keys, stream, value, half_life)
         far = 0 if window is None else self.events.offset(window)
         decay = 1.0 if half_life is None else float(self.events.duration(half_life, "half_life"))
         question = (kind, self.sets.index(keys), stream, window is not None, far, sums, decay)
@@ -194,9 +194,7 @@ class _Questions:
             self.parts.append(part)
         return self.streams[id(part)]
 
-    def _prefix(
-        self, kind: int, keys: tuple[str, ...], stream: int, where: Any, value: str | None, half_life: Any
-    ) -> int:
+    def _prefix(self, kind: int, keys: tuple[str, ...], stream: int, value: str | None, half_life: Any) -> int:
         """Where the running sums of a question begin, -1 where it needs none."""
         if kind not in (row_kernels.SUM, row_kernels.DECAYED):
             return -1

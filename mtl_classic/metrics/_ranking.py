@@ -14,7 +14,6 @@ import pandas as pd
 from mtl_classic.metrics._arrays import Codes, Floats, as_floats, check_scores, check_weight, divide, factorize
 
 Average = Literal["query", "row"] | None
-PER_QUERY = ("ndcg", "map", "grouped_auc")
 
 
 class PerQuery(NamedTuple):

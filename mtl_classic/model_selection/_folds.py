@@ -154,31 +154,36 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
             )
         return _temporal(cv, n, time, codes)
     if hasattr(cv, "split"):
-        labels = label_frame(Y)
-        y = labels.iloc[:, 0].to_numpy() if labels.shape[1] == 1 else None
-        with warnings.catch_warnings():  # a splitter may ignore the groups, as long as it leaves them whole
-            warnings.filterwarnings("ignore", "The groups parameter is ignored", UserWarning)
-            try:
-                return _checked(cv.split(np.zeros((n, 1)), y, groups), n, codes)
-            except (TypeError, ValueError) as error:
-                if isinstance(error, FoldError):
-                    raise
-                if codes is None and "group" in f"{type(cv).__name__} {error}".lower():
-                    raise FoldError(
-                        f"{cv} keeps groups whole, and was given none. Give them as groups= (of an estimator that has "
-                        f'this parameter: the name of a column, groups="user"), or the fold number of each row as cv.'
-                    ) from error
-                if y is not None:
-                    raise
-                raise FoldError(
-                    f"{cv} cannot split rows of several tasks, of which it is given no labels ({error}). Give an int "
-                    f"(folds stratified for every task), or the fold number of each row."
-                ) from error
+        return _of_splitter(cv, Y, n, groups, codes)
     if isinstance(cv, list | tuple | Iterator):
         cv = list(cv)
         if cv and all(isinstance(one, list | tuple | np.ndarray) for one in cv):
             return _checked(_pairs(cv, n), n, codes)
     return _from_numbers(_fold_column(cv, n), codes)
+
+
+def _of_splitter(cv: Any, Y: Any, n: int, groups: Any, codes: Rows | None) -> FoldPlan:
+    """The folds of a splitter of scikit-learn, which is given the label if there is one only."""
+    labels = label_frame(Y)
+    y = labels.iloc[:, 0].to_numpy() if labels.shape[1] == 1 else None
+    with warnings.catch_warnings():  # a splitter may ignore the groups, as long as it leaves them whole
+        warnings.filterwarnings("ignore", "The groups parameter is ignored", UserWarning)
+        try:
+            return _checked(cv.split(np.zeros((n, 1)), y, groups), n, codes)
+        except FoldError:
+            raise
+        except (TypeError, ValueError) as error:
+            if codes is None and "group" in f"{type(cv).__name__} {error}".lower():
+                raise FoldError(
+                    f"{cv} keeps groups whole, and was given none. Give them as groups= (of an estimator that has "
+                    f'this parameter: the name of a column, groups="user"), or the fold number of each row as cv.'
+                ) from error
+            if y is not None:
+                raise
+            raise FoldError(
+                f"{cv} cannot split rows of several tasks, of which it is given no labels ({error}). Give an int "
+                f"(folds stratified for every task), or the fold number of each row."
+            ) from error
 
 
 def _pairs(cv: list[Any], n: int) -> list[tuple[Rows, Rows]]:
