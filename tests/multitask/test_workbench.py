@@ -1,0 +1,176 @@
+"""What learners are asked for: rows, weights and rounds of each fit, told by a learner that only takes notes."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtl_classic import Learner, PerTaskModel, Task
+from mtl_classic._core.targets import encode_targets
+from mtl_classic.multitask._workbench import (
+    Workbench,
+    conditional_labels,
+    known_share,
+    n_events,
+    telling_weights,
+)
+
+NAN = np.nan
+FUNNEL = [Task("click", "binary"), Task("buy", "binary", given="click")]
+ASKED: list[Any] = []
+
+
+class Noted:
+    n_rounds = 7
+
+    def predict(self, features: Any, n_threads: int = 1) -> Any:
+        return np.zeros(len(features))
+
+
+class Notes(Learner):
+    def __init__(self, early_stops: bool = True) -> None:
+        self.early_stops = early_stops
+
+    def bin(self, features: Any, *, n_threads: int = 1) -> Any:
+        return None
+
+    def fit_task(self, binned: Any, request: Any) -> Any:
+        ASKED.append(request)
+        return Noted()
+
+
+def open_bench(phase: str = "whole", early_stops: bool = True, weight: Any = None, **options: Any) -> Workbench:
+    """One hundred rows in time, of which each seventh has no label."""
+    time = np.arange(100)
+    X = pd.DataFrame({"x": time % 5, "day": time})
+    Y = pd.DataFrame({"y": np.where(time % 7, time % 2, NAN)})
+    task = Task("y", "binary", delay=options.pop("delay", None))
+    model = PerTaskModel([task], learner=Notes(early_stops), time="day", validation_fraction=0.25, **options)
+    bench = model._open(X, Y, weight, None)
+    bench.phase = phase
+    ASKED.clear()
+    return bench
+
+
+LABELLED = np.flatnonzero(np.arange(100) % 7)
+
+
+@pytest.mark.parametrize("delay", [None, 10])
+def test_validation_rows_are_the_latest_after_a_gap_as_long_as_the_delay(delay: Any) -> None:
+    bench = open_bench(delay=delay)
+    assert bench.split is not None
+    train, valid = bench.split
+    assert (valid[0], valid[-1]) == (74, 99)
+    assert train[-1] == 74 - (delay or 0) - 1
+
+
+def test_boosters_stop_by_the_validation_rows_and_are_then_fitted_on_all_rows() -> None:
+    bench = open_bench()
+    part = bench.fit_entire(bench.targets.tasks[0])
+    first, second = ASKED
+    assert first.rows.tolist() == LABELLED[LABELLED < 74].tolist()
+    assert first.valid_rows.tolist() == LABELLED[LABELLED >= 74].tolist()
+    assert second.rows.tolist() == LABELLED.tolist()
+    assert (second.valid_rows, second.n_rounds, second.weight) == (None, 7, None)
+    assert first.seed == second.seed
+    assert part.held_out is not None
+    assert part.held_out is not part.fit
+
+
+@pytest.mark.parametrize("early_stops", [True, False])
+def test_what_is_held_out_sees_no_validation_row(early_stops: bool) -> None:
+    for phase, options in (("held out", {}), ("whole", {"refit": False})):
+        bench = open_bench(phase, early_stops, **options)
+        part = bench.fit_entire(bench.targets.tasks[0])
+        (asked,) = ASKED
+        whole = bench.phase == "whole" and not early_stops
+        assert asked.rows.tolist() == (LABELLED if whole else LABELLED[LABELLED < 74]).tolist()
+        assert part.held_out is (part.fit if early_stops else None)
+
+
+def test_the_final_stage_takes_the_rounds_that_were_found() -> None:
+    bench = open_bench("final")
+    bench.rounds = {("y", "own"): 5}
+    assert bench.fit_entire(bench.targets.tasks[0]).held_out is None
+    (asked,) = ASKED
+    assert (asked.rows.tolist(), asked.valid_rows, asked.n_rounds) == (LABELLED.tolist(), None, 5)
+
+
+def test_rows_of_weight_zero_are_not_there_and_scales_multiply_weights() -> None:
+    weight = np.where(np.arange(100) % 3, 2.0, 0.0)
+    scale = np.linspace(1, 2, 100)
+    rows = LABELLED[LABELLED % 3 > 0]
+    bench = open_bench(early_stops=False, weight=weight)
+    task = bench.targets.tasks[0]
+    bench.fit(task, bench.targets.view("y"))
+    bench.fit(task, bench.targets.view("y"), scale=scale)
+    bench.weights = None
+    bench.fit(task, bench.targets.view("y"), scale=scale)
+    for asked, of_rows, expected in zip(ASKED, (rows, rows, LABELLED), (weight, weight * scale, scale), strict=True):
+        assert asked.rows.tolist() == of_rows.tolist()
+        assert asked.weight[of_rows].tolist() == expected[of_rows].tolist()
+
+
+def test_too_few_events_or_one_class_are_nothing_to_stop_by() -> None:
+    for positives in ([3, 40, 60], [*range(1, 70, 3), 80], range(75, 100)):
+        bench = open_bench()
+        y = np.zeros(100)
+        y[list(positives)] = 1
+        bench.fit(bench.targets.tasks[0], y)
+        (asked,) = ASKED
+        assert asked.valid_rows is None
+        assert len(asked.rows) == 100
+        ASKED.clear()
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "events"),
+    [
+        ("binary", [0, 0, 0, 1], 1),
+        ("binary", [1, 1, 1, 0], 1),
+        ("multiclass", [0, 2, 2, 1, 2], 2),
+        ("count", [0, 3, 0, 1], 2),
+        ("ranking", [0, 3, 0, 1, 1], 3),
+        ("regression", [0.0, 0.0, 1.5], 3),
+    ],
+)
+def test_events_are_the_labels_that_tell_something(kind: str, labels: list, events: int) -> None:
+    task = Task("y", kind, query="q" if kind == "ranking" else None)
+    assert n_events(task, np.array(labels, dtype=float)) == events
+
+
+def test_zeros_that_only_the_parent_tells_weigh_the_share_of_labelled_children() -> None:
+    #                 told     labelled      unlabelled          no parent
+    click = [0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, NAN, NAN]
+    buy = [0, NAN, 0, 0, 0, 1, 1, NAN, NAN, NAN, NAN, NAN, 0, 1]
+    targets = encode_targets(pd.DataFrame({"click": click, "buy": buy}), FUNNEL)
+    share = known_share(targets, FUNNEL[1])
+    assert share is not None
+    np.testing.assert_allclose(share, [3 / 8] * 4 + [1] * 10)
+    assert known_share(targets, FUNNEL[0]) is None
+    complete = encode_targets(pd.DataFrame({"click": click, "buy": np.nan_to_num(buy)}), FUNNEL)
+    assert known_share(complete, FUNNEL[1]) is None
+
+
+def test_children_of_unknown_parents_teach_nothing_where_only_those_that_happened_are_seen() -> None:
+    Y = pd.DataFrame({"click": [0, 1, 1, NAN, NAN], "buy": [0, 0, 1, 1, 0]})
+    targets = encode_targets(Y, FUNNEL)
+    np.testing.assert_equal(targets.view("buy", "conditional"), [NAN, 0, 1, 1, NAN])
+    np.testing.assert_equal(conditional_labels(targets, FUNNEL[1]), [NAN, 0, 1, NAN, NAN])
+    amounts = [FUNNEL[0], Task("spend", "regression", given="click")]
+    spend = encode_targets(Y.assign(spend=[0, 5.0, 2.0, 9.0, 0]), amounts)
+    np.testing.assert_equal(conditional_labels(spend, amounts[1]), [NAN, 5, 2, 9, NAN])
+    np.testing.assert_equal(conditional_labels(spend, amounts[0]), spend.view("click"))
+
+
+def test_weights_without_a_scale_add_up_to_the_effective_number_of_rows() -> None:
+    y = np.r_[np.tile([0.0, 1.0], 50), NAN]
+    targets = encode_targets(pd.DataFrame({"a": y, "b": y}), [Task("a", "binary"), Task("b", "binary")])
+    own = np.r_[np.random.default_rng(0).random(100), 50.0]  # the last row has no label
+    told = telling_weights(np.column_stack([own / 1e9, own]), targets)
+    assert told is not None
+    assert told[:, 1].tolist() == own.tolist()
+    assert told[:100, 0].sum() == pytest.approx(own[:100].sum() ** 2 / (own[:100] ** 2).sum())
+    np.testing.assert_allclose(told[:, 0] / told[0, 0], own / own[0])
+    assert telling_weights(None, targets) is None
