@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 
 from mtl_classic._core.base import Floats
-from mtl_classic._core.losses import EPSILON, least_loss, losses, ndcg_losses, prior_scores
+from mtl_classic._core.losses import EPSILON, least_loss, losses, prior_scores, task_loss
 from mtl_classic._core.tasks import Task
 from mtl_classic.ensemble._links import to_average
 
@@ -71,8 +71,8 @@ class Problem:
         """Mean loss of an average."""
         if self.task.kind == "ranking":
             groups = self.groups if self.groups is not None else np.zeros(len(self.y), np.intp)
-            per_query = ndcg_losses(self.y, mean, groups)[0]
-            return float(per_query.mean()) if len(per_query) else 0.0
+            found = task_loss("ranking", self.y, mean, self.weight, groups)
+            return 0.0 if np.isnan(found) else found
         score = np.exp(mean) if self.task.kind == "count" else mean
         return float(np.average(losses(self.task.kind, self.y, score), weights=self.weight))
 

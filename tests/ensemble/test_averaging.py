@@ -24,7 +24,8 @@ from mtl_classic import (
     Temporal,
     make_folds,
 )
-from mtl_classic.ensemble._selection import greedy_weights, make_problem, optimal_weights
+from mtl_classic._core.losses import task_loss as mean_loss
+from mtl_classic.ensemble._selection import _slopes, greedy_weights, make_problem, optimal_weights
 from mtl_classic.ensemble._store import latest_rows
 from mtl_classic.metrics import ndcg, roc_auc, task_loss
 from tests.ensemble.tables import FUNNEL, MIXED, funnel, members, mixed, trees
@@ -86,6 +87,41 @@ def test_a_member_that_went_astray_neither_counts_nor_hides_the_others(solve: An
     weights = solve(make_problem(Task("spend", "regression"), y, scores, None, None, 10.0), range(3))
     assert weights[0] > 0.75
     assert weights[2] == 0
+
+
+@pytest.mark.parametrize("kind", ["ranking", "regression", "binary", "count", "multiclass"])
+@pytest.mark.parametrize("solve", [greedy_weights, optimal_weights])
+def test_heavy_rows_choose_the_members_of_every_kind(kind: str, solve: Any) -> None:
+    rng = np.random.default_rng(0)
+    y, query = rng.integers(0, 2 if kind == "binary" else 3, 1000).astype(float), np.repeat(np.arange(200), 5)
+    sure = (
+        np.eye(3)[y.astype(int)] * 0.7 + 0.1
+        if kind == "multiclass"
+        else np.clip(y, 0.1, 0.9 if kind == "binary" else 9)
+    )
+    heavy = query < 20
+    wide = heavy[:, None] if kind == "multiclass" else heavy
+    vague = rng.permutation(sure)
+    scores = [np.where(wide, sure, vague), np.where(wide, vague, sure)]
+    weight = np.where(heavy, 100.0, 1.0)
+    task = Task("y", kind, query="q" if kind == "ranking" else None)
+    problem = make_problem(task, y, scores, weight, query, 1.0)
+    assert solve(problem, range(2))[0] > 0.6
+    assert solve(make_problem(task, y, scores, None, query, 1.0), range(2))[0] < 0.4
+    losses = [problem.loss(part) for part in problem.parts]
+    np.testing.assert_allclose(losses, [mean_loss(kind, y, score, weight, query) for score in scores], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["regression", "binary", "count", "multiclass"])
+def test_slopes_of_the_weights_are_those_of_the_loss(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2 if kind == "binary" else 3, 50).astype(float)
+    scores = list(rng.dirichlet([1, 1, 1], (3, 50)) if kind == "multiclass" else rng.uniform(0.1, 0.9, (3, 50)))
+    problem = make_problem(Task("y", kind), y, scores, rng.random(50), None, 1.0)
+    at, step = np.array([0.2, 0.5, 0.3]), 1e-6 * np.eye(3)
+    loss = [[problem.loss(np.tensordot(at + sign * d, problem.parts, axes=1)) for sign in (1, -1)] for d in step]
+    found = _slopes(problem, problem.parts, np.tensordot(at, problem.parts, axes=1))
+    np.testing.assert_allclose(found, [(up - down) / 2e-6 for up, down in loss], rtol=1e-5)
 
 
 @pytest.mark.parametrize("weights", LEARNT)
