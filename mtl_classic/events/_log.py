@@ -75,6 +75,8 @@ class EventLog:
     ['ann', 'bob']
     """
 
+    _left_out_to: Any = None  # the last time of the events that a model file left out of this log
+
     def __init__(
         self,
         frame: Any,

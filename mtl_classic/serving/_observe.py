@@ -39,11 +39,21 @@ def tell(steps: Iterable[Any], events: Any, y: Any) -> None:
         )
     if y is not None and not of_rows:
         raise ValueError("y is for models whose history is made of the fitted rows; this one is told of events alone.")
+    new = _new_to_factors(events, moved)
     for step in moved:
         if step in of_rows:
             step.observe(events, y)
         else:
-            step.observe(events)
+            step.observe(events if isinstance(step, HistoryFeatures) else new)
+
+
+def _new_to_factors(events: Any, steps: Iterable[Any]) -> Any:
+    """Where a file left out the events of the log, the later ones alone: factors in it hold those that it left out."""
+    for step in steps:
+        if isinstance(step, HistoryFeatures) and not step.own_ and step.log_._left_out_to is not None:
+            whole = step.log_.append(events)
+            return whole.to_frame()[whole.time > whole._to_axis(step.log_._left_out_to)]
+    return events
 
 
 def _learnt_from_labels(step: Any) -> bool:

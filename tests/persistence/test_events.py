@@ -10,7 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtl_classic import EmptyLogWarning, EventLog, HistoryFeatures, MultiTaskModel, load_model, make_funnel, save_model
+from mtl_classic import (
+    Aggregate,
+    EmptyLogWarning,
+    EventLog,
+    HistoryFeatures,
+    LatentFeatures,
+    MatrixFactorization,
+    MultiTaskModel,
+    Segments,
+    load_model,
+    make_funnel,
+    save_model,
+)
 from tests.persistence.models import outputs, same
 
 
@@ -46,6 +58,23 @@ def test_observing_the_whole_log_brings_the_predictions_back(shop: Any, model: A
     loaded = load_silently(tmp_path / "model.zip").observe(shop.events)
     assert loaded.pipeline_.steps[0][1].log_.hash == shop.events.hash
     assert same(outputs(loaded, shop.X), outputs(model, shop.X))
+
+
+@pytest.mark.parametrize("latent", ["factors", "segments"])
+def test_factors_in_a_file_are_not_told_twice_of_the_log(latent: str, shop: Any, tmp_path: Path) -> None:
+    factors = MatrixFactorization(n_factors=4, max_iter=2, random_state=0)
+    step = LatentFeatures([("mf", factors)], cv=2) if latent == "factors" else Segments(n_segments=3, model=factors)
+    rows = shop.X["day"] < 20
+    model = MultiTaskModel(shop.tasks, **shop.roles, aggregates=[Aggregate("user", "count")], latent=step)
+    model.fit(shop.X[rows], shop.Y[rows], events=shop.events)  # factors know what was before the last row
+    save_model(model, tmp_path / "model.zip")
+    save_model(load_silently(tmp_path / "model.zip"), tmp_path / "again.zip")
+    frame = shop.events.to_frame()
+    later = frame.iloc[-50:].assign(time=frame["time"].iloc[-50:] + pd.Timedelta("30D"))
+    for name, events in (("model.zip", shop.events), ("again.zip", frame)):
+        loaded = load_silently(tmp_path / name).observe(events)
+        assert same(outputs(loaded, shop.X), outputs(model, shop.X))
+    assert same(outputs(loaded.observe(later), shop.X), outputs(model.observe(later), shop.X))
 
 
 def test_the_events_do_not_travel_unasked(shop: Any, tmp_path: Path) -> None:
