@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtl_classic._core.exceptions import LabelError, LeakedLabelWarning
+from mtl_classic._core.keys import key_kind
 from mtl_classic._core.tasks import Task, label_frame
-from mtl_classic._core.validation import key_kind
 
 __all__ = ["MAX_RELEVANCE", "encode_column", "learn_classes", "sorted_classes", "warn_of_leaked_labels"]
 

@@ -23,13 +23,11 @@ __all__ = [
     "check_labels_of",
     "check_sample_weight",
     "find_role",
-    "key_kind",
     "n_rows",
     "register_columns",
     "resolve_roles",
     "role_values",
     "take_rows",
-    "value_kind",
     "with_index_of",
 ]
 
@@ -171,21 +169,6 @@ def align_columns(estimator: Any, X: Table) -> Table:
             f"{estimator.n_features_in_} features as input"
         )
     return X if names is None or sparse.issparse(X) else pd.DataFrame(X, columns=list(names))
-
-
-def key_kind(values: pd.Index[Any]) -> str:
-    """What ids are: "text", "numbers" or "other"; a text never matches a number, though it look like it."""
-    if not len(values):  # nothing that could differ, whatever its type
-        return "other"
-    inferred = pd.api.types.infer_dtype(values, skipna=True)
-    numbers = ("integer", "floating", "mixed-integer-float")
-    return "text" if inferred == "string" else "numbers" if inferred in numbers else "other"
-
-
-def value_kind(value: Any) -> str:
-    """The same of one id; missing, it is neither text nor a number."""
-    is_number = isinstance(value, int | float | np.number) and value == value
-    return "text" if isinstance(value, str) else "numbers" if is_number else "other"
 
 
 def find_role(columns: Iterable[Any], role: str | None, what: str) -> str | None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.validation import key_kind
+from mtl_classic._core.keys import key_kind
 
 _LARGEST_EXACT = 2**53  # beyond it neighbouring integers are the same float
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mtl_classic._core.keys import key_kind
 from mtl_classic._core.time import time_dtype, to_time
-from mtl_classic._core.validation import key_kind
 from mtl_classic._kernels import history as kernels
 from mtl_classic.events._column import as_column
 from mtl_classic.events._log import EventLog, axis_kind

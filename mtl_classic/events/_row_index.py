@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mtl_classic._core.keys import KeyCodes
 from mtl_classic._core.time import time_dtype, to_time
-from mtl_classic._core.validation import key_kind, value_kind
 from mtl_classic._kernels import history as kernels
 from mtl_classic._kernels import history_row as row_kernels
 from mtl_classic.events._aggregate import Aggregate
@@ -102,8 +102,7 @@ class KeyTable:
         self.columns = columns
         encoded = [log.encode(name) for _, name in columns]
         self.sizes = [len(values) for _, values in encoded]
-        self.kinds = [key_kind(values) for _, values in encoded]
-        self.codes = [dict(zip(values.tolist(), range(len(values)), strict=True)) for _, values in encoded]
+        self.codes = [KeyCodes(name, values) for (name, _), (_, values) in zip(columns, encoded, strict=True)]
         self.combined: list[Array] = []
         self.distinct = (
             [np.arange(self.sizes[0])] if len(columns) == 1 else self._pairs([codes for codes, _ in encoded])
@@ -140,11 +139,9 @@ class KeyTable:
     def position(self, row: Mapping[str, Any]) -> int:
         """The number of a row's key, -1 where the log does not have it."""
         position = 0
-        for k, ((name, _), codes) in enumerate(zip(self.columns, self.codes, strict=True)):
-            value = row[name]
-            code = codes.get(value, -1)
-            if code < 0:
-                self._check_kind(value, k)
+        for k, codes in enumerate(self.codes):
+            code = codes.get(row[codes.name])
+            if code is None:
                 return -1
             if k == 0:
                 position = code
@@ -154,12 +151,6 @@ class KeyTable:
             if position == len(known) or known[position] != both:
                 return -1
         return position
-
-    def _check_kind(self, value: Any, k: int) -> None:
-        """Text in place of numbers, or the other way, is a mistake, not an unknown key; nothing is no mistake."""
-        if {value_kind(value), self.kinds[k]} == {"text", "numbers"}:
-            name, column = self.columns[k]
-            raise TypeError(f"The column {column!r} of the log holds {self.kinds[k]}, the row's {name!r} is {value!r}.")
 
 
 class _Questions:

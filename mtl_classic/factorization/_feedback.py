@@ -41,9 +41,7 @@ class Ids:
 
     def codes(self, column: pd.Series) -> Ints:
         """Return the codes; numbers in place of text, or the reverse, are refused."""
-        codes = self.vocabulary.codes(column)
-        self.vocabulary.refuse_other_kind(column, codes)
-        return np.maximum(codes - 1, -1)
+        return np.maximum(self.vocabulary.codes(column) - 1, -1)
 
     def copy(self) -> Ids:
         """One that learns on its own."""

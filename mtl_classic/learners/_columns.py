@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from mtl_classic._core.keys import refuse_other_kind
 from mtl_classic._core.validation import Table, n_rows
 
 __all__ = ["FeatureColumns", "Features", "days"]
@@ -173,6 +174,7 @@ class FeatureColumns:
         categories, offset = self.categories_.get(name), self.offsets_.get(name)
         if categories is not None:
             codes = _codes(column, categories).astype(np.float32)
+            refuse_other_kind(categories, column, codes >= 0)
             codes[codes < 0] = np.nan
             return codes
         if column.dtype == np.float32 and offset is None:

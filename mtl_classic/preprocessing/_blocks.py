@@ -44,9 +44,7 @@ class OneHot:
         return len(ready)
 
     def codes(self, column: pd.Series) -> Ints:
-        codes = self.vocabulary.codes(column)
-        self.vocabulary.refuse_other_kind(column, codes)
-        return codes
+        return self.vocabulary.codes(column)
 
     def slots(self, codes: Ints) -> Ints:
         """Slots of codes; the code -1 of an unseen value takes the zero appended last."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.validation import key_kind
+from mtl_classic._core.keys import refuse_other_kind
 
 __all__ = ["MISSING", "UNSEEN", "Vocabulary"]
 
@@ -37,13 +37,15 @@ class Vocabulary:
         return len(self.values) + 1
 
     def codes(self, column: pd.Series) -> Codes:
-        """Codes of all rows, int64 of shape (n,)."""
+        """Codes of all rows, int64 of shape (n,); text in place of numbers, or the reverse, is refused."""
         if isinstance(column.dtype, pd.CategoricalDtype):
             # One look-up per category; the code -1 of a missing row takes the entry appended last.
             table = np.append(self._look_up(column.cat.categories), MISSING)
-            return np.asarray(table[column.cat.codes.to_numpy()], dtype=np.int64)
-        codes = self._look_up(pd.Index(column))
-        codes[column.isna().to_numpy()] = MISSING
+            codes = np.asarray(table[column.cat.codes.to_numpy()], dtype=np.int64)
+        else:
+            codes = self._look_up(pd.Index(column))
+            codes[column.isna().to_numpy()] = MISSING
+        refuse_other_kind(self.values, column, codes > MISSING)
         return codes
 
     def learn(self, column: pd.Series) -> Codes:
@@ -53,14 +55,6 @@ class Vocabulary:
         if len(new):
             self.values = _sorted(new) if not len(self.values) else self.values.append(_sorted(new))
         return self.codes(column)
-
-    def refuse_other_kind(self, column: pd.Series, codes: Codes) -> None:
-        """Refuse text in place of numbers, and the reverse, where no value is known: all would be unseen for ever."""
-        given = codes != MISSING
-        if given.any() and (codes[given] == UNSEEN).all():
-            kinds = key_kind(self.values), key_kind(pd.Index(column[given].unique()))
-            if set(kinds) == {"text", "numbers"}:
-                raise TypeError(f"{column.name!r} held {kinds[0]} when it was learnt; it holds {kinds[1]} now.")
 
     def _look_up(self, values: pd.Index) -> Codes:
         positions = self.values.get_indexer(values).astype(np.int64)

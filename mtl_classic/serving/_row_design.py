@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from mtl_classic._core.validation import key_kind, value_kind
+from mtl_classic._core.keys import KeyCodes
 from mtl_classic.preprocessing import FieldEncoder
 from mtl_classic.preprocessing._blocks import Number, OneHot
 from mtl_classic.preprocessing._vocabulary import MISSING
@@ -29,17 +29,15 @@ class RowDesign:
     def __init__(self, encoder: FieldEncoder, sources: Sources) -> None:
         self.n_columns = encoder.n_columns_
         self.numbers: list[tuple[str, Source, Number, int, int]] = []
-        self.categories: list[tuple[str, Source, dict[Any, int], int, int]] = []
-        self.kinds: dict[str, str] = {}
+        self.categories: list[tuple[str, Source, KeyCodes, int, int]] = []
         for name, state in encoder._fields.items():
             columns = encoder.fields_[name]
             if isinstance(state, Number):
                 self.numbers.append((name, sources.get(name), state, int(columns[0]), int(columns[1])))
             elif isinstance(state, OneHot):
                 of_code = columns[state.slots(np.arange(len(state.vocabulary)))]
-                found = dict(zip(state.vocabulary.values.tolist(), of_code[1:].tolist(), strict=True))
+                found = KeyCodes(name, state.vocabulary.values, of_code[1:])
                 self.categories.append((name, sources.get(name), found, int(of_code[MISSING]), int(columns[0])))
-                self.kinds[name] = key_kind(state.vocabulary.values)
 
     @staticmethod
     def can_read(encoder: Any) -> bool:
@@ -54,7 +52,6 @@ class RowDesign:
             column = found.get(value)
             if column is None:
                 column = missing if is_missing(value) else other
-                _check_kind(name, self.kinds[name], value)
             entries.append((column, 1.0))
         for name, at, state, column, missing in self.numbers:
             value = row.get(name, at)
@@ -73,9 +70,3 @@ class RowDesign:
         columns, values = zip(*sorted(self.entries(row)), strict=True)
         data, indices = np.array(values, dtype=np.float32), np.array(columns, dtype=np.int32)
         return sparse.csr_matrix((data, indices, np.array([0, len(data)], np.int32)), shape=(1, self.n_columns))
-
-
-def _check_kind(name: str, kind: str, value: Any) -> None:
-    """Text in place of numbers, or the other way, is a mistake, not an unseen value, as in a table."""
-    if {kind, value_kind(value)} == {"text", "numbers"}:
-        raise TypeError(f"{name!r} held {kind} when it was learnt; the row has {value!r}.")

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from sklearn.base import is_classifier
 
+from mtl_classic._core.keys import KeyCodes
 from mtl_classic._kernels.fm import ENTRIES_AHEAD
 from mtl_classic.events import HistoryFeatures
 from mtl_classic.events._row_index import HistoryIndex
@@ -96,15 +96,15 @@ class OfPairs:
         self.user, self.item = model.roles_["user"], model.roles_["item"]
         self.at = sources.get(self.user), sources.get(self.item)
         factors = model._factors
-        self.codes = [_codes(ids.values) for ids in (model._users, model._items)]
+        self.codes = KeyCodes(self.user, model._users.values), KeyCodes(self.item, model._items.values)
         self.vectors = [with_mean(vectors) for vectors in (factors.users, factors.items)]
         self.biases = [with_mean(bias) for bias in (factors.user_bias, factors.item_bias)]
         self.lengths = [np.append(np.linalg.norm(v, axis=1), 0.0) for v in (factors.users, factors.items)]
 
     def apply(self, row: Row) -> None:
         """Add the three columns."""
-        u = self.codes[0].get(row.get(self.user, self.at[0]), -1)
-        i = self.codes[1].get(row.get(self.item, self.at[1]), -1)
+        known = (self.codes[0].get(row.get(self.user, self.at[0])), self.codes[1].get(row.get(self.item, self.at[1])))
+        u, i = (-1 if code is None else code for code in known)
         bias = self.biases[0][u].astype(np.float64) + self.biases[1][i]
         product = np.einsum(
             "nf,nf->n", self.vectors[0][u : u + 1 or None].astype(np.float64), self.vectors[1][i : i + 1 or None]
@@ -163,10 +163,10 @@ class OfStatistics:
 
     def __init__(self, step: TargetStatistics, sources: Sources) -> None:
         self.means = step._means
-        self.keys: list[tuple[str, Source, dict[Any, int]]] = []
+        self.keys: list[tuple[str, Source, KeyCodes]] = []
         for (name,), coder in zip(step.keys_, step._coders, strict=True):
-            values = coder.vocabularies[0].values.tolist()
-            self.keys.append((name, sources.get(name), {value: 1 + code for code, value in enumerate(values)}))
+            values = coder.vocabularies[0].values
+            self.keys.append((name, sources.get(name), KeyCodes(name, values, 1 + np.arange(len(values)))))
 
     def apply(self, row: Row) -> None:
         """Add the means."""
@@ -204,7 +204,3 @@ class OfFrames:
         """Add the step's columns to the named values."""
         made = self.step.transform(row.frame(self.columns, self.before))
         row.values = {**row.values, **{str(name): made[name].iloc[0] for name in made.columns}}
-
-
-def _codes(ids: pd.Index) -> dict[Any, int]:
-    return {value: code for code, value in enumerate(ids.tolist())}

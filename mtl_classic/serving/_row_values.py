@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mtl_classic._core.keys import KeyCodes
 from mtl_classic.learners._columns import LARGEST, FeatureColumns, days
 
 __all__ = ["Encoders", "Row", "RowEncoder", "Source", "Sources", "as_number", "is_missing"]
@@ -62,12 +63,12 @@ class RowEncoder:
         self.names = columns.names_ or ("constant",)
         self.categorical = tuple(j for j, name in enumerate(columns.names_) if name in columns.categories_)
         offsets = np.array([columns.offsets_.get(name, 0.0) for name in self.names])
-        named: list[tuple[int, str, dict[Any, int] | None, Source, float]] = []
+        named: list[tuple[int, str, KeyCodes | None, Source, float]] = []
         moved: dict[int, list[tuple[int, int]]] = {}
         for j, name in enumerate(columns.names_):
             source, categories = sources.get(name), columns.categories_.get(name)
             if source is None or categories is not None:
-                codes = None if categories is None else {value: code for code, value in enumerate(categories.tolist())}
+                codes = None if categories is None else KeyCodes(name, categories)
                 named.append((j, name, codes, source, float(offsets[j])))
             else:
                 moved.setdefault(source[0], []).append((j, source[1]))
@@ -89,7 +90,11 @@ class RowEncoder:
             out[to] = row.blocks[block][at] if offset is None else row.blocks[block][at] - offset
         for j, name, codes, source, offset in self.named:
             value = row.get(name, source)
-            out[j] = _held(as_number(value, name) - offset) if codes is None else codes.get(value, math.nan)
+            if codes is None:
+                out[j] = _held(as_number(value, name) - offset)
+            else:
+                code = codes.get(value)
+                out[j] = math.nan if code is None else code
         return out
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl_classic._core.validation import key_kind
+from mtl_classic._core.keys import key_kind
 from mtl_classic.events import EventLog
 
 ROLES = {"user": "user", "item": "item", "time": "time", "event": "type", "value": "price"}

@@ -71,6 +71,18 @@ def test_unseen_categories_are_missing() -> None:
     np.testing.assert_equal(columns.transform(as_texts).values, np.float32([[np.nan, 0], [1, 1], [np.nan, np.nan]]))
 
 
+@pytest.mark.parametrize("served", [
+    pd.Series([101, 102]), pd.Series([101.0, None]), pd.Series([101, 102], dtype="category"),
+    pd.Series([101, 102], dtype=object),
+])  # fmt: skip
+def test_numbers_in_place_of_text_are_refused(served: pd.Series) -> None:
+    columns = FeatureColumns().fit(pd.DataFrame({"store": ["101", "102", None]}))
+    with pytest.raises(TypeError, match="'store' held text when it was learnt; it holds numbers now"):
+        columns.transform(pd.DataFrame({"store": served}))
+    for fine in (["103", "104"], [None, None], [True, False], ["101", 102]):
+        columns.transform(pd.DataFrame({"store": fine}))
+
+
 def test_roles_and_too_many_categories_are_left_out() -> None:
     frame = pd.DataFrame({"id": [f"u{k}" for k in range(300)], "t": np.arange(300), "x": 1.0})
     columns = FeatureColumns(exclude=["t"]).fit(frame)

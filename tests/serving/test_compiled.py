@@ -338,7 +338,7 @@ def test_what_is_wrong_is_told() -> None:
         compiled.predict_scores(row | {"price": np.inf})
     with pytest.raises(TypeError, match="'price' held numbers"):
         compiled.predict_scores(row | {"price": "dear"})
-    with pytest.raises(TypeError, match="log holds numbers"):
+    with pytest.raises(TypeError, match="'user' held numbers"):
         compiled.predict_scores(row | {"user": "7"})
     with pytest.raises(TypeError, match="times of the log are dates"):
         compiled.predict_scores(row | {"time": 7})
@@ -348,6 +348,32 @@ def test_what_is_wrong_is_told() -> None:
         compiled.predict_scores(row, space="all")
     with pytest.raises(ValueError, match="fitted on a frame"):
         MultiTaskModel(random_state=0).fit(np.zeros((50, 1)), np.arange(50) % 2).compile_for_serving()
+
+
+FACTORS = LatentFeatures([("mf", MatrixFactorization(n_factors=4, max_iter=2, random_state=0))], cv=2)
+
+
+@pytest.mark.parametrize("options", [
+    {"aggregates": AGGREGATES}, {"aggregates": None, "latent": FACTORS}, {"time": None},
+], ids=["history", "factors", "statistics"])  # fmt: skip
+def test_other_kinds_of_ids_are_refused_or_unseen_as_in_a_table(options: dict[str, Any]) -> None:
+    rows = SHOP.X if "time" not in options else SHOP.X.drop(columns=["time", "day"])
+    model = MultiTaskModel(
+        SHOP.tasks, **({"latent": None, "learner": "linear", "random_state": 0} | SHOP.roles | options)
+    )
+    model.fit(rows, SHOP.Y, events=None if "time" in options else SHOP.events)
+    serving, row = model.compile_for_serving(), rows.iloc[[0]]
+    for value in ("3", 3.0, 3.5, True, None):
+        asked = row.assign(item=[value])
+        try:
+            scores = model.predict_scores(asked).iloc[0].to_dict()
+        except TypeError:
+            with pytest.raises(TypeError, match="'item'"):
+                serving.predict_scores({**row.iloc[0], "item": value})
+            assert value == "3"
+        else:
+            assert serving.predict_scores({**row.iloc[0], "item": value}) == pytest.approx(scores, rel=1e-12)
+            assert value != "3"
 
 
 def test_a_machine_tells_text_from_numbers_and_knows_what_is_missing() -> None:

@@ -1,0 +1,74 @@
+"""Ids and categories: text never matches a number, though it look like it, so that one for the other is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+__all__ = ["KeyCodes", "key_kind", "refuse_other_kind", "value_kind"]
+
+
+def key_kind(values: pd.Index[Any]) -> str:
+    """What ids are: "text", "numbers" or "other"."""
+    if not len(values):  # nothing that could differ, whatever its type
+        return "other"
+    held = values.categories if isinstance(values, pd.CategoricalIndex) else values
+    inferred = pd.api.types.infer_dtype(held, skipna=True)
+    numbers = ("integer", "floating", "mixed-integer-float")
+    return "text" if inferred == "string" else "numbers" if inferred in numbers else "other"
+
+
+def value_kind(value: Any) -> str:
+    """The same of one id; missing, it is neither text nor a number."""
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool) and value == value
+    return "text" if isinstance(value, str) else "numbers" if is_number else "other"
+
+
+def refuse_other_kind(known: pd.Index[Any], column: pd.Series[Any], is_known: npt.NDArray[np.bool_]) -> None:
+    """Refuse text in place of numbers, and the reverse, where no value is known: all would be unseen for ever.
+
+    Raises
+    ------
+    TypeError
+    """
+    if is_known.any() or column.isna().all():
+        return
+    kinds = key_kind(known), key_kind(pd.Index(column.dropna().unique()))
+    if set(kinds) == {"text", "numbers"}:
+        raise TypeError(f"{column.name!r} held {kinds[0]} when it was learnt; it holds {kinds[1]} now.")
+
+
+class KeyCodes:
+    """Codes of the values that a column had, one value at a time.
+
+    Parameters
+    ----------
+    name : str
+    values : Index
+        Without missing ones.
+    codes : ndarray of int, default=None
+        0, 1 … if None.
+    """
+
+    def __init__(self, name: str, values: pd.Index[Any], codes: npt.NDArray[np.integer[Any]] | None = None) -> None:
+        self.name, self.kind = name, key_kind(values)
+        numbers = range(len(values)) if codes is None else codes.tolist()
+        self._codes: dict[Any, int] = dict(zip(values.tolist(), numbers, strict=True))
+
+    def get(self, value: Any) -> int | None:
+        """The code of a value; None where it is missing or unseen.
+
+        Raises
+        ------
+        TypeError
+            On text in place of numbers, and the reverse.
+        """
+        code = self._codes.get(value)
+        if code is None and {value_kind(value), self.kind} == {"text", "numbers"}:
+            raise TypeError(f"{self.name!r} held {self.kind} when it was learnt; the row has {value!r}.")
+        if self.kind == "numbers" and isinstance(value, bool | np.bool_):  # to Python, True is 1
+            return None
+        return code
