@@ -14,7 +14,7 @@ from scipy.special import ndtri
 from mtl_classic._core.targets import Targets, encode_targets
 from mtl_classic._core.tasks import label_frame
 from mtl_classic._core.time import is_datetime, time_dtype, to_duration, to_time
-from mtl_classic._core.validation import as_table
+from mtl_classic._core.validation import as_table, check_labels_of
 from mtl_classic.inspection._drift import (
     Interval,
     calibration_ratio,
@@ -23,6 +23,7 @@ from mtl_classic.inspection._drift import (
     share,
 )
 from mtl_classic.inspection._reference import ColumnReference, Reference, cluster_codes, hashes
+from mtl_classic.metrics._fitted import end_of, role_column, scores_of
 
 __all__ = ["monitor"]
 
@@ -61,6 +62,8 @@ def monitor(
     Parameters
     ----------
     model : fitted multi-task estimator
+        Also a Pipeline or search that ends in one; then rows and the columns that are watched are those that go into
+        it.
     X_new : frame of shape (n, n_features)
         Rows served lately, such as a day's.
     X_matured, Y_matured : frame and labels, default=None
@@ -121,7 +124,8 @@ def monitor(
     >>> report.loc[("stability", "price", ""), "verdict"]
     'retrain'
     """
-    reference = getattr(model, "reference_", None) if reference is None else reference
+    final, _ = end_of(model)
+    reference = getattr(model, "reference_", getattr(final, "reference_", None)) if reference is None else reference
     if not isinstance(reference, Reference):
         raise ValueError(
             "monitor compares with a reference: make one once, model.reference_ = monitor_reference(model, X), or "
@@ -134,8 +138,8 @@ def monitor(
     table = _as_frame(X_new)
     if not len(table):
         raise ValueError("monitor was given no new rows; at least one is needed.")
-    scores = model.predict_scores(X_new)
-    checks = [*_column_checks(model, table, reference), *_score_checks(model, scores, table, reference)]
+    scores = scores_of(model, X_new, "entire")
+    checks = [*_column_checks(final, table, reference), *_score_checks(final, scores, table, reference)]
     if X_matured is not None:
         checks += _calibration_checks(model, scores if X_matured is X_new else None, X_matured, Y_matured)
     z = -float(ndtri(alpha / (2 * max(len(checks), 1))))
@@ -157,7 +161,7 @@ def _column_checks(model: Any, table: pd.DataFrame, reference: Reference) -> Ite
         raise ValueError(
             f"X_new lacks columns of the reference: {', '.join(lost)}; it has {', '.join(map(str, table))}."
         )
-    n_now = effective_rows(cluster_codes(table, getattr(model, "roles_", {}).get("user")), len(table))
+    n_now = effective_rows(cluster_codes(table, role_column(model, table, "user")), len(table))
     for name, known in reference.columns.items():
         column = table[name]
         if known.kind == "id":
@@ -168,7 +172,7 @@ def _column_checks(model: Any, table: pd.DataFrame, reference: Reference) -> Ite
 
 
 def _score_checks(model: Any, scores: pd.DataFrame, table: pd.DataFrame, reference: Reference) -> Iterator[_Check]:
-    n_now = effective_rows(cluster_codes(table, getattr(model, "roles_", {}).get("user")), len(table))
+    n_now = effective_rows(cluster_codes(table, role_column(model, table, "user")), len(table))
     for name, known in reference.scores.items():
         yield _Check(
             "stability", f"score of {name}", _stability(scores[name], known, reference.n_effective, n_now), 0.0
@@ -195,14 +199,14 @@ def _calibration_checks(model: Any, scores: pd.DataFrame | None, X: Any, Y: Any)
     table = _as_frame(X)
     if not len(table) and not len(label_frame(Y)):
         return []
-    targets = encode_targets(Y, model.tasks_, classes=model.classes_map_, on_conflict=model._conflict_rule())
-    if len(targets) != len(table):
-        raise ValueError(
-            f"X_matured has {len(table)} rows, and Y_matured {len(targets)}; they must be of the same rows."
-        )
-    scores = model.predict_scores(X) if scores is None else scores
-    roles = getattr(model, "roles_", {})
-    clusters, days = cluster_codes(table, roles.get("user")), _days(table, roles.get("time"))
+    final, _ = end_of(model)
+    targets = encode_targets(Y, final.tasks_, classes=final.classes_map_, on_conflict=final._conflict_rule())
+    check_labels_of(table, targets)
+    scores = scores_of(model, X, "entire") if scores is None else scores
+    clusters, days = (
+        cluster_codes(table, role_column(final, table, "user")),
+        _days(table, role_column(final, table, "time")),
+    )
     checks: list[_Check] = []
     for name, observed, predicted in _rates(scores, targets):
         known = ~np.isnan(observed)
@@ -290,7 +294,7 @@ def _row(check: _Check, measured: Interval, grade: int, reason: str) -> dict[str
 def _age(model: Any, table: pd.DataFrame, max_age: Any) -> list[dict[str, Any]]:
     """How long before the latest row the log ends."""
     knows, as_of = _as_of(model)
-    column = getattr(model, "roles_", {}).get("time")
+    column = role_column(end_of(model)[0], table, "time")
     if not knows or column is None:
         return []
     check = _Check("age", "log", None, float("nan"))
@@ -309,11 +313,17 @@ def _age(model: Any, table: pd.DataFrame, max_age: Any) -> list[dict[str, Any]]:
 
 def _as_of(model: Any) -> tuple[bool, Any]:
     """Whether a model has a log, and the time of its last event."""
-    steps = getattr(getattr(model, "pipeline_", None), "steps", [])
-    for part in (model, *(step for _, step in steps)):
+    for part in _parts(model):
         if hasattr(part, "as_of_") and (part.as_of_ is not None or hasattr(part, "log_")):
             return True, part.as_of_
     return False, None
+
+
+def _parts(model: Any) -> Iterator[Any]:
+    """A model, and the steps of the pipelines in it."""
+    yield model
+    for _, step in getattr(getattr(model, "pipeline_", model), "steps", []):
+        yield from _parts(step)
 
 
 def _report(rows: list[dict[str, Any]]) -> pd.DataFrame:

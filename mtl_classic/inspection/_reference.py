@@ -13,6 +13,7 @@ import pandas as pd
 from mtl_classic._core.time import is_datetime, to_time
 from mtl_classic._core.validation import as_table
 from mtl_classic.inspection._drift import effective_rows
+from mtl_classic.metrics._fitted import end_of, role_column, scores_of
 
 __all__ = ["ColumnReference", "Reference", "cluster_codes", "hashes", "monitor_reference"]
 
@@ -81,6 +82,7 @@ def monitor_reference(model: Any, X: Any, *, exclude: Sequence[str] = ()) -> Ref
     Parameters
     ----------
     model : fitted multi-task estimator
+        Also a Pipeline or search that ends in one.
     X : frame of shape (n, n_features)
         Rows like those that will be served. Best are rows that the model was not fitted on, the last days held out:
         scores of fitted rows are spread wider than those of new ones. All rows of the fit know more ids.
@@ -113,12 +115,13 @@ def monitor_reference(model: Any, X: Any, *, exclude: Sequence[str] = ()) -> Ref
         table.columns = [f"x{j}" for j in range(table.shape[1])]
     if not len(table):
         raise ValueError("monitor_reference was given no rows; at least one is needed.")
-    roles = getattr(model, "roles_", {})
-    time = None if roles.get("time") is None else to_time(table[roles["time"]], "time")
+    final, _ = end_of(model)
+    roles = {role: role_column(final, table, role) for role in ("user", "item", "time", "query")}
+    time = None if roles["time"] is None else to_time(table[roles["time"]], "time")
     left_out = {*exclude, roles.get("time"), roles.get("query")}
     ids = {roles.get("user"), roles.get("item")}
     columns = {str(name): _describe(table[name], name in ids, time) for name in table.columns if name not in left_out}
-    scores = model.predict_scores(X)
+    scores = scores_of(model, X, "entire")
     described = {str(name): _describe(scores[name], False, None) for name in scores.columns}
     clusters = cluster_codes(table, roles.get("user"))
     return Reference(columns, described, len(table), effective_rows(clusters, len(table)))

@@ -10,13 +10,19 @@ from mtl_classic._core.base import group_codes
 from mtl_classic._core.validation import find_role, n_rows
 
 
-def last_step(model: Any, X: Any = None) -> tuple[Any, Any]:
-    """The multi-task estimator at the end of a search or pipeline, and the table (if any) as it reaches it."""
+def end_of(model: Any, X: Any = None) -> tuple[Any, Any]:
+    """What is at the end of a search or pipeline, and the table (if any) as it reaches it."""
     model = getattr(model, "best_estimator_", model)
     if hasattr(model, "steps"):
         if X is not None and len(model.steps) > 1:
             X = model[:-1].transform(X)
         model = model.steps[-1][1]
+    return model, X
+
+
+def last_step(model: Any, X: Any = None) -> tuple[Any, Any]:
+    """The multi-task estimator at the end of a search or pipeline, and the table (if any) as it reaches it."""
+    model, X = end_of(model, X)
     if not hasattr(model, "tasks_"):
         raise TypeError(
             f"Expected a fitted multi-task estimator, got {type(model).__name__}, which has no tasks_; fit it first."
@@ -25,8 +31,8 @@ def last_step(model: Any, X: Any = None) -> tuple[Any, Any]:
 
 
 def scores_of(model: Any, X: Any, space: str) -> pd.DataFrame:
-    """``predict_scores`` of that estimator, on what the steps before it make of X."""
-    final, table = last_step(model, X)
+    """``predict_scores`` of what is at the end, on what the steps before it make of X."""
+    final, table = end_of(model, X)
     frame: pd.DataFrame = final.predict_scores(table, space=space)
     return frame
 
@@ -40,7 +46,7 @@ def conflict_rule(final: Any) -> Any:
 def groups_of(final: Any, table: Any) -> dict[str, Any]:
     """The query of each row, for every task where there is one."""
     groups: dict[str, Any] = {task.name: group_codes(table, task) for task in final.tasks_ if task.kind == "ranking"}
-    query = _role(final, table, "query")
+    query = role_column(final, table, "query")
     if query is not None:
         groups |= {task.name: table[query].to_numpy() for task in final.tasks_ if task.kind != "ranking"}
     return groups
@@ -48,7 +54,7 @@ def groups_of(final: Any, table: Any) -> dict[str, Any]:
 
 def clusters_of_rows(final: Any, table: Any, clusters: Any) -> Any:
     """The keys that the user gave, or the column that she named, or the model's user; None where there is none."""
-    user = clusters if clusters is not None else _role(final, table, "user")
+    user = clusters if clusters is not None else role_column(final, table, "user")
     return column_values(table, user, "clusters")
 
 
@@ -64,11 +70,11 @@ def column_values(table: Any, values: Any, what: str) -> Any:
     return table[find_role(table.columns, values, what)]
 
 
-def _role(model: Any, table: Any, role: str) -> str | None:
+def role_column(model: Any, table: Any, role: str) -> str | None:
     """The role's column in X, None where there is none: a pipeline may have renamed or made it on the way."""
     if not isinstance(table, pd.DataFrame):
         return None
-    for name in (model.roles_.get(role), getattr(model, role, None)):
+    for name in (getattr(model, "roles_", {}).get(role), getattr(model, role, None)):
         if isinstance(name, str) and name in table.columns:
             return name
     return None

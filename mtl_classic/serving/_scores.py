@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mtl_classic._core.validation import Table, n_rows
+from mtl_classic.metrics._fitted import scores_of
 from mtl_classic.serving import _parquet
 from mtl_classic.serving._chunks import fixed_size, open_chunks
 from mtl_classic.serving._memory import Gauge, to_bytes
@@ -37,6 +38,7 @@ def predict_scores_in_chunks(
     Parameters
     ----------
     model : fitted multi-task estimator
+        Also a Pipeline or search that ends in one.
     X : table, path of a Parquet file or of a folder of them, list of paths, or iterable of tables
         A table is cut, files are read as far as needed, so that memory holds one chunk and its features.
     space : {"entire", "conditional"}, default="entire"
@@ -82,8 +84,7 @@ def scored_chunks(
     chunks = open_chunks(X, size if gauge is None else lambda: gauge.size)
 
     def score(table: Table) -> pd.DataFrame:
-        scores: pd.DataFrame = model.predict_scores(table, space=space)
-        return scores
+        return scores_of(model, table, space)
 
     done = 0
     for table in chunks.tables:
@@ -114,6 +115,7 @@ def write_scores(
     Parameters
     ----------
     model : fitted multi-task estimator
+        Also a Pipeline or search that ends in one.
     X : table, path of a Parquet file or of a folder of them, list of paths, or iterable of tables
         Of an iterable the same tables must come again for a run to be continued.
     path : str or Path
@@ -166,7 +168,7 @@ def write_scores(
         return _parquet.count_rows([_part(folder, len(parts))]) if len(parts) < finished else gauge.size
 
     def score(table: Table) -> pd.DataFrame:
-        return _with_columns(table, model.predict_scores(table, space=space), keep)
+        return _with_columns(table, scores_of(model, table, space), keep)
 
     chunks = open_chunks(X, size)
     done = 0
@@ -195,16 +197,19 @@ def write_scores(
 
 
 def _open_run(folder: Path, job: dict[str, Any]) -> int:
-    """The number of chunks that are finished, without a gap; the folder is made if need be."""
+    """The number of chunks that are finished, without a gap; the folder is made if need be.
+
+    Where there is none, as after a call that was refused, any job may begin.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     told = folder / "run.json"
-    if not told.exists():
-        _put_json(told, job)
-    elif json.loads(told.read_text()) != job:
-        raise ValueError(_other_run(folder))
     finished = 0
     while _part(folder, finished).exists():
         finished += 1
+    if not finished:
+        _put_json(told, job)
+    elif json.loads(told.read_text()) != job:
+        raise ValueError(_other_run(folder))
     return finished
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.validation import Table, find_role
+from mtl_classic.metrics._fitted import end_of, role_column
 from mtl_classic.serving._scores import CHUNK_SIZE, Progress, scored_chunks
 
 __all__ = ["top_k"]
@@ -38,6 +39,7 @@ def top_k(
     Parameters
     ----------
     model : fitted multi-task estimator
+        Also a Pipeline or search that ends in one; rows are as they go into it.
     candidates : frame, path of a Parquet file or of a folder of them, list of paths, or iterable of frames
         A row per candidate; the rows of a user may be anywhere.
     by : str or callable
@@ -87,13 +89,14 @@ def top_k(
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise ValueError(f"k must be a whole number of at least 1, got {k!r}.")
     best = _Best(int(k))
+    final, _ = end_of(model)
     done = 0
     for table, scores in scored_chunks(model, candidates, space, chunk_size, progress, memory_limit):
         if not isinstance(table, pd.DataFrame):
             raise TypeError(
                 f"candidates must have named columns to be grouped and returned, got {type(table).__name__}."
             )
-        groups, kept = _group_columns(model, table, per), _kept_columns(model, table, per, columns)
+        groups, kept = _group_columns(final, table, per), _kept_columns(final, table, per, columns)
         _check_names([*groups, *kept])
         best.add(table, groups, kept, _values(by, scores, table), done)
         done += len(table)
@@ -166,8 +169,7 @@ def _group_columns(model: Any, table: pd.DataFrame, per: str | Sequence[str] | N
 
 def _column(model: Any, table: pd.DataFrame, name: str) -> str:
     """A role of the model, else a column of that name."""
-    roles = getattr(model, "roles_", {})
-    column = roles.get(name) if roles.get(name) in table.columns else None
+    column = role_column(model, table, name) if name in ROLES else None
     if column is not None:
         return column
     try:
@@ -181,8 +183,7 @@ def _kept_columns(
 ) -> list[str]:
     if columns is not None:
         return [str(find_role(table.columns, name, "returned")) for name in columns]
-    roles = [getattr(model, "roles_", {}).get(role) for role in ROLES]
-    named = [column for column in roles if column is not None and column in table.columns]
+    named = [column for role in ROLES if (column := role_column(model, table, role)) is not None]
     if not named:
         return [str(name) for name in table.columns if name not in (SCORE, RANK)]
     return list(dict.fromkeys([*_group_columns(model, table, per), *named]))

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from mtl_classic import (
     HistoryFeatures,
@@ -201,12 +203,21 @@ def test_a_day_without_known_labels_tells_of_no_rates(model: Any) -> None:
     pd.testing.assert_frame_equal(monitor(model, X, X[:0], Y[:0]), monitor(model, X))
 
 
+def test_a_pipeline_is_watched_by_the_columns_that_go_into_it(model: Any) -> None:
+    X, Y = day(1, 200)
+    renamed = FunctionTransformer(lambda table: table.rename(columns={"price": "cost"}))
+    back = FunctionTransformer(lambda table: table.rename(columns={"cost": "price"}))
+    pipe = Pipeline([("there", renamed), ("back", back), ("model", model)])
+    pd.testing.assert_frame_equal(monitor(pipe, X, X, Y), monitor(model, X, X, Y))
+    assert monitor_reference(pipe, X).columns.keys() == monitor_reference(model, X).columns.keys()
+
+
 def test_what_is_refused(model: Any) -> None:
     X, Y = day(1, 200)
     for wrong in ({"alpha": 0.0}, {"alpha": 1.0}, {"tolerance": -0.1}, {"tolerance": np.nan}):
         with pytest.raises(ValueError, match="must be"):
             monitor(model, X, **wrong)
-    with pytest.raises(ValueError, match="0 rows, and Y_matured 200"):
+    with pytest.raises(ValueError, match="0 rows, but Y has 200"):
         monitor(model, X, X[:0], Y)
     with pytest.raises(ValueError, match="monitor_reference"):
         monitor(make_model(), X)
@@ -214,8 +225,11 @@ def test_what_is_refused(model: Any) -> None:
         monitor(model, X, X)
     with pytest.raises(ValueError, match="lacks columns"):
         monitor(model, X.drop(columns="campaign"))
-    with pytest.raises(ValueError, match="200 rows, and Y_matured 100"):
+    with pytest.raises(ValueError, match="200 rows, but Y has 100"):
         monitor(model, X, X, Y[:100])
+    named = X.set_axis([f"r{k}" for k in range(len(X))])
+    with pytest.raises(ValueError, match="in another order"):
+        monitor(model, X, named, Y.set_axis(named.index)[::-1])
     with pytest.raises(ValueError, match="no new rows"):
         monitor(model, X[:0])
     with pytest.raises(ValueError, match="no rows"):

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 
-from mtl_classic import FunnelModel, make_funnel, predict_scores_in_chunks, write_scores
+from mtl_classic import FunnelModel, make_funnel, predict_scores_in_chunks, top_k, write_scores
 from tests.serving.fake import Known, candidates
 
 ROOT = Path(__file__).parents[2]
@@ -154,6 +156,26 @@ def test_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="another run"):
             write_scores(model, X, path, **options)
     assert len(pd.read_parquet(write_scores(Known(), rows, path, chunk_size=100))) == 500
+
+
+def test_a_call_that_was_refused_leaves_the_path_free(tmp_path: Path) -> None:
+    rows, path = candidates(50), tmp_path / "scores.parquet"
+    with pytest.raises(ValueError, match="no columns of X"):
+        write_scores(Known(), rows, path, keep=["usr"])
+    assert len(pd.read_parquet(write_scores(Known(), rows, path, keep=["user"]))) == 50
+
+
+def test_pipelines_score_what_they_make_of_the_rows(tmp_path: Path) -> None:
+    rows = candidates(500)
+    ready = FunctionTransformer(lambda table: table.rename(columns={"buy": "score_buy", "spend": "score_spend"}))
+    raw = rows.rename(columns={"score_buy": "buy", "score_spend": "spend"})
+    pipe = Pipeline([("ready", ready), ("model", Known())])
+    parts = pd.concat(predict_scores_in_chunks(pipe, raw, chunk_size=70))
+    pd.testing.assert_frame_equal(parts, Known().predict_scores(rows))
+    path = write_scores(pipe, raw, tmp_path / "scores.parquet", keep=["user"], chunk_size=70)
+    assert np.array_equal(pd.read_parquet(path)["spend"], rows["score_spend"])
+    best = top_k(pipe, raw, by="buy", k=2, columns=["user", "item"])
+    pd.testing.assert_frame_equal(best, top_k(Known(), rows, by="buy", k=2, columns=["user", "item"]))
 
 
 def test_what_is_refused(tmp_path: Path) -> None:
