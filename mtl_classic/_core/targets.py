@@ -25,7 +25,7 @@ from mtl_classic._core.labels import encode_column, learn_classes
 from mtl_classic._core.tasks import Task, fitting_order, label_frame, resolve_tasks
 from mtl_classic._core.validation import Table, check_labels_of
 
-__all__ = ["Classes", "OutputForm", "Targets", "decode_targets", "encode_targets", "parent_status", "spell_out"]
+__all__ = ["Classes", "OutputForm", "Targets", "condition_holds", "decode_targets", "encode_targets", "spell_out"]
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -265,7 +265,7 @@ def _views(raw: Floats, tasks: Sequence[Task], classes: Classes, dropped: Flags)
             continue
         j, parent = position[task.name], position[task.parent]
         code = _parent_code(task, tasks[parent], classes)
-        status = parent_status(tasks[parent], entire[:, parent], code, holds.get(task.parent))
+        status = _parent_status(tasks[parent], entire[:, parent], code, holds.get(task.parent))
         holds[task.name] = status
         left_out = (status == 0) | (np.isnan(status) & ~_happened(task, entire[:, j]))
         conditional[left_out, j] = np.nan
@@ -276,7 +276,15 @@ def _views(raw: Floats, tasks: Sequence[Task], classes: Classes, dropped: Flags)
     return entire, conditional
 
 
-def parent_status(parent: Task, labels: Floats, code: float, parent_holds: Floats | None) -> Floats:
+def condition_holds(targets: Targets, task: Task) -> Floats:
+    """Whether the condition of a funnel child holds in each row: 1, 0, or NaN where nobody knows."""
+    parent = targets.tasks[targets.position(str(task.parent))]
+    above = None if parent.parent is None else condition_holds(targets, parent)
+    code = _parent_code(task, parent, targets.classes)
+    return _parent_status(parent, targets.view(parent.name), code, above)
+
+
+def _parent_status(parent: Task, labels: Floats, code: float, parent_holds: Floats | None) -> Floats:
     """Whether the condition of a child holds: 1, 0 or NaN for unknown.
 
     Parameters

@@ -96,7 +96,7 @@ class JointBlocks:
         """Labels (0 where there is none) and weights of a task in the entire space, whatever its route."""
         task = next(task for task in self.tasks if task.name == name)
         y, weight = self._weighted(task, self.bench.targets.view(name))
-        share = known_share(self.bench.targets, task)
+        share = known_share(self.bench.targets, task, self.bench.weights)
         return np.nan_to_num(y), weight if share is None else weight * share
 
     def paths(self) -> dict[str, tuple[str, ...]]:
@@ -117,7 +117,7 @@ class JointBlocks:
         if self.routes[task.name] == "product":
             return self._weighted(task, conditional_labels(self.bench.targets, task))
         y, weight = self._weighted(task, self.bench.targets.view(task.name))
-        share = known_share(self.bench.targets, task)
+        share = known_share(self.bench.targets, task, self.bench.weights)
         return y, weight if share is None else weight * share
 
     def _weighted(self, task: Task, y: Floats) -> tuple[Floats, Floats]:

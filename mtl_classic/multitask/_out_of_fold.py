@@ -18,6 +18,7 @@ from mtl_classic.multitask._graph_edges import Edge
 from mtl_classic.multitask._linear_combiner import LinearCombiner, fit_linear
 from mtl_classic.multitask._score_columns import as_columns
 from mtl_classic.multitask._verdicts import row_losses
+from mtl_classic.multitask._workbench import known_share
 
 __all__ = ["OutOfFold", "looks_forward"]
 
@@ -59,6 +60,7 @@ class OutOfFold:
     penalty: float
     final: Scores = field(init=False)
     forward: bool = field(init=False)
+    _weight: dict[str, Floats] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.final = dict(self.scores)
@@ -75,9 +77,12 @@ class OutOfFold:
         return able
 
     def weight(self, task: Task) -> Floats:
-        """Weights of the rows for a task."""
-        n = len(self.targets)
-        return np.ones(n) if self.weights is None else self.weights[:, self.targets.position(task.name)]
+        """Weights of the rows for a task, in its entire view."""
+        if task.name not in self._weight:
+            share = known_share(self.targets, task, self.weights)
+            weight = 1.0 if self.weights is None else self.weights[:, self.targets.position(task.name)]
+            self._weight[task.name] = np.ones(len(self.targets)) * weight * (1.0 if share is None else share)
+        return self._weight[task.name]
 
     def usable(self, task: Task) -> Rows:
         """Labelled, covered rows of positive weight."""

@@ -71,7 +71,7 @@ def refresh_structure(
     outcomes: list[Outcome] = []
     for key, fit in model.fits_.items():
         name, part = key if isinstance(key, tuple) else (key, "entire")
-        task, y, scale = _part(targets, name, part)
+        task, y, scale = _part(targets, weights, name, part)
         weight = None if weights is None else weights[:, targets.position(name)]
         weight = weight if scale is None else scale if weight is None else weight * scale
         usable = (
@@ -111,11 +111,11 @@ def _outcome(name: str, part: str, fit: Any, learner: Any, has_rows: bool, how: 
     return Outcome(name, part, kind, way)
 
 
-def _part(targets: Targets, name: str, part: str) -> tuple[Task, Floats, Floats | None]:
+def _part(targets: Targets, weights: Floats | None, name: str, part: str) -> tuple[Task, Floats, Floats | None]:
     """What a part of a structure learns: its task, labels, and weights beside the user's."""
     task = targets.tasks[targets.position(name)]
     if part == "entire":
-        return task, targets.view(name), known_share(targets, task)
+        return task, targets.view(name), known_share(targets, task, weights)
     if part == "conditional":
         return task, conditional_labels(targets, task), None
     y = targets.view(name)

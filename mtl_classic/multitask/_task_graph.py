@@ -30,7 +30,7 @@ from mtl_classic.multitask._per_task import PerTaskModel
 from mtl_classic.multitask._score_columns import SCALES, append_columns, as_columns, read_scores
 from mtl_classic.multitask._structure import hold_monotone, to_conditional
 from mtl_classic.multitask._verdicts import words
-from mtl_classic.multitask._workbench import known_share, telling_weights
+from mtl_classic.multitask._workbench import telling_weights
 
 __all__ = ["TaskGraphModel"]
 
@@ -316,8 +316,6 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
         labels = decode_targets(given.targets)[[task.name]]
         labels = labels if known.all() else labels.where(known[:, None], None)
         weight = held.weight(task)
-        share = known_share(given.targets, task)
-        weight = weight if share is None else weight * share
         learner = self.learner[task.name] if isinstance(self.learner, Mapping) else self.learner
         model = self._learners([single], learner, spawn_seed(seed, "combiner", task.name))
         usable = None if (weight == 1).all() else weight

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
+from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC
 
@@ -191,6 +192,44 @@ def test_unknown_parents_make_children_no_likelier(funnel: Any, children_known: 
     tasks = [Task("click", "binary"), Task("buy", "binary", given="click")]
     fitted = funnel(tasks, random_state=0).fit(table, labels)
     assert fitted.predict_scores(table)["buy"].mean() == pytest.approx(buy.mean(), rel=0.12)
+
+
+STEPS = [Task("click", "binary"), Task("cart", "binary", given="click"), Task("buy", "binary", given="cart")]
+WAYS = [STEPS[0], Task("cart", "multiclass", given="click"), Task("buy", "binary", given=("cart", 1))]
+DIRECT: dict[str, Any] = {
+    "per task": PerTaskModel(learner="linear"),
+    "direct": FunnelModel(mode="direct", learner="linear"),
+    "line": TaskGraphModel(edges=[("click", "buy")], learner="linear", cv=2, fallback=False, random_state=0),
+    "shared": SharedTreesModel(funnel="direct", max_iter=8, learning_rate=0.5, random_state=0),
+}
+
+
+@pytest.mark.parametrize("name", list(DIRECT))
+@pytest.mark.parametrize("tasks", [STEPS, WAYS], ids=["steps", "ways"])
+def test_zeros_told_by_any_ancestor_make_partly_labelled_children_no_rarer(tasks: list[Task], name: str) -> None:
+    random, n = np.random.default_rng(5), 6000
+    table, happens = pd.DataFrame({"x": random.normal(size=n)}), random.random((n, 3)) < 0.5
+    click, cart, buy = np.cumprod(happens, axis=1).T.astype(float)
+    known = random.random(n) < 0.3
+    labels = pd.DataFrame({"click": click, "cart": cart, "buy": buy})
+    labels.loc[~known | (click == 0), "cart"] = labels.loc[~known | (cart == 0), "buy"] = np.nan
+    scores = clone(DIRECT[name]).set_params(tasks=tasks).fit(table, labels).predict_scores(table)
+    assert scores["buy"].mean() == pytest.approx(buy.mean(), rel=0.15)
+
+
+@pytest.mark.parametrize("name", list(DIRECT))
+def test_labelled_shares_are_those_of_the_weights(name: str) -> None:
+    """Old rows, all labelled, weigh nothing beside recent ones, of which one in five is."""
+    random, n = np.random.default_rng(6), 6000
+    table, happens = pd.DataFrame({"x": random.normal(size=n)}), random.random((n, 2)) < 0.5
+    click, buy = np.cumprod(happens, axis=1).T.astype(float)
+    old = np.arange(n) < n / 2
+    labels = pd.DataFrame({"click": click, "buy": np.where(old | (random.random(n) < 0.2), buy, np.nan)})
+    labels.loc[click == 0, "buy"] = np.nan
+    shop = clone(DIRECT[name]).set_params(tasks=[STEPS[0], Task("buy", "binary", given="click")])
+    for weight in (np.where(old, 0.0, 1.0), np.where(old, 1e-4, 1.0)):
+        scores = shop.fit(table, labels, sample_weight=weight).predict_scores(table)
+        assert scores["buy"].mean() == pytest.approx(buy.mean(), rel=0.15)
 
 
 def test_amounts_of_unknown_parents_are_learnt_from() -> None:
