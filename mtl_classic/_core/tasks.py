@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,8 @@ class Task:
         The parent in a funnel: this task can only happen where the binary task ``given`` is positive, or where the
         multiclass task ``given[0]`` has the class ``given[1]``.
     positive : hashable, default=None
-        Which label is the positive class of a binary task. ``None``: the larger in sorted order.
+        Which label is the positive class of a binary task. ``None``: the larger in sorted order, or the later one of
+        ordered categories.
     query : str or tuple of str, default=None
         Column or columns that hold the group within which a ranking task ranks.
     delay : str, timedelta or number, default=None
@@ -131,7 +132,7 @@ def resolve_tasks(tasks: Iterable[Task] | Mapping[str, str] | None, Y: Any) -> t
     tasks : iterable of Task, dict name -> kind, or None
         ``None`` infers the tasks from ``Y``.
     Y : DataFrame or array of shape (n,) or (n, n_tasks)
-        The labels; used for inference only.
+        The labels; used for inference, and for the order of categories.
 
     Returns
     -------
@@ -143,7 +144,7 @@ def resolve_tasks(tasks: Iterable[Task] | Mapping[str, str] | None, Y: Any) -> t
         On duplicates, unknown parents, cycles, or parents of a kind that has no positive class.
     """
     if tasks is None:
-        return infer_tasks(Y)
+        return _with_later_positive(infer_tasks(Y), Y)
     if isinstance(tasks, Mapping):
         resolved = tuple(Task(name, kind) for name, kind in tasks.items())
     elif isinstance(tasks, Task):
@@ -160,7 +161,31 @@ def resolve_tasks(tasks: Iterable[Task] | Mapping[str, str] | None, Y: Any) -> t
     if repeated:
         raise TaskError(f"Task names must be unique; repeated: {', '.join(repeated)}.")
     fitting_order(resolved)
-    return resolved
+    return _with_later_positive(resolved, Y)
+
+
+def _with_later_positive(tasks: tuple[Task, ...], Y: Any) -> tuple[Task, ...]:
+    """Binary tasks whose labels are two ordered categories name the later one as positive."""
+    if not (isinstance(Y, pd.DataFrame | pd.Series) or hasattr(Y, "to_pandas")):
+        return tasks
+    frame = label_frame(Y)
+    names = list(frame.columns) if hasattr(Y, "columns") else [task.name for task in tasks]
+    columns = {name: frame.iloc[:, j] for j, name in enumerate(names[: frame.shape[1]])}
+    return tuple(
+        replace(task, positive=_later_of_two(columns[task.name]))
+        if task.kind == "binary" and not task.is_soft and task.positive is None and task.name in columns
+        else task
+        for task in tasks
+    )
+
+
+def _later_of_two(column: pd.Series) -> Any:
+    if not isinstance(column.dtype, pd.CategoricalDtype) or not column.dtype.ordered:
+        return None
+    categories = column.dtype.categories
+    if len(categories) != 2:
+        categories = column.cat.remove_unused_categories().cat.categories
+    return categories.tolist()[-1] if len(categories) == 2 else None
 
 
 def fitting_order(tasks: Iterable[Task]) -> tuple[Task, ...]:

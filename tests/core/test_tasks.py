@@ -1,6 +1,7 @@
 """Tasks: what may be asked for, how kinds are guessed, and in which order a funnel is fitted."""
 
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -147,3 +148,21 @@ def test_missing_labels_of_a_list_with_text_stay_missing() -> None:
 def test_a_series_without_a_name_is_y0() -> None:
     assert list(label_frame(pd.Series([0, 1], name="")).columns) == ["y0"]
     assert list(label_frame(pl.Series([0, 1])).columns) == ["y0"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "positive"),
+    [
+        (pd.Categorical(["small", "large"], ["small", "large"], ordered=True), "large"),
+        (pd.Categorical(["small", "large"], ["large", "small", "none"], ordered=True), "small"),
+        (pd.Categorical(["small", "large"], ["small", "large"]), None),
+        (pl.Series(["small", "large"], dtype=pl.Enum(["small", "large"])), "large"),
+    ],
+)
+def test_the_later_of_two_ordered_categories_is_positive(labels: Any, positive: Any) -> None:
+    frame = pl.DataFrame({"buy": labels}) if isinstance(labels, pl.Series) else pd.DataFrame({"buy": labels})
+    one = labels if isinstance(labels, pl.Series) else pd.Series(labels, name="another")
+    tasks: list[Any] = [None, {"buy": "binary"}, [Task("buy", "binary")]]
+    assert [resolve_tasks(given, frame)[0].positive for given in tasks] == [positive] * 3
+    assert resolve_tasks({"buy": "binary"}, one)[0].positive == positive
+    assert resolve_tasks([Task("buy", "binary", positive="small")], frame)[0].positive == "small"
