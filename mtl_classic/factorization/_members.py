@@ -183,18 +183,24 @@ def needs_classes(model: Any) -> bool:
 
 
 def _single_scores(model: Any, X: Any, classes: Array | None) -> pd.DataFrame:
-    """Log-odds or margins of classifiers, a column per class for several; predictions of regressors."""
+    """Log-odds or margins of classifiers, a column per class for several; predictions of regressors.
+
+    Classes that the model's own rows lacked have the least of the row's scores, or probability 0.
+    """
     if not is_classifier(model):
         return pd.DataFrame({"score": np.asarray(model.predict(X))})
-    if hasattr(model, "decision_function"):
-        values = np.asarray(model.decision_function(X))
-    else:
-        values = np.asarray(model.predict_proba(X))
-        values = values[:, -1] if values.shape[1] <= 2 else values
-    if values.ndim == 1:
+    has_odds, known = hasattr(model, "decision_function"), np.asarray(model.classes_, dtype=np.intp)
+    values = np.asarray(model.decision_function(X) if has_odds else model.predict_proba(X))
+    if classes is None:
+        values = values if values.ndim == 1 else values[:, -1]
+        if known[-1] == 0:  # of no positive row
+            values = -values if has_odds else 1 - values
         return pd.DataFrame({"score": values})
-    labels = model.classes_ if classes is None else classes[np.asarray(model.classes_, dtype=np.intp)]
-    return pd.DataFrame(values, columns=[f"score={label}" for label in labels])
+    if values.ndim == 1:
+        values = np.column_stack([-values / 2, values / 2])
+    scores = np.repeat(values.min(axis=1, keepdims=True) * has_odds, len(classes), axis=1)
+    scores[:, known] = values[:, -len(known) :]
+    return pd.DataFrame(scores, columns=[f"score={label}" for label in classes])
 
 
 def _frame(values: Any, stem: str, X: Any) -> pd.DataFrame:

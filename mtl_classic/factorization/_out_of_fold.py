@@ -25,7 +25,8 @@ def columns_by_folds(
 ) -> pd.DataFrame:
     """Columns of each row from the model of its fold, in the basis of the full fit; NaN where no fold covers a row."""
     crossed = cross_fit(member, X, Y, plan, method="columns", sample_weight=sample_weight, score=False, n_jobs=n_jobs)
-    columns = crossed.predictions.astype(np.float32)
+    names = full.columns(take_rows(X, np.arange(1))).columns  # a fold may lack classes, and know them in another order
+    columns = crossed.predictions.reindex(columns=names).astype(np.float32)
     for k, fitted in enumerate(crossed.models):
         _rotate(columns, np.flatnonzero(crossed.fold == k), fitted, full)
     return columns

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
+from sklearn.tree import DecisionTreeClassifier
 
 from mtl_classic._core.exceptions import LabelError, RoleError, TaskError
 from mtl_classic._core.tasks import Task
@@ -20,6 +21,7 @@ from mtl_classic.factorization import (
     FactorizationMachineRegressor,
     LatentFeatures,
     MatrixFactorization,
+    MultiTaskFactorizationMachine,
     Segments,
 )
 from mtl_classic.factorization._members import LatentMember
@@ -253,6 +255,44 @@ def test_classes_that_a_fold_lacks() -> None:
     out = LatentFeatures([machine()], tasks=TASKS, task="kind", random_state=0).fit_transform(X, rare)
     assert out["fm__score=once"].isna().sum() == 0
     assert list(out.columns[3:]) == ["fm__score=once", "fm__score=x", "fm__score=y", "fm__score=z"]
+
+
+ONE_HOT = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression())
+
+
+@pytest.mark.parametrize("model", [machine()[1], ONE_HOT, DecisionTreeClassifier(max_depth=3)])
+def test_a_fold_of_two_classes_of_three_speaks_of_three(model) -> None:
+    X, Y, _ = world(600)
+    first = np.arange(600) < 200
+    Y = Y[["kind"]].mask(Y["kind"] == "z", "x").mask(first & (Y["kind"] == "z"), "z")  # no z outside of the first fold
+    features = LatentFeatures([("m", model)], cv=np.where(first, 0, 1), random_state=0)
+    out = features.fit_transform(X, Y)
+    assert list(out.columns) == list(features.get_feature_names_out())
+    assert (out.loc[first, "m__score=z"] <= out.loc[first, ["m__score=x", "m__score=y"]].min(axis=1)).all()
+    alone = clone(model).fit(X[~first], (Y.loc[~first, "kind"] == "y").astype(int))
+    likelier = out.loc[first, "m__score=y"] > out.loc[first, "m__score=x"]
+    np.testing.assert_array_equal(likelier, alone.predict(X[first]) == 1)
+
+
+@pytest.mark.filterwarnings("ignore:All labels are of one class")
+@pytest.mark.parametrize("model", [machine()[1], DecisionTreeClassifier()])
+def test_a_fold_without_positive_rows_is_sure_of_that(model) -> None:
+    X, Y, _ = world(600)
+    first = np.arange(600) < 300
+    late = (Y["buy"] * first).rename("buy").to_frame()  # the model of the first rows has none
+    out = LatentFeatures([("m", model)], tasks={"buy": "binary"}, cv=np.where(first, 0, 1)).fit_transform(X, late)
+    assert out.loc[first, "m__score"].max() <= out.loc[~first, "m__score"].min()
+
+
+@pytest.mark.filterwarnings("ignore:.* a constant is trained")
+def test_classes_of_a_machine_of_several_tasks_are_in_the_order_of_the_full_fit() -> None:
+    X, Y, _ = world(600)
+    first = np.arange(600) < 200
+    Y = Y[["kind", "buy"]].assign(kind=np.where(first, Y["kind"], Y["kind"].replace("z", "x")))
+    tasks = {"kind": "multiclass", "buy": "binary"}
+    joint = MultiTaskFactorizationMachine(tasks, categorical=IDS, max_iter=2, fallback=False, random_state=0)
+    features = LatentFeatures([("fm", joint)], tasks=tasks, cv=np.where(first, 0, 1), random_state=0)
+    assert list(features.fit_transform(X, Y).columns) == list(features.get_feature_names_out())
 
 
 @pytest.mark.filterwarnings("ignore:All labels are of one class")
