@@ -13,7 +13,7 @@ import pandas as pd
 from mtl_classic.events import EventLog
 from mtl_classic.preprocessing._vocabulary import Vocabulary
 
-__all__ = ["Feedback", "Ids", "feedback_from_events", "feedback_from_rows"]
+__all__ = ["Feedback", "Ids", "check_log", "feedback_from_events", "feedback_from_rows"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -93,11 +93,7 @@ def feedback_from_events(
             "event= and weights per event type need a log with event types; make it with EventLog(…, event=…)."
         )
     if event is not None:
-        wanted = [event] if isinstance(event, str) or not hasattr(event, "__iter__") else list(event)
-        unknown = [name for name in wanted if name not in log.event_types]
-        if unknown and log.n_events:
-            raise ValueError(f"The log has no events of the types {unknown}; it has {list(log.event_types)}.")
-        keep = keep & pd.Series(types).isin(wanted).to_numpy()
+        keep = keep & pd.Series(types).isin(_listed(event)).to_numpy()
     if isinstance(weight, Mapping):
         weights = pd.Series(types).map(dict(weight)).fillna(0.0).to_numpy(dtype=np.float64)
     else:
@@ -108,6 +104,15 @@ def feedback_from_events(
             raise ValueError("Ratings are the log's value; make the log with EventLog(…, value=…).")
         value = np.asarray(log.column(log.roles["value"]), dtype=np.float64)
     return _kept(frame["user"], frame["item"], value, weights, keep)
+
+
+def check_log(log: Any, event: Any) -> None:
+    """Refuse what is no log, and types that the log of a fit lacks; a part of it, or later events, may lack some."""
+    if not isinstance(log, EventLog):
+        raise TypeError(f"events must be an EventLog, got {type(log).__name__}; wrap it: EventLog(frame, …).")
+    unknown = [] if event is None else [name for name in _listed(event) if name not in log.event_types]
+    if unknown and log.event_types:
+        raise ValueError(f"The log has no events of the types {unknown}; it has {list(log.event_types)}.")
 
 
 def feedback_from_rows(
@@ -128,6 +133,10 @@ def feedback_from_rows(
 def _kept(user: pd.Series, item: pd.Series, value: Floats, weight: Floats, keep: npt.NDArray[np.bool_]) -> Feedback:
     keep = keep & (weight > 0) & ~np.isnan(value)
     return Feedback(user[keep].reset_index(drop=True), item[keep].reset_index(drop=True), value[keep], weight[keep])
+
+
+def _listed(event: Any) -> list[Any]:
+    return [event] if isinstance(event, str) or not hasattr(event, "__iter__") else list(event)
 
 
 def _weights(column: pd.Series, name: str) -> Floats:

@@ -24,6 +24,7 @@ from mtl_classic._core.time import is_datetime
 from mtl_classic._core.validation import align_columns, as_table, check_labels_of, find_role, n_rows, register_columns
 from mtl_classic.events import EventLog
 from mtl_classic.factorization._appended import append_columns
+from mtl_classic.factorization._feedback import check_log
 from mtl_classic.factorization._members import LatentMember, choose_task, needs_classes, reads_events
 from mtl_classic.factorization._out_of_fold import columns_before_blocks, columns_by_folds, log_for_full_fit
 from mtl_classic.model_selection import FoldPlan, Temporal, make_folds
@@ -86,8 +87,8 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
 
     Notes
     -----
-    Rows that no fold covers, and blocks before the log's first event, have NaN. The cost is one fit per model and fold,
-    and the full fit.
+    Rows that no fold covers, and blocks before the log's first event that counts, have NaN. The cost is one fit per
+    model and fold, and the full fit.
 
     References
     ----------
@@ -309,7 +310,8 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         members = []
         self._members: dict[str, LatentMember] = {}
         for name, model in self.models:
-            reads = self._read_log[name]
+            if reads := self._read_log[name]:
+                check_log(events, model.event)
             task = None if reads or targets is None else self._task_of(name, model, targets)
             classes = None if targets is None else targets.classes
             member = LatentMember(name, model, task, self.tasks_, classes, self.output)

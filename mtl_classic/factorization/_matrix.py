@@ -23,7 +23,7 @@ from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import check_labels_of, check_sample_weight, find_role, register_columns
 from mtl_classic.events import EventLog
 from mtl_classic.factorization._explicit import fit_explicit
-from mtl_classic.factorization._feedback import Feedback, Ids, feedback_from_events, feedback_from_rows
+from mtl_classic.factorization._feedback import Feedback, Ids, check_log, feedback_from_events, feedback_from_rows
 from mtl_classic.factorization._implicit import fit_implicit
 from mtl_classic.factorization._latent_features import LatentFeatures
 from mtl_classic.factorization._matrix_columns import PairVectors, as_rows
@@ -115,7 +115,8 @@ class MatrixFactorization(PairVectors, BaseEstimator):
     Notes
     -----
     Users and items that were not seen have the mean vector of the others, and length 0: never NaN. Rows that no fold
-    covers (before the first event of the log, in the first block of temporal folds) have NaN in `fit_transform`.
+    covers (before the first event of the log that counts, in the first block of temporal folds) have NaN in
+    `fit_transform`.
     ALS costs pairs × K + (users + items) × K² per sweep.
 
     References
@@ -143,6 +144,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
     (True, True, True)
     """
 
+    as_of_: Any
     _untold: tuple[Ids, Any, Any] | None  # users, factors and their time before the first `observe`
 
     def __init__(
@@ -214,15 +216,10 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         -------
         self
         """
-        self._check_parameters()
-        X = self._start(X, events)
         if events is not None:
-            self.task_ = None
-            time = self.time or events.roles["time"]
-            if self.time is not None or time in X.columns:
-                events = log_for_full_fit(events, X[str(find_role(X.columns, time, "time"))])
-            self.as_of_ = events.last_time
-            return self._fit_pairs(self._from_events(events))
+            check_log(events, self.event)
+            return self._fit_events(X, events)
+        X = self._start(X, None)
         if Y is None:
             raise ValueError("MatrixFactorization learns from events=, or from labels; both are None.")
         tasks = resolve_tasks(self.tasks, Y)
@@ -258,7 +255,6 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         -------
         DataFrame of shape (n, n_features + n_columns)
         """
-        self._check_parameters()
         features = LatentFeatures(
             [(self.model, self)], output=self.output, cv=self.cv, tasks=self.tasks, time=self.time, n_jobs=self.n_jobs,
             random_state=self.random_state,
@@ -323,11 +319,10 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         return self.model == "explicit"
 
     def _start(self, X: Any, events: EventLog | None) -> pd.DataFrame:
+        self._check_parameters()
         X = as_rows(X)
         if not len(X):
             raise ValueError("Found array with 0 sample(s): MatrixFactorization needs at least one row to fit.")
-        if events is not None and not isinstance(events, EventLog):
-            raise TypeError(f"events must be an EventLog, got {type(events).__name__}; wrap it: EventLog(frame, …).")
         register_columns(self, X)
         self._event_roles = {} if events is None else dict(events.roles)
         self.as_of_, self._untold = None, None
@@ -340,6 +335,16 @@ class MatrixFactorization(PairVectors, BaseEstimator):
                 )
             self.roles_[role] = str(find_role(X.columns, name, role))
         return X
+
+    def _fit_events(self, X: Any, events: EventLog) -> Self:
+        """Fit to the events before the last row."""
+        X = self._start(X, events)
+        self.task_ = None
+        time = self.time or events.roles["time"]
+        if self.time is not None or time in X.columns:
+            events = log_for_full_fit(events, X[str(find_role(X.columns, time, "time"))])
+        self.as_of_ = events.last_time
+        return self._fit_pairs(self._from_events(events))
 
     def _fit_labels(self, X: Any, y: Floats, sample_weight: Floats | None, task: str | None) -> Self:
         """Fit to the labels of one task, as encoded."""
@@ -377,19 +382,11 @@ class MatrixFactorization(PairVectors, BaseEstimator):
             )
             return self
         self._factors = fit_implicit(
-            self.model,
-            users,
-            items,
-            pairs.weight,
-            shape,
-            n_factors=self.n_factors,
-            max_iter=max_iter,
+            self.model, users, items, pairs.weight, shape, n_factors=self.n_factors, max_iter=max_iter,
             learning_rate=learning_rate if self.learning_rate is None else self.learning_rate,
             regularization=regularization if self.reg_factors is None else self.reg_factors,
-            alpha=self.alpha,
-            n_jobs=n_threads(self.n_jobs),
-            seed=seed,
-        )
+            alpha=self.alpha, n_jobs=n_threads(self.n_jobs), seed=seed,
+        )  # fmt: skip
         return self
 
     def _log_roles(self) -> dict[str, str]:

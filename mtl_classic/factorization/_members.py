@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any, Self
@@ -59,7 +58,7 @@ class LatentMember(BaseEstimator):
         """Fit on the rows that have a label of the task, or on the events."""
         self.model_ = clone(self.model)
         if events is not None:
-            self.model_.fit(X, events=events)
+            self.model_._fit_events(X, events)
             return self
         if self.task is None:
             self.model_.fit(X, Y, sample_weight=sample_weight)
@@ -211,4 +210,4 @@ def _frame(values: Any, stem: str, X: Any) -> pd.DataFrame:
 
 def reads_events(model: BaseEstimator) -> bool:
     """Whether a model learns from a log where there is one."""
-    return "events" in inspect.signature(model.fit).parameters and hasattr(model, "_basis")
+    return hasattr(model, "_fit_events")

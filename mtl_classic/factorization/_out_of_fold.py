@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.base import clone
 
+from mtl_classic._core.exceptions import LabelError
 from mtl_classic._core.time import is_datetime, to_time
 from mtl_classic._core.validation import n_rows, take_rows
 from mtl_classic.events import EventLog
@@ -36,17 +37,17 @@ def columns_before_blocks(
     member: LatentMember, full: LatentMember, X: pd.DataFrame, time: pd.Series, events: EventLog, plan: FoldPlan | None,
     n_blocks: int,
 ) -> pd.DataFrame:  # fmt: skip
-    """Columns of each block of rows from the events before its first row; NaN where there are none."""
+    """Columns of each block of rows from the events before its first row; NaN where none of them counts."""
     stamps = _on_axis_of(events, time)
     template = full.columns(X.iloc[:1])
     columns = pd.DataFrame(
         np.full((len(X), template.shape[1]), np.nan, dtype=np.float32), columns=template.columns, index=X.index
     )
     for rows in blocks_of_time(time, plan, n_blocks):
-        past = events.before(stamps[rows].min())
-        if not past.n_events:
+        try:
+            fitted = clone(member).fit(take_rows(X, rows), events=events.before(stamps[rows].min()))
+        except LabelError:  # nothing that counts had happened yet
             continue
-        fitted = clone(member).fit(take_rows(X, rows), events=past)
         columns.iloc[rows] = fitted.columns(take_rows(X, rows)).to_numpy()
         _rotate(columns, rows, fitted, full)
     return columns

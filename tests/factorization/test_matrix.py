@@ -216,6 +216,24 @@ def test_types_and_weights_of_events() -> None:
         pd.testing.assert_frame_equal(plain.transform(X), other.transform(X), rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="no events of the types"):
         make("als", event="click").fit(X, events=log)
+    with pytest.raises(ValueError, match="no events of the types"):
+        make("als", event=["buy", "click"]).fit_transform(X, events=log)
+
+
+@pytest.mark.parametrize("counted", [{"event": "buy"}, {"event": ["buy", "return"]}, {"weight": {"buy": 2.0}}])
+def test_events_of_a_type_may_begin_late_and_be_absent_later(counted: dict) -> None:
+    X, Y, _ = world(1000)
+    frame = log_of(X, Y).to_frame()
+    late, never_bought = frame["day"] >= 30, pd.DataFrame({"user": [1], "item": [1], "day": [99], "type": ["view"]})
+    frame["type"] = np.where(late, np.where(frame.index % 9 == 0, "return", "buy"), "view")
+    log = EventLog(frame, user="user", item="item", time="day", event="type")
+    fitted = make("als", max_iter=3, **counted)
+    score = fitted.fit_transform(X, events=log)["als__score"]
+    assert score[X["day"] < 30].isna().all()
+    assert score[X["day"] > 50].notna().all()
+    vectors = fitted.user_factors_
+    assert fitted.observe(never_bought).as_of_ == 99
+    np.testing.assert_array_equal(fitted.user_factors_, vectors)
 
 
 def test_rows_weights_and_missing_labels() -> None:
