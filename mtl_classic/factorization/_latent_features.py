@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import sparse
 from sklearn.base import TransformerMixin, clone
 from sklearn.utils.metaestimators import _BaseComposition
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from mtl_classic._core.base import all_or_nothing
 from mtl_classic._core.delays import longest_delay
@@ -111,6 +111,8 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
     >>> bool(columns.loc[Y["buy"], "fm__score"].mean() > columns.loc[~Y["buy"], "fm__score"].mean() + 1)
     True
     """
+
+    _members: dict[str, LatentMember]
 
     def __init__(
         self,
@@ -257,9 +259,9 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         self
         """
         check_is_fitted(self)
-        for name, reads_log in self._read_log.items():
-            if reads_log:
-                self.models_[name].observe(events)
+        reads = self._read_log
+        members = {name: one.observed(events) if reads[name] else one for name, one in self._members.items()}
+        self._members, self.models_ = members, {name: member.model_ for name, member in members.items()}
         return self
 
     def _before(self, time: Any, log: EventLog | None) -> Self:
@@ -288,9 +290,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         ndarray of str
         """
         check_is_fitted(self)
-        names = getattr(self, "feature_names_in_", input_features)
-        names = [f"x{j}" for j in range(self.n_features_in_)] if names is None else names
-        return np.asarray([*names, *self.latent_features_], dtype=object)
+        return np.asarray([*_check_feature_names_in(self, input_features), *self.latent_features_], dtype=object)
 
     def _fit(self, X: Any, Y: Any, sample_weight: Any, events: EventLog | None) -> list[tuple[LatentMember, bool]]:
         """Fit all models in full; return them unfitted, and whether each reads the log."""
@@ -308,7 +308,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         if targets is not None:
             check_labels_of(table, targets)
         members = []
-        self._members: dict[str, LatentMember] = {}
+        self._members = {}
         for name, model in self.models:
             if reads := self._read_log[name]:
                 check_log(events, model.event)
@@ -316,9 +316,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
             classes = None if targets is None else targets.classes
             member = LatentMember(name, model, task, self.tasks_, classes, self.output)
             if self.output != "scores" and not member.has_vectors():
-                raise ValueError(
-                    f'The model {name!r}, {type(model).__name__}, has no vectors; expected output="scores".'
-                )
+                raise ValueError(f'The model {name!r}, {type(model).__name__}, has no vectors: give output="scores".')
             time = self._time(table, events)
             if reads and events is not None and time is not None:
                 self._members[name] = clone(member).fit(table, events=log_for_full_fit(events, time))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn.base import TransformerMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from mtl_classic._core.validation import align_columns, as_table
 from mtl_classic.factorization._appended import append_columns
@@ -86,7 +86,8 @@ class PairVectors(TransformerMixin):
 
         Parameters
         ----------
-        input_features : ignored
+        input_features : array of str, default=None
+            Names for the columns of an X whose names are no text.
 
         Returns
         -------
@@ -96,7 +97,7 @@ class PairVectors(TransformerMixin):
         scores = [f"{self.model}__{name}" for name in ("score", "user_norm", "item_norm")]
         vectors = [f"{self.model}__{side}_{k}" for side in ("user", "item") for k in range(self.n_factors)]
         added = {"scores": scores, "vectors": vectors, "both": scores + vectors}[self.output]
-        return np.asarray([*self.feature_names_in_, *added], dtype=object)
+        return np.asarray([*_check_feature_names_in(self, input_features), *added], dtype=object)
 
     @property
     def users_(self) -> pd.Index:

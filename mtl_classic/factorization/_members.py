@@ -21,7 +21,8 @@ from mtl_classic.events import EventLog
 __all__ = ["LatentMember", "choose_task", "needs_classes", "reads_events"]
 
 Array = npt.NDArray[Any]
-Basis = tuple[pd.Index, Array]  # keys, and vectors of shape (len(keys), n_factors)
+# Keys, and vectors of shape (len(keys), n_factors), or (len(keys), n_classes, n_factors).
+Basis = tuple[pd.Index, Array]
 # What each kind of model learns from if nobody says: kinds of tasks, the best first.
 FOR_CLASSES = ("binary", "multiclass")
 FOR_NUMBERS = ("regression", "count", "ranking", "binary")
@@ -86,6 +87,12 @@ class LatentMember(BaseEstimator):
         earlier.model_ = self.model_._before(time, log)
         return earlier
 
+    def observed(self, events: Any) -> Self:
+        """The same with a model of the log that knows of new events, too."""
+        later = copy(self)
+        later.model_ = copy(self.model_).observe(events)
+        return later
+
     def columns(self, X: Any) -> pd.DataFrame:
         """The columns for rows, float32; vectors in the model's own basis."""
         parts = []
@@ -112,7 +119,7 @@ class LatentMember(BaseEstimator):
             stem, _, number = column.rpartition("_")
             if number.isdigit() and stem in (f"{self.name}__{side}" for side in ("user", "item", "vector")):
                 stems.setdefault(stem, []).append(column)
-        n_factors = self.basis()[1].shape[1]
+        n_factors = self.basis()[1].shape[-1]
         return [names[k : k + n_factors] for names in stems.values() for k in range(0, len(names), n_factors)]
 
     def has_vectors(self) -> bool:

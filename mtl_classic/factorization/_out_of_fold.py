@@ -71,21 +71,26 @@ def blocks_of_time(time: pd.Series, plan: FoldPlan | None, n_blocks: int) -> lis
 def rotation(basis: Basis, onto: Basis) -> Array:
     r"""Orthogonal R that minimizes ‖A R − B‖ over the keys of both, (n_factors, n_factors): orthogonal Procrustes.
 
-    R = U Vᵀ, where Aᵀ B = U S Vᵀ.
+    R = U Vᵀ, where Aᵀ B = U S Vᵀ; one for each class where these have vectors of their own.
     """
     position = onto[0].get_indexer(basis[0])
     common = position >= 0
-    left, _, right = np.linalg.svd(basis[1][common].T.astype(np.float64) @ onto[1][position[common]])
+    own, other = basis[1][common].astype(np.float64), onto[1][position[common]]
+    left, _, right = np.linalg.svd(np.moveaxis(own, 0, -1) @ np.moveaxis(other, 0, -2))
     return np.asarray(left @ right)
 
 
 def _rotate(columns: pd.DataFrame, rows: Array, fitted: LatentMember, full: LatentMember) -> None:
     if fitted.output == "scores":
         return
-    turn = rotation(fitted.basis(), full.basis())
-    for names in full.vector_columns(columns.columns):
+    own, onto = fitted.basis(), full.basis()
+    turns = np.full((1, *[onto[1].shape[-1]] * 2), np.nan)  # a fold that lacks classes has no such vectors
+    if own[1].shape[1:] == onto[1].shape[1:]:
+        turns = rotation(own, onto).reshape(-1, *turns.shape[1:])  # one for each class
+    for k, names in enumerate(full.vector_columns(columns.columns)):
         where = columns.columns.get_indexer(pd.Index(names))
-        columns.iloc[rows, where] = (columns.iloc[rows, where].to_numpy() @ turn).astype(np.float32)
+        turned = columns.iloc[rows, where].to_numpy() @ turns[k % len(turns)]
+        columns.iloc[rows, where] = turned.astype(np.float32)
 
 
 def _on_axis_of(events: EventLog, time: pd.Series) -> Array:

@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.metrics import silhouette_score
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from mtl_classic._core.base import all_or_nothing
 from mtl_classic._core.parallel import thread_limit
@@ -225,14 +225,15 @@ class Segments(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        input_features : ignored
+        input_features : array of str, default=None
+            Names for the columns of an X whose names are no text.
 
         Returns
         -------
         ndarray of str
         """
         check_is_fitted(self)
-        return np.asarray([*self.feature_names_in_, f"{self.of}_segment"], dtype=object)
+        return np.asarray([*_check_feature_names_in(self, input_features), f"{self.of}_segment"], dtype=object)
 
     def _latent(self, X: Any, events: EventLog | None) -> LatentFeatures:
         if self.of not in ("user", "item"):

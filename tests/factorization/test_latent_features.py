@@ -164,6 +164,28 @@ def test_vectors_of_the_folds_are_in_one_basis(model: str) -> None:
         assert np.median(wrong) < np.median(cosine) - 0.2
 
 
+def test_each_class_has_a_basis_of_its_own() -> None:
+    X, Y, _ = world(12_000)
+    features = LatentFeatures([machine(max_iter=8)], output="vectors", cv=2, tasks=TASKS, task="kind", random_state=0)
+    out, served = features.fit_transform(X, Y).to_numpy()[:, 3:], features.transform(X).to_numpy()[:, 3:]
+    assert out.shape == served.shape == (12_000, 3 * 8)
+    for k in range(3):
+        a, b = out[:, 8 * k : 8 * k + 8], served[:, 8 * k : 8 * k + 8]
+        cosine = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+        assert np.median(cosine) > 0.75
+
+
+def test_a_fold_that_lacks_a_class_has_no_vectors() -> None:
+    X, Y, _ = world(600)
+    first = np.arange(600) < 200
+    Y = Y[["kind"]].mask(~first & (Y["kind"] == "z"), "x")
+    features = LatentFeatures([machine(max_iter=2)], output="vectors", cv=np.where(first, 0, 1), random_state=0)
+    out = features.fit_transform(X, Y).iloc[:, 3:]
+    assert out.shape == (600, 3 * 8)
+    assert out[first].isna().all().all()
+    assert out[~first].notna().all().all()
+
+
 def test_rotation_is_orthogonal_procrustes() -> None:
     rng = np.random.default_rng(0)
     turn = np.linalg.qr(rng.normal(size=(4, 4)))[0]
@@ -225,6 +247,18 @@ def test_observe_reaches_the_models_of_the_log() -> None:
     assert features.as_of_ == 60
 
 
+def test_events_that_one_model_cannot_read_move_none() -> None:
+    X, Y, _ = world(400)
+    bought = X[Y["buy"] == 1].assign(amount=1.0)
+    log = EventLog(bought, user="user", item="item", time="day")
+    features = LatentFeatures([als(), ("weighted", als(weight="amount")[1])], random_state=0)
+    before = features.fit(X, events=log).transform(X)
+    with pytest.raises(ValueError, match="amount"):
+        features.observe(bought.drop(columns="amount"))
+    pd.testing.assert_frame_equal(features.transform(X), before)
+    assert not features.observe(bought).transform(X).equals(before)
+
+
 def test_conventions() -> None:
     X, Y, _ = world(1500)
     X.index = X.index + 10
@@ -247,6 +281,9 @@ def test_conventions() -> None:
     numbers = np.random.default_rng(0).normal(size=(300, 3))
     arrays = LatentFeatures([("linear", LogisticRegression())]).fit(numbers, numbers[:, 0] > 0)
     assert arrays.transform(numbers).shape == (300, 4)
+    assert arrays.get_feature_names_out(["a", "b", "c"]).tolist() == ["a", "b", "c", "linear__score"]
+    with pytest.raises(ValueError, match="number of features"):
+        arrays.get_feature_names_out(["a", "b"])
 
 
 def test_classes_that_a_fold_lacks() -> None:

@@ -70,6 +70,8 @@ def test_columns_names_and_form(model: str) -> None:
     fitted = make(model, output="both").fit(X, Y.set_axis(X.index))
     out = fitted.transform(X)
     assert list(out.columns) == list(fitted.get_feature_names_out())
+    numbered = make(model, max_iter=2).fit(X.assign(extra=0).rename(columns={"extra": 7}), Y.set_axis(X.index))
+    assert len(numbered.get_feature_names_out()) == 4 + 3
     assert list(out.columns[3:6]) == [f"{model}__score", f"{model}__user_norm", f"{model}__item_norm"]
     assert out.shape == (2000, 3 + 3 + 8)
     assert out.index.equals(X.index)
