@@ -45,7 +45,7 @@ def read_table(estimator: Any, X: Any, *, reset: bool) -> Table:
     if frame is not None:
         frame = as_table(frame)
         if reset:
-            _refuse_empty(frame)
+            refuse_empty(frame)
             register_columns(estimator, frame)
             return frame
         return align_columns(estimator, frame)
@@ -61,6 +61,12 @@ def read_table(estimator: Any, X: Any, *, reset: bool) -> Table:
         matrix = matrix.copy()
         matrix.eliminate_zeros()
     return matrix
+
+
+def refuse_empty(table: Table) -> None:
+    """Refuse a table without rows to learn from."""
+    if table.shape[0] == 0:
+        raise ValueError(f"Found array with 0 sample(s) (shape={table.shape}) while a minimum of 1 is required.")
 
 
 class Design:
@@ -130,9 +136,12 @@ class Design:
             return own
         merged, used = {}, set()
         for name, columns in self.given_fields.items():
-            names = [find_role(own, str(column), "field") for column in _listed(columns)]
+            listed = self.columns[columns] if isinstance(columns, slice) else _listed(columns)
+            names = [_field(own, column) for column in listed]
             merged[name] = np.concatenate([own[column] for column in names])
             used.update(names)
+        if taken := [name for name in merged if name in own and name not in used]:
+            raise ValueError(f"fields= gives the names of other columns, {taken}, to fields; choose other names.")
         return merged | {name: columns for name, columns in own.items() if name not in used}
 
     def _positions(self, name: Any, columns: Any) -> Array:
@@ -226,8 +235,3 @@ def _pair(pair: Any, names: list[Any]) -> tuple[int, int]:
 
 def _listed(columns: Any) -> list[Any]:
     return [columns] if isinstance(columns, str) or not hasattr(columns, "__iter__") else list(columns)
-
-
-def _refuse_empty(frame: pd.DataFrame) -> None:
-    if len(frame) == 0:
-        raise ValueError(f"Found array with 0 sample(s) (shape={frame.shape}) while a minimum of 1 is required.")

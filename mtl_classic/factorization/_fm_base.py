@@ -17,7 +17,7 @@ from mtl_classic._core.base import all_or_nothing
 from mtl_classic._core.random import root_seed
 from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import find_role
-from mtl_classic.factorization._design import Design, input_form, read_table
+from mtl_classic.factorization._design import Design, input_form, read_table, refuse_empty
 from mtl_classic.factorization._pairs import has_pairs
 from mtl_classic.factorization._problem import Parameters, Problem, Rows, mean_one
 from mtl_classic.factorization._registry import check_solver, resolve_solver
@@ -122,6 +122,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     def _encode(self, table: Any, resume: bool) -> sparse.csr_matrix:
         if resume:
+            refuse_empty(table)
             self._design, matrix = self._design.extend(table)
             return matrix
         self._design = self._new_design(table)

@@ -12,13 +12,13 @@ from scipy import sparse
 from mtl_classic._core.base import FitInput, MultiTaskEstimator
 from mtl_classic._core.funnel import hold_monotone, to_conditional
 from mtl_classic._core.random import generator, root_seed
-from mtl_classic._core.targets import Classes, encode_targets
+from mtl_classic._core.targets import Classes, Targets, encode_targets
 from mtl_classic._core.task_weights import ADAPTIVE, BY_CV, check_task_weights
 from mtl_classic._core.validation import Table, check_labels_of, check_sample_weight
 from mtl_classic.factorization._descent import split_validation
-from mtl_classic.factorization._design import Design, input_form
+from mtl_classic.factorization._design import Design, input_form, refuse_empty
 from mtl_classic.factorization._fm_base import REG_FACTORS, REG_LINEAR, check_ranges
-from mtl_classic.factorization._outputs import TaskOutput, labelled_rows
+from mtl_classic.factorization._outputs import TaskOutput, code_labels, labelled_rows
 from mtl_classic.factorization._problem import Interactions, Parameters, Problem, Rows
 from mtl_classic.factorization._registry import check_solver, resolve_solver
 from mtl_classic.factorization._settings import Settings
@@ -76,11 +76,16 @@ class JointMachine(MultiTaskEstimator):
             return given
         return check_task_weights(given, self.tasks_)
 
+    def _of_outputs(self, task_weights: Array | str) -> Array | str:
+        """The weights of the tasks that are no constants."""
+        if isinstance(task_weights, str):
+            return task_weights
+        return task_weights[[task.name not in self.constants_ for task in self.tasks_]]
+
     def _check_more(self, X: Any, Y: Any, sample_weight: Any, announced: Classes) -> FitInput:
         """Validate rows that come on top of those that were learnt."""
         table = self._start_predict(X)
-        if table.shape[0] == 0:
-            raise ValueError(f"Found array with 0 sample(s) (shape={table.shape}): nothing to learn from.")
+        refuse_empty(table)
         for name, labels in announced.items():
             known = self.classes_map_[name]
             if not np.array_equal(np.asarray(labels), np.asarray(known)):
@@ -129,10 +134,10 @@ class JointMachine(MultiTaskEstimator):
         self.best_iter_, self.fallbacks_ = {}, {}
         self.validation_losses_ = pd.DataFrame(columns=[output.name for output in self.outputs_])
 
-    def _problem(self, matrix: sparse.csr_matrix, targets: Array, weights: Array) -> Problem:
+    def _problem(self, matrix: sparse.csr_matrix, targets: Targets, weights: Array) -> Problem:
         return Problem(
-            matrix, targets, weights, tuple((output.loss, output.width) for output in self.outputs_),
-            self._interactions,
+            matrix, *code_labels(targets, weights, self.outputs_),
+            tuple((output.loss, output.width) for output in self.outputs_), self._interactions,
             self._design.per_column(self.reg_factors, REG_FACTORS, "reg_factors"),
             self._design.per_column(self.reg_linear, REG_LINEAR, "reg_linear"), None, self._design.fields(),
         )  # fmt: skip
@@ -147,7 +152,10 @@ class JointMachine(MultiTaskEstimator):
     def _split(
         self, problem: Problem, settings: Settings, plan: FoldPlan | None
     ) -> tuple[Problem, Problem | None, Array]:
-        """Return what to learn from and to stop by, and the rows of the latter; in neither are rows without labels."""
+        """Return what to learn from and to stop by, and the rows of the latter; in neither are rows without labels.
+
+        Where a plan leaves no labels to learn from, or none to stop by, all rows are learnt.
+        """
         labelled = labelled_rows(problem)
         if plan is None or not self.early_stopping:
             every = len(labelled) == problem.n_rows
@@ -155,6 +163,8 @@ class JointMachine(MultiTaskEstimator):
             training, validation, held = split_validation(known, settings, generator(settings.seed, "validation"))
             return training, validation, labelled[held]
         rows, held = (np.intersect1d(part, labelled) for part in plan.last)
+        if not len(rows) or not len(held):
+            return problem.take(labelled), None, held[:0]
         return problem.take(rows), problem.take(held), held
 
     def _checkpoint_scores(self, matrix: sparse.csr_matrix) -> dict[str, Array]:
@@ -202,4 +212,6 @@ class JointMachine(MultiTaskEstimator):
 
 def _as_frame(table: Table) -> Table:
     """Arrays as frames with numbered columns, because only frames may hold missing numbers."""
+    if sparse.issparse(table) and not np.isfinite(table.data).all():
+        raise ValueError("A sparse X must not hold NaN: leave out what is missing, or give an array or a frame.")
     return pd.DataFrame(table) if isinstance(table, np.ndarray) else table

@@ -24,7 +24,6 @@ from mtl_classic.factorization._joint import descend_jointly, find_anchor, losse
 from mtl_classic.factorization._joint_machine import JointMachine
 from mtl_classic.factorization._outputs import (
     announced_classes,
-    code_labels,
     find_constants,
     label_weights,
     labelled_rows,
@@ -248,9 +247,7 @@ class MultiTaskFactorizationMachine(JointMachine):
         self._start_machines(solver)
         if not self.outputs_:
             return self
-        if isinstance(task_weights, np.ndarray):
-            task_weights = task_weights[[task.name not in self.constants_ for task in self.tasks_]]
-        problem = self._problem(matrix, *code_labels(checked.targets, weights, self.outputs_))
+        problem, task_weights = self._problem(matrix, checked.targets, weights), self._of_outputs(task_weights)
         training, validation, held = self._split(problem, settings, plan)
         self._anchor = find_anchor(training, self.outputs_)
         report = descend_jointly(
@@ -302,9 +299,7 @@ class MultiTaskFactorizationMachine(JointMachine):
             self._start_machines(solver)
         if not self.outputs_:
             return self
-        if isinstance(task_weights, np.ndarray):
-            task_weights = task_weights[[task.name not in self.constants_ for task in self.tasks_]]
-        problem = self._problem(matrix, *code_labels(checked.targets, weights, self.outputs_))
+        problem, task_weights = self._problem(matrix, checked.targets, weights), self._of_outputs(task_weights)
         problem = problem.take(labelled_rows(problem))
         settings = replace(self._settings(), max_iter=1, early_stopping=False, resume=resume)
         if resume:

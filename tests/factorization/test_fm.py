@@ -485,6 +485,20 @@ def test_bad_parameters(matrix, planted, changes: dict, message: str) -> None:
         FactorizationMachineClassifier(**changes).fit(matrix[:100], planted["binary"][:100])
 
 
+def test_fields_must_not_have_the_name_of_another_column() -> None:
+    X = pd.DataFrame(np.eye(3)[np.arange(30) % 3], columns=["a", "b", "c"])
+    with pytest.raises(ValueError, match="names of other columns, \\['c'\\]"):
+        FactorizationMachineClassifier(fields={"c": ["a", "b"]}).fit(X, np.arange(30) % 2)
+    own = FactorizationMachineClassifier(fields={"c": ["b", "c"]}, max_iter=1).fit(X, np.arange(30) % 2)
+    assert {name: len(columns) for name, columns in own.fields_.items()} == {"c": 4, "a": 2}
+
+
+def test_later_batches_have_rows(matrix) -> None:
+    fitted = FactorizationMachineClassifier(max_iter=1).partial_fit(matrix[:10], np.arange(10) % 2)
+    with pytest.raises(ValueError, match="0 sample"):
+        fitted.partial_fit(matrix[:0], np.zeros(0))
+
+
 def test_bad_labels(matrix) -> None:
     with pytest.raises(ValueError, match="2 of 4 rows have no query"):
         FactorizationMachineClassifier(loss="bpr").fit(matrix[:4], [0, 1, 0, 1], query=["a", None, "a", None])

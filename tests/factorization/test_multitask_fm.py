@@ -244,6 +244,39 @@ def test_sparse_rows_and_a_plan(X, Y) -> None:
     assert np.isfinite(model.predict_scores(matrix).to_numpy()).all()
 
 
+@pytest.mark.parametrize("labelled", ["last", "others"])
+def test_a_plan_that_leaves_no_labels_on_one_side_learns_from_all_rows(X, Y, labelled: str) -> None:
+    X, Y = X[:1000], Y[["stars", "visits"]][:1000]
+    plan = make_folds(2, Y, random_state=0)
+    Y = Y.where(pd.Series((plan.fold == 1) == (labelled == "last"), index=Y.index), np.nan, axis=0)
+    tasks = {"stars": "regression", "visits": "count"}
+    planned = machine(tasks, max_iter=3).fit(X, Y, plan=plan)
+    known = Y["stars"].notna()
+    pd.testing.assert_frame_equal(
+        planned.predict_scores(X),
+        machine(tasks, max_iter=3, early_stopping=False).fit(X, Y).predict_scores(X),
+    )
+    assert planned.best_iter_ == {"stars": 3, "visits": 3}
+    assert planned.predict_scores(X[known])["stars"].std() > 0.05
+
+
+def test_fields_of_arrays_are_numbers_and_sparse_rows_hold_numbers() -> None:
+    rng = np.random.default_rng(0)
+    X, y = np.eye(6)[rng.integers(0, 6, 500)], rng.random(500) < 0.5
+    for fields in ({"a": [0, 1, 2], "b": [3, 4, 5]}, {"a": slice(0, 3), "b": slice(3, 6)}):
+        for rows in (X, pd.DataFrame(X), sparse.csr_matrix(X)):
+            fitted = machine({"y": "binary"}, fields=fields, max_iter=2).set_params(categorical=()).fit(rows, y)
+            columns = fitted._design.fields()
+            assert list(columns) == ["a", "b"]
+            assert len(columns["a"]) == len(columns["b"])
+            assert len(np.union1d(columns["a"], columns["b"])) == fitted._design.n_columns
+    holes = sparse.csr_matrix(np.where(X == 1, np.nan, 0))
+    with pytest.raises(ValueError, match="must not hold NaN"):
+        fitted.predict_scores(holes)
+    with pytest.raises(ValueError, match="must not hold NaN"):
+        fitted.fit(holes, y)
+
+
 def test_two_hundred_tasks() -> None:
     rng = np.random.default_rng(0)
     X = pd.DataFrame({"user": rng.integers(0, 30, 600), "item": rng.integers(0, 20, 600)})
