@@ -10,8 +10,8 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from sklearn.base import clone
+from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_memory
 
 from mtl_classic._core.base import Scores

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from joblib import Parallel, delayed
+from sklearn import get_config
 from sklearn.base import clone
-from sklearn.utils.validation import _num_samples
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import _num_samples, has_fit_parameter
 
 from mtl_classic._core.base import MultiTaskEstimator
 from mtl_classic._core.exceptions import FoldError, UnlabelledTaskError
@@ -22,7 +23,7 @@ from mtl_classic.model_selection._assembly import assemble
 from mtl_classic.model_selection._folds import FoldPlan, Rows
 from mtl_classic.model_selection._progress import SILENT, Progress
 
-__all__ = ["CrossFit", "cross_fit", "fit_folds", "rows_of"]
+__all__ = ["CrossFit", "cross_fit", "events_for", "fit_folds", "fit_name", "rows_of"]
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,9 @@ def _unfitted(estimator: Any, Y: Any, threads: int | None) -> Any:
         own = part.get_params(deep=False)
         if isinstance(part, MultiTaskEstimator) and "tasks" in own:
             part.set_params(tasks=spell_out(own["tasks"], Y))
-    if threads is not None and "n_jobs" in model.get_params(deep=False):
+    own = model.get_params(deep=False)
+    # Others that name no threads keep to one: of some the parameter is deprecated, and warns of any number.
+    if threads is not None and "n_jobs" in own and (isinstance(model, MultiTaskEstimator) or own["n_jobs"] is not None):
         model.set_params(n_jobs=threads)
     return model
 
@@ -203,7 +206,20 @@ def _fit_fold(
 
 def fit_name(estimator: Any, name: str) -> str:
     """A fit parameter as the estimator, or the last step of a pipeline, reads it."""
-    return f"{estimator.steps[-1][0]}__{name}" if hasattr(estimator, "steps") else name
+    return f"{estimator.steps[-1][0]}__{name}" if _names_steps(estimator) else name
+
+
+def events_for(estimator: Any, events: Any) -> dict[str, Any]:
+    """Events as fit parameters of the estimator, or of all steps of a pipeline that read them."""
+    if events is None or not _names_steps(estimator):
+        return {} if events is None else {"events": events}
+    reading = [name for name, step in estimator.steps if hasattr(step, "fit") and has_fit_parameter(step, "events")]
+    return {f"{name}__events": events for name in reading}
+
+
+def _names_steps(estimator: Any) -> bool:
+    """Whether parameters say which step of a pipeline they are for; metadata routing leads them to those that ask."""
+    return hasattr(estimator, "steps") and not get_config()["enable_metadata_routing"]
 
 
 def rows_of(values: Any) -> Any:

@@ -22,7 +22,7 @@ from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.task_weights import check_task_weights
 from mtl_classic._core.tasks import Task, resolve_tasks
 from mtl_classic._core.validation import as_table
-from mtl_classic.model_selection._crossfit import fit_name, rows_of
+from mtl_classic.model_selection._crossfit import events_for, fit_name, rows_of
 from mtl_classic.model_selection._folds import FoldPlan
 from mtl_classic.model_selection._plans import plan_for
 from mtl_classic.model_selection._progress import Progress, Tracked, with_callbacks
@@ -191,9 +191,9 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
         X : table of shape (n, n_features)
         Y : labels of shape (n,) or (n, n_tasks), NaN where unlabelled
         sample_weight : array of shape (n,) or (n, n_tasks), default=None
-            For the fits; candidates are judged without.
+            For the fits, of a pipeline its last step; candidates are judged without.
         events : EventLog, default=None
-            Handed to every fit.
+            Handed to every fit, of a pipeline to all steps that read them.
         plan : FoldPlan, default=None
             Shared with other levels; takes the place of ``cv`` and ``groups``.
         """
@@ -215,11 +215,10 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
             X, Y, tasks, self.cv, plan, time=getattr(model, "time", None), groups=self.groups,
             seed=spawn_seed(seed, "folds"),
         )  # fmt: skip
-        fit_params = {} if events is None else {fit_name(self.estimator, "events"): events}
         work = Work(
             self.estimator, dimensions, X, Y, plan, TaskScores(metrics), judge,
-            self.pruning and judge.objective != "pareto", self.n_jobs, sample_weight, fit_params,
-            isinstance(self.error_score, str),
+            self.pruning and judge.objective != "pareto", self.n_jobs, sample_weight,
+            events_for(self.estimator, events), isinstance(self.error_score, str),
         )  # fmt: skip
         limits = Limits(self.n_trials, self.time_budget, started, reserve_refit=self.refit is not False)
         strategy = self.surrogate if self.strategy == "bayesian" else self.strategy

@@ -9,7 +9,7 @@ from typing import Any
 
 import joblib
 import numpy as np
-from joblib import Parallel, delayed
+from sklearn.utils.parallel import Parallel, delayed
 
 from mtl_classic import __version__
 from mtl_classic._core.parallel import split_budget

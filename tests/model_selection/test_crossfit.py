@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import config_context
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import KFold
@@ -186,3 +187,14 @@ def test_rows_in_another_order_are_refused_and_numbered_labels_are_not() -> None
     for call in (model.fit, model.score, lambda X, Y: cross_fit(model, X, Y, plan)):
         with pytest.raises(ValueError, match="in another order"):
             call(frame, other)
+
+
+def test_workers_keep_the_configuration_of_scikit_learn() -> None:
+    frame = pd.DataFrame(X, columns=["a", "b", "c"])
+    pipe = make_pipeline(StandardScaler(), PerTaskModel({"up": "binary"}, learner="linear", user="c", random_state=0))
+    plan = make_folds(2, X[:, 0] > 0, random_state=0)
+    with config_context(transform_output="pandas"):
+        alone, shared = (
+            cross_fit(pipe, frame, X[:, 0] > 0, plan, method="predict_proba", n_jobs=jobs) for jobs in (None, 2)
+        )
+    np.testing.assert_array_equal(alone.predictions, shared.predictions)

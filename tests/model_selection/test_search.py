@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from sklearn.base import clone
+from sklearn import config_context
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import ShuffleSplit, TimeSeriesSplit
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from mtl_classic import (
     LightGBMLearner,
@@ -235,6 +236,35 @@ def test_weights_and_events_reach_the_fits() -> None:
     assert (found.cv_results_["state"] == "complete").all()
     assert found.best_estimator_[-1].events_ == "log"
     assert found.best_estimator_[-1].weighted_
+
+
+class Told(TransformerMixin, BaseEstimator):
+    """Changes nothing, and remembers the events that it was told of."""
+
+    def fit(self, X: Any, y: Any = None, *, events: Any = None) -> "Told":
+        self.events_ = events
+        return self
+
+    def transform(self, X: Any) -> Any:
+        return X
+
+
+def test_all_steps_of_a_pipeline_that_read_events_are_told_of_them() -> None:
+    steps = [("told", Told()), ("rest", "passthrough"), ("scaler", StandardScaler()), ("planted", Planted(TASKS))]
+    found = MultiTaskSearchCV(Pipeline(steps), {"planted__a": [0.0, 1.0]}, strategy="grid", **EXACT)
+    found.fit(X, Y, events="log")
+    assert [found.best_estimator_[name].events_ for name in ("told", "planted")] == ["log", "log"]
+
+
+def test_metadata_routing_leads_weights_and_events_to_the_steps_that_ask() -> None:
+    with config_context(enable_metadata_routing=True):
+        model = Planted(TASKS).set_fit_request(sample_weight=True, events=False, plan=False)
+        pipe = make_pipeline(Told().set_fit_request(events=True), model)
+        found = MultiTaskSearchCV(pipe, {"planted__a": [0.0, 1.0]}, strategy="grid", error_score="raise", **EXACT)
+        found.fit(X, Y, sample_weight=np.ones(len(X)), events="log")
+    assert found.best_estimator_["told"].events_ == "log"
+    assert found.best_estimator_["planted"].weighted_
+    assert found.best_estimator_["planted"].events_ is None
 
 
 def test_rows_without_a_label_do_not_count() -> None:
