@@ -305,10 +305,10 @@ class Segments(TransformerMixin, BaseEstimator):
         labels = _nearest_center(self._kmeans, _unit(self._id_vectors()))
         return pd.Series(labels, index=ids, name=f"{self.of}_segment")
 
-    def _append(self, X: pd.DataFrame, latent: pd.DataFrame) -> pd.DataFrame:
+    def _append(self, X: pd.DataFrame, latent: Any) -> pd.DataFrame:
         n_factors = self.centers_.shape[1]
         names = [f"{NAME}__{self.of}_{k}" for k in range(n_factors)]
-        vectors = latent[names].to_numpy(dtype=np.float32)
+        vectors = np.asarray(latent[names], dtype=np.float32)  # of pandas or polars, as scikit-learn is set
         labels = np.full(len(X), -1)
         covered = ~np.isnan(vectors).any(axis=1)
         labels[covered] = _nearest_center(self._kmeans, _unit(vectors[covered]))

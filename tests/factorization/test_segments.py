@@ -2,7 +2,9 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.metrics import adjusted_rand_score, roc_auc_score
 
@@ -46,6 +48,15 @@ def test_training_rows_have_segments_of_their_fold() -> None:
     half = np.arange(20_000) < 10_000
     rates = noise["buy"][half].groupby(segment[half]).mean()
     assert roc_auc_score(noise["buy"][~half], segment[~half].map(rates)) == pytest.approx(0.5, abs=0.02)
+
+
+def test_frames_of_the_kind_that_scikit_learn_is_set_to() -> None:
+    X, Y = world(600)
+    fitted = make(n_segments=3).fit(X, Y)
+    with config_context(transform_output="polars"):
+        out = fitted.transform(X)
+    assert isinstance(out, pl.DataFrame)
+    assert out["user_segment"].cast(pl.Int64).to_list() == fitted.transform(X)["user_segment"].tolist()
 
 
 def test_with_a_log() -> None:
