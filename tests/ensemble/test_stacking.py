@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import minimize
+from scipy.special import log_expit, log_softmax
 from sklearn.base import clone
 from sklearn.ensemble import StackingClassifier, StackingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -168,6 +170,57 @@ def test_the_linear_combiner_has_the_slope_of_its_objective() -> None:
     np.testing.assert_allclose(np.r_[found.weights, found.side_weights[:, 0]], peer.coef_[0], rtol=1e-3, atol=1e-4)
     held = fit_linear("binary", data, y, np.ones(200), 1e9, np.array([0.5, 0.5]))
     np.testing.assert_allclose(held.predict(data), 1 / (1 + np.exp(-data.own.mean(axis=0))), atol=1e-5)
+
+
+def slow_objective(kind: str, data: MetaData, y: Any, weight: Any, penalty: float, center: Any) -> Any:
+    """Intercepts, weights of members and of columns -> the formula of `fit_linear`, term by term."""
+    side = (data.side - data.side.mean(axis=0)) / data.side.std(axis=0)
+    n_outputs, n_members = (data.own.shape[2] if kind == "multiclass" else 1), len(data.own)
+    error = np.average((y - np.tensordot(center, data.own, axes=1)) ** 2, weights=weight) if kind == "regression" else 1
+    spread = np.mean([own.var(axis=0).mean() for own in data.own]) / error
+
+    def objective(x: Any) -> float:
+        b, w, v = np.split(x, [n_outputs, n_outputs + n_members])
+        eta = np.tensordot(w, data.own, axes=1) + (b + side @ v.reshape(-1, n_outputs)).reshape(data.own.shape[1:])
+        loss = {
+            "binary": lambda: -np.where(y == 1, log_expit(eta), log_expit(-eta)),
+            "multiclass": lambda: -log_softmax(eta, axis=1)[np.arange(len(y)), y.astype(int)],
+            "count": lambda: np.exp(eta) - y * eta,
+            "regression": lambda: (y - eta) ** 2 / (2 * error),
+        }[kind]()
+        held = spread * np.sum((w - center) ** 2) + np.sum(v**2) + np.sum(b**2) / error
+        return float(np.sum(weight / weight.mean() * loss) + penalty / 2 * held)
+
+    return objective
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "count", "regression"])
+def test_the_linear_combiner_minimizes_its_formula(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    shape = (2, 150, 3) if kind == "multiclass" else (2, 150)
+    data, center = MetaData(rng.normal(size=shape), rng.normal(1, 2, size=(150, 2))), np.array([0.7, 0.3])
+    truth = data.own[0] - data.own[1] + (0.5 if kind == "multiclass" else 0.3 * data.side[:, 0])  # one weight ends at 0
+    y = {
+        "binary": lambda: (truth > rng.logistic(size=150)).astype(float),
+        "multiclass": lambda: (truth + rng.gumbel(size=truth.shape)).argmax(axis=1).astype(float),
+        "count": lambda: rng.poisson(np.exp(truth)).astype(float),
+        "regression": lambda: truth + rng.normal(size=150),
+    }[kind]()
+    weight = rng.uniform(0.2, 3, 150)
+    objective = slow_objective(kind, data, y, weight, 3.0, center)
+    found = fit_linear(kind, data, y, weight, 3.0, center)
+    x = np.r_[found.intercept, found.weights, found.side_weights.ravel()]
+    assert found.weights[1] == 0
+    bounds = [
+        (0, None) if len(found.intercept) <= j < len(found.intercept) + 2 else (None, None) for j in range(len(x))
+    ]
+    best = minimize(
+        objective, np.r_[0 * x[: len(found.intercept)], center, 0 * found.side_weights.ravel()], bounds=bounds
+    )
+    assert objective(x) == pytest.approx(best.fun, rel=1e-6)
+    np.testing.assert_allclose(x, best.x, atol=2e-3)
+    again = fit_linear(kind, data, y, weight, 3.0, center, start=found)
+    np.testing.assert_allclose(again.predict(data), found.predict(data), rtol=1e-2)
 
 
 @pytest.mark.parametrize(
