@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import minimize
+from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
@@ -19,6 +21,7 @@ from mtl_classic import (
     Task,
     TaskError,
 )
+from mtl_classic.ensemble._calibration import _fit_map
 from mtl_classic.ensemble._store import meta_splits, time_blocks
 from mtl_classic.metrics import expected_calibration_error, log_loss
 from tests.ensemble.tables import FUNNEL, funnel
@@ -51,6 +54,43 @@ def table(n: int = 3000, seed: int = 0) -> tuple[Any, pd.DataFrame]:
         }
     )
     return X, Y
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "beta", "temperature"])
+def test_maps_have_the_least_loss_and_are_held_to_no_change(method: str) -> None:
+    rng = np.random.default_rng(0)
+    if method == "temperature":
+        score = rng.dirichlet([1, 1, 1], 300)
+        y = (np.log(score) * 0.4 + rng.gumbel(size=score.shape)).argmax(axis=1).astype(float)
+        y[:20] = -1  # a class that the fit did not see
+    else:
+        score = rng.beta(1, 2, 300)
+        y = (rng.random(300) < score**1.5 / 2).astype(float)
+    weight = rng.uniform(0.1, 3, 300)
+    seen = np.arange(300) >= 30
+    weight[30:40] = 0
+    y[40:50] = np.nan
+    score[50:60] = np.nan
+
+    def mapped(c: Any) -> Any:
+        if method == "temperature":
+            return softmax(c[0] * np.log(score), axis=1)
+        up, down = np.log(score), np.log1p(-score)
+        return expit(c[0] * (up - down) + c[1] if method == "sigmoid" else c[0] * up - c[1] * down + c[2])
+
+    told = np.flatnonzero(seen & (weight > 0) & ~np.isnan(y) & ~np.isnan(score.reshape(300, -1)).any(axis=1))
+    start = np.array({"sigmoid": [1.0, 0.0], "beta": [1.0, 1.0, 0.0], "temperature": [1.0]}[method])
+
+    def objective(c: Any) -> float:
+        q, label = mapped(c)[told], y[told]
+        loss = -np.log(q[np.arange(len(told)), label.astype(int)] if q.ndim == 2 else np.where(label == 1, q, 1 - q))
+        loss = np.where(label < 0, 0, loss)
+        return float(np.sum(weight[told] / weight[told].mean() * loss) + np.sum((c - start) ** 2) / 2)
+
+    best = minimize(objective, start, method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-10, "maxiter": 2000}).x
+    assert (best[: 1 if method != "beta" else 2] > 0).all()  # so that the bounds do not bite
+    found = _fit_map(method, y[seen], score[seen], weight[seen])
+    np.testing.assert_allclose(found(score[told]), mapped(best)[told], rtol=2e-3)
 
 
 def wrong(**settings: Any) -> PerTaskModel:
