@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mtl_classic._core.base import MultiTaskEstimator as MultiTaskEstimator
     from mtl_classic._core.exceptions import ConstantTaskWarning as ConstantTaskWarning
     from mtl_classic._core.exceptions import EmptyLogWarning as EmptyLogWarning
     from mtl_classic._core.exceptions import FallbackWarning as FallbackWarning
@@ -77,6 +78,7 @@ __version__ = "0.1.0"
 
 # Where each public name lives. A test keeps this table, the imports above and `__all__` in step with the packages.
 _PARTS: dict[str, tuple[str, ...]] = {
+    "mtl_classic._core.base": ("MultiTaskEstimator",),
     "mtl_classic._core.exceptions": (
         "ConstantTaskWarning",
         "EmptyLogWarning",
@@ -164,6 +166,7 @@ __all__ = [
     "LightGBMLearner",
     "MatrixFactorization",
     "ModelFileError",
+    "MultiTaskEstimator",
     "MultiTaskFactorizationMachine",
     "MultiTaskModel",
     "MultiTaskSearchCV",

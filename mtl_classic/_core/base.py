@@ -20,6 +20,7 @@ from mtl_classic._core.delays import check_delays
 from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.labels import warn_of_leaked_labels
 from mtl_classic._core.losses import least_loss, prior_scores, task_loss
+from mtl_classic._core.spaces import Scores, hold_monotone, to_conditional
 from mtl_classic._core.targets import Classes, Targets, encode_targets
 from mtl_classic._core.task_weights import check_task_weights, fixed_task_weights
 from mtl_classic._core.tasks import Task, resolve_tasks
@@ -34,10 +35,9 @@ from mtl_classic._core.validation import (
     resolve_roles,
 )
 
-__all__ = ["FitInput", "MultiTaskEstimator", "all_or_nothing", "group_codes", "scores_frame"]
+__all__ = ["FitInput", "MultiTaskEstimator", "Scores", "all_or_nothing", "group_codes", "scores_frame"]
 
 Floats = npt.NDArray[np.float64]
-Scores = dict[str, Floats]
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,26 @@ class MultiTaskEstimator(BaseEstimator):
     """Base of all multi-task estimators.
 
     A subclass implements ``fit``, which starts with `_start_fit`, and ``_scores``, which returns for each task an array
-    of shape (n,), or (n, n_classes) for multiclass tasks. Everything that a user calls to predict follows from it.
-    A fit that is interrupted or fails changes nothing: what it sets are new objects, and the old ones come back.
+    of shape (n,), or (n, n_classes) for multiclass tasks, as `_in_space` makes them of scores about all rows.
+    Everything that a user calls to predict follows from it. A fit that is interrupted or fails changes nothing: what it
+    sets are new objects, and the old ones come back.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtl_classic import MultiTaskEstimator
+    >>> class PriorModel(MultiTaskEstimator):
+    ...     def __init__(self, tasks=None): self.tasks = tasks
+    ...     def fit(self, X, Y, *, sample_weight=None, events=None, plan=None):
+    ...         self._start_fit(X, Y, sample_weight)
+    ...         return self
+    ...     def _scores(self, X, space):
+    ...         priors = self.priors_.items()
+    ...         return self._in_space({name: np.full((len(X), *p.shape), p) for name, p in priors}, space)
+    >>> tasks, Y = {"buy": "binary", "spend": "regression"}, [[0, 2], [1, 4], [0, 3], [0, 3]]
+    >>> model = PriorModel(tasks).fit(np.zeros((4, 1)), Y)
+    >>> model.predict_scores([[0.0]]).iloc[0].to_dict()
+    {'buy': 0.25, 'spend': 3.0}
     """
 
     tasks_: tuple[Task, ...]
@@ -165,6 +183,11 @@ class MultiTaskEstimator(BaseEstimator):
 
     def _scores(self, X: Table, space: str) -> Scores:
         raise TypeError(f"{type(self).__name__} must implement _scores.")
+
+    def _in_space(self, scores: Scores, space: str) -> Scores:
+        """Entire-space scores with no child above its parent; or these, given that the condition holds."""
+        entire = hold_monotone(self.tasks_, self.classes_map_, scores)
+        return entire if space == "entire" else to_conditional(self.tasks_, self.classes_map_, entire)
 
     def predict_scores(self, X: Any, space: str = "entire") -> pd.DataFrame:
         """Scores of all tasks: what a recommender sorts by.

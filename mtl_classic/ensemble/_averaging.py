@@ -11,6 +11,7 @@ from sklearn.base import clone
 
 from mtl_classic._core.base import FitInput, Floats, Scores, group_codes, scores_frame
 from mtl_classic._core.random import root_seed, spawn_seed
+from mtl_classic._core.spaces import hold_monotone
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.ensemble._links import average
@@ -21,7 +22,6 @@ from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._progress import Progress, with_callbacks
-from mtl_classic.multitask._structure import hold_monotone, to_conditional
 from mtl_classic.multitask._workbench import n_events
 
 __all__ = ["AveragingEnsemble", "average_over_seeds", "average_task", "latest", "make_problems", "training_moments"]
@@ -259,8 +259,7 @@ class AveragingEnsemble(Composition):
             task.name: average(task, [s[task.name] for s in members], weights[task.name], self.moments_.get(task.name))
             for task in self.tasks_
         }
-        scores = hold_monotone(self.tasks_, self.classes_map_, scores)
-        return scores if space == "entire" else to_conditional(self.tasks_, self.classes_map_, scores)
+        return self._in_space(scores, space)
 
 
 def average_over_seeds(estimator: Any, n_seeds: int, random_state: Any = None) -> AveragingEnsemble:

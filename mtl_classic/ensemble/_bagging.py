@@ -17,6 +17,7 @@ from mtl_classic._core.base import FitInput, Floats, Scores, group_codes, scores
 from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.parallel import split_budget
 from mtl_classic._core.random import generator, root_seed, spawn_seed
+from mtl_classic._core.spaces import hold_monotone
 from mtl_classic._core.targets import Classes
 from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_values
@@ -29,7 +30,6 @@ from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._progress import Progress, tell, with_callbacks
 from mtl_classic.multitask._score_columns import read_scores
-from mtl_classic.multitask._structure import hold_monotone, to_conditional
 
 __all__ = ["BaggingEnsemble"]
 
@@ -316,8 +316,7 @@ class BaggingEnsemble(OverMembers):
             task.name: average(task, [s[task.name] for s in bags], share, self.moments_.get(task.name))
             for task in self.tasks_
         }
-        scores = hold_monotone(self.tasks_, self.classes_map_, scores)
-        return scores if space == "entire" else to_conditional(self.tasks_, self.classes_map_, scores)
+        return self._in_space(scores, space)
 
     def predict_scores(self, X: Any, space: str = "entire", *, return_std: bool = False) -> Any:
         """Scores of all tasks, and how much the bags differ.

@@ -13,6 +13,7 @@ from sklearn.base import clone
 
 from mtl_classic._core.base import FitInput, Floats, MultiTaskEstimator, Scores, scores_frame
 from mtl_classic._core.losses import task_loss
+from mtl_classic._core.spaces import hold_monotone
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.ensemble._links import from_link, gradient, to_link
@@ -23,7 +24,6 @@ from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._progress import Progress, with_callbacks
 from mtl_classic.multitask._out_of_fold import looks_forward
-from mtl_classic.multitask._structure import hold_monotone, to_conditional
 
 __all__ = ["BoostingEnsemble"]
 
@@ -289,8 +289,7 @@ class BoostingEnsemble(Composition):
                         direction if task.kind == "multiclass" else direction[:, 0]
                     )
         entire = {task.name: from_link(task.kind, links[task.name]) for task in self.tasks_}
-        entire = hold_monotone(self.tasks_, self.classes_map_, entire)
-        return entire if space == "entire" else to_conditional(self.tasks_, self.classes_map_, entire)
+        return self._in_space(entire, space)
 
 
 def _line_rows(plan: FoldPlan) -> tuple[Rows, Rows]:

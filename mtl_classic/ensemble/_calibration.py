@@ -27,7 +27,6 @@ from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._progress import Progress, with_callbacks
 from mtl_classic.multitask._score_columns import read_scores
-from mtl_classic.multitask._structure import hold_monotone, to_conditional
 
 __all__ = ["CalibratedModel"]
 
@@ -237,8 +236,7 @@ class CalibratedModel(OverMembers):
         entire = inner("entire")
         for name, calibrate in self.maps_.items():
             entire[name] = calibrate(entire[name])
-        entire = hold_monotone(self.tasks_, self.classes_map_, entire)
-        return entire if space == "entire" else to_conditional(self.tasks_, self.classes_map_, entire)
+        return self._in_space(entire, space)
 
 
 @dataclass(frozen=True)

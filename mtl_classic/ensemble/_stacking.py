@@ -12,6 +12,7 @@ import pandas as pd
 from mtl_classic._core.base import FitInput, Floats, Scores, scores_frame
 from mtl_classic._core.exceptions import FallbackWarning
 from mtl_classic._core.losses import losses
+from mtl_classic._core.spaces import hold_monotone
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.ensemble._averaging import latest, make_problems, training_moments
@@ -37,7 +38,6 @@ from mtl_classic.metrics import compare
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._progress import with_callbacks
-from mtl_classic.multitask._structure import hold_monotone, to_conditional
 
 __all__ = ["StackingEnsemble"]
 
@@ -338,8 +338,7 @@ class StackingEnsemble(Composition):
                 weights = self.weights_.loc[list(members), task.name].to_numpy()
                 parts = [scores[task.name] for scores in members.values()]
                 entire[task.name] = average(task, parts, weights, self.moments_.get(task.name))
-        entire = hold_monotone(self.tasks_, self.classes_map_, entire)
-        return entire if space == "entire" else to_conditional(self.tasks_, self.classes_map_, entire)
+        return self._in_space(entire, space)
 
     def _predict_partly(self, task: Task, meta: LinearMeta, links: Mapping[str, Scores]) -> Floats:
         """The combiner without columns that have no weight: their members were not fitted."""

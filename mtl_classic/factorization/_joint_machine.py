@@ -10,7 +10,6 @@ import pandas as pd
 from scipy import sparse
 
 from mtl_classic._core.base import FitInput, MultiTaskEstimator
-from mtl_classic._core.funnel import hold_monotone, to_conditional
 from mtl_classic._core.random import generator, root_seed
 from mtl_classic._core.targets import Classes, Targets, encode_targets
 from mtl_classic._core.task_weights import ADAPTIVE, BY_CV, check_task_weights
@@ -186,8 +185,7 @@ class JointMachine(MultiTaskEstimator):
             name: np.broadcast_to(value, (matrix.shape[0], *value.shape)).copy()
             for name, value in self.constants_.items()
         }
-        scores = hold_monotone(self.tasks_, self.classes_map_, scores)
-        return scores if space == "entire" else to_conditional(self.tasks_, self.classes_map_, scores)
+        return self._in_space(scores, space)
 
     @property
     def linear_shares_(self) -> dict[str, Array]:

@@ -10,7 +10,7 @@ from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table
 from mtl_classic.learners._protocol import TaskFit
 from mtl_classic.model_selection import FoldPlan
-from mtl_classic.multitask._structure import LearnerStructure, hold_monotone, predict_components, to_conditional
+from mtl_classic.multitask._structure import LearnerStructure, predict_components
 from mtl_classic.multitask._workbench import Workbench
 
 __all__ = ["PerTaskModel"]
@@ -130,5 +130,4 @@ class PerTaskModel(LearnerStructure):
         return self._combined(predict_components(self, X, self.fits_), space)
 
     def _combined(self, parts: Scores, space: str) -> Scores:
-        entire = hold_monotone(self.tasks_, self.classes_map_, parts)
-        return entire if space == "entire" else to_conditional(self.tasks_, self.classes_map_, entire)
+        return self._in_space(parts, space)

@@ -10,11 +10,11 @@ import pandas as pd
 
 from mtl_classic._core.base import Scores
 from mtl_classic._core.losses import losses
+from mtl_classic._core.spaces import condition_probability, hold_monotone
 from mtl_classic._core.targets import Classes, Targets
 from mtl_classic._core.tasks import Task, fitting_order
 from mtl_classic.learners._protocol import Floats
 from mtl_classic.metrics import compare
-from mtl_classic.multitask._structure import condition_probability, hold_monotone
 
 __all__ = ["Key", "better_routes", "by_route", "combine", "conditional", "has_entire_space", "keys_of"]
 

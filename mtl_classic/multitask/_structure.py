@@ -1,4 +1,4 @@
-"""What the structures that fit a learner for each task share: their parameters, and the way back from components."""
+"""What the structures that fit a learner for each task share: their parameters, and the scores of components."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from mtl_classic._core.base import MultiTaskEstimator
-from mtl_classic._core.funnel import condition_probability, hold_monotone, to_conditional
 from mtl_classic._core.parallel import n_threads
 from mtl_classic._core.random import root_seed
 from mtl_classic._core.validation import Table
@@ -16,7 +15,7 @@ from mtl_classic.learners._resolve import TakesLearner
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.multitask._workbench import Workbench, open_workbench
 
-__all__ = ["LearnerStructure", "condition_probability", "hold_monotone", "predict_components", "to_conditional"]
+__all__ = ["LearnerStructure", "predict_components"]
 
 
 class LearnerStructure(TakesLearner, MultiTaskEstimator):

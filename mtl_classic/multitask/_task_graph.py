@@ -28,7 +28,6 @@ from mtl_classic.multitask._linear_combiner import LinearCombiner
 from mtl_classic.multitask._out_of_fold import OutOfFold
 from mtl_classic.multitask._per_task import PerTaskModel
 from mtl_classic.multitask._score_columns import SCALES, append_columns, as_columns, read_scores
-from mtl_classic.multitask._structure import hold_monotone, to_conditional
 from mtl_classic.multitask._verdicts import words
 from mtl_classic.multitask._workbench import telling_weights
 
@@ -363,8 +362,7 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
             else:
                 table = append_columns(X, self._named(sources, base, final))
                 final[task.name] = combiner._scores(combiner._start_predict(table), "entire")[task.name]
-        entire = hold_monotone(self.tasks_, self.classes_map_, final)
-        return entire if space == "entire" else to_conditional(self.tasks_, self.classes_map_, entire)
+        return self._in_space(final, space)
 
     def _stacked(self, sources: Iterable[Edge], base: Scores, final: Scores) -> Iterable[Floats]:
         by_name = {task.name: task for task in self.tasks_}

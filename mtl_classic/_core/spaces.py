@@ -1,16 +1,19 @@
-"""Scores of funnel children: never above the parent, and given the parent."""
+"""Scores of funnel children about all rows, and about those whose condition holds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from mtl_classic._core.base import Floats, Scores
 from mtl_classic._core.targets import Classes
 from mtl_classic._core.tasks import Task, fitting_order
 
-__all__ = ["condition_probability", "hold_monotone", "to_conditional"]
+__all__ = ["Scores", "condition_probability", "hold_monotone", "to_conditional"]
+
+Floats = npt.NDArray[np.float64]
+Scores = dict[str, Floats]
 
 
 def condition_probability(task: Task, tasks: Sequence[Task], classes: Classes, entire: Scores) -> Floats:
