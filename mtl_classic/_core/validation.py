@@ -21,6 +21,7 @@ __all__ = [
     "align_columns",
     "as_table",
     "check_labels_of",
+    "check_order",
     "check_sample_weight",
     "find_role",
     "n_rows",
@@ -107,11 +108,17 @@ def check_labels_of(X: Table, labels: Any) -> None:
         raise ValueError(
             f"X has {n} rows, but Y has {len(labels)}; expected the same number (inconsistent numbers of samples)."
         )
-    index = getattr(labels, "index", None)
+    check_order(X, labels, "Y")
+
+
+def check_order(X: Table, given: Any, what: str) -> None:
+    """Refuse labels or weights, called ``what``, whose index is that of X in another order."""
+    index = getattr(given, "index", None)
     if isinstance(X, pd.DataFrame) and isinstance(index, pd.Index) and _in_another_order(X.index, index):
         raise ValueError(
-            "The rows of Y are those of X in another order, by their indexes, and rows are matched by position; sort "
-            "them alike: Y.loc[X.index]. If they belong together as they are, drop an index: Y.reset_index(drop=True)."
+            f"The rows of {what} are those of X in another order, by their indexes, and rows are matched by position; "
+            f"sort them alike: {what}.loc[X.index]. If they belong together as they are, drop an index: "
+            f"{what}.reset_index(drop=True)."
         )
 
 

@@ -249,6 +249,16 @@ def test_nothing_and_one_row() -> None:
     assert one.predict(X)["buy"].all()
 
 
+def test_weights_of_the_rows_in_another_order_are_refused() -> None:
+    rows, labels = X.set_axis(X.index + 7), Y[["spend"]].set_axis(X.index + 7)
+    weight = pd.Series(np.arange(N) + 1.0, rows.index)
+    fitted = model([TASKS[2]], learner="linear").fit(rows, labels, sample_weight=weight)
+    for use in (fitted.fit, fitted.score):
+        with pytest.raises(ValueError, match="rows of sample_weight are those of X in another order"):
+            use(rows, labels, sample_weight=weight[::-1])
+        use(rows, labels, sample_weight=weight[::-1].reset_index(drop=True))
+
+
 def test_a_task_whose_labels_all_weigh_nothing() -> None:
     weight = pd.DataFrame({"buy": np.zeros(N), "spend": np.ones(N)})
     with pytest.warns(ConstantTaskWarning, match="'buy' has no row to learn from: none with a label and a weight"):
