@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import is_classifier
 from sklearn.svm import LinearSVR
 from sklearn.utils.validation import has_fit_parameter
@@ -31,6 +32,7 @@ def fit_estimator(model: Any, matrix: Any, y: Any, weight: Any, name: str) -> No
         model.set_params(**dict.fromkeys(stops, False))
     center = np.average(y, weights=weight) if isinstance(model, LinearSVR) and model.fit_intercept else None
     weights = {} if weight is None else {"sample_weight": weight}
-    model.fit(matrix, y if center is None else y - center, **weights)
+    with config_context(enable_metadata_routing=False):  # weights are for what is inside it too, asked for or not
+        model.fit(matrix, y if center is None else y - center, **weights)
     if center is not None:
         model.intercept_ = model.intercept_ + center

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import GradientBoostingClassifier
@@ -279,6 +280,15 @@ def test_labels_of_the_svm_may_be_far_from_zero(weight: Any) -> None:
     )
     np.testing.assert_allclose(far.predict(x) - 2000, near.predict(x), atol=0.01)
     assert far.score(x, 2000 + 10 * x[:, 0]) > 0.99
+
+
+def test_metadata_routing_does_not_keep_weights_from_the_svm() -> None:
+    x = np.random.default_rng(0).normal(size=(60, 1))
+    y, weight = x[:, 0] > 0.2, np.r_[np.full(30, 2.0), np.full(30, 1.0)]
+    model = PerTaskModel({"y": "binary"}, learner="svm", random_state=0)
+    expected = clone(model).fit(x, y, sample_weight=weight).predict_proba(x)
+    with config_context(enable_metadata_routing=True):
+        np.testing.assert_array_equal(model.fit(x, y, sample_weight=weight).predict_proba(x), expected)
 
 
 def test_hist_stops_early_in_small_tables() -> None:
