@@ -72,7 +72,7 @@ class BestEstimator(MetaEstimatorMixin, BaseEstimator):
 
     @property
     def classes_(self) -> Any:
-        """Classes of the only task, where there is one."""
+        """Classes of the best estimator: a list of several tasks' where all have classes, those of one with 1-D Y."""
         return self._best().classes_
 
     @property
