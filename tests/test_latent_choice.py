@@ -112,3 +112,19 @@ def test_a_model_keeps_factors_of_labels_and_log_if_they_help(helps: bool, monke
         tomorrow = shop.events.to_frame().tail(5).assign(time=shop.events.last_time + pd.Timedelta("1D"))
         assert model.observe(tomorrow).pipeline_["latent"].as_of_ > before
     assert np.isfinite(model.predict_scores(shop.X)).all(axis=None)
+
+
+@pytest.mark.parametrize(("share", "tried"), [(0.4, True), (0.97, False)])
+def test_labels_that_begin_late_and_rows_of_no_weight_teach_latent_features_nothing(share: float, tried: bool) -> None:
+    X, Y = shop(4000)
+    late = (X["day"] >= X["day"].quantile(share)).to_numpy()
+    model = MultiTaskModel(TASKS, user="user", item="item", time="day", aggregates=None, random_state=0)
+    models = [clone(model).fit(X, Y.where(late[:, None]))]
+    if tried:
+        models.append(clone(model).fit(X, Y.where(late[:, None], 1 - Y), sample_weight=late.astype(float)))
+    for fitted in models:
+        assert ("latent features help" in fitted.latent_choice_) == tried
+        assert ("validation rows only" in fitted.latent_choice_) != tried
+    scores = [fitted.predict_scores(X) for fitted in models]
+    assert np.isfinite(scores[0]).all(axis=None)
+    pd.testing.assert_frame_equal(scores[0], scores[-1])

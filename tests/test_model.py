@@ -372,3 +372,19 @@ def test_offline_evaluation_agrees_with_a_replay_day_by_day() -> None:
         aucs = [roc_auc_score(label, s[task]) for s in (offline, scores)]
         assert aucs[0] > 0.6
         assert aucs[0] == pytest.approx(aucs[1], abs=0.01)
+
+
+def test_rows_of_no_weight_teach_the_statistics_of_labels_nothing() -> None:
+    rng = np.random.default_rng(0)
+    trusted = np.arange(1000) < 500
+    X = pd.DataFrame({"user": rng.integers(0, 50, 1000), "item": rng.integers(0, 10, 1000)})
+    buy = X["item"] % 2
+    Y = pd.DataFrame({"spend": 3.0 * buy, "buy": buy})
+    tasks = {"spend": "regression", "buy": "binary"}
+    model = MultiTaskModel(tasks, user="user", item="item", random_state=0)
+    wrong = pd.DataFrame({name: np.where(trusted, y, y.max() - y) for name, y in Y.items()})
+    weight = pd.DataFrame({"buy": trusted.astype(float), "spend": 1.0 + 0 * buy})
+    fitted = clone(model).fit(X, wrong, sample_weight=weight)
+    columns = fitted.pipeline_["history"].transform(X)
+    assert (columns["item__buy__mean"] > 0.5).tolist() == (buy == 1).tolist()
+    assert columns["item__spend__mean"].between(1, 2).all()  # all its rows count, right and wrong

@@ -81,6 +81,15 @@ class LatentMember(BaseEstimator):
             self.model_.fit(X, self._labels(y), **arguments)
         return self
 
+    def learnable(self, Y: Any, sample_weight: Any) -> npt.NDArray[np.bool_]:
+        """Rows that the model could learn from: those with a label and a weight of its task."""
+        targets = encode_targets(Y, self.tasks, classes=self.classes)
+        weights = check_sample_weight(sample_weight, self.tasks, len(targets))
+        names = [task.name for task in self.tasks] if self.task is None else [self.task]
+        columns = [targets.position(name) for name in names]
+        known = ~np.isnan(targets.entire[:, columns]) & (True if weights is None else weights[:, columns] > 0)
+        return np.asarray(known.any(axis=1))
+
     def before(self, time: Any, log: EventLog | None) -> Self:
         """The same with a model of the log that knows what came before a time alone."""
         earlier = copy(self)

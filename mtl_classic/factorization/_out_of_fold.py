@@ -24,7 +24,15 @@ Array = npt.NDArray[Any]
 def columns_by_folds(
     member: LatentMember, full: LatentMember, X: Any, Y: Any, plan: FoldPlan, sample_weight: Any, n_jobs: int | None
 ) -> pd.DataFrame:
-    """Columns of each row from the model of its fold, in the basis of the full fit; NaN where no fold covers a row."""
+    """Columns of each row from the model of its fold, in the basis of the full fit.
+
+    NaN where no fold covers a row, and in folds whose training rows teach nothing: labels may begin late.
+    """
+    learnable = member.learnable(Y, sample_weight)
+    splits = tuple((train, test) for train, test in plan.splits if learnable[train].any())
+    if not splits:
+        return full.columns(X) * np.float32("nan")
+    plan = FoldPlan(splits, plan.n_rows, plan.temporal)
     crossed = cross_fit(member, X, Y, plan, method="columns", sample_weight=sample_weight, score=False, n_jobs=n_jobs)
     names = full.columns(take_rows(X, np.arange(1))).columns  # a fold may lack classes, and know them in another order
     columns = crossed.predictions.reindex(columns=names).astype(np.float32)

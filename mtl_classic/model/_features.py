@@ -52,7 +52,9 @@ def history_step(training: Training, aggregates: Any, cv: Any) -> Any:
 
 def add_given(training: Training, step: Any) -> Any:
     """Fit a transformer and append its columns, out-of-fold where it reads labels."""
-    offered = {"events": training.events, "plan": training.plan}
+    offered: dict[str, Any] = {"events": training.events, "plan": training.plan}
+    if _takes(step, "plan"):  # what others call sample_weight is not a weight per task
+        offered["sample_weight"] = training.named_weights
     known = {key: value for key, value in offered.items() if value is not None and _takes(step, key)}
     training.table = step.fit_transform(training.table, training.labels, **known)
     return step
@@ -68,11 +70,15 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator) -> tu
         The structure on the table as it was, if it was fitted to find out and the columns did not help.
     why : str
     """
-    seed, events = training.seed_for("latent"), training.events
+    seed, events, weight = training.seed_for("latent"), training.events, training.named_weights
     latent = propose_latent(training.table, training.sorted_tasks, training.roles, seed, events)
     split = None if latent is None else training.split()
     if latent is None or split is None:
         return None, None, "no user and item with enough rows to learn latent features for"
+    names = [task.name for task in training.tasks]
+    taught = training.labels[names].notna().to_numpy() & (True if weight is None else weight.to_numpy() > 0)
+    if not taught[split[0]].any(axis=0).all():
+        return None, None, "a task has labels among the validation rows only, so that latent features cannot be tried"
     staged = stage(structure, training.table, training.labels, split, sample_weight=training.weights)
     choice = choose_latent(
         structure,
@@ -82,7 +88,7 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator) -> tu
         training.labels,
         split,
         events=events,
-        weight=training.weights,
+        weight=weight,
         clusters=training.users,
         time=training.time,
         groups=training.queries,
@@ -97,7 +103,9 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator) -> tu
         groups=training.queries,
         seed=training.seed_for("latent folds"),
     )
-    training.table = latent.fit_transform(training.table, training.labels, events=events, plan=folds)
+    training.table = latent.fit_transform(
+        training.table, training.labels, sample_weight=weight, events=events, plan=folds
+    )
     return latent, None, choice.why
 
 

@@ -31,6 +31,7 @@ from mtl_classic.factorization import (
 )
 from mtl_classic.metrics import compare
 from mtl_classic.model_selection import FoldPlan, make_folds
+from mtl_classic.model_selection._crossfit import fit_name
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._maturity import temporal_folds
 from mtl_classic.multitask._stages import Stage, stage
@@ -133,7 +134,7 @@ def choose_latent(
     split: tuple[Rows, Rows],
     *,
     events: EventLog | None = None,
-    weight: Any = None,
+    weight: pd.DataFrame | None = None,
     clusters: Any = None,
     time: Any = None,
     groups: Any = None,
@@ -156,7 +157,8 @@ def choose_latent(
     split : (training rows, validation rows)
     events : EventLog, default=None
         Of which no model sees what came after the rows that it is fitted on.
-    weight : array of shape (n,) or (n, n_tasks), default=None
+    weight : frame of shape (n, n_tasks), default=None
+        Sample weights, with the tasks as columns.
     clusters : array of shape (n,), default=None
         Whose rows are drawn together: users, else queries.
     time : Series of shape (n,), default=None
@@ -168,10 +170,11 @@ def choose_latent(
     rows, judged, known = take_rows(table, train), take_rows(table, valid), take_rows(labels, train)
     targets = encode_targets(take_rows(labels, valid), held_out.tasks_, classes=held_out.classes_map_)
     who = None if clusters is None else np.asarray(clusters)[valid]
+    taught, heavy = (None if weight is None else take_rows(weight, part) for part in (train, valid))
     without = held_out._scores(held_out._start_predict(judged), "entire")
-    asked = clone(latent).fit(rows, known, events=events)
+    asked = clone(latent).fit(rows, known, sample_weight=taught, events=events)
     told = asked.transform(judged)[asked.latent_features_]
-    if not latent_help(without, told, targets, who):
+    if not latent_help(without, told, targets, who, heavy):
         return LatentChoice(False, "latent features tell no task much more than its own score")
     plan = latent_folds(
         known,
@@ -180,14 +183,14 @@ def choose_latent(
         groups=None if groups is None else np.asarray(groups)[train],
         seed=spawn_seed(seed, "latent trial"),
     )
-    trained = clone(latent).fit_transform(rows, known, events=events, plan=plan)
+    trained = clone(latent).fit_transform(rows, known, sample_weight=taught, events=events, plan=plan)
     columns = pd.DataFrame(np.nan, index=table.index, columns=told.columns, dtype=np.float32)
     columns.iloc[train] = trained[told.columns].to_numpy()
     columns.iloc[valid] = told.to_numpy()
     wide = pd.concat([table, columns], axis=1)
     trial = stage(structure, wide, labels, split, sample_weight=weight).held_out
     better, worse = compared_losses(
-        targets, trial._scores(trial._start_predict(take_rows(wide, valid)), "entire"), without, who
+        targets, trial._scores(trial._start_predict(take_rows(wide, valid)), "entire"), without, who, heavy
     )
     shown = ", ".join(f"{name}: {why}" for name, why in (worse or better).items())
     if worse or not better:
@@ -195,7 +198,9 @@ def choose_latent(
     return LatentChoice(True, f"latent features help ({shown})")
 
 
-def latent_help(scores: Scores, columns: pd.DataFrame, labels: Targets, clusters: Any) -> dict[str, str]:
+def latent_help(
+    scores: Scores, columns: pd.DataFrame, labels: Targets, clusters: Any, weights: pd.DataFrame | None = None
+) -> dict[str, str]:
     """Tasks whose scores a linear model improves by the latent columns beyond the noise and by `LEAST_GAIN`.
 
     On one half of the validation rows a linear model of the score, and of the score and the columns, is fitted, and
@@ -208,24 +213,32 @@ def latent_help(scores: Scores, columns: pd.DataFrame, labels: Targets, clusters
         if task.kind in ("binary", "regression", "count") and task.name in scores:
             y = labels.view(task.name)
             link = _link(task.kind, scores[task.name])
-            own[task.name] = _stacked_losses(task.kind, np.column_stack([link, extra]), y, fold)
-            base[task.name] = _stacked_losses(task.kind, link[:, None], y, fold)
-    return _better(own, base, clusters, LEAST_GAIN)
+            weight = None if weights is None else weights[task.name].to_numpy()
+            own[task.name] = _stacked_losses(task.kind, np.column_stack([link, extra]), y, fold, weight)
+            base[task.name] = _stacked_losses(task.kind, link[:, None], y, fold, weight)
+    return _better(own, base, clusters, weights, LEAST_GAIN)
 
 
 def compared_losses(
-    labels: Targets, ours: Scores, theirs: Scores, clusters: Any
+    labels: Targets, ours: Scores, theirs: Scores, clusters: Any, weights: pd.DataFrame | None = None
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Tasks on which the first scores are better, and worse, than the second beyond the noise."""
     kinds = {task.name: task.kind for task in labels.tasks if task.kind != "ranking" and task.name in ours}
     own = {name: losses(kind, labels.view(name), ours[name]) for name, kind in kinds.items()}
     base = {name: losses(kind, labels.view(name), theirs[name]) for name, kind in kinds.items()}
-    return _better(own, base, clusters), _better(base, own, clusters)
+    return _better(own, base, clusters, weights), _better(base, own, clusters, weights)
 
 
-def _better(own: dict[str, Any], base: dict[str, Any], clusters: Any, least_gain: float = 0.0) -> dict[str, str]:
+def _better(
+    own: dict[str, Any],
+    base: dict[str, Any],
+    clusters: Any,
+    weights: pd.DataFrame | None = None,
+    least_gain: float = 0.0,
+) -> dict[str, str]:
     """The figures of the tasks whose loss is less beyond the noise, and by a share of it."""
-    found = compare(own, base, clusters=clusters) if own else pd.DataFrame({"verdict": []})
+    weight = {} if weights is None else {name: weights[name] for name in own}
+    found = compare(own, base, clusters=clusters, sample_weight=weight) if own else pd.DataFrame({"verdict": []})
     return {
         str(name): f"validation loss {row['value']:.5g} against {row['baseline']:.5g}"
         for name, row in found.iterrows()
@@ -240,14 +253,17 @@ def _link(kind: str, score: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _stacked_losses(
-    kind: str, columns: npt.NDArray[Any], y: npt.NDArray[Any], fold: npt.NDArray[Any]
+    kind: str, columns: npt.NDArray[Any], y: npt.NDArray[Any], fold: npt.NDArray[Any], weight: Any = None
 ) -> npt.NDArray[Any]:
+    known = ~np.isnan(y) if weight is None else ~np.isnan(y) & (weight > 0)
     result = np.full(len(y), np.nan)
     for part in (0, 1):
-        train, test = np.flatnonzero((fold != part) & ~np.isnan(y)), np.flatnonzero(fold == part)
+        train, test = np.flatnonzero((fold != part) & known), np.flatnonzero(fold == part)
         if len(train) < 10 or (y[train] == y[train[0]]).all():
             continue
-        model = make_pipeline(StandardScaler(), _linear(kind)).fit(columns[train], y[train])
+        model = make_pipeline(StandardScaler(), _linear(kind))
+        params = {} if weight is None else {fit_name(model, "sample_weight"): weight[train]}
+        model.fit(columns[train], y[train], **params)
         score = model.predict_proba(columns[test])[:, 1] if kind == "binary" else model.predict(columns[test])
         result[test] = losses(kind, y[test], score)
     return result

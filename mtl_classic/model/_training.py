@@ -70,6 +70,12 @@ class Training:
         return self.given.weights
 
     @property
+    def named_weights(self) -> pd.DataFrame | None:
+        """Sample weights with the tasks as columns, for parts that have the tasks in another order."""
+        names = [task.name for task in self.tasks]
+        return None if self.weights is None else pd.DataFrame(self.weights, columns=names)
+
+    @property
     def ids(self) -> list[str]:
         """The columns of user and item."""
         return [column for column in (self.roles["user"], self.roles["item"]) if column is not None]
