@@ -90,8 +90,9 @@ def monitor(
           above the share of new ids among the latest rows of the reference.
         - ``missing``: share of missing values; the same points above or below the reference.
         - ``age`` of the log in days (or in units of time), "watch" beyond ``max_age``: observe newer events.
-        - ``calibration`` per task (and class) and day, and over all days: the sum of the scores ÷ the sum of the
-          labels, over all rows (entire view). "watch" if surely outside the tolerance, "retrain" outside 15 %.
+        - ``calibration`` per task (and class) and day (in the zone of the rows), and over all days: the sum of the
+          scores ÷ the sum of the labels, over all rows (entire view). "watch" if surely outside the tolerance,
+          "retrain" outside 15 %.
           Ranking tasks and labels with negative values have no rates.
 
     Raises
@@ -248,7 +249,10 @@ class _Days:
 def _days(table: pd.DataFrame, column: str | None) -> _Days | None:
     if column is None:
         return None
-    dated, time = is_datetime(time_dtype(table[column])), to_time(table[column], "time")
+    times = table[column].infer_objects()
+    if isinstance(times.dtype, pd.DatetimeTZDtype):  # a day is one by the clock of its zone
+        times = times.dt.tz_localize(None)
+    dated, time = is_datetime(time_dtype(times)), to_time(times, "time")
     return _Days(np.floor_divide(time, _DAY if dated else 1).astype(np.int64), dated)
 
 

@@ -34,6 +34,8 @@ def open_chunks(source: Any, size: Callable[[], int]) -> Chunks:
     size : callable
         Most rows of the next chunk. Tables of an iterable that have fewer are taken as they come.
     """
+    if isinstance(source, list | tuple) and not source:
+        raise ValueError("There is nothing to score: the list of files or tables is empty.")
     if isinstance(source, str | Path):
         source = [source]
     if isinstance(source, list | tuple) and source and all(isinstance(item, str | Path) for item in source):

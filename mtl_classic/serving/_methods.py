@@ -188,7 +188,8 @@ class ServingMethods:
         ----------
         X : frame of shape (n, n_features)
             New rows, later than the fit, after ``observe`` has told of the events between; their history is that before
-            each row's time, and factors of the log are as of the first labelled row.
+            each row's time, and factors of the log are as of the first labelled row (with ``aggregates=None``, where
+            the model keeps no log, as of the fit).
         Y : labels of shape (n,) or (n, n_tasks), NaN where unlabelled
             Labels whose delay was not over as far as the log goes do not count.
         sample_weight : array of shape (n,) or (n, n_tasks), default=None

@@ -40,8 +40,11 @@ def recommend_items(
         raise ValueError(f"n_candidates={n_candidates} are fewer than the k={k} that are asked for.")
     factors = find_factors(model)
     log = log_of(model)
-    if exclude_seen and log is None:
-        raise ValueError("What users have seen is in the event log, and there is none; give exclude_seen=False.")
+    if exclude_seen and (log is None or log._left_out_to is not None):
+        raise ValueError(
+            "What users have seen is in the event log, and there is none (a model that was loaded without its events "
+            "needs observe(log) first); give exclude_seen=False."
+        )
     who = _with_time(model, _table(users, model.roles_["user"], "users"), log)
     what = _table(factors.items if items is None else items, model.roles_["item"], "items")
     what = what.drop_duplicates(model.roles_["item"], ignore_index=True)

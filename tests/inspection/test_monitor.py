@@ -133,6 +133,12 @@ def test_days_are_told_apart(model: Any) -> None:
     assert (clicks["value"] <= clicks["high"]).all()
 
 
+def test_a_day_is_one_by_the_clock_of_its_zone(model: Any) -> None:
+    X, Y = day(1, 500)
+    zoned = X.assign(time=X["time"].dt.tz_localize("America/New_York"))
+    pd.testing.assert_frame_equal(monitor(model, zoned, zoned, Y), monitor(model, X, X, Y))
+
+
 def test_the_reference_travels_with_the_model(model: Any, tmp_path: Path) -> None:
     save_model(model, tmp_path / "model.zip")
     X, Y = day(1)

@@ -69,6 +69,8 @@ def test_factors_in_a_file_are_not_told_twice_of_the_log(latent: str, shop: Any,
     model.fit(shop.X[rows], shop.Y[rows], events=shop.events)  # factors know what was before the last row
     save_model(model, tmp_path / "model.zip")
     save_model(load_silently(tmp_path / "model.zip"), tmp_path / "again.zip")
+    with pytest.raises(ValueError, match=r"needs observe\(log\) first"):
+        load_silently(tmp_path / "model.zip").recommend([1])
     frame = shop.events.to_frame()
     later = frame.iloc[-50:].assign(time=frame["time"].iloc[-50:] + pd.Timedelta("30D"))
     for name, events in (("model.zip", shop.events), ("again.zip", frame)):

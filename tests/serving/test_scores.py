@@ -179,6 +179,8 @@ def test_pipelines_score_what_they_make_of_the_rows(tmp_path: Path) -> None:
 
 
 def test_what_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="list of files or tables is empty"):
+        next(predict_scores_in_chunks(Known(), []))
     with pytest.raises(ValueError, match="no columns of X"):
         write_scores(Known(), candidates(10), tmp_path / "a.parquet", keep=["nothing"])
     with pytest.raises(ValueError, match="names of scores"):
