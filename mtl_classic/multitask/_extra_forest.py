@@ -94,9 +94,9 @@ def _estimate_again(tree: Any, path: Any, values: Floats, weights: Floats) -> No
     parent = np.zeros(tree.node_count, dtype=np.intp)
     inner = np.flatnonzero(tree.children_left >= 0)
     parent[tree.children_left[inner]], parent[tree.children_right[inner]] = inner, inner
-    for node in range(1, tree.node_count):  # parents come before their children
-        empty = mass[node] <= 0
-        mean[node, empty] = mean[parent[node], empty]
+    empty = mass <= 0
+    for node in np.flatnonzero(empty.any(axis=1)):  # parents come before their children
+        mean[node, empty[node]] = mean[parent[node], empty[node]]
     tree.value[:, :, 0] = mean
 
 
