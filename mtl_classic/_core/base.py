@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,7 @@ from mtl_classic._core.validation import (
 __all__ = ["FitInput", "MultiTaskEstimator", "Scores", "all_or_nothing", "group_codes", "scores_frame"]
 
 Floats = npt.NDArray[np.float64]
+Fit = TypeVar("Fit", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def _has_classes(model: Any) -> bool:
     raise AttributeError(f"predict_proba needs a classification task; the tasks are {names}.")
 
 
-def all_or_nothing(fit: Callable[..., Any]) -> Callable[..., Any]:
+def all_or_nothing(fit: Fit) -> Fit:
     """A fit that leaves the estimator as it was if it is interrupted or fails: fitted as before, or not at all."""
 
     @wraps(fit)
@@ -77,7 +78,7 @@ def all_or_nothing(fit: Callable[..., Any]) -> Callable[..., Any]:
             self.__dict__.update(before)
             raise
 
-    return fit_or_restore
+    return cast("Fit", fit_or_restore)
 
 
 class MultiTaskEstimator(BaseEstimator):

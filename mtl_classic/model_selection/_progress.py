@@ -10,12 +10,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from sklearn.base import clone
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.callback import CallbackSupportMixin
+from sklearn.callback import with_callbacks as untyped_with_callbacks
 
 __all__ = ["SILENT", "Progress", "Tracked", "tell", "with_callbacks", "without_callbacks"]
+
+Fit = TypeVar("Fit", bound=Callable[..., Any])
+
+
+def with_callbacks(fit: Fit) -> Fit:
+    """scikit-learn's decorator, with the types that it lacks."""
+    return cast("Fit", untyped_with_callbacks(fit))
 
 
 class Tracked(CallbackSupportMixin):
