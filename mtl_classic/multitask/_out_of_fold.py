@@ -113,17 +113,15 @@ class OutOfFold:
         )
 
     def cross(self, task: Task, columns: Floats) -> Floats:
-        """Scores of lines that did not see the row's fold (in time: only earlier folds), of the shape of the own ones.
+        """Scores of lines from the rows that the fold's own model learnt from: in time, earlier ones of known labels.
 
-        Where there are too few rows to draw a line, the task's own scores.
+        They have the shape of the task's own scores, which stay where there are too few rows to draw a line.
         """
         out = self.scores[task.name].copy()
         usable = self.usable(task)
         y = self.targets.view(task.name)
-        for k in range(len(self.plan)):
-            test = np.flatnonzero(self.fold == k)
-            others = self.fold[usable] < k if self.forward else self.fold[usable] != k
-            train = usable[others]
+        for learnt, test in self.plan.splits:
+            train = usable[np.isin(usable, learnt)]
             if len(train) >= MIN_ROWS and (y[train] != y[train[0]]).any():
                 out[test] = self.fit(task, columns, train).predict(columns[test])
         return out

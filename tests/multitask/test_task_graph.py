@@ -240,6 +240,25 @@ def test_folds_that_look_forward(combiner: str, cv: Any) -> None:
     assert model.edges_
 
 
+def test_lines_wait_for_labels() -> None:
+    """A column that a later task reads knows no label that was not yet known at its row's time."""
+    X, Y = planted(400)
+    table = pd.DataFrame(X).add_prefix("x").assign(day=np.arange(400))
+    tasks = [Task(name, "binary", delay=40) for name in Y]
+    start = 400 * 3 // 4  # of the last of three folds
+
+    def crossed(labels: pd.DataFrame) -> np.ndarray:
+        graph = TaskGraphModel(tasks, learner="linear", cv=3, time="day", random_state=0)
+        given = graph._start_fit(table, labels)
+        held = graph._out_of_fold(graph._learners(graph.tasks_, "linear", 0), given, labels, graph._plan(given, 0))
+        return held.cross(graph.tasks_[1], held.columns(graph.tasks_[1], [("a", "anti", "base")]))
+
+    Y = Y.astype(float)
+    other = Y.copy()
+    other.iloc[start - 39 :] = 1 - other.iloc[start - 39 :]
+    np.testing.assert_array_equal(crossed(other), crossed(Y))
+
+
 def test_no_rows() -> None:
     X, Y = planted(200)
     Y = Y.assign(kind=np.digitize(X[:, 0], [-0.5, 0.5]))
