@@ -158,7 +158,7 @@ class BoostingEnsemble(Composition):
                 self._step(k, name, task, j, given, links, scores, _line_rows(folds))
             if self.steps_.loc[name].any():
                 (self.named_estimators_[name],) = fit_members(
-                    [(name, stage)], data, plan=plan, memory=self.memory, n_jobs=self.n_jobs, progress=progress
+                    [(name, stage)], data, plan=folds, memory=self.memory, n_jobs=self.n_jobs, progress=progress
                 )
         self.estimators_ = list(self.named_estimators_.values())
         self._agree(self.estimators_[:1])
@@ -305,8 +305,9 @@ def _known(scores: Floats) -> npt.NDArray[np.bool_]:
 
 
 def _folds_from(plan: FoldPlan, known: npt.NDArray[np.bool_]) -> FoldPlan | None:
-    """The folds that have residuals to train on: in time, each stage leaves out one more of the first."""
-    splits = tuple((train, test) for train, test in plan.splits if known[train].any() and known[test].all())
+    """The folds that have residuals to train on, without the rows that have none: in time, one fold less each stage."""
+    splits = tuple((train[known[train]], test) for train, test in plan.splits if known[test].all())
+    splits = tuple((train, test) for train, test in splits if len(train))
     return FoldPlan(splits, plan.n_rows, plan.temporal) if splits else None
 
 

@@ -9,7 +9,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import TimeSeriesSplit
 
-from mtl_classic import BoostingEnsemble, PerTaskModel
+from mtl_classic import BoostingEnsemble, PerTaskModel, TaskGraphModel
 from mtl_classic.metrics import roc_auc
 from tests.ensemble.tables import FUNNEL, MIXED, funnel, mixed, trees
 
@@ -86,6 +86,16 @@ def test_weights_by_task_and_uncovered_rows() -> None:
     frame = pd.DataFrame(weight, columns=[task.name for task in MIXED])
     same = clone(model).fit(X, Y, sample_weight=frame)
     pd.testing.assert_frame_equal(same.steps_, model.steps_)
+
+
+def test_stages_that_cross_fit_in_time_are_given_rows_with_residuals() -> None:
+    X, Y = mixed(600, missing=0.0)
+    X["day"] = np.arange(600)
+    settings: Any = {"learner": "linear", "time": "day", "random_state": 0}
+    graph = TaskGraphModel(MIXED, edges="serial", cv=2, **settings)
+    model = BoostingEnsemble([("lines", PerTaskModel(MIXED, **settings)), ("graph", graph)], cv=3).fit(X, Y)
+    assert model.validation_losses_.loc["graph"].notna().all()
+    assert model.oof_scores_.iloc[300:].notna().all(axis=None)
 
 
 def test_bad_rates_are_refused() -> None:
