@@ -24,9 +24,10 @@ from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_valu
 from mtl_classic.ensemble._averaging import training_moments
 from mtl_classic.ensemble._links import average
 from mtl_classic.ensemble._members import OverMembers, in_all_classes
-from mtl_classic.ensemble._store import Data, fit_bag
+from mtl_classic.ensemble._store import Data, fit_bag, fit_key
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import rows_of
+from mtl_classic.model_selection._dealing import group_codes as codes_of_users
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._progress import Progress, tell, with_callbacks
 from mtl_classic.multitask._score_columns import read_scores
@@ -156,17 +157,18 @@ class BaggingEnsemble(OverMembers):
         codes = self._units(given)
         counts = [self._draw(given, codes, seed, b) for b in range(self.n_estimators)]
         self.features_ = [self._columns(given.X, seed, b) for b in range(self.n_estimators)]
-        data = Data(given.X, Y, None, events).keyed(self.memory)
+        bags = [(self._seeded(seed, b), *bag) for b, bag in enumerate(zip(counts, self.features_, strict=True))]
+        data = Data(given.X, Y, given.weights, events).keyed(self.memory)
         workers, threads = split_budget(self.n_jobs, self.n_estimators)
-        fit = check_memory(self.memory).cache(_fit_one, ignore=["data", "threads", "step"])
+        fit = check_memory(self.memory).cache(
+            _fit_one, ignore=["member", "data", "counts", "columns", "threads", "step"]
+        )
         budget = None if self.n_jobs is None else threads
         with progress.part("bags", self.n_estimators) as part:
             steps = part.steps(range(self.n_estimators))
             fitted = Parallel(n_jobs=workers)(
-                delayed(tell)(
-                    step, fit, data.key, self._seeded(seed, b), data, counts[b], given.weights, columns, budget
-                )
-                for b, (step, columns) in enumerate(zip(steps, self.features_, strict=True))
+                delayed(tell)(step, fit, fit_key(self.memory, data, "", bag[0], bag[1:]), *bag, data, budget)
+                for step, bag in zip(steps, bags, strict=True)
             )
         self.estimators_ = [model for model, _ in fitted]
         self._agree(self.estimators_, all_classes=False)
@@ -203,7 +205,7 @@ class BaggingEnsemble(OverMembers):
             column = role_values(X, resolve_roles(X, user=name)["user"] if name is not None else None)
             if column is None:
                 raise RoleError('resample="users" needs the users of the rows: name the column with groups=.')
-            return np.asarray(pd.factorize(column, use_na_sentinel=False)[0], dtype=np.intp)
+            return np.asarray(codes_of_users(column), dtype=np.intp)
         if self.resample == "time":
             column = role_values(X, self.roles_["time"])
             if column is None:
@@ -371,17 +373,10 @@ class _Reader:
 
 
 def _fit_one(
-    key: str,
-    member: Any,
-    data: Data,
-    counts: Any,
-    weights: Floats | None,
-    columns: Rows,
-    threads: int | None,
-    step: Progress,
+    key: str, member: Any, counts: Any, columns: Rows, data: Data, threads: int | None, step: Progress
 ) -> tuple[Any, pd.DataFrame]:
     """One bag: in-bag rows weighted by how often they were drawn, out-of-bag rows predicted."""
-    weight = counts.astype(np.float64) if weights is None else counts[:, None] * weights
+    weight = counts.astype(np.float64) if data.sample_weight is None else counts[:, None] * data.sample_weight
     inside, outside = np.flatnonzero(counts > 0), np.flatnonzero(counts == 0)
     part = Data(_take_columns(data.X, columns), data.Y, weight, data.events)
     return fit_bag(member, part, (inside, outside), len(counts), threads, step)

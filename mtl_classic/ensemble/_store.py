@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import joblib
@@ -20,8 +19,10 @@ from mtl_classic._core.random import generator
 from mtl_classic._core.targets import Classes
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.time import to_time
+from mtl_classic._core.versions import library_versions
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import fit_folds
+from mtl_classic.model_selection._fingerprint import fingerprint
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._progress import SILENT, Progress, tell, without_callbacks
 from mtl_classic.multitask._out_of_fold import looks_forward
@@ -32,6 +33,7 @@ __all__ = [
     "OutOfFold",
     "cross_fit_members",
     "fit_bag",
+    "fit_key",
     "fit_members",
     "latest_rows",
     "meta_splits",
@@ -66,7 +68,7 @@ class Data:
         """The same, with its fingerprint where a cache needs one: hashing the table once serves all fits."""
         if memory is None:
             return self
-        return replace(self, key=joblib.hash((self.X, self.Y, self.sample_weight, self.events)))
+        return replace(self, key=fingerprint(self.X, self.Y, self.sample_weight, self.events))
 
     @property
     def fit_params(self) -> dict[str, Any]:
@@ -146,7 +148,9 @@ def cross_fit_members(
     budget = None if n_jobs is None else threads
     with progress.part("cross-fit", len(pairs)) as part:
         fitted = Parallel(n_jobs=workers)(
-            delayed(tell)(step, fit, _key(memory, data, name, member, split), member, data, split, plan.n_rows, budget)
+            delayed(tell)(
+                step, fit, fit_key(memory, data, name, member, split), member, data, split, plan.n_rows, budget
+            )
             for step, (name, member, split) in zip(part.steps(range(len(pairs))), pairs, strict=True)
         )
     k = len(plan)
@@ -176,7 +180,7 @@ def fit_members(
     budget = None if n_jobs is None else threads
     with progress.part("refit", len(members)) as part:
         fitted: list[Any] = Parallel(n_jobs=workers)(
-            delayed(tell)(step, fit, _key(memory, data, name, member, splits), member, data, plan, budget)
+            delayed(tell)(step, fit, fit_key(memory, data, name, member, splits), member, data, plan, budget)
             for step, (name, member) in zip(part.steps(range(len(members))), members, strict=True)
         )
     return fitted
@@ -230,24 +234,18 @@ def time_blocks(time: Any) -> Rows:
     return codes
 
 
-def _key(memory: Any, data: Data, name: str, member: Any, rows: Any) -> str:
+def fit_key(memory: Any, data: Data, name: str, member: Any, rows: Any) -> str:
     """What a cached fit depends on; the number of threads changes no result and is left out.
 
-    The name is a part of it: members that differ in nothing else, their seeds being drawn, are not the same.
+    Other versions of the libraries may fit otherwise, and may not read what was kept. The name is a part of it: members
+    that differ in nothing else, their seeds being drawn, are not the same.
     """
     if memory is None:
         return ""
     member = without_callbacks(member)
     jobs = {path: None for path in member.get_params() if path.split("__")[-1] == "n_jobs"}
-    return str(joblib.hash((data.key, name, type(member).__qualname__, member.set_params(**jobs), rows, _version())))
-
-
-def _version() -> str:
-    """The version of the library: a later one may fit otherwise."""
-    try:
-        return version("mtl-classic")
-    except PackageNotFoundError:  # run from its sources
-        return ""
+    member.set_params(**jobs)
+    return str(joblib.hash((data.key, name, type(member).__qualname__, member, rows, library_versions())))
 
 
 def _fit_fold(

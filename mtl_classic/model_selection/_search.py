@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
@@ -23,6 +22,7 @@ from mtl_classic._core.task_weights import check_task_weights
 from mtl_classic._core.tasks import Task, resolve_tasks
 from mtl_classic._core.validation import as_table
 from mtl_classic.model_selection._crossfit import events_for, fit_name, rows_of
+from mtl_classic.model_selection._fingerprint import fingerprint
 from mtl_classic.model_selection._folds import FoldPlan
 from mtl_classic.model_selection._plans import plan_for
 from mtl_classic.model_selection._progress import Progress, Tracked, with_callbacks
@@ -209,7 +209,7 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
         self._check_names(tasks, list(metrics), dimensions)
         judge = self._judge(tasks)
         X, Y = as_table(X), rows_of(Y)
-        key = str(joblib.hash((X, Y, sample_weight, events))) if self.storage else ""
+        key = fingerprint(X, Y, sample_weight, events) if self.storage else ""
         seed = int(key[:8], 16) if self.storage and self.random_state is None else root_seed(self.random_state)
         plan = plan_for(
             X, Y, tasks, self.cv, plan, time=getattr(model, "time", None), groups=self.groups,

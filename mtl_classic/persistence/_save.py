@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from mtl_classic import __version__
+from mtl_classic._core.versions import library_versions
 from mtl_classic.events import EventLog
 from mtl_classic.persistence._archive import FORMAT, write_archive
 from mtl_classic.persistence._classes import name_of_class
@@ -21,7 +19,6 @@ __all__ = ["FORMAT_VERSION", "GRAPH", "save_model"]
 
 FORMAT_VERSION = 1
 GRAPH = "model.json"
-LIBRARIES = ("numpy", "scipy", "pandas", "scikit-learn", "lightgbm", "xgboost", "implicit", "numba")
 
 
 def save_model(model: Any, path: str | Path, *, include_events: bool = False, compress: bool = True) -> None:
@@ -83,7 +80,7 @@ def save_model(model: Any, path: str | Path, *, include_events: bool = False, co
     manifest = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "versions": _versions(),
+        "versions": library_versions(),
         "model": {"class": name_of_class(type(model)), "parameters": _parameters(model)},
         "tasks": [{"name": task.name, "kind": task.kind, "given": _plain(task.given)} for task in _tasks(model)],
         "input": _input(model),
@@ -93,16 +90,6 @@ def save_model(model: Any, path: str | Path, *, include_events: bool = False, co
     members = {GRAPH: graph.encode(), **encoder.finish()}
     stored = frozenset() if compress else frozenset(members)
     write_archive(Path(path), manifest, members, stored)
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version(), "mtl_classic": __version__}
-    for library in LIBRARIES:
-        try:
-            versions[library] = version(library)
-        except PackageNotFoundError:
-            continue
-    return versions
 
 
 def _parameters(model: Any) -> dict[str, Any]:

@@ -229,7 +229,7 @@ def test_a_stopped_fit_goes_on_where_it_was(tmp_path: Any, monkeypatch: pytest.M
     pd.testing.assert_frame_equal(clone(model).fit(X, Y).predict_scores(X), resumed)
     with pytest.raises(KeyboardInterrupt):  # other labels are another fit
         clone(model).fit(X, Y.assign(spend=Y["spend"] + 1))
-    monkeypatch.setattr("mtl_classic.ensemble._store.version", lambda _: "99.0")
+    monkeypatch.setattr("mtl_classic._core.versions.version", lambda _: "99.0")
     with pytest.raises(KeyboardInterrupt):  # so is that of another version
         clone(model).fit(X, Y)
 

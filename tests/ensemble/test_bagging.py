@@ -17,7 +17,7 @@ from tests.ensemble.tables import FUNNEL, MIXED, funnel, members, mixed, trees
 
 def bag(**settings: Any) -> BaggingEnsemble:
     member = PerTaskModel(MIXED, learner=trees(6), random_state=0)
-    return BaggingEnsemble(member, **({"n_estimators": 8, "random_state": 0} | settings))
+    return BaggingEnsemble(member, n_estimators=8, random_state=0).set_params(**settings)
 
 
 def test_out_of_bag_accuracy_agrees_with_scikit_learn() -> None:
@@ -98,6 +98,15 @@ def test_users_may_be_named_by_groups() -> None:
     assert (model.oob_scores_["spend"].isna().groupby(X["who"]).nunique() == 1).all()
 
 
+def test_rows_without_user_are_drawn_one_by_one() -> None:
+    X, Y = mixed(400, missing=0.0)
+    X["who"] = np.where(np.arange(400) < 200, np.nan, np.arange(400) % 20)
+    model = bag(resample="users", groups="who", n_estimators=1).fit(X, Y)
+    left_out = model.oob_scores_["spend"].notna()
+    assert (left_out[200:].groupby(X["who"][200:]).nunique() == 1).all()
+    assert 0.2 < left_out[:200].mean() < 0.6  # 1/e
+
+
 def test_features_are_subsampled_but_roles_stay() -> None:
     X, Y = mixed(300)
     X.insert(2, "day", np.arange(300))
@@ -140,7 +149,7 @@ def test_a_ranking_draws_whole_queries() -> None:
     assert roc_auc(Y["grade"], model.predict_scores(X)["grade"]) > 0.7
 
 
-def test_finished_bags_are_kept(tmp_path: Any) -> None:
+def test_finished_bags_are_kept(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     X, Y = mixed(300)
     first = bag(n_estimators=3, memory=str(tmp_path)).fit(X, Y)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("output.pkl")}
@@ -148,6 +157,11 @@ def test_finished_bags_are_kept(tmp_path: Any) -> None:
     again = bag(n_estimators=3, memory=str(tmp_path)).fit(X, Y)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("output.pkl")} == files
     pd.testing.assert_frame_equal(again.predict_scores(X), first.predict_scores(X))
+    bag(n_estimators=3, memory=str(tmp_path), estimator__n_jobs=1).fit(X, Y)  # threads change no result
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("output.pkl")} == files
+    monkeypatch.setattr("mtl_classic._core.versions.version", lambda _: "99.0")
+    bag(n_estimators=3, memory=str(tmp_path)).fit(X, Y)  # another version of a library may
+    assert len(list(tmp_path.rglob("output.pkl"))) == 6
 
 
 def test_rare_labels_are_in_every_bag_or_refused() -> None:
