@@ -171,6 +171,7 @@ class ConformalModel(OverMembers):
             return FoldPlan((plan.last,), n, plan.temporal)
         column = resolve_roles(given.X, groups=self.groups)["groups"] if self.groups is not None else None
         time = None if column is not None else role_values(given.X, self.roles_["time"])
+        time = None if time is None or time.nunique() < 2 else time
         gap = longest_delay(self.tasks_, time)
         seed = spawn_seed(root_seed(self.random_state), "calibration")
         rows = validation_split(
@@ -219,7 +220,8 @@ class ConformalModel(OverMembers):
             low = -_upper_bound(-middle, [-r[::-1] for r in residuals], tail)
             high = _upper_bound(middle, residuals, tail)
             bounds[task.name, "low"], bounds[task.name, "high"] = self._back(task, low, high)
-        return pd.DataFrame(bounds, index=index).rename_axis(columns=["task", "bound"])
+        frame = pd.DataFrame(bounds, index=index).rename_axis(columns=["task", "bound"])
+        return frame + 0.0  # no −0
 
     def _back(self, task: Task, low: Floats, high: Floats) -> tuple[Floats, Floats]:
         if task.kind == "count":

@@ -55,6 +55,22 @@ def test_bounds_fit_the_label() -> None:
     assert up.mean() > 1.5 * down.mean()  # a skewed label has skewed intervals
 
 
+def test_no_bound_is_minus_zero() -> None:
+    X, Y = table(200)
+    few = pd.DataFrame({"visits": Y["visits"] > 25, "spend": X["a"] > 1.5}).astype(float)
+    model = ConformalModel(PerTaskModel(TASKS, learner=trees(2), random_state=0), cv=2, random_state=0).fit(X, few)
+    bounds = model.predict_interval(X)
+    assert (bounds == 0).any(axis=0)[:, "low"].all()
+    assert not np.signbit(bounds).any(axis=None)
+
+
+def test_rows_of_a_single_time_are_held_out_at_random() -> None:
+    X, Y = table(200)
+    member = PerTaskModel(TASKS, learner=trees(2), time="day", random_state=0)
+    model = ConformalModel(member, method="split", random_state=0).fit(X.assign(day=0), Y)
+    assert model.n_uncovered_ == 150
+
+
 def test_bisection_is_the_quantile_of_all_sums() -> None:
     rng = np.random.default_rng(0)
     residuals = [np.sort(rng.normal(size=size)) for size in (30, 0, 45)]
