@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +15,7 @@ from mtl_classic._core.parallel import split_budget
 from mtl_classic._core.random import generator
 from mtl_classic.model_selection._progress import SILENT, Progress, without_callbacks
 from mtl_classic.model_selection._search_space import Codes, Dimension, Floats, grid_points, n_points
-from mtl_classic.model_selection._search_trial import COMPLETE, Outcome, Work, run_trial
+from mtl_classic.model_selection._search_trial import COMPLETE, Deadline, Outcome, Work, run_trial
 
 __all__ = ["Limits", "run_search"]
 
@@ -46,16 +45,15 @@ class Limits:
     started: float
     reserve_refit: bool
 
-    def until(self, outcomes: Sequence[Outcome]) -> float | None:
-        """The latest time at which a fold may begin, so that it and the refit end within the budget."""
-        if self.time_budget is None:
+    def deadline(self, outcomes: Sequence[Outcome]) -> Deadline | None:
+        """When folds must end, so that the refit of any candidate ends within the budget; None before the first."""
+        if self.time_budget is None or not outcomes:
             return None
-        folds = np.concatenate([outcome.seconds.sum(axis=1) for outcome in outcomes]) if outcomes else np.zeros(1)
-        reached = folds[~np.isnan(folds)]
-        fold = float(reached.mean()) if len(reached) else 0.0
-        n_folds = len(outcomes[0].seconds) if outcomes else 2
-        refit = fold * n_folds / max(n_folds - 1, 1) if self.reserve_refit else 0.0
-        return self.started + self.time_budget - fold - refit
+        folds = [outcome.seconds.sum(axis=1) for outcome in outcomes]
+        each = [float(np.nanmean(one)) for one in folds if not np.isnan(one).all()] or [0.0]
+        n_folds = len(folds[0])
+        refit = max(each) * n_folds / max(n_folds - 1, 1) if self.reserve_refit else 0.0
+        return Deadline(self.started + self.time_budget - refit, float(np.mean(each)))
 
 
 def run_search(
@@ -92,12 +90,13 @@ def run_search(
     study_of = open_study(storage, name, work.dimensions, work.judge, strategy=strategy, seed=seed, population=batch)
     with study_of as study, progress.part("search", (n_trials - len(study.outcomes)) * len(work.plan)) as part:
         while (left := n_trials - len(study.outcomes)) > 0:
-            until = limits.until(study.outcomes)
-            if study.outcomes and until is not None and time.time() > until:
+            deadline = limits.deadline(study.outcomes)
+            if deadline is not None and deadline.passed():
                 break
-            asked = study.ask(min(left, batch), order)
+            unknown = limits.time_budget is not None and deadline is None  # one candidate tells how long they take
+            asked = study.ask(1 if unknown else min(left, batch), order)
             finished = [outcome.scores for outcome in study.outcomes if outcome.state == COMPLETE]
-            for number, outcome in _judge(work, asked, finished, until, part, first=not study.outcomes):
+            for number, outcome in _judge(work, asked, finished, deadline, part):
                 study.tell(number, outcome)
             study.collect()
         return study.outcomes
@@ -144,22 +143,20 @@ def _judge(
     work: Work,
     asked: Sequence[tuple[int, Codes]],
     finished: Sequence[Floats],
-    until: float | None,
+    deadline: Deadline | None,
     part: Progress,
-    *,
-    first: bool,
 ) -> Iterable[tuple[int, Outcome | None]]:
-    """Outcomes as they come; the first candidate of all is judged to its end whatever the time."""
+    """Outcomes as they come."""
     workers, threads = split_budget(work.n_jobs, len(asked))
     if work.n_jobs is not None:
         work = replace(work, n_jobs=threads)
     n_folds = len(work.plan)
     jobs = [
         delayed(_numbered)(
-            number, work, codes, finished, None if first and k == 0 else until,
+            number, work, codes, finished, deadline,
             part.steps(range(number * n_folds, (number + 1) * n_folds), "candidate and fold"),
         )
-        for k, (number, codes) in enumerate(asked)
+        for number, codes in asked
     ]  # fmt: skip
     found: Iterable[tuple[int, Outcome | None]] = Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
     return found
@@ -170,7 +167,7 @@ def _numbered(
     work: Work,
     codes: Codes,
     finished: Sequence[Floats],
-    until: float | None,
+    deadline: Deadline | None,
     steps: Sequence[Progress],
 ) -> tuple[int, Outcome | None]:
-    return number, run_trial(work, codes, finished, until, steps)
+    return number, run_trial(work, codes, finished, deadline, steps)

@@ -12,8 +12,10 @@ from itertools import islice
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import OptunaError
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from mtl_classic._core.random import generator, spawn_seed
 from mtl_classic.model_selection._search_gaussian import next_points
@@ -179,19 +181,33 @@ def open_study(
     population: int,
 ) -> Iterator[Study]:
     """The study of that name, found in the storage or begun; its connections are closed in the end."""
-    with _quiet():
-        url = storage if storage is None or "://" in storage else f"sqlite:///{storage}"
-        kept = None if url is None else optuna.storages.RDBStorage(url)
-        n_values = len(judge.weights) if judge.objective == "pareto" else 1
+    n_values = len(judge.weights) if judge.objective == "pareto" else 1
+    with _quiet(), _opened(storage) as kept:
         study = optuna.create_study(
             storage=kept, study_name=name, directions=["maximize"] * n_values, load_if_exists=True
         )
-        try:
-            yield Study(study, dimensions, judge, strategy, seed, population)
-        finally:
-            if kept is not None:
-                kept.remove_session()
-                kept.engine.dispose()
+        yield Study(study, dimensions, judge, strategy, seed, population)
+
+
+@contextmanager
+def _opened(storage: str | None) -> Iterator[optuna.storages.RDBStorage | None]:
+    if storage is None:
+        yield None
+        return
+    try:
+        kept = optuna.storages.RDBStorage(storage if "://" in storage else f"sqlite:///{storage}")
+    except (SQLAlchemyError, OptunaError) as error:
+        where = storage.rpartition("@")[2] if "://" in storage else storage  # without a password
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"storage={where!r} cannot be opened as a database: {reason}. Give a file in a folder that is there and "
+            f"can be written to (a new file, or one of earlier searches), or a URL that Optuna knows."
+        ) from error
+    try:
+        yield kept
+    finally:
+        kept.remove_session()
+        kept.engine.dispose()
 
 
 @contextmanager

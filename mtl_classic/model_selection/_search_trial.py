@@ -17,7 +17,7 @@ from mtl_classic.model_selection._progress import Progress
 from mtl_classic.model_selection._scorers import TaskScores
 from mtl_classic.model_selection._search_space import Codes, Dimension, Floats
 
-__all__ = ["COMPLETE", "FAILED", "PRUNED", "Judge", "Outcome", "Work", "run_trial"]
+__all__ = ["COMPLETE", "FAILED", "PRUNED", "Deadline", "Judge", "Outcome", "Work", "run_trial"]
 
 COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
 MIN_FINISHED = 4  # complete candidates before any is given up
@@ -87,6 +87,27 @@ class Judge:
 
 
 @dataclass(frozen=True)
+class Deadline:
+    """When the last fold must have ended, and how long one is expected to take.
+
+    Attributes
+    ----------
+    end : float
+        Seconds since the epoch.
+    fold : float
+        Seconds.
+    """
+
+    end: float
+    fold: float
+
+    def passed(self, own: Floats | None = None) -> bool:
+        """Whether another fold would end too late, of a candidate whose own folds so far took so many seconds."""
+        slowest = 0.0 if own is None else float(own.max(initial=0.0))
+        return time.time() + max(self.fold, slowest) > self.end
+
+
+@dataclass(frozen=True)
 class Work:
     """What all trials of a search have in common."""
 
@@ -109,7 +130,7 @@ class Work:
 
 
 def run_trial(
-    work: Work, codes: Codes, finished: Sequence[Floats], until: float | None, steps: Sequence[Progress]
+    work: Work, codes: Codes, finished: Sequence[Floats], deadline: Deadline | None, steps: Sequence[Progress]
 ) -> Outcome | None:
     """Judge a candidate fold by fold.
 
@@ -120,7 +141,7 @@ def run_trial(
     scores, seconds = np.full((n_folds, n_scores), np.nan), np.full((n_folds, 2), np.nan)
     params = work.params(codes)
     for k, split in enumerate(work.plan.splits):
-        if until is not None and time.time() > until:
+        if deadline is not None and deadline.passed(seconds[:k].sum(axis=1)):
             return None
         scorer = _Timed(work.scorer)
         started = time.perf_counter()

@@ -2,6 +2,8 @@
 
 import pickle
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +28,9 @@ from mtl_classic import (
     multitask_scorer,
 )
 from mtl_classic.model_selection import FoldPlan, _search_study
+from mtl_classic.model_selection._search_run import Limits
 from mtl_classic.model_selection._search_space import grid_points
+from mtl_classic.model_selection._search_trial import COMPLETE, Deadline, Outcome
 from tests.model_selection.planted import TASKS, Planted, X, Y, score_of
 
 SPACE = {"a": stats.uniform(-2, 4), "b": stats.uniform(-2, 4)}
@@ -167,6 +171,20 @@ def test_time_ends_a_search() -> None:
     assert len(least.cv_results_["params"]) == 1
 
 
+def test_time_is_left_for_the_fold_and_the_refit() -> None:
+    limits = Limits(None, 100.0, 1000.0, reserve_refit=True)
+    assert limits.deadline([]) is None  # the first candidate tells how long they take
+    seconds = [np.array([[2.0, 0.5], [1.0, 0.5]]), np.array([[7.0, 1.0], [np.nan, np.nan]]), np.full((2, 2), np.nan)]
+    deadline = limits.deadline([Outcome({}, COMPLETE, one, one) for one in seconds])
+    assert deadline is not None
+    assert deadline.end == 1100 - 8 * 2  # the slowest may be the best; a refit has the rows of both folds
+    assert deadline.fold == (2 + 8) / 2
+    now = time.time()
+    assert not Deadline(now + 60, 10.0).passed()
+    assert Deadline(now + 60, 90.0).passed()
+    assert Deadline(now + 60, 10.0).passed(np.array([5.0, 90.0]))  # its own folds are slow
+
+
 def test_a_grid_that_is_cut_short_is_drawn_at_random() -> None:
     found = search({"a": list(np.linspace(-1, 1, 9)), "b": [0.0, 1.0]}, strategy="grid", n_trials=6)
     points = [tuple(params.values()) for params in found.cv_results_["params"]]
@@ -180,6 +198,14 @@ def test_lists_end_a_search_when_all_has_been_tried(strategy: str) -> None:
     points = {tuple(params.values()) for params in found.cv_results_["params"]}
     assert len(found.cv_results_["params"]) == 12
     assert len(points) == 12
+
+
+@pytest.mark.parametrize("storage", ["no/such/folder/search.db", "junk.db", "nothing://here"])
+def test_a_storage_that_cannot_be_opened_is_named(tmp_path: Path, storage: str) -> None:
+    (tmp_path / "junk.db").write_text("no database " * 99)
+    where = storage if "://" in storage else str(tmp_path / storage)
+    with pytest.raises(ValueError, match=f"storage='{where}' cannot be opened as a database"):
+        MultiTaskSearchCV(Planted(TASKS), {"a": [0, 1]}, cv=2, storage=where, random_state=0).fit(X, Y)
 
 
 def test_a_missing_optuna_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
