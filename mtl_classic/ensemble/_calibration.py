@@ -20,7 +20,7 @@ from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.ensemble._links import SMALLEST, from_link
 from mtl_classic.ensemble._members import OverMembers, shared_plan
-from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members, meta_splits
+from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members
 from mtl_classic.metrics import compare
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import rows_of
@@ -170,8 +170,8 @@ class CalibratedModel(OverMembers):
             (self.estimator_,) = self._members()
             frame = self.estimator_.predict_scores(given.X)
             self.oof_scores_, fold = frame, np.zeros(n_rows(given.X), dtype=np.intp)
-            time = self._time(given.X)
-            return read_scores(frame, self.tasks_, self.classes_map_), meta_splits(fold, time is not None, time)
+            splits = self._meta_splits(given.X, fold, self.roles_["time"] is not None)
+            return read_scores(frame, self.tasks_, self.classes_map_), splits
         members = [("model", self.estimator)]
         run: Any = {"memory": self.memory, "n_jobs": self.n_jobs, "progress": progress}
         if _keeps_scores(self.estimator):
@@ -179,13 +179,13 @@ class CalibratedModel(OverMembers):
             self._agree([self.estimator_])
             self.oof_scores_ = self.estimator_.oof_scores_
             scores = read_scores(self.oof_scores_, self.tasks_, self.classes_map_)
-            return scores, meta_splits(self.estimator_.fold_, self.estimator_.temporal_, self._time(given.X))
+            return scores, self._meta_splits(given.X, self.estimator_.fold_, self.estimator_.temporal_)
         plan = shared_plan(self, given, data.Y, self.cv, plan)
         store = cross_fit_members(members, data, plan, self.tasks_, self.classes_map_, **run)
         self.oof_scores_ = store.frame(given.X.index if isinstance(given.X, pd.DataFrame) else None)["model"]
         (self.estimator_,) = fit_members(members, data, plan=plan, **run)
         self._agree([self.estimator_])
-        return store.scores["model"], meta_splits(store.fold, store.temporal, self._time(given.X))
+        return store.scores["model"], self._meta_splits(given.X, store.fold, store.temporal)
 
     def _choose(
         self, given: FitInput, asked: dict[str, tuple[str, ...]], scores: Scores, splits: list[tuple[Rows, Rows]]

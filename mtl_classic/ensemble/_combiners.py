@@ -44,11 +44,11 @@ class Choice:
 def linear_choice(problem: Problem, data: MetaData, splits: list[tuple[Rows, Rows]], greedy: Floats) -> Choice:
     """The linear combiner, its penalty chosen on rows that it has not seen."""
     kind, y, weight = problem.task.kind, problem.y, problem.weight
-    if len(y) < LEAST_LABELS or not trainable(y):
-        reason = f"{len(y)} labelled rows with out-of-fold scores are too few to fit a combiner"
+    inner = [(train, test, _averages(problem.take(train))) for train, test in _within(splits, problem.rows)]
+    if len(y) < LEAST_LABELS or not any(trainable(y[train]) and len(test) for train, test, _ in inner):
+        reason = f"{len(y)} labelled rows with out-of-fold scores are too few to fit a combiner and to judge it"
         return Choice(greedy_weights(problem), None, greedy, reason)
     labelled = data.take(problem.rows)
-    inner = [(train, test, _averages(problem.take(train))) for train, test in _within(splits, problem.rows)]
     penalty, k = best_penalty(kind, labelled, y, weight, inner)
 
     def fit(rows: Rows, averages: list[Floats]) -> LinearMeta:

@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import _BaseComposition, available_if
 from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic._core.base import FitInput, MultiTaskEstimator, Scores
+from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.targets import Classes, encode_targets
@@ -24,7 +25,9 @@ from mtl_classic._core.validation import (
     register_columns,
     role_values,
 )
+from mtl_classic.ensemble._store import meta_splits
 from mtl_classic.model_selection import FoldPlan
+from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._plans import plan_for
 from mtl_classic.model_selection._progress import Tracked
 
@@ -173,9 +176,10 @@ class OverMembers(Tracked, MultiTaskEstimator):
         """Whether a fit leaves out-of-fold scores of the ensemble itself: ``oof_scores_``, ``fold_``, ``temporal_``."""
         return False
 
-    def _time(self, X: Any) -> Any:
-        """Values of the time column, or None."""
-        return role_values(X, self.roles_["time"])
+    def _meta_splits(self, X: Any, fold: Rows, temporal: bool) -> list[tuple[Rows, Rows]]:
+        """Splits of the rows with out-of-fold scores for what is learnt from these; labels are waited for."""
+        time = role_values(X, self.roles_["time"])
+        return meta_splits(fold, temporal, time, longest_delay(self.tasks_, time))
 
     def _users(self, X: Any) -> Any:
         """Who the rows belong to, for the noise of differences: users, else every row on its own."""

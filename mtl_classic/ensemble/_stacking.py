@@ -33,7 +33,7 @@ from mtl_classic.ensemble._meta import (
 )
 from mtl_classic.ensemble._passthrough import Passthrough
 from mtl_classic.ensemble._selection import Problem, greedy_weights, pull_of
-from mtl_classic.ensemble._store import Data, OutOfFold, cross_fit_members, fit_members, meta_splits
+from mtl_classic.ensemble._store import Data, OutOfFold, cross_fit_members, fit_members
 from mtl_classic.metrics import compare
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import rows_of
@@ -194,7 +194,7 @@ class StackingEnsemble(Composition):
         return True
 
     def _choose(self, given: FitInput, store: OutOfFold, finals: dict[str, Any]) -> dict[str, Choice]:
-        splits = meta_splits(store.fold, store.temporal, self._time(given.X))
+        splits = self._meta_splits(given.X, store.fold, store.temporal)
         pull = pull_of(None, store.temporal)
         problems = make_problems(given, [store.of_task(task.name) for task in self.tasks_], pull)
         features = None if self.passthrough_ is None else self.passthrough_.transform(given.X)

@@ -205,12 +205,13 @@ def latest_rows(fold: Rows, temporal: bool, enough: Callable[[Rows], bool]) -> R
     return np.flatnonzero(fold >= first)
 
 
-def meta_splits(fold: Rows, temporal: bool, time: Any = None) -> list[tuple[Rows, Rows]]:
+def meta_splits(fold: Rows, temporal: bool, time: Any = None, gap: int | float = 0) -> list[tuple[Rows, Rows]]:
     """Splits of the covered rows for what is learnt from out-of-fold scores, to judge it on rows that it has not seen.
 
     Later folds from earlier ones in time, else each fold from the others. A single fold is dealt out at random; if it
     is one in time, and the ``time`` of each row is given, it is cut into blocks, later ones judged from earlier ones:
-    what fits a window and does not outlast it would seem to help if the window were dealt out.
+    what fits a window and does not outlast it would seem to help if the window were dealt out. Rows less than the
+    ``gap`` before those judged are left out: their labels were not yet known.
     """
     numbers = np.unique(fold[fold >= 0])
     if len(numbers) < 2:
@@ -219,11 +220,15 @@ def meta_splits(fold: Rows, temporal: bool, time: Any = None) -> list[tuple[Rows
         if temporal and time is not None:
             part[rows] = time_blocks(to_time(time)[rows])
             if part.max(initial=0) > 0:
-                return meta_splits(part, True)
+                return meta_splits(part, True, time, gap)
         part[rows] = generator(0, "meta", len(rows)).permutation(len(rows)) % META_FOLDS
         return [(np.flatnonzero((part >= 0) & (part != k)), np.flatnonzero(part == k)) for k in range(META_FOLDS)]
     if temporal:
-        return [(np.flatnonzero((fold >= 0) & (fold < k)), np.flatnonzero(fold == k)) for k in numbers[1:]]
+        splits = [(np.flatnonzero((fold >= 0) & (fold < k)), np.flatnonzero(fold == k)) for k in numbers[1:]]
+        if not gap:
+            return splits
+        stamps = to_time(time)
+        return [(train[stamps[train] < stamps[test].min() - gap], test) for train, test in splits]
     return [(np.flatnonzero((fold >= 0) & (fold != k)), np.flatnonzero(fold == k)) for k in numbers]
 
 

@@ -274,7 +274,7 @@ def _temporal(cv: Temporal, n: int, time: Any, codes: Rows | None) -> FoldPlan:
         train, test = np.flatnonzero(stamps < starts[k] - gap), np.flatnonzero(of_row == k)
         if not len(train):
             raise FoldError(
-                f"The gap {cv.gap!r} leaves no training rows before the block of {len(test)} rows; "
+                f"The gap {cv.gap} leaves no training rows before the block of {len(test)} rows; "
                 f"use fewer splits or a shorter gap."
             )
         splits.append((train, test))

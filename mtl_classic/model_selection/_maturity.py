@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from mtl_classic._core.delays import label_delays, longest_delay
@@ -87,4 +86,4 @@ def temporal_folds(cv: Any, Y: Any, tasks: Iterable[Task], time: Any, *, groups:
 
 
 def _duration(gap: int | float, time: Any) -> Any:
-    return np.timedelta64(int(gap), "ns") if is_datetime(time_dtype(time)) else gap
+    return pd.Timedelta(int(gap), "ns") if is_datetime(time_dtype(time)) else gap

@@ -116,6 +116,16 @@ def test_blocks_of_time_keep_rows_of_one_time_together() -> None:
     assert sorted(np.concatenate([test for _, test in together])) == list(range(5))
 
 
+def test_maps_wait_for_labels() -> None:
+    fold, time = np.repeat([-1, 0, 1, 2], 10), np.arange(40)
+    (first, _), (second, held) = meta_splits(fold, True, time, gap=12)
+    assert not len(first)  # of the first fold no label was known when the second began
+    np.testing.assert_array_equal(second, np.arange(10, 18))
+    np.testing.assert_array_equal(held, np.arange(30, 40))
+    (_, _), (within, _) = meta_splits(np.zeros(30, dtype=np.intp), True, np.arange(30), gap=5)
+    np.testing.assert_array_equal(within, np.arange(15))
+
+
 @pytest.mark.parametrize("method", ["auto", "sigmoid", "beta", "isotonic"])
 def test_overconfidence_is_corrected(method: str) -> None:
     X, Y = table(6000)

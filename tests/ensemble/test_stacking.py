@@ -115,6 +115,14 @@ def test_too_few_labels_are_averaged() -> None:
     assert "too few" in model.fallbacks_["spend"]
 
 
+def test_a_combiner_that_no_row_can_judge() -> None:
+    X, Y = mixed(240, missing=0.0)
+    Y.loc[60:119, "buy"] = 0.0  # of two folds in time the first: nothing to learn to judge the second by
+    folds = [(np.arange(60), np.arange(60, 120)), (np.arange(120), np.arange(120, 240))]
+    model = quietly(StackingEnsemble(members()[:2], cv=folds), X, Y)
+    assert "too few" in model.fallbacks_["buy"]
+
+
 @pytest.mark.parametrize("passthrough", [False, True])
 def test_every_kind_at_once_with_missing_labels(passthrough: bool) -> None:
     X, Y = mixed()
