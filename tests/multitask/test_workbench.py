@@ -89,6 +89,24 @@ def test_what_is_held_out_sees_no_validation_row(early_stops: bool) -> None:
         assert part.held_out is (part.fit if early_stops else None)
 
 
+def test_rounds_are_kept_for_the_final_stage_and_constants_are_nothing_to_stop_by() -> None:
+    bench = open_bench()
+    task = Task("y", "regression")
+    bench.fit(task, np.arange(100.0), "amount")
+    assert bench.rounds == {("y", "amount"): 7}
+    ASKED.clear()
+    bench.fit(task, np.where(np.arange(100) < 74, 1.0, np.arange(100)))
+    assert [asked.valid_rows for asked in ASKED] == [None]
+
+
+def test_classes_that_the_fit_did_not_see_are_left_out() -> None:
+    bench = open_bench(early_stops=False)
+    bench.targets.classes["y"] = np.array(["a", "b", "c"])
+    bench.fit(Task("y", "multiclass"), np.r_[-1, NAN, np.arange(98) % 3])
+    (asked,) = ASKED
+    assert (asked.rows[0], asked.n_classes, asked.groups) == (2, 3, None)
+
+
 def test_the_final_stage_takes_the_rounds_that_were_found() -> None:
     bench = open_bench("final")
     bench.rounds = {("y", "own"): 5}
@@ -149,6 +167,9 @@ def test_zeros_that_only_the_parent_tells_weigh_the_share_of_labelled_children()
     assert share is not None
     np.testing.assert_allclose(share, [3 / 8] * 4 + [1] * 10)
     assert known_share(targets, FUNNEL[0]) is None
+    odd = pd.DataFrame({"click": [*click, 0], "buy": [*buy, 1]})  # a child that happened where its parent did not
+    dropped = known_share(encode_targets(odd, FUNNEL, on_conflict="drop"), FUNNEL[1])
+    np.testing.assert_allclose(dropped, [3 / 8] * 4 + [1] * 11)
     complete = encode_targets(pd.DataFrame({"click": click, "buy": np.nan_to_num(buy)}), FUNNEL)
     assert known_share(complete, FUNNEL[1]) is None
 
@@ -162,6 +183,9 @@ def test_children_of_unknown_parents_teach_nothing_where_only_those_that_happene
     spend = encode_targets(Y.assign(spend=[0, 5.0, 2.0, 9.0, 0]), amounts)
     np.testing.assert_equal(conditional_labels(spend, amounts[1]), [NAN, 5, 2, 9, NAN])
     np.testing.assert_equal(conditional_labels(spend, amounts[0]), spend.view("click"))
+    ways = [FUNNEL[0], Task("way", "multiclass", given="click")]
+    way = encode_targets(Y.assign(way=[None, "a", "b", "a", None]), ways)
+    np.testing.assert_equal(conditional_labels(way, ways[1]), [NAN, 0, 1, 0, NAN])
 
 
 def test_weights_without_a_scale_add_up_to_the_effective_number_of_rows() -> None:
