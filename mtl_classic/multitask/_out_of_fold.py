@@ -128,7 +128,8 @@ class OutOfFold:
 
     def losses(self, task: Task, scores: Floats) -> Floats:
         """Loss of each row in the entire space."""
-        return row_losses(task, self.targets.view(task.name), scores, self.groups)
+        y = np.where(self.weight(task) > 0, self.targets.view(task.name), np.nan)
+        return row_losses(task, y, scores, self.groups)
 
     def against_own(self, task: Task, scores: Floats) -> Any:
         """The paired bootstrap of combined scores against those of the task's own learner."""

@@ -60,8 +60,9 @@ def compare_scores(
         if task.name not in alone or task.name not in shared:
             continue
         y = targets.view(task.name)
+        heavy = weight[task.name] = np.ones(len(y)) if weights is None else weights[:, targets.position(task.name)]
+        y = np.where(heavy > 0, y, np.nan)  # a query's loss stands at its first row of some weight
         mine[task.name], own[task.name] = (row_losses(task, y, scores[task.name], groups) for scores in (shared, alone))
-        weight[task.name] = np.ones(len(y)) if weights is None else weights[:, targets.position(task.name)]
     if not mine:
         return pd.DataFrame()
     return compare(mine, own, clusters=clusters, sample_weight=weight)
