@@ -25,7 +25,7 @@ from mtl_classic import (
     make_folds,
 )
 from mtl_classic._core.losses import task_loss as mean_loss
-from mtl_classic.ensemble._selection import _slopes, greedy_weights, make_problem, optimal_weights
+from mtl_classic.ensemble._selection import _slopes, choose_weights, greedy_weights, make_problem, optimal_weights
 from mtl_classic.ensemble._store import latest_rows
 from mtl_classic.metrics import ndcg, roc_auc, task_loss
 from tests.ensemble.tables import FUNNEL, MIXED, funnel, members, mixed, trees
@@ -110,6 +110,42 @@ def test_heavy_rows_choose_the_members_of_every_kind(kind: str, solve: Any) -> N
     assert solve(make_problem(task, y, scores, None, query, 1.0), range(2))[0] < 0.4
     losses = [problem.loss(part) for part in problem.parts]
     np.testing.assert_allclose(losses, [mean_loss(kind, y, score, weight, query) for score in scores], rtol=1e-6)
+
+
+def test_a_problem_holds_the_rows_that_count_and_knows_them() -> None:
+    y, weight = np.array([0.0, np.nan, 1, 1, 0, 1]), np.array([1.0, 1, 0, 2, 3, 4])
+    scores = [np.linspace(0, 1, 6), np.array([0.5, 0.5, 0.5, 0.5, np.nan, 0.5])]
+    problem = make_problem(Task("y", "binary"), y, scores, weight, np.arange(6) // 2, 10.0)
+    assert problem.rows.tolist() == [0, 3, 5]
+    part = problem.within(np.array([5, 4, 3]))
+    assert (part.rows.tolist(), part.y.tolist(), part.weight.tolist()) == ([3, 5], [1, 1], [2, 4])
+    assert part.groups is not None
+    assert part.groups.tolist() == [1, 2]
+    np.testing.assert_allclose(part.parts, [[0.6, 1.0], [0.5, 0.5]])
+    assert problem.distance(np.array([1.0, 0.0])) == pytest.approx(10 / 3 * 0.5)
+    assert problem.distance(np.array([0.5, 0.5])) == 0
+
+
+@pytest.mark.parametrize("method", LEARNT)
+def test_the_dearest_member_for_what_it_brings_is_left_out_first(method: str) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(2, 400))
+    noise = [0.5, 0.6, 1.5]  # the first is the best, a little, and dear; the last is hardly of use
+    problems = [
+        make_problem(
+            Task(f"t{j}", "regression"), own, [own + s * rng.normal(size=400) for s in noise], None, None, 10.0
+        )
+        for j, own in enumerate(y)
+    ]
+    costs = [5.0, 1.0, 1.0]
+    free = choose_weights(problems, method, max_members=None, costs=costs)
+    assert (free[:2] > 0.2).all()
+    np.testing.assert_allclose(free.sum(axis=0), 1)
+    within = choose_weights(problems, method, max_members=2, costs=costs)
+    assert (within[0] == 0).all()
+    assert (within[1] > 0.7).all()
+    (one,) = np.flatnonzero(choose_weights(problems, method, max_members=0.5, costs=costs).any(axis=1))
+    assert one == 1  # the last that is left stays, whatever it costs
 
 
 @pytest.mark.parametrize("kind", ["regression", "binary", "count", "multiclass"])

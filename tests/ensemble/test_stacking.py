@@ -23,7 +23,7 @@ from mtl_classic import (
     Task,
     TaskError,
 )
-from mtl_classic.ensemble._meta import MetaData, fit_linear
+from mtl_classic.ensemble._meta import PENALTIES, MetaData, best_penalty, fit_linear
 from mtl_classic.metrics import roc_auc
 from tests.ensemble.tables import FUNNEL, MIXED, funnel, members, mixed, trees
 
@@ -229,6 +229,30 @@ def test_the_linear_combiner_minimizes_its_formula(kind: str) -> None:
     np.testing.assert_allclose(x, best.x, atol=2e-3)
     again = fit_linear(kind, data, y, weight, 3.0, center, start=found)
     np.testing.assert_allclose(again.predict(data), found.predict(data), rtol=1e-2)
+
+
+def test_the_penalty_is_that_of_least_loss_on_rows_not_seen() -> None:
+    rng = np.random.default_rng(3)
+    data = MetaData(rng.normal(size=(2, 120)), rng.normal(size=(120, 4)))
+    weight, noise = rng.uniform(0.2, 3, 120), rng.normal(size=120)
+    y = 0.7 * data.own[0] + 0.4 * data.own[1] + 0.3 * data.side[:, 1] + noise
+    averages = [np.array([0.0, 1.0]), np.array([0.9, 0.1])]
+    blocks = np.array_split(rng.permutation(120), 3)
+    splits = [(np.concatenate([b for b in blocks if b is not test]), test, averages) for test in blocks]
+
+    def loss(penalty: float, average: Any) -> float:
+        found = [fit_linear("regression", data.take(a), y[a], weight[a], penalty, average) for a, _, _ in splits]
+        return sum(
+            float(weight[b] @ (y[b] - fit.predict(data.take(b))) ** 2)
+            for fit, (_, b, _) in zip(found, splits, strict=True)
+        )
+
+    table = {(penalty, j): loss(penalty, average) for penalty in PENALTIES for j, average in enumerate(averages)}
+    best = min(table, key=lambda key: table[key])
+    assert PENALTIES[0] < best[0] < PENALTIES[-1]
+    assert best_penalty("regression", data, y, weight, splits) == best
+    one_label = [(a[:0], b, averages) for a, b, _ in splits]  # nothing to learn from: held as strongly as can be
+    assert best_penalty("regression", data, y, weight, one_label) == (PENALTIES[-1], 0)
 
 
 @pytest.mark.parametrize(

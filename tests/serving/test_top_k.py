@@ -137,6 +137,8 @@ def test_a_real_model_ranks_as_it_scores() -> None:
         ({"by": lambda s, r: np.full(len(r), np.nan)}, "gave NaN"),
         ({"by": lambda s, r: np.zeros((len(r), 2))}, "shape"),
         ({"by": "buy", "k": 0}, "k must be"),
+        ({"by": "buy", "k": True}, "k must be"),
+        ({"by": "buy", "k": 2.5}, "k must be"),
         ({"by": "buy", "chunk_size": 0}, "chunk_size"),
         ({"by": "buy", "columns": ["nothing"]}, "nothing"),
         ({"by": "buy", "per": "score"}, "rename"),
