@@ -19,7 +19,9 @@ from mtl_classic import (
     FunnelModel,
     HistoryFeatures,
     LabelError,
+    LatentFeatures,
     LightGBMLearner,
+    MultiTaskFactorizationMachine,
     MultiTaskModel,
     PerTaskModel,
     RoleError,
@@ -107,6 +109,20 @@ def test_transformers_of_the_user() -> None:
     assert [name for name, _ in fitted.pipeline_.steps] == ["history", "latent", "model"]
     assert first_step(fitted).labels_ == ["view", "cart", "buy", "spend"]
     assert "double" in fitted.pipeline_[-1].columns_.names_
+
+
+def test_transformers_of_the_user_learn_the_tasks_of_the_model() -> None:
+    kinds = {"view": "binary", "pieces": "count"}  # whole numbers, whose kind nobody can tell from the labels
+    labels = Y[["view"]].assign(pieces=np.arange(len(Y)) % 3)
+    factors = MultiTaskFactorizationMachine(n_factors=2, max_iter=1, fallback=False, random_state=0)
+    statistics = TargetStatistics(["device"], cv=2)
+    latent = LatentFeatures([("fm", factors)], cv=2)
+    rows = X.drop(columns=["time", "day"])
+    fitted = MultiTaskModel(kinds, aggregates=statistics, latent=latent, learner="linear").fit(rows, labels)
+    assert "device__pieces__mean" in fitted.pipeline_[0].get_feature_names_out()
+    assert latent.tasks is None
+    kept = fitted.pipeline_[1].models_["fm"]
+    assert [task.kind for task in kept.tasks_] == ["count", "binary"]
 
 
 def test_the_order_of_tasks_changes_no_latent_feature() -> None:

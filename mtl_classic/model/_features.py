@@ -51,7 +51,9 @@ def history_step(training: Training, aggregates: Any, cv: Any) -> Any:
 
 
 def add_given(training: Training, step: Any) -> Any:
-    """Fit a transformer and append its columns, out-of-fold where it reads labels."""
+    """Fit a transformer, for the model's tasks if it names none, and append its columns, out-of-fold by labels."""
+    untold = [name for name, value in step.get_params().items() if name.split("__")[-1] == "tasks" and value is None]
+    step.set_params(**dict.fromkeys(untold, training.sorted_tasks))
     offered: dict[str, Any] = {"events": training.events, "plan": training.plan}
     if _takes(step, "plan"):  # what others call sample_weight is not a weight per task
         offered["sample_weight"] = training.named_weights

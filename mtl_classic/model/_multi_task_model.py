@@ -53,12 +53,12 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
         Columns with a role.
     preset : {"fast", "best"}, default="fast"
     aggregates : "auto", None, list of Aggregate, or an unfitted transformer, default="auto"
-        The history; None adds none.
+        The history; None adds none. Tasks that an unfitted transformer leaves at None are those of this model.
     latent : "auto", None, or an unfitted transformer, default="auto"
         Appends columns of latent factors after the history. "auto": where user and item are named, the score of a user
         × item factorization machine for each binary task without parent, of a Bayesian one for each regression task
         without parent, and of a matrix factorization of the log, if there is one; kept only if validation rows show
-        that they help a task and harm none (``latent_choice_``).
+        that they help a task and harm none (``latent_choice_``). Tasks are as for ``aggregates``.
     learner : str, Learner, scikit-learn estimator or dict task -> learner, default="lightgbm"
     structure : {"auto", "parallel", "serial", "hierarchical", "fusion", "dynamic"} or an unfitted structure, \
             default="auto"
