@@ -184,8 +184,8 @@ def _weighted_rows(problem: Problem) -> Problem:
 
 
 def _refuse_divergence(chain: Chain, problem: Problem) -> None:
-    errors = chain.target - chain.scores(problem.X, problem)
-    if not np.average(errors**2, weights=problem.weights) <= LARGEST_ERROR:
+    errors = chain.target - chain.scores(problem.X, problem)[chain.order]
+    if not np.average(errors**2, weights=problem.weights[chain.order]) <= LARGEST_ERROR:
         raise ValueError("The fit diverged: the columns' numbers are too large. Scale them (scale=True).")
 
 

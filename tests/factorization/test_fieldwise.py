@@ -76,11 +76,12 @@ def test_sweep_equals_the_twin(weighted: bool, grouped: bool, noisy: bool) -> No
     chain.prior[0], chain.prior[1] = rng.normal(size=chain.prior[0].shape), rng.uniform(0.5, 2, chain.prior[1].shape)
     chain.alpha, chain.bias = 1.7, 0.3
     factors, linear = chain.by_column()
-    chain.residual = target - twin.score(X, parts, mixing, 0.3, linear, factors.T)
-    np.testing.assert_allclose(chain.scores(problem.X, problem), target - chain.residual, rtol=1e-9)
+    start = target - twin.score(X, parts, mixing, 0.3, linear, factors.T)
+    chain.residual = start[chain.order]
+    np.testing.assert_allclose(chain.scores(problem.X, problem), target - start, rtol=1e-9)
     noise = rng.normal(size=chain.prior[0].shape) if noisy else np.zeros(chain.prior[0].shape)
     back = np.argsort(chain.blocks.columns)
-    bias = 0.3 + np.average(chain.residual, weights=weights)
+    bias = 0.3 + np.average(start, weights=weights)
     expected_linear, expected_factors = twin.sweep(
         X,
         target,
@@ -102,7 +103,9 @@ def test_sweep_equals_the_twin(weighted: bool, grouped: bool, noisy: bool) -> No
     np.testing.assert_allclose(linear, expected_linear, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(factors.T, expected_factors, rtol=1e-10, atol=1e-12)
     residual = target - twin.score(X, parts, mixing, bias, linear, factors.T)
-    np.testing.assert_allclose(chain.residual, residual, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(chain.residual, residual[chain.order], rtol=1e-8, atol=1e-10)
+    assert (np.diff(chain.blocks.codes[0].astype(int)) >= 0).all()
+    assert len(np.unique(chain.blocks.codes[0])) == max(len(np.unique(codes)) for codes in chain.blocks.codes)
 
 
 class Silent:
