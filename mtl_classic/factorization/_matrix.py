@@ -52,10 +52,10 @@ class MatrixFactorization(PairVectors, BaseEstimator):
 
     .. math:: s_{ui} = \langle p_u, q_i \rangle + b_u + c_i
 
-    with biases where the model has them. ``"als"`` [1]_ fits 1 to the pairs that happened, with confidence 1 + α ·
-    weight, and 0 to all others. ``"bpr"`` [2]_ ranks pairs that happened above others of the same user, ``"logistic"``
-    [3]_ gives log-odds; the package `implicit` does the work. ``"explicit"`` predicts ratings: the factorization
-    machine of two fields, by Gibbs sampling [4]_.
+    with biases where the model has them. ``"als"`` [1]_ fits 1 to the pairs that happened, with confidence α · weight,
+    and 0 to all others, with confidence 1. ``"bpr"`` [2]_ ranks pairs that happened above others of the same user,
+    ``"logistic"`` [3]_ gives log-odds; the package `implicit` does the work. ``"explicit"`` predicts ratings: the
+    factorization machine of two fields, by Gibbs sampling [4]_.
 
     Pairs come from the event log if there is one, else from the rows where a task is positive (for ``"explicit"``: from
     its labels). `fit_transform` never gives a row columns that its own label or a later event went into: with a log

@@ -238,6 +238,25 @@ def test_events_of_a_type_may_begin_late_and_be_absent_later(counted: dict) -> N
     np.testing.assert_array_equal(fitted.user_factors_, vectors)
 
 
+def test_als_users_are_the_minimum_of_the_objective_that_is_told() -> None:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(
+        {"user": rng.integers(0, 30, 600), "item": rng.integers(0, 20, 600), "amount": rng.random(600) + 1}
+    )
+    buy, sample_weight = rng.random(600) < 0.5, rng.random(600)
+    fitted = make("als", weight="amount", alpha=3.0, reg_factors=0.7, tasks={"buy": "binary"}).fit(
+        X, buy.astype(float), sample_weight=sample_weight
+    )
+    happened = np.zeros((len(fitted.users_), len(fitted.items_)))
+    pairs = fitted.users_.get_indexer(X["user"])[buy], fitted.items_.get_indexer(X["item"])[buy]
+    np.add.at(happened, pairs, (X["amount"] * sample_weight)[buy])
+    confidence, Q = np.where(happened > 0, 3.0 * happened, 1.0), fitted.item_factors_.astype(np.float64)
+    for u, vector in enumerate(fitted.user_factors_):
+        left = Q.T @ (confidence[u][:, None] * Q) + 0.7 * np.eye(4)
+        expected = np.linalg.solve(left, Q.T @ (confidence[u] * (happened[u] > 0)))
+        np.testing.assert_allclose(vector, expected, atol=1e-5)
+
+
 def test_rows_weights_and_missing_labels() -> None:
     X, Y, _ = world(3000)
     X = X.assign(w=np.where(np.arange(3000) < 1500, 0.0, 1.0))
