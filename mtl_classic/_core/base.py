@@ -217,6 +217,11 @@ class MultiTaskEstimator(BaseEstimator):
         """The scores, under the name that ``Pipeline`` and ``GridSearchCV`` hand through.
 
         A DataFrame like that of `predict_scores`; scikit-learn's single-output form for a model fitted with 1-D Y.
+
+        Notes
+        -----
+        With this method scikit-learn's ``cross_val_predict`` makes classes of all labels, so it can be used for one
+        classification task with 1-D Y; `cross_fit` takes all tasks, and pipelines too.
         """
         check_is_fitted(self)
         if not self.form_.is_1d:
