@@ -35,7 +35,8 @@ def save_model(model: Any, path: str | Path, *, include_events: bool = False, co
     ----------
     model : estimator
         Any estimator of mtl_classic, or a scikit-learn Pipeline of them and of common parts of scikit-learn; fitted.
-        What it keeps about the fitted rows, one by one (``oof_predictions_``, ``fold_``), stays behind.
+        What it keeps about the fitted rows, one by one (``oof_predictions_``, ``fold_``), stays behind, as do callbacks
+        and requests for metadata (``set_fit_request``).
     path : str or Path
         Written at once: a file of the name is replaced when the new one is complete on the disk, never half.
     include_events : bool, default=False

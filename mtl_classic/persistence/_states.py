@@ -28,7 +28,7 @@ _LEFT_OUT: dict[str, set[str]] = {
 }
 # What is told about the fitted rows, as long as they were many.
 _OF_THE_FIT = {"_sample_weight", "fold_", "oob_scores_", "oof_predictions_", "oof_scores_"}
-_LISTENERS = {"_skl_callbacks"}  # scikit-learn's callbacks, of this session
+_OF_THE_SESSION = {"_skl_callbacks", "_metadata_request"}  # what set_callbacks and set_fit_request have left
 # Labels and weights of the fitted rows, which predictions do not read: arrays of no rows are written in their place.
 _LABELS = {"mtl_classic.Block": ("y", "weight", "groups")}
 _N_CLASSES = re.compile(r"^num_class=(.{0,9})$", re.MULTILINE)
@@ -59,7 +59,7 @@ def to_state(value: Any, name: str) -> State:
         state = {}
     if not isinstance(state, dict):
         raise TypeError(f"{name} has a state that is no dict, a {type(state).__name__}")
-    left_out = _OF_THE_FIT | _LISTENERS | _LEFT_OUT.get(name, set())
+    left_out = _OF_THE_FIT | _OF_THE_SESSION | _LEFT_OUT.get(name, set())
     state = {key: item for key, item in state.items() if key not in left_out}
     for key in _LABELS.get(name, ()):
         state[key] = state[key][:0] if isinstance(state[key], np.ndarray) else None

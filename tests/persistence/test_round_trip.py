@@ -17,6 +17,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import config_context
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import make_pipeline
 
@@ -254,3 +255,13 @@ def test_what_two_objects_share_is_stored_once(tmp_path: Path) -> None:
     assert loaded.one_[0] is loaded.other_["same"]
     with zipfile.ZipFile(tmp_path / "shared.zip") as archive:
         assert sum(info.file_size == shared.nbytes + 128 for info in archive.infolist()) == 1
+
+
+def test_requests_for_metadata_stay_behind(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    with config_context(enable_metadata_routing=True):
+        model = PerTaskModel(learner="linear").set_fit_request(sample_weight=True).fit(x, x[:, 0] > 0)
+        save_model(model, tmp_path / "model.zip")
+        loaded = load_model(tmp_path / "model.zip")
+        assert loaded.get_metadata_routing().fit.requests["sample_weight"] is None
+    pd.testing.assert_frame_equal(loaded.predict_scores(x), model.predict_scores(x))
