@@ -177,6 +177,8 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
             Raw columns; ids, times and dates included.
         Y : frame or array of shape (n,) or (n, n_tasks), NaN where unlabelled
         sample_weight : array of shape (n,) or (n, n_tasks), default=None
+            Of the learners, and of what statistics of labels and latent features learn. Where the rows are the history,
+            rows of weight 0 are events like all others.
         events : EventLog, default=None
             Rows see of it only what came before their own time.
         plan : FoldPlan, default=None
