@@ -219,6 +219,7 @@ def test_conflicts_are_settled_for_history_and_structure_alike() -> None:
         ({"time_budget": "10s"}, {}, ValueError, "time_budget must be a number of seconds.*got '10s'"),
         ({"ensemble": "stacking"}, {}, ValueError, 'ensemble must be "auto" or None'),
         ({"latent": "fm"}, {}, ValueError, 'latent must be "auto", None or a transformer'),
+        ({"latent": PerTaskModel()}, {}, TypeError, "latent must be a transformer, got PerTaskModel.*LatentFeatures"),
         ({"aggregates": "none"}, {}, ValueError, 'aggregates must be "auto", None, a list or a transformer'),
         ({"task_weights": {"x": 1}}, {}, TaskError, "unknown tasks: x; the tasks are view, cart"),
         ({"user": "client"}, {}, RoleError, "user column 'client' is needed, .* the columns are user, item"),

@@ -220,6 +220,10 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
             raise ValueError(f'ensemble must be "auto" or None, got {self.ensemble!r}.')
         if isinstance(self.latent, str) and self.latent != "auto":
             raise ValueError(f'latent must be "auto", None or a transformer, got {self.latent!r}.')
+        if isinstance(self.latent, BaseEstimator) and not hasattr(self.latent, "fit_transform"):
+            raise TypeError(
+                f"latent must be a transformer, got {self.latent!r}; make one of it: LatentFeatures([(name, model)])."
+            )
         if isinstance(self.aggregates, str) and self.aggregates != "auto":
             raise ValueError(f'aggregates must be "auto", None, a list or a transformer, got {self.aggregates!r}.')
         if events is not None and not isinstance(events, EventLog):
