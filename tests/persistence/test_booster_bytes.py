@@ -3,6 +3,10 @@
 import json
 import re
 import struct
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -115,3 +119,34 @@ def test_every_truncation_is_refused() -> None:
     for length in range(0, len(data), 97):
         with pytest.raises(ModelFileError, match="XGBoost"):
             check_booster_bytes(data[:length])
+
+
+def survive(options: dict[str, Any], n: int, seed: int) -> tuple[int, int]:
+    """Let XGBoost predict with whatever is not refused of bytes changed at random; it may raise."""
+    rng, data = np.random.default_rng(seed), bytes_of(options)
+    rows = xgb.DMatrix(rng.normal(size=(50, 3)).astype(np.float32) * 20)
+    n_read = 0
+    for _ in range(n):
+        changed = bytearray(data)
+        for at in rng.integers(len(data), size=rng.integers(1, 4)):
+            changed[at] = rng.integers(256)
+        with suppress(ModelFileError):
+            check_booster_bytes(bytes(changed))
+            n_read += 1
+            with suppress(xgb.core.XGBoostError):
+                booster = xgb.Booster({"nthread": 1, "verbosity": 0})
+                booster.load_model(changed)
+                booster.predict(rows, validate_features=False)
+    return n, n_read
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("k", range(len(SETTINGS)))
+def test_no_bytes_that_are_read_end_the_process(k: int) -> None:
+    script = f"from tests.persistence.test_booster_bytes import *\nprint(*survive(SETTINGS[{k}], 5_000, {k}))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    n, n_read = map(int, done.stdout.split())
+    assert 0 < n_read < n
