@@ -21,7 +21,7 @@ from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.labels import warn_of_leaked_labels
 from mtl_classic._core.losses import least_loss, prior_scores, task_loss
 from mtl_classic._core.spaces import Scores, hold_monotone, to_conditional
-from mtl_classic._core.targets import Classes, Targets, encode_targets
+from mtl_classic._core.targets import Classes, Targets, encode_targets, entire_weight
 from mtl_classic._core.task_weights import check_task_weights, fixed_task_weights
 from mtl_classic._core.tasks import Task, resolve_tasks
 from mtl_classic._core.validation import (
@@ -54,6 +54,10 @@ class FitInput:
         """Labels of the entire view, NaN where the row has no weight: as if it were unlabelled."""
         y = self.targets.view(name)
         return y if self.weights is None else np.where(self.weights[:, self.targets.position(name)] > 0, y, np.nan)
+
+    def entire_weight(self, task: Task) -> Floats | None:
+        """Weights of the rows for what is learnt from a task's entire view; None where all are 1."""
+        return entire_weight(self.targets, task, self.weights)
 
 
 def _has_classes(model: Any) -> bool:

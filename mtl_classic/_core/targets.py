@@ -25,7 +25,17 @@ from mtl_classic._core.labels import encode_column, learn_classes
 from mtl_classic._core.tasks import Task, fitting_order, label_frame, resolve_tasks
 from mtl_classic._core.validation import Table, check_labels_of
 
-__all__ = ["Classes", "OutputForm", "Targets", "condition_holds", "decode_targets", "encode_targets", "spell_out"]
+__all__ = [
+    "Classes",
+    "OutputForm",
+    "Targets",
+    "condition_holds",
+    "decode_targets",
+    "encode_targets",
+    "entire_weight",
+    "known_share",
+    "spell_out",
+]
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -282,6 +292,37 @@ def condition_holds(targets: Targets, task: Task) -> Floats:
     above = None if parent.parent is None else condition_holds(targets, parent)
     code = _parent_code(task, parent, targets.classes)
     return _parent_status(parent, targets.view(parent.name), code, above)
+
+
+def known_share(targets: Targets, task: Task, weights: Floats | None) -> Floats | None:
+    """Weights of a child's entire view: 1, and for zeros that only an ancestor tells the labelled share where it holds.
+
+    From the parent up: of the rows where the condition holds, that part (by the weights of the task that tells it)
+    whose label of the child counts. None where all are 1.
+    """
+    if task.parent is None or task.kind in ("multiclass", "ranking"):
+        return None
+    counted = ~np.isnan(targets.view(task.name))
+    if weights is not None:
+        counted &= weights[:, targets.position(task.name)] > 0
+    scale, step = np.ones(len(counted)), task
+    while step.parent is not None:
+        holds, parent = condition_holds(targets, step), targets.position(step.parent)
+        weight = (holds == 1) * (1.0 if weights is None else weights[:, parent])
+        labelled = (weight * scale * counted).sum()
+        if labelled > 0:
+            scale[holds == 0] = labelled / weight.sum()
+        step = targets.tasks[parent]
+    return None if (scale[counted] == 1).all() else scale
+
+
+def entire_weight(targets: Targets, task: Task, weights: Floats | None) -> Floats | None:
+    """Weights of the rows for a task's entire view, the known share included; None where all are 1."""
+    share = known_share(targets, task, weights)
+    if weights is None:
+        return share
+    own: Floats = weights[:, targets.position(task.name)]
+    return own if share is None else own * share
 
 
 def _parent_status(parent: Task, labels: Floats, code: float, parent_holds: Floats | None) -> Floats:

@@ -295,9 +295,8 @@ def average_over_seeds(estimator: Any, n_seeds: int, random_state: Any = None) -
 def make_problems(given: FitInput, scores: Sequence[Sequence[Any]], pull: float) -> list[Problem]:
     """For each task its labelled rows with the members' scores; ``pull`` is that of learnt weights to uniform."""
     problems = []
-    for j, (task, members) in enumerate(zip(given.targets.tasks, scores, strict=True)):
-        weight = None if given.weights is None else given.weights[:, j]
-        y = given.targets.view(task.name)
+    for task, members in zip(given.targets.tasks, scores, strict=True):
+        y, weight = given.targets.view(task.name), given.entire_weight(task)
         problems.append(make_problem(task, y, members, weight, group_codes(given.X, task), pull))
     return problems
 

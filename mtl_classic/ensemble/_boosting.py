@@ -208,10 +208,12 @@ class BoostingEnsemble(Composition):
 
     def _weights(self, given: FitInput, going: Sequence[Task]) -> pd.DataFrame | None:
         """Weights of the next stage: a class has those of its task."""
-        if given.weights is None:
+        weights = {task.name: given.entire_weight(task) for task in going}
+        if all(weight is None for weight in weights.values()):
             return None
+        every = np.ones(len(given.targets))
         columns = {
-            label: given.weights[:, given.targets.position(task.name)]
+            label: every if (weight := weights[task.name]) is None else weight
             for task in going
             for label in self._outputs(task)
         }
@@ -242,7 +244,7 @@ class BoostingEnsemble(Composition):
         """Take the stage's step for one task if it lowers the loss on the validation rows."""
         line, valid = rows
         y = given.targets.view(task.name)
-        weight = None if given.weights is None else given.weights[:, j]
+        weight = given.entire_weight(task)
 
         def loss(eta: Floats, part: Rows) -> float:
             own = None if weight is None else weight[part]

@@ -332,9 +332,8 @@ def _keeps_scores(estimator: Any) -> bool:
 
 
 def _weight(given: FitInput, task: Task) -> Floats:
-    if given.weights is None:
-        return np.ones(len(given.targets))
-    return np.asarray(given.weights[:, given.targets.position(task.name)])
+    weight = given.entire_weight(task)
+    return np.ones(len(given.targets)) if weight is None else weight
 
 
 def _check_methods(method: Any, tasks: tuple[Task, ...]) -> dict[str, tuple[str, ...]]:

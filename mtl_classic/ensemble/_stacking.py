@@ -213,7 +213,7 @@ class StackingEnsemble(Composition):
                     columns,
                     splits,
                     greedy[task.name],
-                    weighted=given.weights is not None,
+                    weighted=given.entire_weight(task) is not None,
                     n_classes=self._n_classes(task),
                     n_members=len(self.estimators),
                 )

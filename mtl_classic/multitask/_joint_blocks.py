@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from mtl_classic._core.targets import known_share
 from mtl_classic._core.tasks import Task, fitting_order
 from mtl_classic.learners._protocol import ConstantFit, FitRequest, Floats, Rows, constant_fit
 from mtl_classic.multitask._joint_objective import Block, make_block
@@ -14,7 +15,6 @@ from mtl_classic.multitask._workbench import (
     MIN_VALIDATION_EVENTS,
     Workbench,
     conditional_labels,
-    known_share,
     n_events,
 )
 

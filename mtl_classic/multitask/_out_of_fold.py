@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mtl_classic._core.base import Scores
-from mtl_classic._core.targets import Targets
+from mtl_classic._core.targets import Targets, entire_weight
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._protocol import Floats, Rows
 from mtl_classic.metrics import compare
@@ -18,7 +18,6 @@ from mtl_classic.multitask._graph_edges import Edge
 from mtl_classic.multitask._linear_combiner import LinearCombiner, fit_linear
 from mtl_classic.multitask._score_columns import as_columns
 from mtl_classic.multitask._verdicts import row_losses
-from mtl_classic.multitask._workbench import known_share
 
 __all__ = ["OutOfFold", "looks_forward"]
 
@@ -79,9 +78,8 @@ class OutOfFold:
     def weight(self, task: Task) -> Floats:
         """Weights of the rows for a task, in its entire view."""
         if task.name not in self._weight:
-            share = known_share(self.targets, task, self.weights)
-            weight = 1.0 if self.weights is None else self.weights[:, self.targets.position(task.name)]
-            self._weight[task.name] = np.ones(len(self.targets)) * weight * (1.0 if share is None else share)
+            weight = entire_weight(self.targets, task, self.weights)
+            self._weight[task.name] = np.ones(len(self.targets)) if weight is None else weight
         return self._weight[task.name]
 
     def usable(self, task: Task) -> Rows:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from mtl_classic._core.random import root_seed, spawn_seed
-from mtl_classic._core.targets import Targets
+from mtl_classic._core.targets import Targets, known_share
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, take_rows
 from mtl_classic.learners._protocol import ConstantFit, FitRequest, Floats
 from mtl_classic.learners._resolve import resolve_learners
 from mtl_classic.multitask._funnel import FunnelModel
 from mtl_classic.multitask._per_task import PerTaskModel
-from mtl_classic.multitask._workbench import _query_codes, conditional_labels, known_share, telling_weights
+from mtl_classic.multitask._workbench import _query_codes, conditional_labels, telling_weights
 
 __all__ = ["KEPT", "LEFT", "Outcome", "refresh_structure"]
 

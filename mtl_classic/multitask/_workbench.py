@@ -15,7 +15,7 @@ from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.exceptions import FoldError, LabelError, RoleError, TaskError
 from mtl_classic._core.parallel import n_threads
 from mtl_classic._core.random import spawn_seed
-from mtl_classic._core.targets import Targets, condition_holds
+from mtl_classic._core.targets import Targets, known_share
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, find_role, role_values, take_rows
 from mtl_classic.learners._columns import FeatureColumns, Features
@@ -30,7 +30,6 @@ __all__ = [
     "Component",
     "Workbench",
     "conditional_labels",
-    "known_share",
     "n_events",
     "open_workbench",
     "telling_weights",
@@ -234,28 +233,6 @@ def telling_weights(weights: Floats | None, targets: Targets) -> Floats | None:
             if largest * typical < LIGHT:
                 steady[:, j] = own / largest / typical
     return steady
-
-
-def known_share(targets: Targets, task: Task, weights: Floats | None) -> Floats | None:
-    """Weights of a child's entire view: 1, and for zeros that only an ancestor tells the labelled share where it holds.
-
-    From the parent up: of the rows where the condition holds, that part (by the weights of the task that tells it)
-    whose label of the child counts. None where all are 1.
-    """
-    if task.parent is None or task.kind in ("multiclass", "ranking"):
-        return None
-    counted = ~np.isnan(targets.view(task.name))
-    if weights is not None:
-        counted &= weights[:, targets.position(task.name)] > 0
-    scale, step = np.ones(len(counted)), task
-    while step.parent is not None:
-        holds, parent = condition_holds(targets, step), targets.position(step.parent)
-        weight = (holds == 1) * (1.0 if weights is None else weights[:, parent])
-        labelled = (weight * scale * counted).sum()
-        if labelled > 0:
-            scale[holds == 0] = labelled / weight.sum()
-        step = targets.tasks[parent]
-    return None if (scale[counted] == 1).all() else scale
 
 
 def n_events(task: Task, y: Floats) -> float:
