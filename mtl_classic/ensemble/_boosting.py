@@ -307,9 +307,8 @@ def _known(scores: Floats) -> npt.NDArray[np.bool_]:
 
 
 def _folds_from(plan: FoldPlan, known: npt.NDArray[np.bool_]) -> FoldPlan | None:
-    """The folds that have residuals to train on, without the rows that have none: in time, one fold less each stage."""
-    splits = tuple((train[known[train]], test) for train, test in plan.splits if known[test].all())
-    splits = tuple((train, test) for train, test in splits if len(train))
+    """The folds that have residuals to train on: in time, each stage leaves out one more of the first."""
+    splits = tuple((train, test) for train, test in plan.splits if known[train].any() and known[test].all())
     return FoldPlan(splits, plan.n_rows, plan.temporal) if splits else None
 
 

@@ -24,8 +24,8 @@ __all__ = ["FoldPlan", "Rows", "Temporal", "make_folds"]
 class Temporal:
     """Expanding windows in time: each fold is predicted from what came before it.
 
-    The rows are cut into ``n_splits + 1`` blocks of about equal size at distinct times; block k + 1 is predicted by a
-    model of the blocks up to k, less the rows of the last ``gap``. The first block is never predicted.
+    The rows are cut into ``n_splits + 1`` blocks of about as many labelled rows at distinct times; block k + 1 is
+    predicted by a model of the blocks up to k, less the rows of the last ``gap``. The first block is never predicted.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
         evenly. A splitter is anything with scikit-learn's ``split``; a list of pairs holds what it yields, the row
         positions of each fold. An array holds the fold number of each row (negative: never predicted).
     Y : labels of shape (n,) or (n, n_tasks)
-        Used for spreading and for the number of rows.
+        Used for spreading and for the number of rows; in time, rows without any label count for no block.
     groups : array of shape (n,), default=None
         Rows of one group (a user, a query) are never split.
     time : array of shape (n,), default=None
@@ -143,7 +143,7 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
         if cv < 2:
             raise FoldError(f"cv={cv}: at least two folds are needed.")
         if time is not None:
-            return _temporal(Temporal(int(cv)), n, time, codes)
+            return _temporal(Temporal(int(cv)), Y, time, codes)
         if codes is None:
             warn_of_row_order(Y)
         return _from_numbers(deal(int(cv), Y, codes, random_state), codes)
@@ -152,7 +152,7 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
             raise FoldError(
                 "Temporal folds need the time of each row; give time=, or name the time column of the estimator."
             )
-        return _temporal(cv, n, time, codes)
+        return _temporal(cv, Y, time, codes)
     if hasattr(cv, "split"):
         return _of_splitter(cv, Y, n, groups, codes)
     if isinstance(cv, list | tuple | Iterator):
@@ -254,12 +254,13 @@ def _n_shared(left: Rows, right: Rows, size: int) -> int:
     return int((one & other).sum())
 
 
-def _temporal(cv: Temporal, n: int, time: Any, codes: Rows | None) -> FoldPlan:
-    stamps = to_time(time)
+def _temporal(cv: Temporal, Y: Any, time: Any, codes: Rows | None) -> FoldPlan:
+    stamps, n = to_time(time), len(Y)
     if len(stamps) != n:
         raise FoldError(f"time has {len(stamps)} values for {n} rows.")
     gap = 0 if cv.gap is None else to_duration(cv.gap, time_dtype(time))
-    distinct, counts = np.unique(stamps, return_counts=True)
+    labelled = label_frame(Y).notna().any(axis=1).to_numpy()
+    distinct, counts = np.unique(stamps[labelled] if labelled.any() else stamps, return_counts=True)
     blocks = cv.n_splits + 1
     if len(distinct) < blocks:
         raise FoldError(
@@ -267,7 +268,7 @@ def _temporal(cv: Temporal, n: int, time: Any, codes: Rows | None) -> FoldPlan:
         )
     block = _blocks(counts, blocks)
     starts = distinct[np.searchsorted(block, np.arange(blocks))]
-    of_row = np.searchsorted(starts, stamps, side="right") - 1
+    of_row = np.maximum(np.searchsorted(starts, stamps, side="right") - 1, 0)
     _check_queries(of_row, codes)
     splits = []
     for k in range(1, blocks):

@@ -359,3 +359,12 @@ def test_a_number_of_splits_is_whole() -> None:
     for wrong in (2.5, "3", True):
         with pytest.raises(TypeError, match="n_splits must be an integer"):
             Temporal(wrong)  # type: ignore[arg-type]
+
+
+def test_rows_without_labels_count_for_no_block_of_time() -> None:
+    time, y = np.arange(60), np.where(np.arange(60) < 30, np.nan, 1.0)
+    plan = make_folds(Temporal(2), np.column_stack([y, y]), time=time)
+    np.testing.assert_array_equal(np.unique(plan.fold, return_counts=True)[1], [40, 10, 10])
+    np.testing.assert_array_equal(plan.splits[0][0], np.arange(40))
+    some = np.column_stack([y, np.zeros(60)])
+    np.testing.assert_array_equal(make_folds(Temporal(2), some, time=time).fold, np.repeat([-1, 0, 1], 20))
