@@ -16,6 +16,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 
 from mtl_classic._core.losses import EPSILON
 from mtl_classic._core.parallel import thread_limit
+from mtl_classic._kernels.tree_paths import add_along_paths
 from mtl_classic.learners._protocol import Floats
 from mtl_classic.multitask._joint_objective import Block
 
@@ -66,7 +67,7 @@ def grow(
     model.n_jobs = None
     if not plain:
         for tree in model.estimators_:
-            _estimate_again(tree.tree_, tree.decision_path(matrix), scaled, weights)
+            _estimate_again(tree.tree_, tree.apply(matrix, check_input=False), scaled, weights)
     nothing = np.empty(0)
     bare = tuple(replace(block, y=nothing, weight=nothing, groups=None) for block in blocks)
     return ExtraForest(model, bare, centers, spreads)
@@ -86,17 +87,18 @@ def _means(values: Floats, weights: Floats) -> Floats:
     return np.divide((values * weights).sum(axis=0), mass, out=np.zeros_like(mass), where=mass > 0)
 
 
-def _estimate_again(tree: Any, path: Any, values: Floats, weights: Floats) -> None:
+def _estimate_again(tree: Any, leaves: Any, values: Floats, weights: Floats) -> None:
     """Set the values of all nodes to the weighted means of the labelled rows that pass them."""
-    passing = path.T.tocsr()
-    mass = passing @ weights
-    mean = np.divide(passing @ (values * weights), mass, out=np.zeros_like(mass), where=mass > 0)
     parent = np.zeros(tree.node_count, dtype=np.intp)
     inner = np.flatnonzero(tree.children_left >= 0)
     parent[tree.children_left[inner]], parent[tree.children_right[inner]] = inner, inner
-    empty = mass <= 0
-    for node in np.flatnonzero(empty.any(axis=1)):  # parents come before their children
-        mean[node, empty[node]] = mean[parent[node], empty[node]]
+    mass, total = np.zeros((2, tree.node_count, values.shape[1]))
+    add_along_paths(leaves, parent, weights, mass)
+    add_along_paths(leaves, parent, values * weights, total)
+    mean = np.divide(total, mass, out=np.zeros_like(mass), where=mass > 0)
+    for node in np.flatnonzero((mass <= 0).any(axis=1)[1:]) + 1:  # parents come before their children
+        empty = mass[node] <= 0
+        mean[node, empty] = mean[parent[node], empty]
     tree.value[:, :, 0] = mean
 
 

@@ -2,11 +2,13 @@
 
 import pickle
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import xgboost as xgb
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
@@ -14,6 +16,7 @@ from mtl_classic import PerTaskModel, SharedTreesModel, Task
 from mtl_classic._core.task_weights import gradient_weights
 from mtl_classic._core.tasks import Task as CoreTask
 from mtl_classic.multitask._entire_space import EntireSpace, Steps
+from mtl_classic.multitask._extra_forest import grow
 from mtl_classic.multitask._joint_objective import JointObjective, make_block
 from mtl_classic.multitask._vector_trees import Stops, boost
 
@@ -287,3 +290,30 @@ def test_choices_are_checked() -> None:
     ):
         with pytest.raises(ValueError, match="must be|has no gradients"):
             SharedTreesModel(**options).fit(X, Y)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_nodes_of_extra_trees_hold_the_means_of_the_labelled_rows_that_pass_them(form: Any) -> None:
+    rng = np.random.default_rng(0)
+    X = form(rng.normal(size=(80, 5)).astype(np.float32))
+    labels = np.where(rng.random((80, 2)) < 0.8, np.nan, rng.normal(size=(80, 2)))  # leaves without any label
+    weights = np.where(np.isnan(labels), 0.0, rng.random((80, 2)))
+    blocks = [make_block(CoreTask(name, "regression"), j, labels[:, j], weights[:, j]) for j, name in enumerate("ab")]
+    forest = grow(X, blocks, n_trees=3, params=None, seed=0, threads=1)
+    scaled = np.where(weights > 0, (labels - forest.centers) / forest.spreads, 0.0)
+    n_empty = 0
+    for tree in (model.tree_ for model in forest.model.estimators_):
+        passing = tree.decision_path(X).toarray().T
+        mass = passing @ weights
+        above = {
+            int(child): node for side in (tree.children_left, tree.children_right) for node, child in enumerate(side)
+        }
+        for node in range(tree.node_count):
+            for k in range(2):
+                told = mass[node, k] > 0
+                mean = passing[node] @ (scaled * weights)[:, k] / mass[node, k] if told else None
+                np.testing.assert_allclose(
+                    tree.value[node, k, 0], mean if told else tree.value[above[node], k, 0], rtol=1e-10, atol=1e-12
+                )
+                n_empty += not told
+    assert n_empty > 10
