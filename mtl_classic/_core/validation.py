@@ -71,17 +71,21 @@ def _check_frame(frame: pd.DataFrame) -> None:
     if "c" in kinds:
         complex_numbers = [str(name) for name, kind in zip(frame.columns, kinds, strict=True) if kind == "c"]
         raise ValueError(f"Complex data not supported: columns {', '.join(complex_numbers)}; give real numbers.")
-    numbers = ((j, frame.iloc[:, j]) for j, kind in enumerate(kinds) if kind == "f")
     infinite = [
-        str(frame.columns[j])
-        for j, column in numbers
-        if np.isinf(column.to_numpy(dtype=np.float64, na_value=np.nan)).any()
+        str(name)
+        for (name, column), kind in zip(frame.items(), kinds, strict=True)
+        if kind == "f" and np.isinf(_plain(column)).any()
     ]
     if infinite:
         raise ValueError(
             f"Infinite values (infinity) in the columns {', '.join(infinite)}; "
             f"expected finite numbers, or NaN for missing."
         )
+
+
+def _plain(column: pd.Series) -> npt.NDArray[Any]:
+    """The numbers of a column; a copy only where they lie beside a mask."""
+    return column.to_numpy() if isinstance(column.dtype, np.dtype) else column.to_numpy(np.float64, na_value=np.nan)
 
 
 def n_rows(X: Table) -> int:

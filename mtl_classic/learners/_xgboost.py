@@ -120,8 +120,7 @@ class XGBoostLearner(Learner):
 
     def bin(self, features: Features, *, n_threads: int = 1) -> BinnedXGBoost:
         """Sketch the quantiles once."""
-        types = ["c" if j in features.categorical else "q" for j in range(features.values.shape[1])]
-        max_bin = self._max_bin(len(features))
+        types, max_bin = _types(features), self._max_bin(len(features))
         whole = xgb.QuantileDMatrix(
             features.values, max_bin=max_bin, nthread=n_threads, feature_types=types, enable_categorical=True
         )
@@ -157,8 +156,7 @@ class XGBoostLearner(Learner):
         max_bin = self._max_bin(len(rows))
         request = replace(request, y=request.y - fit.center) if fit.center else request
         params = self._train_params(request, n_columns, max_bin)
-        types = ["c" if j in features.categorical else "q" for j in range(n_columns)]
-        options = {"nthread": request.n_threads, "feature_types": types, "enable_categorical": True}
+        options = {"nthread": request.n_threads, "feature_types": _types(features), "enable_categorical": True}
         if how == "leaves":
             data = _labelled(xgb.DMatrix(features.values[rows], **options), rows, request)
             params |= {"process_type": "update", "updater": "refresh", "refresh_leaf": True, "min_child_weight": 0.0}
@@ -206,7 +204,7 @@ class BinnedXGBoost:
 
     whole: xgb.QuantileDMatrix
     features: Features
-    types: list[str]
+    types: list[str] | None
     max_bin: int
 
     def training(self, rows: Rows, request: FitRequest) -> xgb.QuantileDMatrix:
@@ -226,6 +224,13 @@ class BinnedXGBoost:
             self.features.values[rows], nthread=request.n_threads, feature_types=self.types, enable_categorical=True
         )
         return _labelled(part, rows, request)
+
+
+def _types(features: Features) -> list[str] | None:
+    """None where all are numbers: XGBoost reads the types as text in every round, one column after the other."""
+    if not features.categorical:
+        return None
+    return ["c" if j in features.categorical else "q" for j in range(features.values.shape[1])]
 
 
 def _center(request: FitRequest, params: Mapping[str, Any]) -> float:
