@@ -23,11 +23,12 @@ NAMES = (
     "search",
     "fm",
     "week",
+    "deep",
 )
 # Options that only some benchmarks know; the others refuse them.
 KNOWN_BY = {
     "part": ("fm", "sharing", "week"),
-    "households": ("quickstart", "complete_journey", "complete_journey_time", "fm", "sharing"),
+    "households": ("quickstart", "complete_journey", "complete_journey_time", "fm", "sharing", "deep"),
     "rows": ("week",),
 }
 

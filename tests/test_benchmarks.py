@@ -1,16 +1,20 @@
 """The command line of the benchmarks: parts, seeds and tables are told apart, and earlier figures are kept."""
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks import __main__ as command
 from benchmarks import _week_days, fm, sharing, week
 from benchmarks._measure import write_text
 from benchmarks._tables import MissingTableError
+from mtl_classic.metrics import roc_auc
 
 
 def options(out: Path, name: str, **given: Any) -> Any:
@@ -96,3 +100,34 @@ def test_a_result_is_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(KeyboardInterrupt):
         write_text(file, "new")
     assert file.read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["MMoE", "PLE", "ESMM"])
+def test_a_network_learns_all_kinds_and_keeps_each_task_at_its_best_epoch(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    from benchmarks._deep_models import DeepModel, Inputs, Settings
+
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"item": rng.choice(list("abcd"), 4000), "price": rng.gamma(2, 5, 4000)})
+    X.loc[rng.random(4000) < 0.1, "price"] = np.nan
+    buy = rng.random(4000) < np.where(X["item"] == "a", 0.7, 0.1)
+    Y = np.column_stack([buy, buy * rng.poisson(2, 4000), buy * X["price"].fillna(10)]).astype(np.float32)
+    inputs = Inputs(["item"], ["price"]).fit(X)
+    parts = [(inputs.transform(X[rows]), torch.from_numpy(Y[rows])) for rows in (slice(0, 3000), slice(3000, None))]
+    kinds = {"buy": "binary", "items": "count", "spend": "regression"}
+    model = DeepModel(name, kinds, inputs, Settings(learning_rate=1e-2, batch_size=256, max_epochs=4), seed=0)
+    scores = model.fit(*parts[0], valid=parts[1]).predict(parts[1][0])
+    assert all(np.isfinite(values).all() for values in scores.values())
+    assert roc_auc(Y[3000:, 0], scores["buy"]) > 0.7
+    assert model.validation < 0.95  # of the prior's loss
+    assert (
+        DeepModel(name, kinds, inputs, model.settings, seed=0).fit(*parts[0], epochs=model.epochs).epochs
+        == model.epochs
+    )
+
+
+def test_networks_need_pytorch_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "benchmarks._deep_models", raising=False)
+    with pytest.raises(SystemExit, match="pip install torch"):
+        command.main(["deep"])
