@@ -151,7 +151,8 @@ class LatentMember(BaseEstimator):
             frame = model.predict_scores(X)
         else:
             classes = (self.classes or {}).get(self.task)
-            frame = _single_scores(model, X, classes if self._task().kind == "multiclass" else None)
+            several = self._task().kind == "multiclass" and classes is not None and len(classes) > 2
+            frame = _single_scores(model, X, classes if several else None)
         values = frame.to_numpy(dtype=np.float32)
         return pd.DataFrame(values, columns=[f"{self.name}__{c}" for c in frame.columns], index=index)
 
@@ -208,7 +209,7 @@ def _single_scores(model: Any, X: Any, classes: Array | None) -> pd.DataFrame:
     values = np.asarray(model.decision_function(X) if has_odds else model.predict_proba(X))
     if classes is None:
         values = values if values.ndim == 1 else values[:, -1]
-        if known[-1] == 0:  # of no positive row
+        if known[-1] == 0:  # of no row of the second class
             values = -values if has_odds else 1 - values
         return pd.DataFrame({"score": values})
     if values.ndim == 1:

@@ -123,8 +123,9 @@ class OfMachineRow:
 
     @staticmethod
     def can_read(model: Any) -> bool:
-        """Whether the machine has one output, and one-hot and number fields only."""
-        return RowDesign.can_read(model._design.encoder) and model._parameters.n_outputs is None
+        """Whether the machine has one output, for two classes or numbers, and one-hot and number fields only."""
+        single = model._parameters.n_outputs is None and len(getattr(model, "classes_", (0, 1))) == 2
+        return RowDesign.can_read(model._design.encoder) and single
 
     def apply(self, row: Row) -> None:
         """Add the score."""

@@ -297,7 +297,7 @@ def test_classes_that_a_fold_lacks() -> None:
 ONE_HOT = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression())
 
 
-@pytest.mark.parametrize("model", [machine()[1], ONE_HOT, DecisionTreeClassifier(max_depth=3)])
+@pytest.mark.parametrize("model", [machine()[1], ONE_HOT, DecisionTreeClassifier(max_depth=3, random_state=0)])
 def test_a_fold_of_two_classes_of_three_speaks_of_three(model) -> None:
     X, Y, _ = world(600)
     first = np.arange(600) < 200
@@ -312,13 +312,21 @@ def test_a_fold_of_two_classes_of_three_speaks_of_three(model) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:All labels are of one class")
-@pytest.mark.parametrize("model", [machine()[1], DecisionTreeClassifier()])
+@pytest.mark.parametrize("model", [machine()[1], DecisionTreeClassifier(random_state=0)])
 def test_a_fold_without_positive_rows_is_sure_of_that(model) -> None:
     X, Y, _ = world(600)
     first = np.arange(600) < 300
     late = (Y["buy"] * first).rename("buy").to_frame()  # the model of the first rows has none
     out = LatentFeatures([("m", model)], tasks={"buy": "binary"}, cv=np.where(first, 0, 1)).fit_transform(X, late)
     assert out.loc[first, "m__score"].max() <= out.loc[~first, "m__score"].min()
+
+
+def test_two_classes_have_one_score_whatever_the_kind_of_the_task() -> None:
+    X, Y, _ = world(600)
+    settings = {"random_state": 0, "cv": 2}
+    named = pd.DataFrame({"buy": Y["buy"].map({0.0: "no", 1.0: "yes"})})
+    of_classes = LatentFeatures([machine()], tasks={"buy": "multiclass"}, **settings).fit_transform(X, named)
+    pd.testing.assert_frame_equal(of_classes, LatentFeatures([machine()], **settings).fit_transform(X, Y[["buy"]]))
 
 
 @pytest.mark.filterwarnings("ignore:.* a constant is trained")
