@@ -214,7 +214,7 @@ class EventLog:
         if not len(table):
             return self
         if not self.n_events:
-            return type(self)(table[list(self._names)], **self._roles)
+            return self._not_yet_whole(type(self)(table[list(self._names)], **self._roles))
         dtype = time_dtype(table[self._roles["time"]])
         if axis_kind(dtype) != self.axis_kind:
             raise TypeError(
@@ -229,7 +229,7 @@ class EventLog:
             order = np.argsort(axis, kind="stable")
             axis = axis[order]
             columns = {name: Column(column.data[order], column.values) for name, column in columns.items()}
-        return self._joined(axis, columns)
+        return self._not_yet_whole(self._joined(axis, columns))
 
     def to_frame(self) -> pd.DataFrame:
         """The events as a new pandas frame, in the order of time."""
@@ -256,6 +256,12 @@ class EventLog:
         if name not in self._columns:
             raise ValueError(f"the event log has no column {name!r}; it has {list(self._names)}.")
         return self._columns[name]
+
+    def _not_yet_whole(self, told: Self) -> Self:
+        """The log, which lacks events that a model file left out until it is told of later ones."""
+        if self._left_out_to is not None and told._time[-1] <= told._to_axis(self._left_out_to):
+            told._left_out_to = self._left_out_to
+        return told
 
     def _joined(self, tail: npt.NDArray[Any], new: dict[str, Column]) -> Self:
         """The log and later columns in the order of time: O(new events) where all are later, and there is room."""

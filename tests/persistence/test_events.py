@@ -73,8 +73,11 @@ def test_factors_in_a_file_are_not_told_twice_of_the_log(latent: str, shop: Any,
         load_silently(tmp_path / "model.zip").recommend([1])
     frame = shop.events.to_frame()
     later = frame.iloc[-50:].assign(time=frame["time"].iloc[-50:] + pd.Timedelta("30D"))
-    for name, events in (("model.zip", shop.events), ("again.zip", frame)):
-        loaded = load_silently(tmp_path / name).observe(events)
+    half = len(frame) // 2
+    for name, parts in (("model.zip", [frame[:half], frame[half:-9], frame[-9:]]), ("again.zip", [shop.events])):
+        loaded = load_silently(tmp_path / name)
+        for events in parts:
+            loaded.observe(events)
         assert same(outputs(loaded, shop.X), outputs(model, shop.X))
     assert same(outputs(loaded.observe(later), shop.X), outputs(model.observe(later), shop.X))
 
