@@ -77,6 +77,18 @@ def test_the_table_of_the_funnel_is_that_of_the_results() -> None:
             assert value == f"{change} % ({verdicts})"
 
 
+def test_the_table_of_networks_is_that_of_the_results() -> None:
+    measured = {(network, task): values for network, task, *values in cells(RESULTS / "deep.md", "network")}
+    shown = cells(README, "against")
+    assert [row[0] for row in shown] == ["MMoE", "PLE", "ESMM"]
+    for network, *values, cost in shown:
+        for task, value in zip(("buy", "discount", "coupon", "quantity", "spend"), values, strict=True):
+            change, verdicts, _, measured_cost = measured[network, task]
+            verdicts = verdicts if len(set(verdicts.split(", "))) > 1 else verdicts.split(", ")[0]
+            assert value == f"{change} % ({verdicts})"
+            assert cost == measured_cost.split(" ")[0]
+
+
 def test_the_table_without_a_funnel_is_that_of_the_results() -> None:
     summary = json.loads((RESULTS / "sharing.json").read_text(encoding="utf-8"))["summary"]
     measured = {(s["table"], s["model"]): s for s in summary if s["figure"] == "mean of loss ÷ loss alone"}

@@ -99,7 +99,8 @@ def test_the_latest_rows_are_held_out_in_time() -> None:
     held_out = 1000 - model.n_uncovered_
     assert abs(held_out - 200) <= 1
     assert len(model.residuals_["spend"][0]) == Y["spend"][-held_out:].notna().sum()
-    assert ConformalModel(member, cv=3).fit(X, Y).n_uncovered_ == 250
+    first = int(np.flatnonzero(Y.notna().any(axis=1).cumsum() >= Y.notna().any(axis=1).sum() / 4)[0])
+    assert abs(ConformalModel(member, cv=3).fit(X, Y).n_uncovered_ - first) <= 1  # a quarter of the labelled rows
 
 
 def test_threads_and_pickles_and_bad_settings() -> None:
