@@ -175,7 +175,7 @@ MODELS: dict[str, type[Network]] = {"MMoE": MMoE, "PLE": PLE, "ESMM": ESMM}
 
 @dataclass(frozen=True)
 class Settings:
-    """What is chosen on the validation weeks."""
+    """Settings of a network and of its training."""
 
     learning_rate: float = 1e-3
     dropout: float = 0.1
