@@ -159,9 +159,9 @@ class MultiTaskEstimator(BaseEstimator):
         self.tasks_, self.classes_map_, self.form_ = targets.tasks, targets.classes, targets.form
         self.priors_ = {
             task.name: prior_scores(
-                task.kind, targets.view(task.name), self._n_classes(task), None if weights is None else weights[:, j]
+                task.kind, targets.view(task.name), self._n_classes(task), entire_weight(targets, task, weights)
             )
-            for j, task in enumerate(tasks)
+            for task in tasks
         }
         of_tasks = list(self.classes_map_.values())
         if all(known is not None for known in of_tasks):
@@ -279,7 +279,8 @@ class MultiTaskEstimator(BaseEstimator):
         ----------
         X : table of shape (n, n_features)
         Y : labels, NaN where unlabelled
-            Tasks without any label (or weight, or query with a relevant row) here do not count.
+            Tasks without any label (or weight, or query with a relevant row) here do not count. Where a funnel child is
+            labelled in a share of its parent's positive rows, zeros that the parent tells weigh that share.
         sample_weight : array of shape (n,) or (n, n_tasks), default=None
         """
         table = self._start_predict(X)
@@ -290,9 +291,9 @@ class MultiTaskEstimator(BaseEstimator):
         scores = self._scores(table, "entire")
         values = [
             self._task_score(
-                task, table, targets.view(task.name), scores[task.name], None if weights is None else weights[:, j]
+                task, table, targets.view(task.name), scores[task.name], entire_weight(targets, task, weights)
             )
-            for j, task in enumerate(self.tasks_)
+            for task in self.tasks_
         ]
         importance = check_task_weights(fixed_task_weights(getattr(self, "task_weights", None)), self.tasks_)
         judged = ~np.isnan(values) & (importance > 0)

@@ -33,6 +33,7 @@ __all__ = [
     "decode_targets",
     "encode_targets",
     "entire_weight",
+    "entire_weights",
     "known_share",
     "spell_out",
 ]
@@ -323,6 +324,14 @@ def entire_weight(targets: Targets, task: Task, weights: Floats | None) -> Float
         return share
     own: Floats = weights[:, targets.position(task.name)]
     return own if share is None else own * share
+
+
+def entire_weights(targets: Targets, weights: Floats | None) -> Floats | None:
+    """The same for all tasks, (n, n_tasks)."""
+    own = [entire_weight(targets, task, weights) for task in targets.tasks]
+    if all(weight is None for weight in own):
+        return None
+    return np.column_stack([np.ones(len(targets)) if weight is None else weight for weight in own])
 
 
 def _parent_status(parent: Task, labels: Floats, code: float, parent_holds: Floats | None) -> Floats:

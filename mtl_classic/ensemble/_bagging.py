@@ -283,12 +283,11 @@ class BaggingEnsemble(OverMembers):
         self.oob_scores_ = scores_frame(scores, self.tasks_, self.classes_map_, index)
         self.oof_scores_, self.temporal_, self.fold_ = self.oob_scores_, False, np.zeros(n, dtype=np.intp)
         judged = {}
-        for j, task in enumerate(self.tasks_):
+        for task in self.tasks_:
             known = ~np.isnan(scores[task.name]).reshape(n, -1).any(axis=1)
             y = np.where(known, given.targets.view(task.name), np.nan)
             score = np.where(known.reshape(-1, *([1] * (scores[task.name].ndim - 1))), scores[task.name], 0.0)
-            weight = None if given.weights is None else given.weights[:, j]
-            judged[task.name] = self._task_score(task, given.X, y, score, weight)
+            judged[task.name] = self._task_score(task, given.X, y, score, given.entire_weight(task))
         self.oob_task_scores_ = pd.Series(judged, name="score").rename_axis("task")
         self.oob_score_ = float(self.oob_task_scores_.mean())
 

@@ -49,7 +49,9 @@ def evaluate(
     by : str, list of str, or array of shape (n,), default=None
         A column of X (ad type, shop) whose every value is judged on its own, or several: every combination is.
     space : {"entire", "conditional"}, default="entire"
-        Whether funnel children are judged on all rows, or on those whose parent is positive.
+        Whether funnel children are judged on all rows, or on those whose parent is positive. In the entire space, where
+        a child is labelled in a share of its parent's positive rows, zeros that the parent tells weigh that share, so
+        that the labelled rows stand for all.
     metrics : list of str, or dict task -> list of str, default=None
         Names that `get_metric` knows; None takes those of the kind (``DEFAULT_METRICS``), and the task's own.
     clusters : str or array of shape (n,), default=None
@@ -155,7 +157,7 @@ def evaluate_scores(
     sample_weight : array of shape (n,) or (n, n_tasks), default=None
         Non-negative weights.
     space : {"entire", "conditional"}, default="entire"
-        Which view of the funnel children the scores speak of.
+        Which view of the funnel children the scores speak of; the entire one is weighted as `evaluate` says.
     metrics : list of str, or dict task -> list of str, default=None
         Names that `get_metric` knows; None takes those of the kind (``DEFAULT_METRICS``), and the task's own.
     on_conflict : {"raise", "lift", "drop"}, default="raise"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_classic._core.targets import Classes, Targets, encode_targets
+from mtl_classic._core.targets import Classes, Targets, encode_targets, entire_weights
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import check_sample_weight
 from mtl_classic.metrics._arrays import Codes, Floats, factorize
@@ -57,6 +57,7 @@ class Known:
         n = len(targets)
         codes = _group_codes(groups, tasks, n)
         weights = check_sample_weight(sample_weight, tasks, n)
+        weights = entire_weights(targets, weights) if space == "entire" else weights
         return cls(targets, space, weights, codes, _clusters(targets, codes, clusters, seed))
 
     def judged(self, task: Task, scores: Floats, rows: Codes) -> Judged:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mtl_classic._core.base import group_codes
 from mtl_classic._core.exceptions import TaskError
-from mtl_classic._core.targets import encode_targets
+from mtl_classic._core.targets import encode_targets, entire_weight
 from mtl_classic._core.validation import as_table
 from mtl_classic.metrics import get_metric
 from mtl_classic.metrics._fitted import last_step
@@ -103,11 +103,12 @@ def _values(model: Any, X: Any, Y: Any, asked: list[str], metric: str | None) ->
         if task.name not in asked:
             continue
         y, score, groups = targets.view(task.name), scores[task.name], group_codes(table, task)
+        weight = entire_weight(targets, task, None)
         if metric is None:
-            values.append(model._task_score(task, table, y, score, None))
+            values.append(model._task_score(task, table, y, score, weight))
             continue
         found = get_metric(metric)
         known = ~np.isnan(y).all()
-        value = found(task.kind, y, score, groups=groups) if known else float("nan")
+        value = found(task.kind, y, score, sample_weight=weight, groups=groups) if known else float("nan")
         values.append(value if found.greater_is_better else -value)
     return np.asarray(values)

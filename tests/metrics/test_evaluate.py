@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -443,3 +444,23 @@ def test_infinite_scores_are_refused_where_their_size_counts() -> None:
     ranked = [Task("z", "ranking", query="list")]
     table = mc.evaluate_scores(y % 3, scores, tasks=ranked, groups=queries, n_replicates=0)
     assert table["value"].notna().all()
+
+
+def test_the_truth_wins_where_few_children_are_labelled() -> None:
+    rng = np.random.default_rng(0)
+    n, p_click, p_buy = 6000, 0.5, 0.4
+    click = rng.random(n) < p_click
+    buy = np.where(click, rng.random(n) < p_buy, 0.0)
+    tasks = [Task("click", "binary"), Task("buy", "binary", given="click")]
+    few = np.where(~click | (rng.random(n) < 0.1), buy, np.nan)  # zeros are known wherever nobody clicked
+    truth = {"click": np.full(n, p_click), "buy": np.full(n, p_click * p_buy)}
+    rarer = truth | {"buy": np.full(n, few[~np.isnan(few)].mean())}
+    for labels, share in ((buy, 1.0), (few, 0.1)):
+        report = mc.evaluate_scores(
+            pd.DataFrame({"click": click * 1, "buy": labels}), truth, tasks=tasks, baseline=rarer
+        )
+        assert report.loc[("buy", "loss"), "verdict"] == "better"
+        known, weight = ~np.isnan(labels), np.where(click, 1.0, share)
+        assert np.average(labels[known], weights=weight[known]) == pytest.approx(0.2, abs=0.03)
+        expected = log_loss(labels[known], truth["buy"][known], sample_weight=weight[known])
+        assert report.loc[("buy", "loss"), "value"] == pytest.approx(expected, rel=0.02)
