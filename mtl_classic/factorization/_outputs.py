@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtl_classic._core.exceptions import ConstantTaskWarning, LabelError, TaskError, UnlabelledTaskError
-from mtl_classic._core.targets import Classes, Targets, encode_targets, entire_weight
+from mtl_classic._core.targets import Classes, Targets, encode_targets, entire_weights
 from mtl_classic._core.tasks import Task
 from mtl_classic.factorization._draws import Scale
 from mtl_classic.factorization._losses import to_mean
@@ -59,9 +59,8 @@ def label_weights(targets: Targets, weights: Array | None) -> Array:
             )
     classes = np.array([task.kind == "multiclass" for task in targets.tasks])
     known = ~np.isnan(targets.entire) & ~(classes & (targets.entire < 0))
-    every = np.ones(len(targets))
-    own = [entire_weight(targets, task, weights) for task in targets.tasks]
-    return np.where(known, np.column_stack([every if weight is None else weight for weight in own]), 0.0)
+    own = entire_weights(targets, weights)
+    return np.where(known, 1.0 if own is None else own, 0.0)
 
 
 def find_constants(targets: Targets, weights: Array) -> dict[str, Array]:
