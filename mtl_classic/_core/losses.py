@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["EPSILON", "least_loss", "losses", "ndcg_losses", "prior_scores", "task_loss"]
+__all__ = [
+    "EPSILON",
+    "gain_shares",
+    "least_loss",
+    "losses",
+    "ndcg_losses",
+    "prior_scores",
+    "query_softmax",
+    "query_weights",
+    "task_loss",
+]
 
 EPSILON = 1e-7  # probabilities and means are clipped to this before a logarithm
 
@@ -72,6 +82,24 @@ def ndcg_losses(y: Floats, score: Floats, groups: npt.NDArray[np.intp]) -> tuple
     return 1 - dcg[relevant] / ideal[relevant], codes[relevant]
 
 
+def gain_shares(y: Floats, groups: npt.NDArray[np.intp]) -> Floats:
+    """Each row's share of its query's gain 2^y − 1; NaN in queries without any. Codes of queries from 0."""
+    gain = np.exp2(y) - 1
+    total = np.bincount(groups, gain)[groups]
+    return np.where(total > 0, gain / np.maximum(total, 1e-300), np.nan)
+
+
+def query_softmax(score: Floats, groups: npt.NDArray[np.intp]) -> Floats:
+    """exp(score) as a share of its query's sum; rows of score −inf have none. Codes of queries from 0.
+
+    Its cross-entropy against `gain_shares` is the listwise loss of a ranking (ListNet), convex in the scores.
+    """
+    top = np.full(groups.max(initial=-1) + 1, -np.inf)
+    np.maximum.at(top, groups, score)
+    lifted = np.exp(score - np.where(np.isfinite(top), top, 0.0)[groups])
+    return np.asarray(lifted / np.maximum(np.bincount(groups, lifted), 1e-300)[groups])
+
+
 def _discounts(sorted_group: npt.NDArray[np.intp]) -> Floats:
     """1 / log2(1 + rank) within each run of equal groups."""
     n = len(sorted_group)
@@ -93,7 +121,7 @@ def task_loss(
         if weight is not None:
             y = np.where(weight > 0, y, np.nan)
         per_query, query = ndcg_losses(y, score, groups)
-        shares = None if weight is None else _query_weights(groups[~np.isnan(y)], weight[~np.isnan(y)], query)
+        shares = None if weight is None else query_weights(groups[~np.isnan(y)], weight[~np.isnan(y)], query)
         return float(np.average(per_query, weights=shares)) if len(per_query) else float("nan")
     known = ~np.isnan(y)
     if weight is not None:
@@ -104,7 +132,8 @@ def task_loss(
     return float(np.average(values, weights=None if weight is None else weight[known]))
 
 
-def _query_weights(groups: npt.NDArray[np.intp], weight: Floats, query: npt.NDArray[np.intp]) -> Floats:
+def query_weights(groups: npt.NDArray[np.intp], weight: Floats, query: npt.NDArray[np.intp]) -> Floats:
+    """The mean weight of each query's rows."""
     codes, group = np.unique(groups, return_inverse=True)
     return np.asarray((np.bincount(group, weight) / np.bincount(group))[np.searchsorted(codes, query)])
 

@@ -24,7 +24,15 @@ from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._progress import Progress, with_callbacks
 from mtl_classic.multitask._workbench import n_events
 
-__all__ = ["AveragingEnsemble", "average_over_seeds", "average_task", "latest", "make_problems", "training_moments"]
+__all__ = [
+    "AveragingEnsemble",
+    "average_over_seeds",
+    "average_task",
+    "fold_moments",
+    "latest",
+    "make_problems",
+    "training_moments",
+]
 
 ENOUGH_EVENTS = 100  # labels of the rarer class to weigh members by the last fold alone
 LEARNT_WEIGHTS = ("greedy", "optimize")
@@ -330,11 +338,14 @@ def averaged(store: OutOfFold, weights: pd.DataFrame) -> Scores:
 
 def average_task(store: OutOfFold, task: Task, weights: Floats) -> Floats:
     """Out-of-fold scores of one task's weighted average."""
-    parts, used = store.of_task(task.name), np.flatnonzero(weights)
-    moments = None
-    if task.kind == "ranking":
-        moments = [(float(np.nanmean(parts[m])), float(np.nanstd(parts[m])) or 1.0) for m in used]
-    return average(task, [parts[m] for m in used], weights[used], moments)
+    parts, used = [store.of_task(task.name)[m] for m in np.flatnonzero(weights)], weights[weights != 0]
+    moments = [fold_moments(values) for values in parts] if task.kind == "ranking" else None
+    return average(task, parts, used, moments)
+
+
+def fold_moments(scores: Floats) -> tuple[float, float]:
+    """Mean and spread of a member's out-of-fold ranking scores."""
+    return float(np.nanmean(scores)), float(np.nanstd(scores)) or 1.0
 
 
 def _check_weights(weights: Any, n: int) -> Any:

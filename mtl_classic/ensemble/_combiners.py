@@ -45,8 +45,10 @@ def linear_choice(problem: Problem, data: MetaData, splits: list[tuple[Rows, Row
     """The linear combiner, its penalty chosen on rows that it has not seen."""
     kind, y, weight = problem.task.kind, problem.y, problem.weight
     inner = [(train, test, _averages(problem.take(train))) for train, test in _within(splits, problem.rows)]
-    if len(y) < LEAST_LABELS or not any(trainable(y[train]) and len(test) for train, test, _ in inner):
-        reason = f"{len(y)} labelled rows with out-of-fold scores are too few to fit a combiner and to judge it"
+    n_labels = len(y) if data.groups is None else len(np.unique(data.groups[problem.rows]))
+    if n_labels < LEAST_LABELS or not any(trainable(y[train]) and len(test) for train, test, _ in inner):
+        unit = "labelled rows" if data.groups is None else "queries"
+        reason = f"{n_labels} {unit} with out-of-fold scores are too few to fit a combiner and to judge it"
         return Choice(greedy_weights(problem), None, greedy, reason)
     labelled = data.take(problem.rows)
     penalty, k = best_penalty(kind, labelled, y, weight, inner)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from mtl_classic._core.base import Floats
-from mtl_classic._core.losses import losses
+from mtl_classic._core.losses import gain_shares, losses, query_softmax, query_weights, task_loss
 from mtl_classic._core.tasks import Task
 from mtl_classic.ensemble._links import from_link
 from mtl_classic.model_selection._folds import Rows
@@ -41,14 +41,17 @@ class MetaData:
     own : ndarray of shape (n_members, n) or (n_members, n, n_classes)
     side : ndarray of shape (n, n_columns)
         Scores of the neighbours, and features.
+    groups : ndarray of shape (n,), or None
+        Query of each row, for a ranking.
     """
 
     own: Floats
     side: Floats
+    groups: Rows | None = None
 
     def take(self, rows: Any) -> MetaData:
         """Some rows."""
-        return MetaData(self.own[:, rows], self.side[rows])
+        return MetaData(self.own[:, rows], self.side[rows], None if self.groups is None else self.groups[rows])
 
     def __len__(self) -> int:
         return len(self.side)
@@ -118,11 +121,12 @@ def fit_linear(
               + \tfrac{\lambda}{2} \big( s \lVert w - w_0 \rVert^2 + \lVert v \rVert^2 + b^2 \big)
 
     with s the mean variance of the members' columns; squared errors and the intercept count in units of the average's.
-    The intercept is held too, because a fold's mean and that of the others differ in opposite directions.
+    The intercept is held too, because a fold's mean and that of the others differ in opposite directions. The loss of a
+    ranking is listwise: by query the cross-entropy of the softmax of η against the shares of gain, which stays 0 in b.
 
     Parameters
     ----------
-    kind : {"binary", "multiclass", "regression", "count"}
+    kind : {"binary", "multiclass", "regression", "count", "ranking"}
     data : MetaData of n rows
     y, weight : ndarray of shape (n,)
     penalty : float
@@ -137,6 +141,9 @@ def fit_linear(
     center, scale = data.side.mean(axis=0), data.side.std(axis=0)
     scale = np.where(scale > LEAST_VARIANCE, scale, 1.0)
     side = (data.side - center) / scale
+    groups = None
+    if data.groups is not None:
+        groups, y, weight = _of_queries(data.groups, y, weight)
     share = weight / weight.mean()
     unit = 1.0
     if kind == "regression":
@@ -154,7 +161,7 @@ def fit_linear(
         b, w, v = unpack(x)
         shift = b + side @ v
         eta = np.tensordot(w, data.own, axes=1) + (shift if kind == "multiclass" else shift[:, 0])
-        value, slope = _loss(kind, hits, eta, unit)
+        value, slope = _loss(kind, hits, eta, unit, groups)
         slope = slope * (share[:, None] if kind == "multiclass" else share)
         pull = w - center_weights
         total = float(share @ value) + penalty / 2 * (
@@ -202,13 +209,13 @@ def best_penalty(
     n_averages = len(splits[0][2])
     total = np.zeros((len(PENALTIES), n_averages))
     for train, test, averages in usable:
-        train, test = train[::step], test[::step]
+        train, test = _thinned(train, step, data.groups), _thinned(test, step, data.groups)
         part, rest = data.take(train), data.take(test)
         for j, average in enumerate(averages):
             start = None
             for i in range(len(PENALTIES))[::-1]:
                 start = fit_linear(kind, part, y[train], weight[train], PENALTIES[i], average, start)
-                total[i, j] += float(weight[test] @ losses(kind, y[test], start.predict(rest)))
+                total[i, j] += _total_loss(kind, y[test], start.predict(rest), weight[test], rest.groups)
     from_strongest, j = divmod(int(np.argmin(total[::-1])), n_averages)  # equal losses: the strongest penalty
     return PENALTIES[len(PENALTIES) - 1 - from_strongest], j
 
@@ -227,8 +234,30 @@ def trainable(y: Floats) -> bool:
     return len(y) >= 2 and len(np.unique(y)) >= 2
 
 
-def _loss(kind: str, y: Floats, eta: Floats, unit: float) -> tuple[Floats, Floats]:
+def _of_queries(queries: Rows, y: Floats, weight: Floats) -> tuple[Rows, Floats, Floats]:
+    """Codes of queries, shares of gain, and each query's mean weight at its rows: 0 where it has no gain."""
+    found, groups = np.unique(queries, return_inverse=True)
+    share = gain_shares(y, groups)
+    mean = query_weights(groups, weight, np.arange(len(found)))[groups]
+    return groups, np.nan_to_num(share), np.where(np.isnan(share), 0.0, mean)
+
+
+def _thinned(rows: Rows, step: int, groups: Rows | None) -> Rows:
+    """One of ``step`` rows, or of queries with all their rows."""
+    return rows[::step] if groups is None else rows[np.unique(groups[rows], return_inverse=True)[1] % step == 0]
+
+
+def _total_loss(kind: str, y: Floats, score: Floats, weight: Floats, groups: Rows | None) -> float:
+    if kind != "ranking":
+        return float(weight @ losses(kind, y, score))
+    return float(np.nan_to_num(task_loss(kind, y, score, weight, groups)) * weight.sum())  # NaN: nothing is relevant
+
+
+def _loss(kind: str, y: Floats, eta: Floats, unit: float, groups: Rows | None) -> tuple[Floats, Floats]:
     """Loss of each row and its slope in eta."""
+    if groups is not None:
+        p = query_softmax(eta, groups)
+        return -y * np.log(np.maximum(p, 1e-300)), p - y
     if kind == "binary":
         return np.logaddexp(0, eta) - y * eta, from_link("binary", eta) - y
     if kind == "multiclass":

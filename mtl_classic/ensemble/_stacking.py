@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mtl_classic._core.base import FitInput, Floats, Scores, scores_frame
+from mtl_classic._core.base import FitInput, Floats, Scores, group_codes, scores_frame
 from mtl_classic._core.exceptions import FallbackWarning
-from mtl_classic._core.losses import losses
 from mtl_classic._core.spaces import hold_monotone
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows
-from mtl_classic.ensemble._averaging import latest, make_problems, training_moments
+from mtl_classic.ensemble._averaging import fold_moments, latest, make_problems, training_moments
 from mtl_classic.ensemble._combiners import (
     Choice,
     check_finals,
@@ -24,13 +23,10 @@ from mtl_classic.ensemble._combiners import (
     greedy_held_out,
     linear_choice,
 )
-from mtl_classic.ensemble._links import average, to_link
+from mtl_classic.ensemble._links import average, to_average, to_link
 from mtl_classic.ensemble._matching import match_members
 from mtl_classic.ensemble._members import Composition, shared_plan
-from mtl_classic.ensemble._meta import (
-    LinearMeta,
-    MetaData,
-)
+from mtl_classic.ensemble._meta import LinearMeta, MetaData
 from mtl_classic.ensemble._passthrough import Passthrough
 from mtl_classic.ensemble._selection import Problem, greedy_weights, pull_of
 from mtl_classic.ensemble._store import Data, OutOfFold, cross_fit_members, fit_members
@@ -38,6 +34,7 @@ from mtl_classic.metrics import compare
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._progress import with_callbacks
+from mtl_classic.multitask._verdicts import row_losses
 
 __all__ = ["StackingEnsemble"]
 
@@ -45,15 +42,17 @@ __all__ = ["StackingEnsemble"]
 class StackingEnsemble(Composition):
     r"""A model per task over the out-of-fold scores of all members, on its own task and on its neighbours.
 
-    The default combiner is linear on the link's scale (logit, logarithm, identity),
+    The default combiner is linear on the link's scale (logit, logarithm, identity; ranking scores standardized),
 
     .. math:: \eta = b + \sum_m w_m \eta_m + \sum_j v_j z_j, \qquad w_m \ge 0
 
     with the members' scores :math:`\eta_m` of the task and the standardized scores z of its neighbours, and an L2 pull
     to the uniform or the greedy average of the members, with v = 0. Strength and average are chosen out-of-fold: with
-    few labels it is the low variance of the combiner that counts. A task for which greedy averaging has less
-    out-of-fold loss falls back to it. Where a task has unlabelled rows, the refitted members' scores are brought to the
-    location and spread that the folds' have on those rows.
+    few labels it is the low variance of the combiner that counts. That of a ranking has the least listwise loss (the
+    cross-entropy of the softmax of a query's η against its shares of gain), and reads the means of its neighbours as
+    signed logarithms. A task for which greedy averaging has less out-of-fold loss falls back to it. Where a task has
+    unlabelled rows, the refitted members' scores are brought to the location and spread that the folds' have on those
+    rows.
 
     Parameters
     ----------
@@ -90,7 +89,7 @@ class StackingEnsemble(Composition):
     final_estimators_ : dict task -> fitted combiner, None where greedy weights are used
     weights_ : DataFrame of shape (n_estimators, n_tasks)
         Weights of the members' own scores (NaN where a given ``final_estimator`` has its own); greedy weights of the
-        tasks that fell back, and of rankings, which have no slope to stack by.
+        tasks that fell back.
     fallbacks_ : dict task -> str
         Which tasks fell back, and why.
     oof_predictions_ : DataFrame with the columns (member, score)
@@ -108,7 +107,8 @@ class StackingEnsemble(Composition):
     References
     ----------
     D. H. Wolpert, Stacked generalization, 1992, doi:10.1016/S0893-6080(05)80023-1; L. Breiman, Stacked regressions,
-    1996, doi:10.1007/BF00117832 (non-negative weights).
+    1996, doi:10.1007/BF00117832 (non-negative weights); Z. Cao et al., Learning to rank: from pairwise approach to
+    listwise approach, 2007, doi:10.1145/1273496.1273513.
 
     Examples
     --------
@@ -198,14 +198,15 @@ class StackingEnsemble(Composition):
         pull = pull_of(None, store.temporal)
         problems = make_problems(given, [store.of_task(task.name) for task in self.tasks_], pull)
         features = None if self.passthrough_ is None else self.passthrough_.transform(given.X)
+        self._units = {task.name: _typical(given.targets.view(task.name)) for task in self.tasks_}
+        moments = {t.name: [fold_moments(scores) for scores in store.of_task(t.name)] for t in _rankings(self.tasks_)}
+        links = self._links(store.scores, moments)
         choices: dict[str, Choice] = {}
         greedy: dict[str, Floats] = {}
         for problem in problems:
             task, final = problem.task, finals.get(problem.task.name)
             greedy[task.name] = greedy_held_out(problem, store, splits)
-            if task.kind == "ranking":
-                choices[task.name] = Choice(greedy_weights(latest(problem, store)), None, greedy[task.name])
-            elif final is not None:
+            if final is not None:
                 columns = self._raw_columns(task, store.scores, features)
                 choices[task.name] = given_choice(
                     final,
@@ -218,13 +219,9 @@ class StackingEnsemble(Composition):
                     n_members=len(self.estimators),
                 )
             else:
-                data = self._meta_data(task, self._links(store.scores), features)
+                data = self._meta_data(task, links, features, group_codes(given.X, task))
                 choices[task.name] = linear_choice(problem, data, splits, greedy[task.name])
-        judged = [
-            p
-            for p in problems
-            if p.task.kind != "ranking" and self._may_fall_back(finals.get(p.task.name), choices[p.task.name])
-        ]
+        judged = [p for p in problems if self._may_fall_back(finals.get(p.task.name), choices[p.task.name])]
         self._fall_back(choices, greedy, [(p, latest(p, store)) for p in judged], given)
         return choices
 
@@ -243,14 +240,15 @@ class StackingEnsemble(Composition):
         self.fallbacks_: dict[str, str] = {}
         own, base, weight = {}, {}, {}
         for problem, _ in judged:
-            name, y = problem.task.name, given.targets.view(problem.task.name)
+            task, name = problem.task, problem.task.name
             if choices[name].reason is not None:
                 self.fallbacks_[name] = str(choices[name].reason)
                 continue
-            own[name] = losses(problem.task.kind, y, choices[name].held_out)
-            base[name] = losses(problem.task.kind, y, greedy[name])
-            weight[name] = np.ones(len(y))
+            weight[name] = np.zeros(n_rows(given.X))
             weight[name][problem.rows] = problem.weight
+            y, queries = np.where(weight[name] > 0, given.targets.view(name), np.nan), group_codes(given.X, task)
+            own[name] = row_losses(task, y, choices[name].held_out, queries)
+            base[name] = row_losses(task, y, greedy[name], queries)
         table = compare(own, base, clusters=self._users(given.X), sample_weight=weight) if own else pd.DataFrame()
         for name in map(str, table.index):
             row = table.loc[name]
@@ -288,23 +286,32 @@ class StackingEnsemble(Composition):
         held_out = hold_monotone(self.tasks_, self.classes_map_, held_out)
         self.oof_scores_ = scores_frame(held_out, self.tasks_, self.classes_map_, index)
 
-    def _meta_data(self, task: Task, links: Mapping[str, Scores], features: Any) -> MetaData:
+    def _meta_data(self, task: Task, links: Mapping[str, Scores], features: Any, groups: Any = None) -> MetaData:
         own = np.asarray([member[task.name] for member in links.values()])
         side = [
-            _as_columns(member[other.name])
+            _as_columns(self._as_side(task, other, member[other.name]))
             for other in self.tasks_
             if other.name in self._neighbours[task.name]
             for member in links.values()
         ]
         if features is not None:
             side.append(features)
-        return MetaData(own, np.hstack(side) if side else np.empty((own.shape[1], 0)))
+        return MetaData(own, np.hstack(side) if side else np.empty((own.shape[1], 0)), groups)
 
-    def _links(self, scores: Mapping[str, Scores], matched: bool = False) -> dict[str, Scores]:
+    def _as_side(self, task: Task, other: Task, values: Floats) -> Floats:
+        """What an order is made of are products, as of a probability and an amount: means enter as logarithms."""
+        signed_logarithm = task.kind == "ranking" and other.kind == "regression"
+        return np.arcsinh(values / self._units[other.name]) if signed_logarithm else values
+
+    def _links(
+        self, scores: Mapping[str, Scores], moments: Mapping[str, Any], matched: bool = False
+    ) -> dict[str, Scores]:
         """Scores of all members on the scale of the link, refitted members brought to the spread of the folds'."""
         links: dict[str, Scores] = {}
-        for name, member in scores.items():
+        for k, (name, member) in enumerate(scores.items()):
             links[name] = {task.name: to_link(task.kind, member[task.name]) for task in self.tasks_}
+            for ranking in _rankings(self.tasks_):
+                links[name][ranking.name] = to_average("ranking", member[ranking.name], moments[ranking.name][k])
             for task, matching in self._matching[name].items() if matched else ():
                 links[name][task] = matching(links[name][task])
         return links
@@ -324,7 +331,7 @@ class StackingEnsemble(Composition):
 
     def _combined(self, members: Mapping[str, Scores], features: Any, space: str) -> Scores:
         """What the combiners make of the members' scores of the entire view."""
-        links = self._links(members, matched=True)
+        links = self._links(members, self.moments_, matched=True)
         entire: Scores = {}
         for task in self.tasks_:
             meta = self.final_estimators_[task.name]
@@ -346,6 +353,16 @@ class StackingEnsemble(Composition):
         own = [links[name][task.name] if name in links else np.zeros(some.shape) for name in self._names()]
         side = np.broadcast_to(meta.center, (len(some), len(meta.center)))
         return meta.predict(MetaData(np.asarray(own), side))
+
+
+def _rankings(tasks: Sequence[Task]) -> list[Task]:
+    return [task for task in tasks if task.kind == "ranking"]
+
+
+def _typical(y: Floats) -> float:
+    """The mean size of the labels; 1 where there is none."""
+    known = np.abs(y[~np.isnan(y)])
+    return float(known.mean()) if known.any() else 1.0
 
 
 def _as_columns(values: Floats) -> Floats:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, softmax
 
-from mtl_classic._core.losses import EPSILON, task_loss
+from mtl_classic._core.losses import EPSILON, gain_shares, query_softmax, task_loss
 from mtl_classic._core.task_weights import GradientWeights
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._protocol import Floats
@@ -144,15 +144,10 @@ def _ranking(block: Block, raw: Floats) -> tuple[Floats, Floats]:
     if block.groups is None:
         raise ValueError(f"The ranking task {block.task.name!r} needs the query of each row.")
     known = block.weight > 0
-    score = np.where(known, raw[:, 0], -np.inf)
-    top = np.full(block.groups.max(initial=-1) + 1, -np.inf)
-    np.maximum.at(top, block.groups, score)
-    lifted = np.where(known, np.exp(score - np.where(np.isfinite(top), top, 0.0)[block.groups]), 0.0)
-    p = lifted / np.maximum(np.bincount(block.groups, lifted), 1e-300)[block.groups]
-    gain = np.where(known, 2.0**block.y - 1.0, 0.0)
-    total = np.bincount(block.groups, gain)[block.groups]
-    share = np.where(total > 0, gain / np.maximum(total, 1e-300), p)
-    return (p - share)[:, None], np.maximum(np.where(total > 0, p * (1 - p), 0.0), 1e-16)[:, None]
+    p = query_softmax(np.where(known, raw[:, 0], -np.inf), block.groups)
+    share = gain_shares(np.where(known, block.y, 0.0), block.groups)
+    tells = ~np.isnan(share)
+    return np.where(tells, p - share, 0.0)[:, None], np.maximum(np.where(tells, p * (1 - p), 0.0), 1e-16)[:, None]
 
 
 _DERIVATIVES = {

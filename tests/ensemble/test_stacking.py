@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mtl_classic import (
     FallbackWarning,
+    FunnelModel,
     PerTaskModel,
     SklearnLearner,
     StackingEnsemble,
@@ -24,7 +26,7 @@ from mtl_classic import (
     TaskError,
 )
 from mtl_classic.ensemble._meta import PENALTIES, MetaData, best_penalty, fit_linear
-from mtl_classic.metrics import roc_auc
+from mtl_classic.metrics import ndcg, roc_auc
 from tests.ensemble.tables import FUNNEL, MIXED, funnel, members, mixed, trees
 
 NUMBERS = list("abcd")
@@ -90,6 +92,54 @@ def test_few_labels_gain_from_a_neighbour_that_has_many() -> None:
         }
         assert loss["own"] < 0.9 * loss["alone"]
         assert loss["own"] < 0.95 * loss["blind"]
+
+
+def ranked(n_queries: int = 240) -> tuple[pd.DataFrame, pd.DataFrame, list[Task]]:
+    """Ten candidates in each query, graded by the amount that was bought; a tenth of the queries is graded."""
+    rng = np.random.default_rng(0)
+    n = 10 * n_queries
+    X = pd.DataFrame(rng.normal(size=(n, 4)), columns=NUMBERS)
+    X["query"] = np.repeat(np.arange(n_queries), 10)
+    bought = rng.random(n) < 1 / (1 + np.exp(1 - 2 * X["a"]))
+    spend = np.where(bought, np.exp(X["b"] + 0.3 * rng.normal(size=n)), 0.0)
+    Y = pd.DataFrame({"grade": np.clip(np.round(spend), 0, 4), "buy": bought * 1.0, "spend": spend})
+    tasks = [Task("grade", "ranking", query="query"), Task("buy", "binary"), Task("spend", "regression", given="buy")]
+    return X, Y, tasks
+
+
+def test_a_ranking_is_stacked_on_its_neighbours() -> None:
+    X, Y, tasks = ranked()
+    few = Y.assign(grade=Y["grade"].where(X["query"] % 8 == 0))
+    train = X["query"] < 160
+    members = [("funnel", FunnelModel(tasks, random_state=0))]
+    model = quietly(StackingEnsemble(members, cv=3, groups="query", random_state=0), X[train], few[train])
+    assert "grade" not in model.fallbacks_
+    found = model.final_estimators_["grade"]
+    assert found.kind == "ranking"
+    assert found.side_weights.any()
+    alone = model.named_estimators_["funnel"].predict_scores(X[~train])["grade"]
+    both = model.predict_scores(X[~train])["grade"]
+    grade, query = Y["grade"][~train], X["query"][~train]
+    assert ndcg(grade, both, query, k=5) > ndcg(grade, alone, query, k=5) + 0.02
+    one_row = model.predict_scores(X[~train].iloc[[7]])["grade"]
+    np.testing.assert_allclose(one_row, both.iloc[[7]], rtol=1e-10)
+
+
+def test_rows_without_weight_choose_neither_combiner_nor_fallback() -> None:
+    X, Y, tasks = ranked()
+    off = X["query"] >= 200
+    weight = np.where(off, 0.0, 1.0)
+    flipped = Y.assign(grade=Y["grade"].where(~off, 4 - Y["grade"]), buy=Y["buy"].where(~off, 1.0))
+    folds = X["query"].to_numpy() % 3
+    learner = {"grade": "lightgbm", "buy": "linear", "spend": "linear"}
+    members = [("alone", PerTaskModel(tasks, learner=learner, early_stopping=False, random_state=0))]
+    models = [
+        quietly(StackingEnsemble(members, cv=folds, random_state=0), X, labels, sample_weight=weight)
+        for labels in (Y, flipped)
+    ]
+    assert models[0].fallbacks_ == models[1].fallbacks_
+    one, other = (model.final_estimators_["grade"] for model in models)
+    np.testing.assert_allclose(one.side_weights, other.side_weights)
 
 
 def test_a_task_that_stacking_does_not_help_is_averaged_and_says_so() -> None:
@@ -195,6 +245,7 @@ def slow_objective(kind: str, data: MetaData, y: Any, weight: Any, penalty: floa
             "multiclass": lambda: -log_softmax(eta, axis=1)[np.arange(len(y)), y.astype(int)],
             "count": lambda: np.exp(eta) - y * eta,
             "regression": lambda: (y - eta) ** 2 / (2 * error),
+            "ranking": lambda: listwise(y, eta, data.groups),
         }[kind]()
         held = spread * np.sum((w - center) ** 2) + np.sum(v**2) + np.sum(b**2) / error
         return float(np.sum(weight / weight.mean() * loss) + penalty / 2 * held)
@@ -202,19 +253,32 @@ def slow_objective(kind: str, data: MetaData, y: Any, weight: Any, penalty: floa
     return objective
 
 
-@pytest.mark.parametrize("kind", ["binary", "multiclass", "count", "regression"])
+def listwise(y: Any, eta: Any, groups: Any) -> Any:
+    """Query by query the cross-entropy of the softmax of the scores against the shares of gain."""
+    loss = np.zeros(len(y))
+    for query in np.unique(groups):
+        rows = groups == query
+        gain = 2 ** y[rows] - 1
+        loss[rows] = -gain / gain.sum() * log_softmax(eta[rows])
+    return loss
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "count", "regression", "ranking"])
 def test_the_linear_combiner_minimizes_its_formula(kind: str) -> None:
     rng = np.random.default_rng(0)
     shape = (2, 150, 3) if kind == "multiclass" else (2, 150)
     data, center = MetaData(rng.normal(size=shape), rng.normal(1, 2, size=(150, 2))), np.array([0.7, 0.3])
+    weight = rng.uniform(0.2, 3, 150)
+    if kind == "ranking":
+        data, weight = replace(data, groups=np.repeat(np.arange(15), 10)), np.repeat(weight[:15], 10)
     truth = data.own[0] - data.own[1] + (0.5 if kind == "multiclass" else 0.3 * data.side[:, 0])  # one weight ends at 0
     y = {
         "binary": lambda: (truth > rng.logistic(size=150)).astype(float),
         "multiclass": lambda: (truth + rng.gumbel(size=truth.shape)).argmax(axis=1).astype(float),
         "count": lambda: rng.poisson(np.exp(truth)).astype(float),
         "regression": lambda: truth + rng.normal(size=150),
+        "ranking": lambda: np.clip(np.round(truth + rng.normal(size=150)), 0, 4) + (np.arange(150) % 10 == 0),
     }[kind]()
-    weight = rng.uniform(0.2, 3, 150)
     objective = slow_objective(kind, data, y, weight, 3.0, center)
     found = fit_linear(kind, data, y, weight, 3.0, center)
     x = np.r_[found.intercept, found.weights, found.side_weights.ravel()]
