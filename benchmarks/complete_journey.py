@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from benchmarks._baselines import fit_one_per_task
 from benchmarks._measure import cpu_seconds, spread, write
@@ -153,7 +154,7 @@ def run_seed(table: Table, features: Features, seed: int) -> dict[str, Any]:
         f"funnel against our own learners: {n}": v for n, v in changes(features, funnel_scores, ours_scores).items()
     }
     figures |= few_labels(table, features, X, seed)
-    figures |= ranking(table, features, X, X_test, funnel_scores["spend"], seed)
+    figures |= ranking(table, X, X_test, funnel_scores, seed)
     refit_scores = single(tuned=True, refit=True).predict(features.test.values)
     verdicts = {}
     for preset in ("fast", "best"):
@@ -235,10 +236,8 @@ def few_labels(table: Table, features: Features, X: pd.DataFrame, seed: int) -> 
     return figures
 
 
-def ranking(
-    table: Table, features: Features, X: pd.DataFrame, X_test: pd.DataFrame, spend: np.ndarray, seed: int
-) -> dict[str, float]:
-    """Lambdarank within (household, week), alone and averaged with the funnel's mean spend, both as standard scores."""
+def ranking(table: Table, X: pd.DataFrame, X_test: pd.DataFrame, funnel: Scores, seed: int) -> dict[str, float]:
+    """Lambdarank within (household, week), alone and averaged with the funnel's scores, all as standard scores."""
     Y = table.journey.Y[["relevance"]]
     model = PerTaskModel((table.ranking,), refit=False, random_state=seed, **table.roles)
     model.fit(X, Y.iloc[table.fit_rows], plan=table.plan)
@@ -251,8 +250,17 @@ def ranking(
         return ((values - by.transform("mean")) / by.transform("std").clip(lower=1e-12)).to_numpy()
 
     alone = ndcg(relevance, score, query, k=10)
-    both = ndcg(relevance, (standard(score) + standard(np.log(np.maximum(spend, 1e-9)))) / 2, query, k=10)
-    return {"NDCG@10: lambdarank": alone, "NDCG@10: averaged with mean spend": both, "NDCG@10: gain": both - alone}
+    ranks, spend = standard(score), standard(np.log(np.maximum(funnel["spend"], 1e-9)))
+    buy = standard(logit(funnel["buy"]))
+    both = ndcg(relevance, ranks + spend, query, k=10)
+    three = ndcg(relevance, 2 * ranks + spend + buy, query, k=10)
+    return {
+        "NDCG@10: lambdarank": alone,
+        "NDCG@10: averaged with mean spend": both,
+        "NDCG@10: gain": both - alone,
+        "NDCG@10: averaged with mean spend and P(buy), half and quarters": three,
+        "NDCG@10: gain of both": three - alone,
+    }
 
 
 def judge(table: Table, features: Features, ours: Scores, theirs: Scores) -> dict[str, Any]:

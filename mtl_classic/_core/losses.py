@@ -5,17 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = [
-    "EPSILON",
-    "gain_shares",
-    "least_loss",
-    "losses",
-    "ndcg_losses",
-    "prior_scores",
-    "query_softmax",
-    "query_weights",
-    "task_loss",
-]
+__all__ = ["EPSILON", "least_loss", "losses", "ndcg_losses", "prior_scores", "query_weights", "task_loss"]
 
 EPSILON = 1e-7  # probabilities and means are clipped to this before a logarithm
 
@@ -80,24 +70,6 @@ def ndcg_losses(y: Floats, score: Floats, groups: npt.NDArray[np.intp]) -> tuple
     dcg = np.bincount(sorted_group, gain[order] * shared, len(codes))
     relevant = ideal > 0
     return 1 - dcg[relevant] / ideal[relevant], codes[relevant]
-
-
-def gain_shares(y: Floats, groups: npt.NDArray[np.intp]) -> Floats:
-    """Each row's share of its query's gain 2^y − 1; NaN in queries without any. Codes of queries from 0."""
-    gain = np.exp2(y) - 1
-    total = np.bincount(groups, gain)[groups]
-    return np.where(total > 0, gain / np.maximum(total, 1e-300), np.nan)
-
-
-def query_softmax(score: Floats, groups: npt.NDArray[np.intp]) -> Floats:
-    """exp(score) as a share of its query's sum; rows of score −inf have none. Codes of queries from 0.
-
-    Its cross-entropy against `gain_shares` is the listwise loss of a ranking (ListNet), convex in the scores.
-    """
-    top = np.full(groups.max(initial=-1) + 1, -np.inf)
-    np.maximum.at(top, groups, score)
-    lifted = np.exp(score - np.where(np.isfinite(top), top, 0.0)[groups])
-    return np.asarray(lifted / np.maximum(np.bincount(groups, lifted), 1e-300)[groups])
 
 
 def _discounts(sorted_group: npt.NDArray[np.intp]) -> Floats:

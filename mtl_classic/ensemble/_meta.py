@@ -10,7 +10,8 @@ import numpy as np
 from scipy.optimize import minimize
 
 from mtl_classic._core.base import Floats
-from mtl_classic._core.losses import gain_shares, losses, query_softmax, query_weights, task_loss
+from mtl_classic._core.listwise import by_query, listwise
+from mtl_classic._core.losses import losses, task_loss
 from mtl_classic._core.tasks import Task
 from mtl_classic.ensemble._links import from_link
 from mtl_classic.model_selection._folds import Rows
@@ -143,7 +144,7 @@ def fit_linear(
     side = (data.side - center) / scale
     groups = None
     if data.groups is not None:
-        groups, y, weight = _of_queries(data.groups, y, weight)
+        groups, y, weight = by_query(y, data.groups, weight)
     share = weight / weight.mean()
     unit = 1.0
     if kind == "regression":
@@ -234,14 +235,6 @@ def trainable(y: Floats) -> bool:
     return len(y) >= 2 and len(np.unique(y)) >= 2
 
 
-def _of_queries(queries: Rows, y: Floats, weight: Floats) -> tuple[Rows, Floats, Floats]:
-    """Codes of queries, shares of gain, and each query's mean weight at its rows: 0 where it has no gain."""
-    found, groups = np.unique(queries, return_inverse=True)
-    share = gain_shares(y, groups)
-    mean = query_weights(groups, weight, np.arange(len(found)))[groups]
-    return groups, np.nan_to_num(share), np.where(np.isnan(share), 0.0, mean)
-
-
 def _thinned(rows: Rows, step: int, groups: Rows | None) -> Rows:
     """One of ``step`` rows, or of queries with all their rows."""
     return rows[::step] if groups is None else rows[np.unique(groups[rows], return_inverse=True)[1] % step == 0]
@@ -256,8 +249,7 @@ def _total_loss(kind: str, y: Floats, score: Floats, weight: Floats, groups: Row
 def _loss(kind: str, y: Floats, eta: Floats, unit: float, groups: Rows | None) -> tuple[Floats, Floats]:
     """Loss of each row and its slope in eta."""
     if groups is not None:
-        p = query_softmax(eta, groups)
-        return -y * np.log(np.maximum(p, 1e-300)), p - y
+        return listwise(y, eta, groups)
     if kind == "binary":
         return np.logaddexp(0, eta) - y * eta, from_link("binary", eta) - y
     if kind == "multiclass":

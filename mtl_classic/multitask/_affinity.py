@@ -61,7 +61,7 @@ def task_affinity(
     DataFrame
         Index (source, target); columns ``gain`` (relative), ``standard_error`` (of the gain, by the paired bootstrap),
         ``p_value`` (after Holm over all pairs) and ``verdict``: "better", "worse" or "same". Pairs whose target cannot
-        be combined (rankings, constants) are left out.
+        be combined (too few labels, constants) are left out.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def task_affinity(
     base = graph._learners(graph.tasks_, graph.learner, spawn_seed(seed, "base"))
     held = graph._out_of_fold(base, given, decode_targets(given.targets), plan)
     by_name = {task.name: task for task in graph.tasks_}
-    able = held.able("linear")
+    able = held.able()
     pairs = [edge for edge in resolve_edges("dense", graph.tasks_) if edge[1] in able]
     alone = {
         name: held.losses(by_name[name], held.cross(by_name[name], held.columns(by_name[name], []))) for name in able

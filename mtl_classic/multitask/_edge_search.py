@@ -28,7 +28,7 @@ def find_edges(
 
     Cost: a line per fold for every edge tried; at most ``MAX_SOURCES`` rounds.
     """
-    able = held.able("linear")
+    able = held.able()
     weight = {task.name: float(w) for task, w in zip(held.targets.tasks, importance, strict=True)}
     tasks = {task.name: task for task in held.targets.tasks}
     left = [edge for edge in candidates if edge[1] in able and weight[edge[1]] > 0]

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, softmax
 
-from mtl_classic._core.losses import EPSILON, gain_shares, query_softmax, task_loss
+from mtl_classic._core.listwise import gain_shares, query_softmax
+from mtl_classic._core.losses import EPSILON, task_loss
 from mtl_classic._core.task_weights import GradientWeights
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._protocol import Floats

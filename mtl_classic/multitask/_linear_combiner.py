@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from mtl_classic.learners._protocol import Floats
+from mtl_classic._core.listwise import by_query, listwise
+from mtl_classic.learners._protocol import Floats, Rows
 
 __all__ = ["LinearCombiner", "fit_linear"]
 
@@ -54,14 +56,21 @@ class LinearCombiner:
 
 
 def fit_linear(
-    kind: str, columns: Floats, y: Floats, weight: Floats, *, penalty: float = 1.0, n_classes: int = 0
+    kind: str,
+    columns: Floats,
+    y: Floats,
+    weight: Floats,
+    *,
+    penalty: float = 1.0,
+    n_classes: int = 0,
+    groups: Rows | None = None,
 ) -> LinearCombiner:
-    r"""Minimize :math:`\sum_i w_i \ell(y_i, \eta_i) + \frac{\alpha}{2} \lVert \beta \rVert^2` by Newton's method.
+    r"""Minimize :math:`\sum_i w_i \ell(y_i, \eta_i) + \frac{\alpha}{2} \lVert \beta \rVert^2`.
 
     Parameters
     ----------
-    kind : {"binary", "multiclass", "regression", "count"}
-        Logistic, softmax, least squares (in units of the label's spread) or Poisson.
+    kind : {"binary", "multiclass", "regression", "count", "ranking"}
+        Logistic, softmax, least squares (in units of the label's spread), Poisson, or listwise without an intercept.
     columns : ndarray of shape (n, p)
     y : ndarray of shape (n,)
         Labels without NaN.
@@ -69,6 +78,8 @@ def fit_linear(
     penalty : float
     n_classes : int
         For multiclass.
+    groups : ndarray of shape (n,)
+        Queries of a ranking.
     """
     center = np.average(columns, axis=0, weights=weight)
     spread = np.sqrt(np.average((columns - center) ** 2, axis=0, weights=weight))
@@ -76,6 +87,8 @@ def fit_linear(
     scaled = (columns - center) / spread
     if kind == "multiclass":
         coefficients = _softmax(scaled, y.astype(np.intp), weight, penalty, n_classes)
+    elif groups is not None:
+        coefficients = _listwise(scaled, y, weight, penalty, groups)
     elif kind == "regression":
         coefficients = _least_squares(scaled, y, weight, penalty)
     else:
@@ -116,6 +129,17 @@ def _objective(kind: str, design: Floats, y: Floats, weight: Floats, ridge: Floa
     eta = np.clip(design @ beta, -MAX_ETA, MAX_ETA)
     loss = np.logaddexp(0.0, eta) - y * eta if kind == "binary" else np.exp(eta) - y * eta
     return float(weight @ loss + 0.5 * (ridge * beta**2).sum())
+
+
+def _listwise(scaled: Floats, y: Floats, weight: Floats, penalty: float, queries: Rows) -> Floats:
+    groups, share, weight = by_query(y, queries, weight)
+
+    def objective(beta: Floats) -> tuple[float, Floats]:
+        value, slope = listwise(share, scaled @ beta, groups)
+        return float(weight @ value + 0.5 * penalty * beta @ beta), scaled.T @ (weight * slope) + penalty * beta
+
+    found = minimize(objective, np.zeros(scaled.shape[1]), jac=True, method="L-BFGS-B")
+    return np.r_[0.0, found.x]
 
 
 def _softmax(scaled: Floats, y: Any, weight: Floats, penalty: float, n_classes: int) -> Floats:

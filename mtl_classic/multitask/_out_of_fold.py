@@ -66,14 +66,9 @@ class OutOfFold:
         self.covered = self.fold >= 0
         self.forward = looks_forward(self.plan)
 
-    def able(self, combiner: str) -> set[str]:
-        """Tasks that can be combined: a line has no loss for rankings, and needs labels of two kinds."""
-        able = set()
-        for task in self.targets.tasks:
-            y = self.targets.view(task.name)[self.usable(task)]
-            if len(y) >= MIN_ROWS and (y != y[0]).any() and (combiner == "learner" or task.kind != "ranking"):
-                able.add(task.name)
-        return able
+    def able(self) -> set[str]:
+        """Tasks that can be combined: they have enough labels, of two kinds."""
+        return {task.name for task in self.targets.tasks if self._tell(task, self.usable(task))}
 
     def weight(self, task: Task) -> Floats:
         """Weights of the rows for a task, in its entire view."""
@@ -108,6 +103,7 @@ class OutOfFold:
             self.weight(task)[rows],
             penalty=self.penalty,
             n_classes=0 if classes is None else len(classes),
+            groups=self._queries(task, rows),
         )
 
     def cross(self, task: Task, columns: Floats) -> Floats:
@@ -117,12 +113,20 @@ class OutOfFold:
         """
         out = self.scores[task.name].copy()
         usable = self.usable(task)
-        y = self.targets.view(task.name)
         for learnt, test in self.plan.splits:
             train = usable[np.isin(usable, learnt)]
-            if len(train) >= MIN_ROWS and (y[train] != y[train[0]]).any():
+            if self._tell(task, train):
                 out[test] = self.fit(task, columns, train).predict(columns[test])
         return out
+
+    def _tell(self, task: Task, rows: Rows) -> bool:
+        """Whether the rows have enough labels, or queries with gain, to draw a line by, and of two kinds."""
+        y, queries = self.targets.view(task.name)[rows], self._queries(task, rows)
+        enough = len(rows if queries is None else np.unique(queries[y > 0])) >= MIN_ROWS
+        return enough and bool((y != y[0]).any())
+
+    def _queries(self, task: Task, rows: Rows) -> Rows | None:
+        return self.groups[rows] if task.kind == "ranking" and self.groups is not None else None
 
     def losses(self, task: Task, scores: Floats) -> Floats:
         """Loss of each row in the entire space."""

@@ -109,9 +109,9 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
     Notes
     -----
     Cost: one learner per task on all rows and one on each fold, not refitted on what stopped it: with 5 folds 3 to 8
-    times one learner per task; with ``combiner="learner"`` as much again for the tasks with sources. A ranking task
-    helps others, but keeps its own ranker under the linear combiner. Where no fold covers a row (the earliest in time),
-    it trains no combiner.
+    times one learner per task; with ``combiner="learner"`` as much again for the tasks with sources. The line of a
+    ranking task has the least listwise loss, and no intercept. Where no fold covers a row (the earliest in time), it
+    trains no combiner.
 
     References
     ----------
@@ -287,7 +287,7 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
     ) -> tuple[Edge, ...]:
         """Fit the combiner of one task; the edges that are left come back."""
         sources = [edge for edge in edges if edge[1] == task.name]
-        if not sources or task.name not in held.able(self.combiner):
+        if not sources or task.name not in held.able():
             return tuple(edge for edge in edges if edge[1] != task.name)
         if self.combiner == "linear":
             columns = held.columns(task, sources)

@@ -33,6 +33,19 @@ def mixed(n: int = 600, seed: int = 0, missing: float = 0.3) -> tuple[pd.DataFra
     return X, Y.mask(rng.random(Y.shape) < missing)
 
 
+def ranked(n_queries: int = 240) -> tuple[pd.DataFrame, pd.DataFrame, list[Task]]:
+    """Ten candidates in each query, graded by the amount that was bought."""
+    rng = np.random.default_rng(0)
+    n = 10 * n_queries
+    X = pd.DataFrame(rng.normal(size=(n, 4)), columns=list("abcd"))
+    X["query"] = np.repeat(np.arange(n_queries), 10)
+    bought = rng.random(n) < 1 / (1 + np.exp(1 - 2 * X["a"]))
+    spend = np.where(bought, np.exp(X["b"] + 0.3 * rng.normal(size=n)), 0.0)
+    Y = pd.DataFrame({"grade": np.clip(np.round(spend), 0, 4), "buy": bought * 1.0, "spend": spend})
+    tasks = [Task("grade", "ranking", query="query"), Task("buy", "binary"), Task("spend", "regression", given="buy")]
+    return X, Y, tasks
+
+
 def funnel(n: int = 800, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     rng = np.random.default_rng(seed)
     X = pd.DataFrame(rng.normal(size=(n, 3)), columns=list("abc"))

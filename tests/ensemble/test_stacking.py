@@ -27,7 +27,7 @@ from mtl_classic import (
 )
 from mtl_classic.ensemble._meta import PENALTIES, MetaData, best_penalty, fit_linear
 from mtl_classic.metrics import ndcg, roc_auc
-from tests.ensemble.tables import FUNNEL, MIXED, funnel, members, mixed, trees
+from tests.ensemble.tables import FUNNEL, MIXED, funnel, members, mixed, ranked, trees
 
 NUMBERS = list("abcd")
 
@@ -92,19 +92,6 @@ def test_few_labels_gain_from_a_neighbour_that_has_many() -> None:
         }
         assert loss["own"] < 0.9 * loss["alone"]
         assert loss["own"] < 0.95 * loss["blind"]
-
-
-def ranked(n_queries: int = 240) -> tuple[pd.DataFrame, pd.DataFrame, list[Task]]:
-    """Ten candidates in each query, graded by the amount that was bought; a tenth of the queries is graded."""
-    rng = np.random.default_rng(0)
-    n = 10 * n_queries
-    X = pd.DataFrame(rng.normal(size=(n, 4)), columns=NUMBERS)
-    X["query"] = np.repeat(np.arange(n_queries), 10)
-    bought = rng.random(n) < 1 / (1 + np.exp(1 - 2 * X["a"]))
-    spend = np.where(bought, np.exp(X["b"] + 0.3 * rng.normal(size=n)), 0.0)
-    Y = pd.DataFrame({"grade": np.clip(np.round(spend), 0, 4), "buy": bought * 1.0, "spend": spend})
-    tasks = [Task("grade", "ranking", query="query"), Task("buy", "binary"), Task("spend", "regression", given="buy")]
-    return X, Y, tasks
 
 
 def test_a_ranking_is_stacked_on_its_neighbours() -> None:

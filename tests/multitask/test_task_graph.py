@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import minimize
 from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -24,7 +25,11 @@ from mtl_classic import (
     Temporal,
     evaluate,
     multitask_scorer,
+    task_affinity,
 )
+from mtl_classic.metrics import ndcg
+from mtl_classic.multitask._linear_combiner import fit_linear
+from tests.ensemble.tables import ranked
 
 
 def planted(n: int, seed: int = 0, noise: float = 1.0) -> tuple[np.ndarray, pd.DataFrame]:
@@ -189,6 +194,54 @@ def test_mixed_kinds_with_missing_labels(combiner: str) -> None:
     pd.testing.assert_frame_equal(clone(model).fit(X, Y).predict_scores(X), scores)
     np.testing.assert_array_equal(X, before[0])
     pd.testing.assert_frame_equal(Y, before[1])
+
+
+@pytest.mark.parametrize("edges", ["dynamic", [("spend", "grade"), ("buy", "grade")]])
+def test_a_ranking_is_helped_by_a_line(edges: Any) -> None:
+    X, Y, tasks = ranked(480)
+    few = Y.assign(grade=Y["grade"].where(X["query"] % 4 == 0))
+    train = X["query"] < 400
+    model = TaskGraphModel(tasks, edges=edges, cv=X["query"][train].to_numpy() // 4 % 3, random_state=0)
+    model.fit(X[train], few[train])
+    assert {target for _, target, _ in model.edges_} >= {"grade"}
+    grade, query, rows = Y["grade"][~train], X["query"][~train], X[~train]
+    both, alone = model.predict_scores(rows)["grade"], model.base_.predict_scores(rows)["grade"]
+    assert ndcg(grade, both, query, k=5) > ndcg(grade, alone, query, k=5) + 0.01
+
+
+def test_affinity_speaks_of_rankings_too() -> None:
+    X, Y, tasks = ranked()
+    table = task_affinity(
+        X, Y, model=TaskGraphModel(tasks, learner={"grade": "lightgbm", "buy": "linear", "spend": "linear"}, cv=3)
+    )
+    assert table.xs("grade", level="target").index.tolist() == ["buy", "spend"]
+    assert np.isfinite(table["gain"]).all()
+
+
+def test_the_line_of_a_ranking_minimizes_its_formula() -> None:
+    rng = np.random.default_rng(0)
+    columns, groups = rng.normal(1, 3, size=(120, 2)), rng.permutation(np.repeat(np.arange(12), 10))
+    y = np.clip(np.round(columns[:, 0] / 2 + rng.normal(size=120)), 0, 4)
+    weight = rng.uniform(0.2, 3, 12)[groups]
+    scaled = (columns - np.average(columns, axis=0, weights=weight)) / np.sqrt(
+        np.cov(columns.T, aweights=weight, ddof=0).diagonal()
+    )
+
+    def objective(beta: Any) -> float:
+        total = 1.5 / 2 * float(np.sum(np.square(beta)))
+        for query in range(12):
+            rows = groups == query
+            gain = 2 ** y[rows] - 1
+            score = scaled[rows] @ beta
+            total -= weight[rows][0] * float(gain / max(gain.sum(), 1e-9) @ (score - np.log(np.exp(score).sum())))
+        return total
+
+    line = fit_linear("ranking", columns, y, weight, penalty=1.5, groups=groups)
+    best = minimize(objective, np.zeros(2))
+    assert line.coefficients[0] == 0
+    np.testing.assert_allclose(line.coefficients[1:], best.x, atol=1e-3)
+    order = np.argsort(line.predict(columns)) == np.argsort(scaled @ best.x)
+    assert order.mean() > 0.95
 
 
 def test_a_funnel_stays_monotone() -> None:
