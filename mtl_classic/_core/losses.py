@@ -5,11 +5,25 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["EPSILON", "least_loss", "losses", "ndcg_losses", "prior_scores", "query_weights", "task_loss"]
+__all__ = [
+    "EPSILON",
+    "is_learnable",
+    "least_loss",
+    "losses",
+    "ndcg_losses",
+    "prior_scores",
+    "query_weights",
+    "task_loss",
+]
 
 EPSILON = 1e-7  # probabilities and means are clipped to this before a logarithm
 
 Floats = npt.NDArray[np.float64]
+
+
+def is_learnable(kind: str, y: Floats) -> npt.NDArray[np.bool_]:
+    """Whether each encoded label tells anything: it is there, and of a class that the fit saw."""
+    return ~np.isnan(y) & (y >= 0 if kind == "multiclass" else True)
 
 
 def losses(kind: str, y: Floats, score: Floats) -> Floats:
@@ -122,7 +136,7 @@ def prior_scores(kind: str, y: Floats, n_classes: int = 0, weight: Floats | None
     -------
     ndarray of shape () or (n_classes,)
     """
-    known = ~np.isnan(y) & (y >= 0 if kind == "multiclass" else True)
+    known = is_learnable(kind, y)
     share = np.ones(len(y)) if weight is None or not weight[known].sum() > 0 else weight
     if kind == "multiclass":
         codes = y[known].astype(np.intp)

@@ -97,6 +97,11 @@ class Targets:
         values: Floats = (self.entire if space == "entire" else self.conditional)[:, self.position(name)]
         return values
 
+    def n_classes(self, task: Task) -> int:
+        """How many classes a task has; 0 where the labels are numbers."""
+        classes = self.classes[task.name]
+        return 0 if classes is None else len(classes)
+
     def take(self, rows: npt.NDArray[Any]) -> Targets:
         """The same tasks on some rows."""
         index = None if self.index is None else self.index[rows]

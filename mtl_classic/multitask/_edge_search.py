@@ -61,8 +61,7 @@ def easiest_first(held: OutOfFold) -> tuple[Task, ...]:
         if task.kind == "ranking" or not len(rows):
             return np.inf
         y, weight = held.targets.view(task.name)[rows], held.weight(task)[rows]
-        classes = held.targets.classes[task.name]
-        prior = prior_scores(task.kind, y, 0 if classes is None else len(classes), weight)
+        prior = prior_scores(task.kind, y, held.targets.n_classes(task), weight)
         own = held.scores[task.name][rows]
         loss = task_loss(task.kind, y, own, weight)
         return loss / max(task_loss(task.kind, y, np.broadcast_to(prior, own.shape), weight), EPSILON)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from mtl_classic._core.losses import is_learnable
 from mtl_classic._core.targets import known_share
 from mtl_classic._core.tasks import Task, fitting_order
 from mtl_classic.learners._protocol import ConstantFit, FitRequest, Floats, Rows, constant_fit
@@ -48,7 +49,8 @@ class JointBlocks:
         self.labelled = np.zeros(len(bench.targets), dtype=bool)
         for task in bench.targets.tasks:
             y, weight = self._view(task)
-            constant = constant_fit(FitRequest(task, y, np.flatnonzero(weight > 0), n_classes=self._n_classes(task)))
+            rows, n_classes = np.flatnonzero(weight > 0), bench.targets.n_classes(task)
+            constant = constant_fit(FitRequest(task, y, rows, n_classes=n_classes))
             if constant is not None:
                 self.constants[task.name] = constant
                 continue
@@ -61,15 +63,16 @@ class JointBlocks:
         groups = None if self.bench.groups is None else self.bench.groups[rows]
         blocks: list[Block] = []
         for task in self.tasks:
+            n_classes = self.bench.targets.n_classes(task)
             y, weight = (values[rows] for values in self.labels[task.name])
             if not (weight > 0).any():
                 y, weight = (values[self._known(task)] for values in self.labels[task.name])
-                prior = make_block(task, self._start(blocks), y, weight, self._n_classes(task))
+                prior = make_block(task, self._start(blocks), y, weight, n_classes)
                 y, weight = np.zeros((2, len(rows)))
                 block = replace(prior, y=y, weight=weight, groups=groups if task.kind == "ranking" else None)
             else:
                 ranked = groups if task.kind == "ranking" else None
-                block = make_block(task, self._start(blocks), y, weight, self._n_classes(task), ranked)
+                block = make_block(task, self._start(blocks), y, weight, n_classes, ranked)
             blocks.append(block)
         return tuple(blocks)
 
@@ -94,10 +97,8 @@ class JointBlocks:
 
     def entire(self, name: str) -> tuple[Floats, Floats]:
         """Labels (0 where there is none) and weights of a task in the entire space, whatever its route."""
-        task = next(task for task in self.tasks if task.name == name)
-        y, weight = self._weighted(task, self.bench.targets.view(name))
-        share = known_share(self.bench.targets, task, self.bench.weights)
-        return np.nan_to_num(y), weight if share is None else weight * share
+        y, weight = self._entire(next(task for task in self.tasks if task.name == name))
+        return np.nan_to_num(y), weight
 
     def paths(self) -> dict[str, tuple[str, ...]]:
         """Binary children whose ancestors are binary and learnt, parents first: their own name and the ancestors'."""
@@ -116,22 +117,21 @@ class JointBlocks:
         """Labels and weights (0 where unlabelled) of what the task learns."""
         if self.routes[task.name] == "product":
             return self._weighted(task, conditional_labels(self.bench.targets, task))
+        return self._entire(task)
+
+    def _entire(self, task: Task) -> tuple[Floats, Floats]:
         y, weight = self._weighted(task, self.bench.targets.view(task.name))
         share = known_share(self.bench.targets, task, self.bench.weights)
         return y, weight if share is None else weight * share
 
     def _weighted(self, task: Task, y: Floats) -> tuple[Floats, Floats]:
-        known = ~np.isnan(y) & (y >= 0 if task.kind == "multiclass" else True)
+        known = is_learnable(task.kind, y)
         weights = self.bench.weights
         weight = 1.0 if weights is None else weights[:, self.bench.targets.position(task.name)]
         return y, np.where(known, weight, 0.0)
 
     def _known(self, task: Task) -> Rows:
         return np.flatnonzero(self.labels[task.name][1] > 0)
-
-    def _n_classes(self, task: Task) -> int:
-        classes = self.bench.targets.classes[task.name]
-        return 0 if classes is None else len(classes)
 
     def _start(self, blocks: list[Block]) -> int:
         return blocks[-1].start + blocks[-1].width if blocks else 0

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy.special import expit, softmax
 
 from mtl_classic._core.listwise import gain_shares, query_softmax
-from mtl_classic._core.losses import EPSILON, task_loss
+from mtl_classic._core.losses import EPSILON, is_learnable, task_loss
 from mtl_classic._core.task_weights import GradientWeights
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._protocol import Floats
@@ -100,7 +100,7 @@ def make_block(
     task: Task, start: int, y: Floats, weight: Floats | None, n_classes: int = 0, groups: Groups | None = None
 ) -> Block:
     """The block of a task from its encoded labels (NaN, and -1 for classes, are unlabelled)."""
-    known = ~np.isnan(y) & (y >= 0 if task.kind == "multiclass" else True)
+    known = is_learnable(task.kind, y)
     w = known.astype(np.float64) if weight is None else np.where(known, weight, 0.0)
     labels = np.where(known, y, 0.0)
     mean = float(np.average(labels, weights=w))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mtl_classic._core.base import Scores
+from mtl_classic._core.losses import is_learnable
 from mtl_classic._core.targets import Targets, entire_weight
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._protocol import Floats, Rows
@@ -80,8 +81,7 @@ class OutOfFold:
     def usable(self, task: Task) -> Rows:
         """Labelled, covered rows of positive weight."""
         y = self.targets.view(task.name)
-        known = ~np.isnan(y) & (y >= 0 if task.kind == "multiclass" else True)
-        return np.flatnonzero(known & self.covered & (self.weight(task) > 0))
+        return np.flatnonzero(is_learnable(task.kind, y) & self.covered & (self.weight(task) > 0))
 
     def columns(self, task: Task, sources: Iterable[Edge]) -> Floats:
         """The task's own column and those of its sources, of shape (n, p)."""
@@ -95,14 +95,13 @@ class OutOfFold:
     def fit(self, task: Task, columns: Floats, rows: Rows | None = None) -> LinearCombiner:
         """The line through all usable rows, or some of them."""
         rows = self.usable(task) if rows is None else rows
-        classes = self.targets.classes[task.name]
         return fit_linear(
             task.kind,
             columns[rows],
             self.targets.view(task.name)[rows],
             self.weight(task)[rows],
             penalty=self.penalty,
-            n_classes=0 if classes is None else len(classes),
+            n_classes=self.targets.n_classes(task),
             groups=self._queries(task, rows),
         )
 

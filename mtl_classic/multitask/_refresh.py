@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mtl_classic._core.losses import is_learnable
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.targets import Targets, known_share
 from mtl_classic._core.tasks import Task
@@ -74,9 +75,7 @@ def refresh_structure(
         task, y, scale = _part(targets, weights, name, part)
         weight = None if weights is None else weights[:, targets.position(name)]
         weight = weight if scale is None else scale if weight is None else weight * scale
-        usable = (
-            ~np.isnan(y) & (y >= 0 if task.kind == "multiclass" else True) & (True if weight is None else weight > 0)
-        )
+        usable = is_learnable(task.kind, y) & (True if weight is None else weight > 0)
         outcomes.append(_outcome(name, part, fit, learners[name], bool(usable.any()), how))
         if outcomes[-1].outcome in (KEPT, LEFT):
             continue

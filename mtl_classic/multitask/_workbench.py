@@ -13,6 +13,7 @@ import pandas as pd
 from mtl_classic._core.base import FitInput, group_codes
 from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.exceptions import FoldError, LabelError, RoleError, TaskError
+from mtl_classic._core.losses import is_learnable
 from mtl_classic._core.parallel import n_threads
 from mtl_classic._core.random import spawn_seed
 from mtl_classic._core.targets import Targets, known_share
@@ -96,18 +97,17 @@ class Workbench:
         weight = None if self.weights is None else self.weights[:, self.targets.position(task.name)]
         if scale is not None:
             weight = scale if weight is None else weight * scale
-        usable = ~np.isnan(y) & (y >= 0 if task.kind == "multiclass" else True)
+        usable = is_learnable(task.kind, y)
         if weight is not None:
             usable &= weight > 0
             weight = None if (weight[usable] == 1).all() else weight
-        classes = self.targets.classes[task.name]
         everything = FitRequest(
             task,
             y,
             rows=np.flatnonzero(usable),
             weight=weight,
             groups=self.groups if task.kind == "ranking" else None,
-            n_classes=0 if classes is None else len(classes),
+            n_classes=self.targets.n_classes(task),
             seed=spawn_seed(self.seed, task.name, purpose),
             n_threads=self.threads,
         )

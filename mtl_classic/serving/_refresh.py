@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from mtl_classic._core.exceptions import FallbackWarning
+from mtl_classic._core.losses import is_learnable
 from mtl_classic._core.targets import Targets, decode_targets, encode_targets
 from mtl_classic._core.tasks import label_frame
 from mtl_classic._core.validation import Table, check_labels_of, check_sample_weight, role_values, take_rows
@@ -161,9 +162,9 @@ def _moved_member(member: LatentMember, table: Table, targets: Targets, weights:
     if not isinstance(model, BaseFactorizationMachine) or not hasattr(model, "partial_fit"):
         new.model_ = copy(model) if isinstance(model, BaseEstimator) else model
         return new, LEFT, f"{type(model).__name__} of this solver makes no passes"
-    y = targets.view(str(member.task))
-    weight = None if weights is None else weights[:, targets.position(str(member.task))]
-    known = np.flatnonzero(~np.isnan(y) & (y != -1) & (True if weight is None else weight > 0))
+    at = targets.position(str(member.task))
+    y, weight = targets.entire[:, at], None if weights is None else weights[:, at]
+    known = np.flatnonzero(is_learnable(targets.tasks[at].kind, y) & (True if weight is None else weight > 0))
     if not len(known):
         return new, KEPT, "no new row has a label for it"
     new.model_ = deepcopy(model)

@@ -18,6 +18,7 @@ from mtl_classic import (
     CalibratedModel,
     EventLog,
     FactorizationMachineClassifier,
+    FactorizationMachineRegressor,
     FunnelModel,
     HistoryFeatures,
     LatentFeatures,
@@ -307,3 +308,13 @@ def test_times_of_rows_may_lack_the_zone_of_the_log(zone: str | None) -> None:
     model.fit(SHOP.X[past], SHOP.Y[past], events=log)
     new = model.observe(events[events["time"] >= start]).refresh(SHOP.X[~past], SHOP.Y[~past])
     assert set(new.refreshed_["outcome"]) == {"leaves"}
+
+
+def test_machines_learn_from_amounts_of_minus_one() -> None:
+    random = np.random.default_rng(0)
+    X = pd.DataFrame({name: random.choice(list("abcdefgh"), 200) for name in ("user", "item")})
+    machine = FactorizationMachineRegressor(n_factors=2, max_iter=3, random_state=0)
+    options: dict[str, Any] = {"aggregates": None, "latent": LatentFeatures([("m", machine)], cv=2, random_state=0)}
+    model = MultiTaskModel({"y": "regression"}, user="user", item="item", random_state=0, **options)
+    told = model.fit(X, random.choice([-1.0, 1.0], 200)).refresh(X[:20], np.full(20, -1.0)).refreshed_
+    assert told.loc[told["part"] == "factors", "outcome"].tolist() == ["pass"]
