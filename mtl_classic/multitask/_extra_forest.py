@@ -8,7 +8,7 @@ from its labelled rows and their weights. A node without a labelled row of a tas
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -68,9 +68,7 @@ def grow(
     if not plain:
         for tree in model.estimators_:
             _estimate_again(tree.tree_, tree.apply(matrix, check_input=False), scaled, weights)
-    nothing = np.empty(0)
-    bare = tuple(replace(block, y=nothing, weight=nothing, groups=None) for block in blocks)
-    return ExtraForest(model, bare, centers, spreads)
+    return ExtraForest(model, tuple(block.bare() for block in blocks), centers, spreads)
 
 
 def _outputs(block: Block) -> tuple[Floats, Floats]:

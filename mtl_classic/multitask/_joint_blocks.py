@@ -59,20 +59,20 @@ class JointBlocks:
             self.labelled |= weight > 0
 
     def on(self, rows: Rows) -> tuple[Block, ...]:
-        """The blocks of some rows, each with the prior of these rows."""
+        """The blocks of some rows, each with the prior of these rows, or of all where none of these has its label."""
         groups = None if self.bench.groups is None else self.bench.groups[rows]
         blocks: list[Block] = []
         for task in self.tasks:
-            n_classes = self.bench.targets.n_classes(task)
-            y, weight = (values[rows] for values in self.labels[task.name])
-            if not (weight > 0).any():
-                y, weight = (values[self._known(task)] for values in self.labels[task.name])
-                prior = make_block(task, self._start(blocks), y, weight, n_classes)
-                y, weight = np.zeros((2, len(rows)))
-                block = replace(prior, y=y, weight=weight, groups=groups if task.kind == "ranking" else None)
+            start = blocks[-1].columns.stop if blocks else 0
+            n_classes, ranked = self.bench.targets.n_classes(task), groups if task.kind == "ranking" else None
+            labels, weights = self.labels[task.name]
+            if (weights[rows] > 0).any():
+                block = make_block(task, start, labels[rows], weights[rows], n_classes, ranked)
             else:
-                ranked = groups if task.kind == "ranking" else None
-                block = make_block(task, self._start(blocks), y, weight, n_classes, ranked)
+                known = np.flatnonzero(weights > 0)
+                prior = make_block(task, start, labels[known], weights[known], n_classes)
+                y, weight = np.zeros((2, len(rows)))
+                block = replace(prior, y=y, weight=weight, groups=ranked)
             blocks.append(block)
         return tuple(blocks)
 
@@ -129,9 +129,3 @@ class JointBlocks:
         weights = self.bench.weights
         weight = 1.0 if weights is None else weights[:, self.bench.targets.position(task.name)]
         return y, np.where(known, weight, 0.0)
-
-    def _known(self, task: Task) -> Rows:
-        return np.flatnonzero(self.labels[task.name][1] > 0)
-
-    def _start(self, blocks: list[Block]) -> int:
-        return blocks[-1].start + blocks[-1].width if blocks else 0

@@ -69,6 +69,11 @@ class Block:
         """The block's outputs in the matrix."""
         return slice(self.start, self.start + self.width)
 
+    def bare(self) -> Block:
+        """Without the labels, which a fitted model need not carry."""
+        nothing = np.empty(0)
+        return replace(self, y=nothing, weight=nothing, groups=None)
+
     def scores(self, margins: Floats) -> Floats:
         """From raw outputs (n, n_outputs), less the prior's margins, to scores on the scale of the kind."""
         return self.to_scores(margins[:, self.columns] + self.base)

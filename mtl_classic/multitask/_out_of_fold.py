@@ -17,7 +17,7 @@ from mtl_classic.metrics import compare
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.multitask._graph_edges import Edge
 from mtl_classic.multitask._linear_combiner import LinearCombiner, fit_linear
-from mtl_classic.multitask._score_columns import as_columns
+from mtl_classic.multitask._score_columns import as_columns, source_columns
 from mtl_classic.multitask._verdicts import row_losses
 
 __all__ = ["OutOfFold", "looks_forward"]
@@ -85,12 +85,8 @@ class OutOfFold:
 
     def columns(self, task: Task, sources: Iterable[Edge]) -> Floats:
         """The task's own column and those of its sources, of shape (n, p)."""
-        by_name = {t.name: t for t in self.targets.tasks}
-        parts = [as_columns(task, self.scores[task.name], self.scale)]
-        for source, _, level in sources:
-            values = (self.final if level == "final" else self.scores)[source]
-            parts.append(as_columns(by_name[source], values, self.scale))
-        return np.column_stack(parts)
+        own = as_columns(task, self.scores[task.name], self.scale)
+        return np.column_stack([own, *source_columns(sources, self.targets.tasks, self.scores, self.final, self.scale)])
 
     def fit(self, task: Task, columns: Floats, rows: Rows | None = None) -> LinearCombiner:
         """The line through all usable rows, or some of them."""

@@ -10,7 +10,7 @@ import pandas as pd
 
 from mtl_classic._core.base import Scores
 from mtl_classic._core.losses import losses
-from mtl_classic._core.spaces import condition_probability, hold_monotone
+from mtl_classic._core.spaces import condition_probability, hold_monotone, to_conditional
 from mtl_classic._core.targets import Classes, Targets, entire_weight
 from mtl_classic._core.tasks import Task, fitting_order
 from mtl_classic.learners._protocol import Floats
@@ -41,19 +41,13 @@ def combine(tasks: Sequence[Task], classes: Classes, routes: Mapping[str, str], 
 def conditional(
     tasks: Sequence[Task], classes: Classes, routes: Mapping[str, str], parts: Mapping[Key, Floats], entire: Scores
 ) -> Scores:
-    scores = dict(entire)
-    for task in tasks:
-        if routes[task.name] in ("root", "hurdle"):
-            continue
-        if routes[task.name] == "product":
-            scores[task.name] = parts[task.name, "conditional"]
-            continue
-        ratio = entire[task.name] / np.maximum(condition_probability(task, tasks, classes, entire), 1e-12)
-        scores[task.name] = np.clip(ratio, 0.0, 1.0) if task.kind == "binary" else ratio
-    return scores
+    """Scores given that the condition holds: those of the models that learnt them so, else ratios."""
+    products = [task.name for task in tasks if routes[task.name] == "product"]
+    return to_conditional(tasks, classes, entire) | {name: parts[name, "conditional"] for name in products}
 
 
 def keys_of(task: Task, route: str) -> list[Key]:
+    """The fitted parts that a route reads."""
     parts = {
         "root": ("conditional",),
         "hurdle": ("happens", "amount"),
@@ -72,22 +66,20 @@ def has_entire_space(task: Task) -> bool:
 def by_route(
     tasks: Sequence[Task], classes: Classes, routes: Mapping[str, str], parts: Mapping[Key, Floats]
 ) -> dict[str, Floats]:
+    """Entire-space scores of each child by every route whose parts there are, under ``task@route``."""
     columns: dict[str, Floats] = {}
-    for task in tasks:
-        if not has_entire_space(task):
-            continue
+    for task in filter(has_entire_space, tasks):
         for route in ("product", "direct", "average"):
             if all(key in parts for key in keys_of(task, route)):
-                columns[f"{task.name}@{route}"] = combine(tasks, classes, {**routes, task.name: route}, parts)[
-                    task.name
-                ]
+                entire = combine(tasks, classes, {**routes, task.name: route}, parts)
+                columns[f"{task.name}@{route}"] = entire[task.name]
     return columns
 
 
 def better_routes(
     scores: Mapping[str, Any], labels: Targets, weights: Floats | None, clusters: Any
 ) -> dict[str, tuple[str, str]]:
-    """The same from ``task@route`` columns; rows with NaN scores (no fold covers them) do not count."""
+    """Child -> route and why, where a route of `by_route` has less loss than the product beyond the noise."""
     found: dict[str, tuple[str, str]] = {}
     best: dict[str, float] = {}
     for route in ("direct", "average"):
@@ -104,11 +96,9 @@ def better_routes(
         for name, row in table.iterrows():
             if row["verdict"] == "better" and row["difference"] < best.get(str(name), 0.0):
                 best[str(name)] = row["difference"]
-                found[str(name)] = (
-                    route,
-                    (
-                        f"{route}: validation loss {row['value']:.5g} against {row['baseline']:.5g} of the product "
-                        f"(95 % interval of the difference {row['difference_low']:.2g} to {row['difference_high']:.2g})"
-                    ),
+                why = (
+                    f"{route}: validation loss {row['value']:.5g} against {row['baseline']:.5g} of the product "
+                    f"(95 % interval of the difference {row['difference_low']:.2g} to {row['difference_high']:.2g})"
                 )
+                found[str(name)] = route, why
     return found

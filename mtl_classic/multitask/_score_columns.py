@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from mtl_classic._core.targets import Classes
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table
 from mtl_classic.learners._protocol import Floats
+from mtl_classic.multitask._graph_edges import Edge
 
-__all__ = ["SCALES", "append_columns", "as_columns", "read_scores"]
+__all__ = ["SCALES", "append_columns", "as_columns", "read_scores", "source_columns"]
 
 SCALES = ("logit", "probability")
 LEAST = 1e-5  # probabilities are held this far from 0 and 1: a single overconfident score must not tilt a line
@@ -30,6 +31,14 @@ def as_columns(task: Task, score: Floats, scale: str) -> Floats:
         return np.asarray(np.log(np.maximum(values, LEAST)))
     p = np.clip(values, LEAST, 1 - LEAST)
     return np.asarray(np.log(p) - np.log1p(-p))
+
+
+def source_columns(
+    sources: Iterable[Edge], tasks: Sequence[Task], base: Scores, final: Scores, scale: str
+) -> list[Floats]:
+    """For each edge the columns of its source, of the level that the edge reads."""
+    by_name = {task.name: task for task in tasks}
+    return [as_columns(by_name[name], (final if level == "final" else base)[name], scale) for name, _, level in sources]
 
 
 def read_scores(frame: pd.DataFrame, tasks: Sequence[Task], classes: Classes) -> Scores:

@@ -27,7 +27,7 @@ from mtl_classic.multitask._graph_edges import Edge, final_order, in_order, reso
 from mtl_classic.multitask._linear_combiner import LinearCombiner
 from mtl_classic.multitask._out_of_fold import OutOfFold
 from mtl_classic.multitask._per_task import PerTaskModel
-from mtl_classic.multitask._score_columns import SCALES, append_columns, as_columns, read_scores
+from mtl_classic.multitask._score_columns import SCALES, append_columns, as_columns, read_scores, source_columns
 from mtl_classic.multitask._verdicts import words
 from mtl_classic.multitask._workbench import telling_weights
 
@@ -330,11 +330,10 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
             crossed[rows] = read_scores(fold.predictions, (single,), self.classes_map_)[task.name][rows]
         return model.fit(table, labels, sample_weight=usable, plan=plan), crossed
 
-    def _named(self, sources: Iterable[Edge], base: Scores, final: Scores) -> dict[str, Floats]:
-        by_name = {task.name: task for task in self.tasks_}
+    def _named(self, sources: Sequence[Edge], base: Scores, final: Scores) -> dict[str, Floats]:
+        columns = source_columns(sources, self.tasks_, base, final, self.scale)
         named = {}
-        for source, _, level in sources:
-            values = as_columns(by_name[source], (final if level == "final" else base)[source], self.scale)
+        for (source, _, level), values in zip(sources, columns, strict=True):
             for k in range(values.shape[1]):
                 named[f"{level} score of {source}" + (f" {k}" if values.shape[1] > 1 else "")] = values[:, k]
         return named
@@ -356,15 +355,10 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
                 continue
             sources = [edge for edge in self.edges_ if edge[1] == task.name]
             if isinstance(combiner, LinearCombiner):
-                parts = [as_columns(task, base[task.name], self.scale)]
-                parts += list(self._stacked(sources, base, final))
-                final[task.name] = combiner.predict(np.column_stack(parts))
+                own = as_columns(task, base[task.name], self.scale)
+                others = source_columns(sources, self.tasks_, base, final, self.scale)
+                final[task.name] = combiner.predict(np.column_stack([own, *others]))
             else:
                 table = append_columns(X, self._named(sources, base, final))
                 final[task.name] = combiner._scores(combiner._start_predict(table), "entire")[task.name]
         return self._in_space(final, space)
-
-    def _stacked(self, sources: Iterable[Edge], base: Scores, final: Scores) -> Iterable[Floats]:
-        by_name = {task.name: task for task in self.tasks_}
-        for source, _, level in sources:
-            yield as_columns(by_name[source], (final if level == "final" else base)[source], self.scale)

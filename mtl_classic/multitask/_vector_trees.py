@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -148,7 +148,7 @@ def boost_with_stops(
     settings: BoosterSettings,
     task_weights: Any,
     seed: int,
-    log: GradientLog | None = None,
+    log: GradientLog,
 ) -> tuple[VectorTrees, VectorTrees | None]:
     """Boost all tasks, read each at its best round on the validation rows, and train again on all rows.
 
@@ -158,6 +158,17 @@ def boost_with_stops(
     held_out : VectorTrees or None
         Those that have not seen the validation rows, where there are any.
     """
+
+    def boosted(
+        rows: Rows, blocks: tuple[Block, ...], n_rounds: int, log: GradientLog | None = None, validation: Any = None
+    ) -> xgb.Booster:
+        objective = JointObjective(blocks, gradient_weights(task_weights, joint.tasks), log)
+        part = matrix if len(rows) == matrix.shape[0] else matrix[rows]
+        zeros = np.zeros((len(rows), objective.n_outputs), dtype=np.float32)  # labels and masks live in the objective
+        data = xgb.QuantileDMatrix(part, zeros, max_bin=settings.max_bin, nthread=bench.threads)
+        params = settings.resolve(blocks, seed, bench.threads)
+        return boost(data, objective, params, n_rounds, validation=validation)
+
     everything = np.flatnonzero(joint.labelled)
     trusted: list[bool] = []
     if bench.split is not None:
@@ -166,54 +177,19 @@ def boost_with_stops(
     if not any(trusted):
         blocks = joint.on(everything)
         rounds = min(settings.max_iter, max(_auto(block).n_rounds for block in blocks))
-        booster = _boost(
-            matrix, everything, joint, blocks, settings, task_weights, seed, rounds, bench.threads, log=log
-        )
+        booster = boosted(everything, blocks, rounds, log)
         return VectorTrees(booster, _bare(blocks), {task.name: rounds for task in joint.tasks}), None
     blocks = joint.on(train)
     stops = Stops(joint.moved(blocks, valid), settings.n_iter_no_change, trusted)
-    validation = xgb.DMatrix(matrix[valid], nthread=bench.threads)
-    booster = _boost(
-        matrix,
-        train,
-        joint,
-        blocks,
-        settings,
-        task_weights,
-        seed,
-        settings.max_iter,
-        bench.threads,
-        (validation, stops),
-        log,
-    )
+    validation = xgb.DMatrix(matrix[valid], nthread=bench.threads), stops
+    booster = boosted(train, blocks, settings.max_iter, log, validation)
     rounds_of = rounds_by_validation(stops.history, joint.tasks, trusted)
     held_out = VectorTrees(booster, _bare(blocks), rounds_of)
     if not bench.refit:
         return held_out, held_out
     blocks = joint.on(everything)
-    longest = max(rounds_of.values())
-    booster = _boost(matrix, everything, joint, blocks, settings, task_weights, seed, longest, bench.threads)
+    booster = boosted(everything, blocks, max(rounds_of.values()))
     return VectorTrees(booster, _bare(blocks), rounds_of), held_out
-
-
-def _boost(
-    matrix: Any,
-    rows: Rows,
-    joint: JointBlocks,
-    blocks: tuple[Block, ...],
-    settings: BoosterSettings,
-    task_weights: Any,
-    seed: int,
-    n_rounds: int,
-    threads: int,
-    validation: tuple[xgb.DMatrix, Stops] | None = None,
-    log: GradientLog | None = None,
-) -> xgb.Booster:
-    objective = JointObjective(blocks, gradient_weights(task_weights, joint.tasks), log)
-    part = matrix if len(rows) == matrix.shape[0] else matrix[rows]
-    zeros = np.zeros((len(rows), objective.n_outputs), dtype=np.float32)  # labels and masks live in the objective
-    data = xgb.QuantileDMatrix(part, zeros, max_bin=settings.max_bin, nthread=threads)
-    return boost(data, objective, settings.resolve(blocks, seed, threads), n_rounds, validation=validation)
 
 
 def boost(
@@ -264,6 +240,4 @@ def _auto(block: Block) -> TreeDefaults:
 
 
 def _bare(blocks: Sequence[Block]) -> tuple[Block, ...]:
-    """Blocks without the labels, which a fitted model need not carry."""
-    nothing = np.empty(0)
-    return tuple(replace(block, y=nothing, weight=nothing, groups=None) for block in blocks)
+    return tuple(block.bare() for block in blocks)
