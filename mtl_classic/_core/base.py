@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar, cast
@@ -21,7 +21,7 @@ from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.labels import warn_of_leaked_labels
 from mtl_classic._core.losses import least_loss, prior_scores, task_loss
 from mtl_classic._core.spaces import Scores, hold_monotone, to_conditional
-from mtl_classic._core.targets import Classes, Targets, encode_targets, entire_weight
+from mtl_classic._core.targets import Classes, Targets, encode_targets, entire_weight, row_weight
 from mtl_classic._core.task_weights import check_task_weights, fixed_task_weights
 from mtl_classic._core.tasks import Task, resolve_tasks
 from mtl_classic._core.validation import (
@@ -34,9 +34,20 @@ from mtl_classic._core.validation import (
     n_rows,
     register_columns,
     resolve_roles,
+    row_index,
 )
 
-__all__ = ["FitInput", "MultiTaskEstimator", "Scores", "all_or_nothing", "group_codes", "scores_frame"]
+__all__ = [
+    "FitInput",
+    "MultiTaskEstimator",
+    "Scores",
+    "all_or_nothing",
+    "group_codes",
+    "query_codes",
+    "score_columns",
+    "score_names",
+    "scores_frame",
+]
 
 Floats = npt.NDArray[np.float64]
 Fit = TypeVar("Fit", bound=Callable[..., Any])
@@ -58,6 +69,10 @@ class FitInput:
     def entire_weight(self, task: Task) -> Floats | None:
         """Weights of the rows for what is learnt from a task's entire view; None where all are 1."""
         return entire_weight(self.targets, task, self.weights)
+
+    def row_weight(self, task: Task) -> Floats:
+        """The same, written out where all are 1."""
+        return row_weight(self.targets, task, self.weights)
 
 
 def _has_classes(model: Any) -> bool:
@@ -214,8 +229,7 @@ class MultiTaskEstimator(BaseEstimator):
         if space not in ("entire", "conditional"):
             raise ValueError(f'space must be "entire" or "conditional", got {space!r}.')
         table = self._start_predict(X)
-        index = X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(n_rows(table))
-        return scores_frame(self._scores(table, space), self.tasks_, self.classes_map_, index)
+        return scores_frame(self._scores(table, space), self.tasks_, self.classes_map_, row_index(table))
 
     def decision_function(self, X: Any) -> Any:
         """The scores, under the name that ``Pipeline`` and ``GridSearchCV`` hand through.
@@ -341,20 +355,23 @@ class MultiTaskEstimator(BaseEstimator):
         return tags
 
 
-def scores_frame(scores: Scores, tasks: tuple[Task, ...], classes: Classes, index: pd.Index) -> pd.DataFrame:
+def scores_frame(scores: Scores, tasks: Sequence[Task], classes: Classes, index: pd.Index) -> pd.DataFrame:
     """Scores of all tasks as one frame, a column per task and ``task=class`` columns for multiclass."""
+    return pd.DataFrame(score_columns(scores, tasks, classes), index=index)
+
+
+def score_columns(scores: Scores, tasks: Sequence[Task], classes: Classes) -> dict[str, Floats]:
+    """The columns of `scores_frame`."""
     columns: dict[str, Floats] = {}
     for task in tasks:
         values = scores[task.name]
-        if task.kind != "multiclass":
-            columns[task.name] = values
-            continue
-        for k, name in enumerate(_score_names(task, classes)):
-            columns[name] = values[:, k]
-    return pd.DataFrame(columns, index=index)
+        for k, name in enumerate(score_names(task, classes)):
+            columns[name] = values[:, k] if task.kind == "multiclass" else values
+    return columns
 
 
-def _score_names(task: Task, classes: Classes) -> list[str]:
+def score_names(task: Task, classes: Classes) -> list[str]:
+    """The columns that a task's scores have in a frame."""
     if task.kind != "multiclass":
         return [task.name]
     labels = classes[task.name]
@@ -362,7 +379,7 @@ def _score_names(task: Task, classes: Classes) -> list[str]:
 
 
 def _check_score_names(tasks: tuple[Task, ...], classes: Classes) -> None:
-    counts = Counter(name for task in tasks for name in _score_names(task, classes))
+    counts = Counter(name for task in tasks for name in score_names(task, classes))
     repeated = [name for name, count in counts.items() if count > 1]
     if repeated:
         raise TaskError(
@@ -377,3 +394,8 @@ def group_codes(X: Table, task: Task) -> npt.NDArray[np.intp] | None:
         return None
     columns = [str(resolve_roles(X, query=name)["query"]) for name in task.query_columns]
     return np.asarray(X.groupby(columns, sort=False, dropna=False, observed=True).ngroup(), dtype=np.intp)
+
+
+def query_codes(X: Table, tasks: Sequence[Task]) -> npt.NDArray[np.intp] | None:
+    """Integer codes of the query that the ranking tasks share, or None where there is no such task."""
+    return next((group_codes(X, task) for task in tasks if task.kind == "ranking"), None)

@@ -35,6 +35,7 @@ __all__ = [
     "entire_weight",
     "entire_weights",
     "known_share",
+    "row_weight",
     "spell_out",
 ]
 
@@ -331,8 +332,14 @@ def entire_weight(targets: Targets, task: Task, weights: Floats | None) -> Float
     return own if share is None else own * share
 
 
+def row_weight(targets: Targets, task: Task, weights: Floats | None) -> Floats:
+    """The same, written out where all are 1."""
+    weight = entire_weight(targets, task, weights)
+    return np.ones(len(targets)) if weight is None else weight
+
+
 def entire_weights(targets: Targets, weights: Floats | None) -> Floats | None:
-    """The same for all tasks, (n, n_tasks)."""
+    """Those of all tasks, (n, n_tasks); None where all are 1."""
     own = [entire_weight(targets, task, weights) for task in targets.tasks]
     if all(weight is None for weight in own):
         return None

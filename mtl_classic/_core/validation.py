@@ -28,6 +28,7 @@ __all__ = [
     "register_columns",
     "resolve_roles",
     "role_values",
+    "row_index",
     "take_rows",
     "with_index_of",
 ]
@@ -91,6 +92,11 @@ def _plain(column: pd.Series) -> npt.NDArray[Any]:
 def n_rows(X: Table) -> int:
     """Number of rows of a table."""
     return int(X.shape[0])
+
+
+def row_index(X: Table) -> pd.Index:
+    """The names of the rows: a frame's index, else numbers from 0."""
+    return X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(n_rows(X))
 
 
 def check_labels_of(X: Table, labels: Any) -> None:

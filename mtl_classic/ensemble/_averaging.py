@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
 
 from mtl_classic._core.base import FitInput, Floats, Scores, group_codes, scores_frame
-from mtl_classic._core.random import root_seed, spawn_seed
+from mtl_classic._core.random import root_seed
 from mtl_classic._core.spaces import hold_monotone
 from mtl_classic._core.tasks import Task
-from mtl_classic._core.validation import Table, n_rows
+from mtl_classic._core.validation import Table, row_index
 from mtl_classic.ensemble._links import average
-from mtl_classic.ensemble._members import Composition, shared_plan
+from mtl_classic.ensemble._members import Composition, reseeded, shared_plan
 from mtl_classic.ensemble._selection import Problem, check_costs, choose_weights, make_problem, pull_of
 from mtl_classic.ensemble._store import Data, OutOfFold, cross_fit_members, fit_members, latest_rows
 from mtl_classic.model_selection import FoldPlan
@@ -240,7 +239,7 @@ class AveragingEnsemble(Composition):
         pull = pull_of(self.shrinkage, store.temporal)
         problems = make_problems(given, [store.of_task(task.name) for task in self.tasks_], pull)
         weights = self._choose([latest(problem, store) for problem in problems])
-        index = given.X.index if isinstance(given.X, pd.DataFrame) else pd.RangeIndex(n_rows(given.X))
+        index = row_index(given.X)
         self.oof_predictions_, self.fold_ = store.frame(index), store.fold
         self.n_uncovered_ = int((store.fold < 0).sum())
         scores = averaged(store, weights)
@@ -290,14 +289,9 @@ def average_over_seeds(estimator: Any, n_seeds: int, random_state: Any = None) -
     ['seed0', 'seed1']
     """
     root = root_seed(random_state)
-    seeds = [name for name in estimator.get_params() if name.split("__")[-1] == "random_state"]
-    if not seeds:
+    if not any(name.split("__")[-1] == "random_state" for name in estimator.get_params()):
         raise ValueError(f"{type(estimator).__name__} has no random_state: its seeds would all give the same model.")
-    members = []
-    for k in range(n_seeds):
-        given = {name: spawn_seed(root, "seed", k, *name.split("__")[:-1]) for name in seeds}
-        members.append((f"seed{k}", clone(estimator).set_params(**given)))
-    return AveragingEnsemble(members)
+    return AveragingEnsemble([(f"seed{k}", reseeded(estimator, root, k)) for k in range(n_seeds)])
 
 
 def make_problems(given: FitInput, scores: Sequence[Sequence[Any]], pull: float) -> list[Problem]:

@@ -9,21 +9,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_memory
 
-from mtl_classic._core.base import FitInput, Floats, Scores, group_codes, scores_frame
+from mtl_classic._core.base import FitInput, Floats, Scores, query_codes, scores_frame
 from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.parallel import split_budget
-from mtl_classic._core.random import generator, root_seed, spawn_seed
+from mtl_classic._core.random import generator, root_seed
 from mtl_classic._core.spaces import hold_monotone
 from mtl_classic._core.targets import Classes
 from mtl_classic._core.time import to_time
-from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_values
+from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_values, row_index
 from mtl_classic.ensemble._averaging import training_moments
-from mtl_classic.ensemble._links import average
-from mtl_classic.ensemble._members import OverMembers, in_all_classes
+from mtl_classic.ensemble._links import average, scored_rows
+from mtl_classic.ensemble._members import OverMembers, in_all_classes, reseeded
 from mtl_classic.ensemble._store import Data, fit_bag, fit_key
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import rows_of
@@ -157,7 +156,8 @@ class BaggingEnsemble(OverMembers):
         codes = self._units(given)
         counts = [self._draw(given, codes, seed, b) for b in range(self.n_estimators)]
         self.features_ = [self._columns(given.X, seed, b) for b in range(self.n_estimators)]
-        bags = [(self._seeded(seed, b), *bag) for b, bag in enumerate(zip(counts, self.features_, strict=True))]
+        members = [reseeded(self.estimator, seed, b) for b in range(self.n_estimators)]
+        bags = list(zip(members, counts, self.features_, strict=True))
         data = Data(given.X, Y, given.weights, events).keyed(self.memory)
         workers, threads = split_budget(self.n_jobs, self.n_estimators)
         fit = check_memory(self.memory).cache(
@@ -212,8 +212,7 @@ class BaggingEnsemble(OverMembers):
                 raise RoleError('resample="time" needs the time of the rows: name the time column of the member.')
             ranks = pd.Series(to_time(column)).rank(method="min").to_numpy()
             return np.asarray(pd.factorize(((ranks - 1) * self.n_blocks / n).astype(np.intp))[0], dtype=np.intp)
-        ranking = [task for task in self.tasks_ if task.kind == "ranking"]
-        queries = group_codes(X, ranking[0]) if ranking else None
+        queries = query_codes(X, self.tasks_)
         return np.arange(n) if queries is None else queries
 
     def _draw(self, given: FitInput, codes: Rows, seed: int, b: int) -> npt.NDArray[np.int64]:
@@ -264,11 +263,6 @@ class BaggingEnsemble(OverMembers):
                     named |= {part} if isinstance(part, str) else set(part)
         return named
 
-    def _seeded(self, seed: int, b: int) -> Any:
-        member = clone(self.estimator)
-        names = [name for name in member.get_params() if name.split("__")[-1] == "random_state"]
-        return member.set_params(**{name: spawn_seed(seed, "seed", b, *name.split("__")[:-1]) for name in names})
-
     def _judge_out_of_bag(self, given: FitInput, counts: list[Any], frames: list[pd.DataFrame]) -> None:
         n = n_rows(given.X)
         parts: dict[str, list[Floats]] = {task.name: [] for task in self.tasks_}
@@ -279,12 +273,11 @@ class BaggingEnsemble(OverMembers):
                 parts[name].append(whole)
         scores = {task.name: self._mean_known(task, parts[task.name]) for task in self.tasks_}
         scores = hold_monotone(self.tasks_, self.classes_map_, scores)
-        index = given.X.index if isinstance(given.X, pd.DataFrame) else pd.RangeIndex(n)
-        self.oob_scores_ = scores_frame(scores, self.tasks_, self.classes_map_, index)
+        self.oob_scores_ = scores_frame(scores, self.tasks_, self.classes_map_, row_index(given.X))
         self.oof_scores_, self.temporal_, self.fold_ = self.oob_scores_, False, np.zeros(n, dtype=np.intp)
         judged = {}
         for task in self.tasks_:
-            known = ~np.isnan(scores[task.name]).reshape(n, -1).any(axis=1)
+            known = scored_rows(scores[task.name])
             y = np.where(known, given.targets.view(task.name), np.nan)
             score = np.where(known.reshape(-1, *([1] * (scores[task.name].ndim - 1))), scores[task.name], 0.0)
             judged[task.name] = self._task_score(task, given.X, y, score, given.entire_weight(task))

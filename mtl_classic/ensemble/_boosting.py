@@ -11,12 +11,12 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from sklearn.base import clone
 
-from mtl_classic._core.base import FitInput, Floats, MultiTaskEstimator, Scores, scores_frame
+from mtl_classic._core.base import FitInput, Floats, MultiTaskEstimator, Scores, score_names, scores_frame
 from mtl_classic._core.losses import task_loss
 from mtl_classic._core.spaces import hold_monotone
 from mtl_classic._core.tasks import Task
-from mtl_classic._core.validation import Table, n_rows
-from mtl_classic.ensemble._links import from_link, gradient, to_link
+from mtl_classic._core.validation import Table, row_index
+from mtl_classic.ensemble._links import from_link, gradient, scored_rows, to_link
 from mtl_classic.ensemble._members import Composition, shared_plan
 from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members
 from mtl_classic.model_selection import FoldPlan
@@ -146,16 +146,16 @@ class BoostingEnsemble(Composition):
         links: Scores = {}
         for k, (name, member) in enumerate(self.estimators):
             going = [task for task in self.tasks_ if self._goes_on(task)] if k else list(self.tasks_)
-            known = None if k == 0 or not going else np.logical_and.reduce([_known(links[task.name]) for task in going])
-            folds = plan if known is None else _folds_from(plan, known)
+            scored = [scored_rows(links[task.name]) for task in going] if k else []
+            folds = _folds_from(plan, np.logical_and.reduce(scored)) if scored else plan
             if not going or folds is None:
                 break
             stage = member if k == 0 else self._stage(member, going)
             labels = Y if k == 0 else self._residuals(given, links, going)
             data = Data(given.X, labels, given.weights if k == 0 else self._weights(given, going), events)
             scores = self._cross_fit(name, stage, data, folds, k, progress)
-            for j, task in enumerate(self.tasks_):
-                self._step(k, name, task, j, given, links, scores, _line_rows(folds))
+            for task in self.tasks_:
+                self._step(k, name, task, given, links, scores, _line_rows(folds))
             if self.steps_.loc[name].any():
                 (self.named_estimators_[name],) = fit_members(
                     [(name, stage)], data, plan=folds, memory=self.memory, n_jobs=self.n_jobs, progress=progress
@@ -208,16 +208,10 @@ class BoostingEnsemble(Composition):
 
     def _weights(self, given: FitInput, going: Sequence[Task]) -> pd.DataFrame | None:
         """Weights of the next stage: a class has those of its task."""
-        weights = {task.name: given.entire_weight(task) for task in going}
-        if all(weight is None for weight in weights.values()):
+        if all(given.entire_weight(task) is None for task in going):
             return None
-        every = np.ones(len(given.targets))
-        columns = {
-            label: every if (weight := weights[task.name]) is None else weight
-            for task in going
-            for label in self._outputs(task)
-        }
-        return pd.DataFrame(columns)
+        weights = {task.name: given.row_weight(task) for task in going}
+        return pd.DataFrame({label: weights[task.name] for task in going for label in self._outputs(task)})
 
     def _goes_on(self, task: Task) -> bool:
         """Whether every stage so far has lowered the task's loss."""
@@ -225,17 +219,19 @@ class BoostingEnsemble(Composition):
         return task.kind != "ranking" and bool((self.steps_.loc[fitted.index, task.name] > 0).all()) and len(fitted) > 0
 
     def _outputs(self, task: Task) -> list[str]:
-        if task.kind != "multiclass":
-            return [task.name]
-        labels = self.classes_map_[task.name]
-        return [f"{task.name}={label}" for label in (labels if labels is not None else [])]
+        """The columns of a task in the stages after the first."""
+        return score_names(task, self.classes_map_)
+
+    def _direction(self, task: Task, scores: Scores) -> Floats:
+        """What a stage after the first says of a task, on the scale of the link."""
+        columns = np.column_stack([scores[label] for label in self._outputs(task)])
+        return columns if task.kind == "multiclass" else columns[:, 0]
 
     def _step(
         self,
         k: int,
         name: str,
         task: Task,
-        j: int,
         given: FitInput,
         links: Scores,
         scores: Scores,
@@ -258,9 +254,7 @@ class BoostingEnsemble(Composition):
             return
         if not set(self._outputs(task)) <= set(scores):
             return
-        direction = np.column_stack([scores[label] for label in self._outputs(task)])
-        direction = direction if task.kind == "multiclass" else direction[:, 0]
-        before = links[task.name]
+        direction, before = self._direction(task, scores), links[task.name]
         gamma = self.learning_rate * _line_search(lambda g: loss(before + g * direction, line))
         after = before + gamma * direction
         value, best = loss(after, valid), loss(before, valid)  # NaN without labels: then there is no step
@@ -270,10 +264,9 @@ class BoostingEnsemble(Composition):
             links[task.name] = after
 
     def _report(self, X: Table, links: Scores, plan: FoldPlan) -> None:
-        index = X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(n_rows(X))
         scores = {task.name: from_link(task.kind, links[task.name]) for task in self.tasks_}
         scores = hold_monotone(self.tasks_, self.classes_map_, scores)
-        self.oof_scores_ = scores_frame(scores, self.tasks_, self.classes_map_, index)
+        self.oof_scores_ = scores_frame(scores, self.tasks_, self.classes_map_, row_index(X))
         self.fold_, self.temporal_ = plan.fold, looks_forward(plan)
         self.n_uncovered_ = int((plan.fold < 0).sum())
 
@@ -284,12 +277,8 @@ class BoostingEnsemble(Composition):
         for name, member in others:
             stage, steps = member._scores(member._start_predict(X), "entire"), self.steps_.loc[name]
             for task in self.tasks_:
-                step = steps[task.name]
-                if step:
-                    direction = np.column_stack([stage[label] for label in self._outputs(task)])
-                    links[task.name] = links[task.name] + step * (
-                        direction if task.kind == "multiclass" else direction[:, 0]
-                    )
+                if step := steps[task.name]:
+                    links[task.name] = links[task.name] + step * self._direction(task, stage)
         entire = {task.name: from_link(task.kind, links[task.name]) for task in self.tasks_}
         return self._in_space(entire, space)
 
@@ -299,11 +288,6 @@ def _line_rows(plan: FoldPlan) -> tuple[Rows, Rows]:
     last = len(plan) - 1
     line, valid = np.flatnonzero((plan.fold >= 0) & (plan.fold < last)), np.flatnonzero(plan.fold == last)
     return (line, valid) if len(line) else (valid[::2], valid[1::2])
-
-
-def _known(scores: Floats) -> npt.NDArray[np.bool_]:
-    """Rows that some fold has predicted."""
-    return np.asarray(~np.isnan(scores).reshape(len(scores), -1).any(axis=1))
 
 
 def _folds_from(plan: FoldPlan, known: npt.NDArray[np.bool_]) -> FoldPlan | None:

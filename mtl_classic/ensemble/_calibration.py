@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
@@ -18,7 +17,7 @@ from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.losses import losses
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows
-from mtl_classic.ensemble._links import SMALLEST, from_link
+from mtl_classic.ensemble._links import SMALLEST, from_link, scored_rows
 from mtl_classic.ensemble._members import OverMembers, shared_plan
 from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members
 from mtl_classic.metrics import compare
@@ -194,7 +193,7 @@ class CalibratedModel(OverMembers):
         before: dict[tuple[str, str], Floats] = {}
         weight: dict[tuple[str, str], Floats] = {}
         for task in self.tasks_:
-            y, own = given.targets.view(task.name), _weight(given, task)
+            y, own = given.targets.view(task.name), given.row_weight(task)
             for method in asked[task.name]:
                 held_out = _held_out(method, y, scores[task.name], own, splits)
                 key = (task.name, method)
@@ -220,7 +219,7 @@ class CalibratedModel(OverMembers):
                 method = str(better.index[int(better.to_numpy().argmin())][1])
                 self.methods_[task.name] = method
                 y = given.targets.view(task.name)
-                self.maps_[task.name] = _fit_map(method, y, scores[task.name], _weight(given, task))
+                self.maps_[task.name] = _fit_map(method, y, scores[task.name], given.row_weight(task))
 
     def _scores(self, X: Table, space: str) -> Scores:
         def inner(asked: str) -> Scores:
@@ -274,7 +273,7 @@ class _Temperature:
 
 
 def _fit_map(method: str, y: Floats, score: Floats, weight: Floats) -> Any:
-    known = _scored(score) & ~np.isnan(y) & (weight > 0)
+    known = scored_rows(score) & ~np.isnan(y) & (weight > 0)
     y, score, weight = y[known], score[known], weight[known]
     if method == "isotonic":
         model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(score, y, sample_weight=weight)
@@ -312,7 +311,7 @@ def _basis(method: str, p: Floats) -> tuple[Floats, Floats, list[tuple[float | N
 def _held_out(method: str, y: Floats, score: Floats, weight: Floats, splits: list[tuple[Rows, Rows]]) -> Floats:
     """Scores after maps that were fitted on other rows; NaN elsewhere, and where the model has none."""
     out = np.full(score.shape, np.nan)
-    scored = _scored(score)
+    scored = scored_rows(score)
     told = scored & ~np.isnan(y) & (weight > 0)
     for train, held in splits:
         test = held[scored[held]]
@@ -321,19 +320,9 @@ def _held_out(method: str, y: Floats, score: Floats, weight: Floats, splits: lis
     return out
 
 
-def _scored(score: Floats) -> npt.NDArray[np.bool_]:
-    """Rows that the model has a score of: some lie in no fold, or in every bag."""
-    return np.asarray(~np.isnan(score).reshape(len(score), -1).any(axis=1))
-
-
 def _keeps_scores(estimator: Any) -> bool:
     """Whether the estimator, once fitted, has out-of-fold scores of its own."""
     return isinstance(estimator, OverMembers) and estimator._keeps_scores()
-
-
-def _weight(given: FitInput, task: Task) -> Floats:
-    weight = given.entire_weight(task)
-    return np.ones(len(given.targets)) if weight is None else weight
 
 
 def _check_methods(method: Any, tasks: tuple[Task, ...]) -> dict[str, tuple[str, ...]]:

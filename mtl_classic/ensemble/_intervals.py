@@ -12,7 +12,7 @@ from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.exceptions import FoldError, TaskError
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.tasks import Task
-from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_values
+from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_values, row_index
 from mtl_classic.ensemble._members import OverMembers, in_all_classes, shared_plan
 from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members
 from mtl_classic.model_selection import FoldPlan
@@ -208,7 +208,6 @@ class ConformalModel(OverMembers):
         if not 0 < coverage < 1:
             raise ValueError(f"coverage must lie between 0 and 1, got {coverage!r}.")
         table = self._start_predict(X)
-        index = X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(n_rows(table))
         centers = [model._scores(model._start_predict(table), "entire") for model in self.fold_estimators_]
         tail = (1 - coverage) / 2
         bounds: dict[tuple[str, str], Floats] = {}
@@ -220,7 +219,7 @@ class ConformalModel(OverMembers):
             low = -_upper_bound(-middle, [-r[::-1] for r in residuals], tail)
             high = _upper_bound(middle, residuals, tail)
             bounds[task.name, "low"], bounds[task.name, "high"] = self._back(task, low, high)
-        frame = pd.DataFrame(bounds, index=index).rename_axis(columns=["task", "bound"])
+        frame = pd.DataFrame(bounds, index=row_index(table)).rename_axis(columns=["task", "bound"])
         return frame + 0.0  # no −0
 
     def _back(self, task: Task, low: Floats, high: Floats) -> tuple[Floats, Floats]:

@@ -6,14 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mtl_classic._core.base import Floats
 from mtl_classic._core.losses import EPSILON
 from mtl_classic._core.tasks import Task
 
-__all__ = ["average", "from_link", "gradient", "to_average", "to_link"]
+__all__ = ["average", "from_link", "gradient", "scored_rows", "to_average", "to_link"]
 
 SMALLEST = 1e-6  # probabilities nearer to 0 or 1 say no more: a logit of 14 would outweigh every other column
+
+
+def scored_rows(scores: Floats) -> npt.NDArray[np.bool_]:
+    """Rows that have a score: some lie in no fold, or in every bag."""
+    return np.asarray(~np.isnan(scores).reshape(len(scores), -1).any(axis=1))
 
 
 def to_link(kind: str, score: Floats) -> Floats:

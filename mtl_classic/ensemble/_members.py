@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metaestimators import _BaseComposition, available_if
 from sklearn.utils.validation import check_is_fitted
@@ -31,7 +32,7 @@ from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._plans import plan_for
 from mtl_classic.model_selection._progress import Tracked
 
-__all__ = ["Composition", "OverMembers", "in_all_classes", "shared_plan"]
+__all__ = ["Composition", "OverMembers", "in_all_classes", "reseeded", "shared_plan"]
 
 DEFAULT_FOLDS = 5
 LEARNT = ("tasks_", "classes_map_", "roles_", "form_", "priors_")
@@ -221,6 +222,12 @@ class Composition(_BaseComposition, OverMembers):
             raise TypeError(f"estimators must be a list of (name, estimator), got {self.estimators!r}.")
         self._validate_names(self._names())
         super()._check_members()
+
+
+def reseeded(estimator: Any, root: int, k: int) -> Any:
+    """The k-th clone of those that differ in ``random_state`` only, their parts' included."""
+    names = [name for name in estimator.get_params() if name.split("__")[-1] == "random_state"]
+    return clone(estimator).set_params(**{n: spawn_seed(root, "seed", k, *n.split("__")[:-1]) for n in names})
 
 
 def in_all_classes(scores: Scores, own: Classes, classes: Classes) -> Scores:

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from mtl_classic._core.base import Floats
 from mtl_classic._core.losses import EPSILON, least_loss, losses, prior_scores, task_loss
 from mtl_classic._core.tasks import Task
-from mtl_classic.ensemble._links import to_average
+from mtl_classic.ensemble._links import scored_rows, to_average
 
 __all__ = ["Problem", "check_costs", "choose_weights", "greedy_weights", "make_problem", "optimal_weights", "pull_of"]
 
@@ -113,7 +113,7 @@ def make_problem(
     if weight is not None:
         known &= weight > 0
     for values in scores:
-        known &= ~np.isnan(values).reshape(len(y), -1).any(axis=1)
+        known &= scored_rows(values)
     rows = np.flatnonzero(known)
     parts = []
     for values in scores:

@@ -13,7 +13,7 @@ from mtl_classic._core.base import FitInput, Floats, Scores, group_codes, scores
 from mtl_classic._core.exceptions import FallbackWarning
 from mtl_classic._core.spaces import hold_monotone
 from mtl_classic._core.tasks import Task
-from mtl_classic._core.validation import Table, n_rows
+from mtl_classic._core.validation import Table, n_rows, row_index
 from mtl_classic.ensemble._averaging import fold_moments, latest, make_problems, training_moments
 from mtl_classic.ensemble._combiners import (
     Choice,
@@ -279,7 +279,7 @@ class StackingEnsemble(Composition):
         columns = {task.name: choices[task.name].weights for task in self.tasks_}
         self.weights_ = pd.DataFrame(columns, index=pd.Index(self._names(), name="member"))
         self.weights_.columns.name = "task"
-        index = X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(n_rows(X))
+        index = row_index(X)
         self.oof_predictions_, self.fold_, self.temporal_ = store.frame(index), store.fold, store.temporal
         self.n_uncovered_ = int((store.fold < 0).sum())
         held_out = {name: choice.held_out for name, choice in choices.items()}

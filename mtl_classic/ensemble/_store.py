@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_memory
 
-from mtl_classic._core.base import Scores
+from mtl_classic._core.base import Scores, score_columns
 from mtl_classic._core.parallel import split_budget, thread_limit
 from mtl_classic._core.random import generator
 from mtl_classic._core.targets import Classes
@@ -117,8 +117,7 @@ class OutOfFold:
         columns = {
             (member, label): values
             for member in self.names
-            for task in self.tasks
-            for label, values in _columns(task, self.classes, self.scores[member][task.name])
+            for label, values in score_columns(self.scores[member], self.tasks, self.classes).items()
         }
         frame = pd.DataFrame(columns, index=index)
         frame.columns = pd.MultiIndex.from_tuples(list(columns), names=["member", "score"])
@@ -286,9 +285,3 @@ def _assemble(parts: list[pd.DataFrame], plan: FoldPlan, tasks: Sequence[Task], 
                 scores[name] = np.full((plan.n_rows, *values.shape[1:]), np.nan)
             scores[name][test] = values
     return scores
-
-
-def _columns(task: Task, classes: Mapping[str, Any], values: Any) -> list[tuple[str, Any]]:
-    if task.kind != "multiclass":
-        return [(task.name, values)]
-    return [(f"{task.name}={label}", values[:, k]) for k, label in enumerate(classes[task.name])]

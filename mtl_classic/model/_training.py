@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from mtl_classic._core.base import FitInput, Floats, group_codes
+from mtl_classic._core.base import FitInput, Floats, query_codes
 from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.random import spawn_seed
 from mtl_classic._core.tasks import Task
@@ -94,8 +94,7 @@ class Training:
     @property
     def queries(self) -> Any:
         """Codes of the ranking groups, which are never split."""
-        ranking = [task for task in self.tasks if task.kind == "ranking"]
-        return group_codes(self.given.X, ranking[0]) if ranking else None
+        return query_codes(self.given.X, self.tasks)
 
     def seed_for(self, *names: Any) -> int:
         """A seed of one part's own."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_classic._core.base import group_codes
+from mtl_classic._core.base import query_codes
 from mtl_classic._core.exceptions import FoldError
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_values
@@ -42,8 +42,7 @@ def plan_for(
     if plan is not None:
         check_plan(plan, n_rows(X))
         return plan
-    ranking = [task for task in tasks if task.kind == "ranking"]
-    queries = group_codes(X, ranking[0]) if ranking else None
+    queries = query_codes(X, tasks)
     columns = resolve_roles(X, groups=groups, time=time)
     if columns["groups"] is not None:
         return make_folds(cv, Y, groups=X[columns["groups"]].to_numpy(), random_state=seed)

@@ -10,7 +10,7 @@ import numpy as np
 
 from mtl_classic._core.base import Scores
 from mtl_classic._core.losses import is_learnable
-from mtl_classic._core.targets import Targets, entire_weight
+from mtl_classic._core.targets import Targets, row_weight
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._protocol import Floats, Rows
 from mtl_classic.metrics import compare
@@ -74,8 +74,7 @@ class OutOfFold:
     def weight(self, task: Task) -> Floats:
         """Weights of the rows for a task, in its entire view."""
         if task.name not in self._weight:
-            weight = entire_weight(self.targets, task, self.weights)
-            self._weight[task.name] = np.ones(len(self.targets)) if weight is None else weight
+            self._weight[task.name] = row_weight(self.targets, task, self.weights)
         return self._weight[task.name]
 
     def usable(self, task: Task) -> Rows:

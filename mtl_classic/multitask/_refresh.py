@@ -17,7 +17,7 @@ from mtl_classic.learners._protocol import ConstantFit, FitRequest, Floats
 from mtl_classic.learners._resolve import resolve_learners
 from mtl_classic.multitask._funnel import FunnelModel
 from mtl_classic.multitask._per_task import PerTaskModel
-from mtl_classic.multitask._workbench import _query_codes, conditional_labels, telling_weights
+from mtl_classic.multitask._workbench import checked_queries, conditional_labels, telling_weights
 
 __all__ = ["KEPT", "LEFT", "Outcome", "refresh_structure"]
 
@@ -60,7 +60,7 @@ def refresh_structure(
         name = type(model).__name__
         why = f"{name} cannot be refreshed; PerTaskModel and FunnelModel can"
         return model, [Outcome(task.name, "entire", name, LEFT, why) for task in model.tasks_]
-    weights, queries = telling_weights(weights, targets), _query_codes(X, targets)
+    weights, queries = telling_weights(weights, targets), checked_queries(X, targets)
     if queries is not None:
         order = np.argsort(queries, kind="stable")
         X, targets, queries = take_rows(X, order), targets.take(order), queries[order]

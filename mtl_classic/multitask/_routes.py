@@ -11,7 +11,7 @@ import pandas as pd
 from mtl_classic._core.base import Scores
 from mtl_classic._core.losses import losses
 from mtl_classic._core.spaces import condition_probability, hold_monotone, to_conditional
-from mtl_classic._core.targets import Classes, Targets, entire_weight
+from mtl_classic._core.targets import Classes, Targets, row_weight
 from mtl_classic._core.tasks import Task, fitting_order
 from mtl_classic.learners._protocol import Floats
 from mtl_classic.metrics import compare
@@ -90,8 +90,7 @@ def better_routes(
             y = labels.view(task.name)
             own[task.name] = losses(task.kind, y, np.asarray(scores[f"{task.name}@{route}"]))
             base[task.name] = losses(task.kind, y, np.asarray(scores[f"{task.name}@product"]))
-            own_weight = entire_weight(labels, task, weights)
-            weight[task.name] = np.ones(len(y)) if own_weight is None else own_weight
+            weight[task.name] = row_weight(labels, task, weights)
         table = compare(own, base, clusters=clusters, sample_weight=weight) if own else pd.DataFrame()
         for name, row in table.iterrows():
             if row["verdict"] == "better" and row["difference"] < best.get(str(name), 0.0):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from mtl_classic._core.base import Scores
+from mtl_classic._core.base import Scores, score_names
 from mtl_classic._core.targets import Classes
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table
@@ -48,8 +48,7 @@ def read_scores(frame: pd.DataFrame, tasks: Sequence[Task], classes: Classes) ->
         if task.kind != "multiclass":
             scores[task.name] = frame[task.name].to_numpy(dtype=np.float64)
             continue
-        labels = classes[task.name]
-        names = [f"{task.name}={label}" for label in (labels if labels is not None else [])]
+        names = score_names(task, classes)
         scores[task.name] = frame.reindex(columns=names, fill_value=0.0).to_numpy(dtype=np.float64)
     return scores
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from mtl_classic._core.base import FitInput, MultiTaskEstimator, Scores, group_codes
+from mtl_classic._core.base import FitInput, MultiTaskEstimator, Scores, query_codes
 from mtl_classic._core.exceptions import ConstantTaskWarning
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.targets import decode_targets
@@ -276,8 +276,7 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
             )
         scores = read_scores(crossed.predictions, self.tasks_, self.classes_map_)
         user = role_values(given.X, self.roles_["user"])
-        ranking = [task for task in self.tasks_ if task.kind == "ranking"]
-        groups = group_codes(given.X, ranking[0]) if ranking else None
+        groups = query_codes(given.X, self.tasks_)
         clusters = groups if user is None else user.to_numpy()
         weights = telling_weights(given.weights, given.targets)
         return OutOfFold(given.targets, weights, scores, plan, crossed.fold, groups, clusters, self.scale, self.penalty)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mtl_classic._core.losses import losses, ndcg_losses
-from mtl_classic._core.targets import Targets, entire_weight
+from mtl_classic._core.targets import Targets, row_weight
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._protocol import Floats, Rows
 from mtl_classic.metrics import compare
@@ -60,8 +60,7 @@ def compare_scores(
         if task.name not in alone or task.name not in shared:
             continue
         y = targets.view(task.name)
-        own_weight = entire_weight(targets, task, weights)
-        heavy = weight[task.name] = np.ones(len(y)) if own_weight is None else own_weight
+        heavy = weight[task.name] = row_weight(targets, task, weights)
         y = np.where(heavy > 0, y, np.nan)  # a query's loss stands at its first row of some weight
         mine[task.name], own[task.name] = (row_losses(task, y, scores[task.name], groups) for scores in (shared, alone))
     if not mine:

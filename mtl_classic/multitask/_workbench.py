@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.base import FitInput, group_codes
+from mtl_classic._core.base import FitInput, query_codes
 from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.exceptions import FoldError, LabelError, RoleError, TaskError
 from mtl_classic._core.losses import is_learnable
@@ -30,6 +30,7 @@ __all__ = [
     "MIN_VALIDATION_EVENTS",
     "Component",
     "Workbench",
+    "checked_queries",
     "conditional_labels",
     "n_events",
     "open_workbench",
@@ -168,15 +169,15 @@ def open_workbench(
     """
     tasks, roles = given.targets.tasks, model.roles_
     learners = resolve_learners(learner, tasks)
-    queries = _query_codes(given.X, given.targets)
-    order = None if queries is None else np.argsort(queries, kind="stable")
+    queries = checked_queries(given.X, given.targets)
+    order = None
     X, targets, weights = given.X, given.targets, telling_weights(given.weights, given.targets)
     split = _split(model, given, queries, plan, seed) if early_stopping else None
-    if order is not None:
+    if queries is not None:
+        order = np.argsort(queries, kind="stable")
         place = np.argsort(order)
-        X, targets = take_rows(X, order), targets.take(order)
+        X, targets, queries = take_rows(X, order), targets.take(order), queries[order]
         weights = None if weights is None else weights[order]
-        queries = None if queries is None else queries[order]
         split = None if split is None else (np.sort(place[split[0]]), np.sort(place[split[1]]))
     columns = FeatureColumns(_excluded(X, tasks, roles, model.exclude), _ids(roles), model.max_categories)
     if like is not None and columns.settings == like.columns.settings:
@@ -264,7 +265,8 @@ def _split(
     return validation_split(Y, model.validation_fraction, groups=queries, time=time, gap=gap, random_state=random_state)
 
 
-def _query_codes(X: Table, targets: Targets) -> Rows | None:
+def checked_queries(X: Table, targets: Targets) -> Rows | None:
+    """The query of each row, where there are ranking tasks: one for all of them, known wherever there is a label."""
     ranking = [task for task in targets.tasks if task.kind == "ranking"]
     if not ranking:
         return None
@@ -273,7 +275,7 @@ def _query_codes(X: Table, targets: Targets) -> Rows | None:
         raise TaskError(
             f"Ranking tasks of one model share their query; got {sorted(different)}. Use one model for each."
         )
-    codes = group_codes(X, ranking[0])
+    codes = query_codes(X, ranking)
     columns = [str(find_role(X.columns, name, "query")) for name in ranking[0].query_columns]
     missing = X[columns].isna().any(axis=1).to_numpy()
     for task in ranking:
