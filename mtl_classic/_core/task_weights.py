@@ -11,7 +11,16 @@ import numpy.typing as npt
 from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.tasks import Task
 
-__all__ = ["ADAPTIVE", "BY_CV", "GradientWeights", "check_task_weights", "fixed_task_weights", "gradient_weights"]
+__all__ = [
+    "ADAPTIVE",
+    "BY_CV",
+    "GradientWeights",
+    "check_task_weights",
+    "dynamic_weights",
+    "fixed_task_weights",
+    "gradient_weights",
+    "uncertainty_weights",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -113,7 +122,7 @@ class _Uncertainty:
     follows_losses = True
 
     def update(self, losses: Floats) -> Floats:
-        return _to_mean_one(1.0 / np.maximum(losses, 1e-3))
+        return uncertainty_weights(losses)
 
 
 class _DynamicAverage:
@@ -123,11 +132,21 @@ class _DynamicAverage:
         self.before: Floats | None = None
 
     def update(self, losses: Floats) -> Floats:
-        ratio = np.ones(len(losses)) if self.before is None else losses / np.maximum(self.before, 1e-12)
-        self.before = losses.copy()
-        return _to_mean_one(np.exp(ratio / TEMPERATURE))
+        before, self.before = self.before, losses.copy()
+        return dynamic_weights(losses, before)
+
+
+def uncertainty_weights(losses: Floats) -> Floats:
+    """1 / loss, which minimizes Σ exp(−s) loss + s over the s, scaled to a mean of 1; 1 without a loss."""
+    return _to_mean_one(1.0 / np.maximum(losses, 1e-3))
+
+
+def dynamic_weights(losses: Floats, before: Floats | None) -> Floats:
+    """Softmax of the ratio of two rounds' losses, scaled to a mean of 1: tasks that improve slowly count more."""
+    ratio = np.ones(len(losses)) if before is None else losses / np.maximum(before, 1e-12)
+    return _to_mean_one(np.exp(ratio / TEMPERATURE))
 
 
 def _to_mean_one(weights: Floats) -> Floats:
-    known = ~np.isnan(weights)
+    known = np.isfinite(weights)
     return np.where(known, weights / weights[known].mean(), 1.0) if known.any() else np.ones(len(weights))

@@ -60,14 +60,6 @@ class ExplicitFactors:
         scores += self.bias.mean() + self.user_linear.mean(axis=1)[user] + self.item_linear.mean(axis=1)[item]
         return scores * self.scale.deviation + self.scale.mean
 
-    def user_vectors(self) -> Array:
-        """Vectors of all users, (n_users, n_factors)."""
-        return self.users
-
-    def item_vectors(self) -> Array:
-        """Vectors of all items, (n_items, n_factors)."""
-        return self.items
-
     def fold_in(self, n_users: int, user: Ints, item: Ints, value: Floats, weight: Floats) -> None:
         """Add ratings and users, and move the vectors of the users they belong to.
 

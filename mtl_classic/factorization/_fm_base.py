@@ -188,10 +188,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         return problem if weights.all() else problem.take(np.flatnonzero(weights.reshape(n, -1)[:, 0]))
 
     def _times(self, table: Any, time: Any) -> Array | None:
-        if time is None and self.time is not None:
-            if not isinstance(table, pd.DataFrame):
-                raise ValueError("time= names a column, so X must be a frame; or give the times to fit(time=…).")
-            time = table[find_role(table.columns, self.time, "time")]
+        time = self._given_or_column(table, time, "time", "the times")
         if time is None:
             return None
         times = to_time(time, self.time or "time")
@@ -199,11 +196,16 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             raise ValueError(f"time has {len(times)} entries, X has {table.shape[0]} rows.")
         return times
 
+    def _given_or_column(self, table: Any, given: Any, role: str, what: str) -> Any:
+        """What was given to fit, else the column that the parameter names, else None."""
+        if given is not None or getattr(self, role) is None:
+            return given
+        if not isinstance(table, pd.DataFrame):
+            raise ValueError(f"{role}= names a column, so X must be a frame; or give {what} to fit({role}=…).")
+        return table[find_role(table.columns, getattr(self, role), role)]
+
     def _query_codes(self, table: Any, n: int, query: Any) -> Array:
-        if query is None and self.query is not None:
-            if not isinstance(table, pd.DataFrame):
-                raise ValueError("query= names a column, so X must be a frame; or give the groups to fit(query=…).")
-            query = table[find_role(table.columns, self.query, "query")]
+        query = self._given_or_column(table, query, "query", "the groups")
         if query is None:
             raise ValueError(
                 'loss="bpr" compares rows of one group: give query=, a column of X, or fit(query=…), an array.'

@@ -49,14 +49,6 @@ class ImplicitFactors:
             scores[some] += np.einsum("nf,nf->n", p[user[some]].astype(np.float64), q[item[some]])
         return scores
 
-    def user_vectors(self) -> Array:
-        """Vectors of all users, (n_users, n_factors)."""
-        return self.users
-
-    def item_vectors(self) -> Array:
-        """Vectors of all items, (n_items, n_factors)."""
-        return self.items
-
     def fold_in(self, n_users: int, user: Ints, item: Ints, value: Floats, weight: Floats) -> None:
         """Add pairs and users, and move the vectors of the users that the pairs belong to; `value` is not used.
 

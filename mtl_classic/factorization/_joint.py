@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mtl_classic._core.random import generator
+from mtl_classic._core.task_weights import dynamic_weights, uncertainty_weights
 from mtl_classic.factorization._descent import Judge, refuse_divergence, start_parameters
 from mtl_classic.factorization._epochs import OutputsEpoch
 from mtl_classic.factorization._losses import mean_loss
@@ -18,8 +19,6 @@ from mtl_classic.factorization._problem import Parameters, Problem
 from mtl_classic.factorization._settings import Settings, StepRules
 
 Array = npt.NDArray[Any]
-# Temperature of dynamic weight averaging, as in its paper.
-TEMPERATURE = 2.0
 
 
 @dataclass(frozen=True)
@@ -96,22 +95,14 @@ def find_anchor(problem: Problem, outputs: Sequence[TaskOutput]) -> int:
 def set_importance(
     epoch: OutputsEpoch, outputs: Sequence[TaskOutput], task_weights: Array | str, losses: list[list[float]]
 ) -> None:
-    """Set the weights of the tasks in the coming pass.
-
-    Uncertainty: 1 / loss, which minimizes Σ exp(−s) loss + s over the s. Dynamic: softmax of the last two losses' ratio
-    over 2, so that tasks that improve slowly count more. Both are scaled to a mean of 1.
-    """
-    if isinstance(task_weights, str):
-        latest = np.array(losses[-1])
-        if task_weights == "uncertainty":
-            raw = 1 / np.maximum(latest, 1e-3)
-        elif len(losses) > 2:
-            raw = np.exp(latest / np.maximum(losses[-2], 1e-12) / TEMPERATURE)
-        else:
-            raw = np.ones(len(latest))
-        raw = np.where(np.isfinite(raw), raw, np.nan)
-        each = np.nan_to_num(raw / np.nanmean(raw), nan=1.0) if np.isfinite(raw).any() else np.ones(len(raw))
-    else:
+    """Set the weights of the tasks in the coming pass; those that follow the losses begin with equal ones."""
+    if not isinstance(task_weights, str):
         each = task_weights
+    elif task_weights == "uncertainty":
+        each = uncertainty_weights(np.array(losses[-1]))
+    elif len(losses) > 2:
+        each = dynamic_weights(np.array(losses[-1]), np.array(losses[-2]))
+    else:
+        each = np.ones(len(outputs))
     for weight, output in zip(each, outputs, strict=True):
         epoch.importance[output.start : output.start + output.width] = weight

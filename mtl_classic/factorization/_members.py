@@ -13,6 +13,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, clone, is_classifier
 
 from mtl_classic._core.exceptions import TaskError
+from mtl_classic._core.losses import is_learnable
 from mtl_classic._core.targets import Classes, Targets, encode_targets
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import check_sample_weight, take_rows
@@ -66,7 +67,7 @@ class LatentMember(BaseEstimator):
             return self
         targets = encode_targets(Y, self.tasks, classes=self.classes)
         y = targets.view(self.task)
-        known = np.flatnonzero(~np.isnan(y) & (y != -1))
+        known = np.flatnonzero(is_learnable(self._task().kind, y))
         if not len(known):
             raise TaskError(
                 f"The latent model {self.name!r} has no labelled row of the task {self.task!r} to learn from."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -52,7 +52,6 @@ class Training:
     plan: FoldPlan | None
     seed: int
     n_jobs: int | None
-    _split: list[tuple[Rows, Rows] | None] = field(default_factory=list)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -110,20 +109,9 @@ class Training:
 
         None where there are too few rows to hold any out.
         """
-        if not self._split:
-            time = self.time
-            gap = longest_delay(self.tasks, time)
-            random_state = self.seed_for("validation")
-            self._split.append(
-                self.plan.last
-                if self.plan is not None
-                else validation_split(
-                    self.labels,
-                    VALIDATION_SHARE,
-                    groups=self.queries,
-                    time=time,
-                    gap=gap,
-                    random_state=random_state,
-                )
-            )
-        return self._split[0]
+        if self.plan is not None:
+            return self.plan.last
+        gap, seed = longest_delay(self.tasks, self.time), self.seed_for("validation")
+        return validation_split(
+            self.labels, VALIDATION_SHARE, groups=self.queries, time=self.time, gap=gap, random_state=seed
+        )

@@ -6,6 +6,7 @@ import pytest
 from scipy import sparse
 from scipy.special import expit
 from sklearn.base import clone
+from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -444,3 +445,9 @@ def test_models_and_times_that_cannot_be() -> None:
         LatentFeatures([als(max_iter=1)], tasks=TASKS[:1], time="day").fit_transform(X.assign(day=3), Y)
     with pytest.raises(ValueError, match="must be a positive integer"):
         Segments(n_segments=2.5, model=als()[1]).fit(X, Y)
+
+
+def test_amounts_of_minus_one_are_labels():
+    X, y = pd.DataFrame({"a": np.arange(10.0)}), np.repeat([-1.0, 1.0], 5)
+    features = LatentFeatures([("mean", DummyRegressor())], tasks={"y0": "regression"}, random_state=0).fit(X, y)
+    assert features.transform(X)["mean__score"].tolist() == [0.0] * 10
