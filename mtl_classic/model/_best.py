@@ -14,6 +14,7 @@ import pandas as pd
 from mtl_classic._core.base import Scores
 from mtl_classic._core.exceptions import FallbackWarning
 from mtl_classic._core.random import spawn_seed
+from mtl_classic._core.targets import Flags
 from mtl_classic._core.validation import Table, take_rows
 from mtl_classic.ensemble import AveragingEnsemble, CalibratedModel
 from mtl_classic.model._architectures import Member
@@ -101,11 +102,14 @@ def fit_best(
     """
     rows = plan.last[1]
     table, labels = take_rows(training.table, rows), take_rows(training.Y, rows)
+    taught = _taught(training, plan.last[0])
     weight = None if training.weights is None else training.weights[rows]
+    if taught.any() and not taught.all():
+        weight = taught * (np.ones((len(rows), 1)) if weight is None else weight)
     candidates = _candidates(training, members, plan.last, table, budget, staged, progress)
     answers = [(c.member.name, c.answer) for c in candidates]
     judge = AveragingEnsemble(answers, weights="greedy", cv="prefit").fit(table, labels, sample_weight=weight)
-    shares = _without_small(_pooled_where_in_doubt(judge.weights_, training, rows))
+    shares = _without_small(_pooled_where_in_doubt(judge.weights_, training, rows, taught))
     judged = _average(answers, shares).fit(table, labels)
     calibrated = CalibratedModel(judged, cv="prefit").fit(table, labels, sample_weight=weight)
     if not budget.allows(candidates[0].staged.seconds):  # not even one refit: what there is
@@ -191,14 +195,19 @@ def _same_classes(one: Any, other: Any) -> bool:
     )
 
 
-def _pooled_where_in_doubt(weights: pd.DataFrame, training: Training, rows: Rows) -> pd.DataFrame:
+def _taught(training: Training, rows: Rows) -> Flags:
+    """Which tasks have a label to learn from in the rows; the others' parts know the validation labels by heart."""
+    return np.array([bool((~np.isnan(training.given.counted(task.name)[rows])).any()) for task in training.tasks])
+
+
+def _pooled_where_in_doubt(weights: pd.DataFrame, training: Training, rows: Rows, taught: Flags) -> pd.DataFrame:
     """For tasks with too few validation labels to weigh members by: the mean weights of all such tasks together.
 
-    Where all of them together have too few, the first member alone.
+    Where all of them together have too few, the first member alone. Labels of tasks that are not taught do not count.
     """
     events = {}
-    for task in training.tasks:
-        y = training.given.targets.view(task.name)[rows]
+    for task, counts in zip(training.tasks, taught, strict=True):
+        y = training.given.targets.view(task.name)[rows if counts else rows[:0]]
         if (known := n_events(task, y[~np.isnan(y)])) < MIN_VALIDATION_EVENTS:
             events[task.name] = known
     judged = [name for name, known in events.items() if known]

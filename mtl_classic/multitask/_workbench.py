@@ -56,7 +56,8 @@ class Workbench:
     Rows are in the order of fitting: sorted by query where there is a ranking task, else as they came.
 
     In the phase ``"whole"`` a part stops by the validation rows and is then fitted on all rows. ``"held out"`` ends
-    before that, and lets no part see a validation row; ``"final"`` is what was left to do, for the ``rounds`` found.
+    before that, and lets no part see a validation row, unless all of its labels are there: nothing can be judged by
+    such a part. ``"final"`` is what was left to do, for the ``rounds`` found.
     """
 
     columns: FeatureColumns
