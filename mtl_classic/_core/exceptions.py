@@ -48,8 +48,8 @@ class UnlabelledTaskError(LabelError):
     """A task has no label at all in the rows given."""
 
 
-class UnseenClassError(TaskError, UnlabelledTaskError):
-    """A task is given a class of its parent that has no label in the rows given: misspelt, or not there yet."""
+class UnseenClassError(TaskError):
+    """A task happened under a class of its parent that no row has: it is misspelt."""
 
 
 class FunnelConflictError(LabelError):

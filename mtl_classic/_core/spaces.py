@@ -27,8 +27,8 @@ def condition_probability(task: Task, tasks: Sequence[Task], classes: Classes, e
     if parent.kind == "binary":
         return entire[parent.name]
     labels = classes[parent.name]
-    code = np.flatnonzero(np.asarray(labels) == task.parent_class)[0]
-    probability: Floats = entire[parent.name][:, code]
+    is_class = np.array([label == task.parent_class for label in ([] if labels is None else labels.tolist())])
+    probability: Floats = entire[parent.name] @ is_class
     if parent.parent is not None:
         probability = probability * condition_probability(parent, tasks, classes, entire)
     return probability

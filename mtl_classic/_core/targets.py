@@ -237,6 +237,11 @@ def _resolve_conflicts(
             parent = position[below.parent]
             wanted = _parent_code(below, tasks[parent], classes)
             conflict = _happened(task, raw[:, j]) & ~np.isnan(raw[:, parent]) & (raw[:, parent] != wanted)
+            if wanted < 0 and conflict.any():
+                raise UnseenClassError(
+                    f"Task {below.name!r} is given the class {below.parent_class!r} of {below.parent!r}, "
+                    f"whose classes are {_known(classes[below.parent])}; name one of them."
+                )
             if on_conflict == "lift":
                 raw[conflict, parent] = wanted
             elif on_conflict == "drop":
@@ -259,17 +264,15 @@ def _happened(task: Task, labels: Floats) -> Flags:
 
 
 def _parent_code(task: Task, parent: Task, classes: Classes) -> float:
-    """The encoded parent label under which the task lives."""
+    """The encoded parent label under which the task lives, -1 for a class that the fit did not see."""
     if parent.kind == "binary":
         return 1.0
-    known = classes[parent.name]
-    labels = [] if known is None else known.tolist()
-    if task.parent_class not in labels:
-        raise UnseenClassError(
-            f"Task {task.name!r} is given the class {task.parent_class!r} of {parent.name!r}, "
-            f"whose classes are {labels}; name one of them."
-        )
-    return float(labels.index(task.parent_class))
+    labels = _known(classes[parent.name])
+    return float(labels.index(task.parent_class)) if task.parent_class in labels else -1.0
+
+
+def _known(classes: npt.NDArray[Any] | None) -> list[Any]:
+    return [] if classes is None else classes.tolist()
 
 
 def _views(raw: Floats, tasks: Sequence[Task], classes: Classes, dropped: Flags) -> tuple[Floats, Floats]:

@@ -79,6 +79,21 @@ def test_a_child_under_a_class_of_a_multiclass_parent(
         encode_targets(Y, [tasks[0], Task("exchange", "binary", given=("reason", "fit"))])
 
 
+@pytest.mark.parametrize("on_conflict", ["raise", "lift", "drop"])
+def test_a_class_that_no_row_has_is_refused_only_where_its_child_happened(on_conflict: Any) -> None:
+    tasks = [Task("reason", "multiclass"), Task("refund", "regression", given=("reason", "size"))]
+    Y = pd.DataFrame({"reason": ["fit", "colour", None, None], "refund": [None, 0.0, 4.0, 0.0]})
+    targets = encode_targets(Y, tasks, on_conflict=on_conflict)
+    np.testing.assert_equal(targets.view("refund"), [0, 0, 4, 0])
+    np.testing.assert_equal(targets.view("refund", "conditional"), [NAN, NAN, 4, NAN])
+    Y.loc[1, "refund"] = 2.0
+    with pytest.raises(TaskError, match=r"'refund' is given the class 'size' of 'reason', .* \['colour', 'fit'\]"):
+        encode_targets(Y, tasks, on_conflict=on_conflict)
+    Y.loc[1, "reason"] = "size"  # later rows, where it is a class that the fit did not see
+    later = encode_targets(Y, tasks, classes=targets.classes, on_conflict=on_conflict)
+    np.testing.assert_equal(later.view("refund", "conditional"), [NAN, 2, 4, NAN])
+
+
 def test_a_multiclass_parent_that_is_itself_a_child() -> None:
     tasks = [
         Task("return", "binary"),

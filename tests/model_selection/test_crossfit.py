@@ -13,7 +13,16 @@ from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from mtl_classic import FoldError, LightGBMLearner, PerTaskModel, Task, Temporal, cross_fit, make_folds
+from mtl_classic import (
+    ConstantTaskWarning,
+    FoldError,
+    LightGBMLearner,
+    PerTaskModel,
+    Task,
+    Temporal,
+    cross_fit,
+    make_folds,
+)
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(120, 3))
@@ -155,10 +164,14 @@ def test_a_class_under_which_a_task_lives_that_begins_after_the_first_fold() -> 
     Y = pd.DataFrame({"kind": kind, "child": 1.0 * ((kind == "late") & (X[:, 1] > 0))})
     tasks = [Task("kind", "multiclass"), Task("child", "binary", given=("kind", "late"))]
     plan = make_folds(Temporal(2), Y, time=np.arange(120))
-    with pytest.raises(
-        FoldError, match=r"Fold 0 cannot be trained: Task 'child' is given the class 'late'.*40 training"
-    ):
-        cross_fit(PerTaskModel(tasks, learner=SMALL), X, Y, plan)
+    with pytest.warns(ConstantTaskWarning, match="'child' has [48]0 labelled rows"):
+        crossed = cross_fit(PerTaskModel(tasks, learner=SMALL), X, Y, plan)
+    child = crossed.predictions["child"]
+    assert (child[crossed.fold == 0] == 0).all()
+    assert np.isfinite(crossed.scores).all()
+    first = crossed.models[0].predict_scores(X, space="conditional")
+    assert list(first) == ["kind=a", "kind=b", "child"]
+    assert (first["child"] == 0).all()
 
 
 def test_a_plan_for_other_rows_is_refused() -> None:

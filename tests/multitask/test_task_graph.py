@@ -293,6 +293,19 @@ def test_folds_that_look_forward(combiner: str, cv: Any) -> None:
     assert model.edges_
 
 
+def test_a_class_that_the_first_fold_in_time_lacks() -> None:
+    X, Y = planted(400)
+    Y = Y.astype(bool)
+    late = (np.arange(400) > 150) & Y["b"]
+    labels = pd.DataFrame({"reason": np.where(late, "size", np.where(Y["a"], "fit", "colour")), "back": late & Y["a"]})
+    tasks = [Task("reason", "multiclass"), Task("back", "binary", given=("reason", "size"))]
+    table = pd.DataFrame(X).add_prefix("x").assign(day=np.arange(400))
+    model = TaskGraphModel(tasks, edges="serial", learner="linear", cv=3, time="day", random_state=0)
+    scores = model.fit(table, labels).predict_scores(table)
+    assert roc_auc_score(labels["back"][151:], scores["back"][151:]) > 0.6
+    assert (scores["back"] <= scores["reason=size"]).all()
+
+
 def test_lines_wait_for_labels() -> None:
     """A column that a later task reads knows no label that was not yet known at its row's time."""
     X, Y = planted(400)
