@@ -48,7 +48,7 @@ def learn_classes(task: Task, column: pd.Series) -> npt.NDArray[Any] | None:
                     f"positive={task.positive!r} of task {task.name!r} is none of its labels {classes.tolist()}."
                 )
             return _two_classes(classes[0], task.positive)
-        return np.array([c for c in classes if c != task.positive] + [task.positive], dtype=classes.dtype)
+        return classes if classes.tolist()[-1] == task.positive else classes[::-1]
     return classes
 
 
@@ -57,12 +57,18 @@ def sorted_classes(values: Any) -> npt.NDArray[Any]:
     try:
         return np.sort(np.asarray(values))
     except TypeError:
-        return np.array(sorted(values, key=str), dtype=object)
+        return _objects(sorted(values, key=str))
 
 
 def _two_classes(negative: Any, positive: Any) -> npt.NDArray[Any]:
     kinds = {np.asarray(label).dtype.kind for label in (negative, positive)}
-    return np.array([negative, positive], dtype=None if kinds <= set("iuf") or kinds == {"b"} else object)
+    plain = kinds <= set("iuf") or kinds == {"b"}
+    return np.array([negative, positive]) if plain else _objects([negative, positive])
+
+
+def _objects(labels: list[Any]) -> npt.NDArray[Any]:
+    """One label an entry, tuples too."""
+    return pd.Series(labels, dtype=object).to_numpy()
 
 
 def encode_column(task: Task, column: pd.Series, classes: npt.NDArray[Any] | None) -> Floats:

@@ -215,7 +215,8 @@ def _match_columns(Y: Any, tasks: Sequence[Task]) -> pd.DataFrame:
         raise TaskError(
             f"Y has {frame.shape[1]} columns, but there are {len(names)} tasks ({', '.join(names)}); give one per task."
         )
-    return frame
+    halves = [name for name, dtype in frame.dtypes.items() if dtype == np.float16]
+    return frame.astype(dict.fromkeys(halves, np.float32)) if halves else frame  # pandas looks nothing up by float16
 
 
 def _is_frame(Y: Any) -> bool:

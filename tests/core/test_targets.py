@@ -213,6 +213,23 @@ def test_binary_labels_of_any_sort(positive: Any, values: Any, classes: list, en
     np.testing.assert_equal(targets.view("y"), encoded)
 
 
+@pytest.mark.parametrize("labels", [[("a", 1), ("b", 2)], [("a", 1), (None, 2)]])
+def test_tuples_are_labels(labels: list) -> None:
+    Y = pd.DataFrame({"pair": pd.Series([*labels, None], dtype=object)})
+    for task in (Task("pair", "binary", positive=labels[0]), *spell_out({"pair": "binary"}, Y)):
+        targets = encode_targets(Y, [task])
+        assert targets.classes["pair"].tolist()[1] == task.positive
+        np.testing.assert_equal(targets.view("pair"), [labels[0] == task.positive, labels[1] == task.positive, NAN])
+    alone = encode_targets(Y[1:], [Task("pair", "binary", positive=labels[0])])
+    assert alone.classes["pair"].tolist() == labels[::-1]
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+def test_half_precision_labels(kind: str) -> None:
+    Y = pd.DataFrame({"label": np.array([0, 1, NAN, 1], dtype=np.float16)})
+    np.testing.assert_equal(encode_targets(Y, [Task("label", kind)]).view("label"), [0, 1, NAN, 1])
+
+
 def test_soft_labels_may_be_certain() -> None:
     targets = encode_targets(pd.DataFrame({"y": [0.0, 1.0, 0.3]}), [Task("y", "binary", loss="kl")])
     assert targets.view("y").tolist() == [0.0, 1.0, 0.3]
