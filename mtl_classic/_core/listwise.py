@@ -37,10 +37,9 @@ def by_query(y: Floats, queries: Codes, weight: Floats) -> tuple[Codes, Floats, 
 
     A row's weight is the mean of its query's rows, and 0 where the query has no gain to tell rows apart by.
     """
-    found, groups = np.unique(queries, return_inverse=True)
+    groups = np.unique(queries, return_inverse=True)[1]
     share = gain_shares(y, groups)
-    mean = query_weights(groups, weight, np.arange(len(found)))[groups]
-    return groups, np.nan_to_num(share), np.where(np.isnan(share), 0.0, mean)
+    return groups, np.nan_to_num(share), np.where(np.isnan(share), 0.0, query_weights(y, groups, weight))
 
 
 def listwise(share: Floats, score: Floats, groups: Codes) -> tuple[Floats, Floats]:

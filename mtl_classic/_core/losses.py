@@ -107,7 +107,10 @@ def task_loss(
         if weight is not None:
             y = np.where(weight > 0, y, np.nan)
         per_query, query = ndcg_losses(y, score, groups)
-        shares = None if weight is None else query_weights(groups[~np.isnan(y)], weight[~np.isnan(y)], query)
+        shares = None
+        if weight is not None:
+            codes, first = np.unique(groups, return_index=True)
+            shares = query_weights(y, groups, weight)[first[np.searchsorted(codes, query)]]
         return float(np.average(per_query, weights=shares)) if len(per_query) else float("nan")
     known = ~np.isnan(y)
     if weight is not None:
@@ -118,10 +121,12 @@ def task_loss(
     return float(np.average(values, weights=None if weight is None else weight[known]))
 
 
-def query_weights(groups: npt.NDArray[np.intp], weight: Floats, query: npt.NDArray[np.intp]) -> Floats:
-    """The mean weight of each query's rows."""
+def query_weights(y: Floats, groups: npt.NDArray[np.intp], weight: Floats) -> Floats:
+    """What the loss of each row's query weighs: the mean weight of the query's labelled rows of some weight."""
+    known = ~np.isnan(y) & (weight > 0)
     codes, group = np.unique(groups, return_inverse=True)
-    return np.asarray((np.bincount(group, weight) / np.bincount(group))[np.searchsorted(codes, query)])
+    total, rows = (np.bincount(group[known], of, len(codes)) for of in (weight[known], None))
+    return np.asarray((total / np.maximum(rows, 1))[group])
 
 
 def least_loss(kind: str) -> float:

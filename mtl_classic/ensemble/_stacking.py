@@ -34,7 +34,7 @@ from mtl_classic.metrics import compare
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._progress import with_callbacks
-from mtl_classic.multitask._verdicts import row_losses
+from mtl_classic.multitask._verdicts import counted, row_losses
 
 __all__ = ["StackingEnsemble"]
 
@@ -244,9 +244,9 @@ class StackingEnsemble(Composition):
             if choices[name].reason is not None:
                 self.fallbacks_[name] = str(choices[name].reason)
                 continue
-            weight[name] = np.zeros(n_rows(given.X))
-            weight[name][problem.rows] = problem.weight
-            y, queries = np.where(weight[name] > 0, given.targets.view(name), np.nan), group_codes(given.X, task)
+            own_weight, queries = np.zeros(n_rows(given.X)), group_codes(given.X, task)
+            own_weight[problem.rows] = problem.weight
+            y, weight[name] = counted(task, given.targets.view(name), own_weight, queries)
             own[name] = row_losses(task, y, choices[name].held_out, queries)
             base[name] = row_losses(task, y, greedy[name], queries)
         table = compare(own, base, clusters=self._users(given.X), sample_weight=weight) if own else pd.DataFrame()

@@ -96,7 +96,7 @@ def task_affinity(
         source, target = edge[:2]
         key, task = f"{source} -> {target}", by_name[target]
         shared[key] = held.losses(task, held.cross(task, held.columns(task, [edge])))
-        before[key], weight[key] = alone[target], held.weight(task)
+        before[key], weight[key] = alone[target], held.loss_weight(task)
     index = pd.MultiIndex.from_tuples([edge[:2] for edge in pairs], names=["source", "target"])
     if not pairs:
         return pd.DataFrame(columns=["gain", "standard_error", "p_value", "verdict"], index=index, dtype=np.float64)

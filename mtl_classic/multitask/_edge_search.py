@@ -82,7 +82,7 @@ def _better(
         {name: held.losses(tasks[edge[1]], tried[edge]) for name, edge in names.items()},
         {name: before[edge[1]] for name, edge in names.items()},
         clusters=held.clusters,
-        sample_weight={name: held.weight(tasks[edge[1]]) for name, edge in names.items()},
+        sample_weight={name: held.loss_weight(tasks[edge[1]]) for name, edge in names.items()},
     )
     best: dict[str, tuple[float, Edge]] = {}
     for name, row in table.iterrows():

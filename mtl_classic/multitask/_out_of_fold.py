@@ -18,7 +18,7 @@ from mtl_classic.model_selection import FoldPlan
 from mtl_classic.multitask._graph_edges import Edge
 from mtl_classic.multitask._linear_combiner import LinearCombiner, fit_linear
 from mtl_classic.multitask._score_columns import as_columns, source_columns
-from mtl_classic.multitask._verdicts import row_losses
+from mtl_classic.multitask._verdicts import counted, row_losses
 
 __all__ = ["OutOfFold", "looks_forward"]
 
@@ -124,13 +124,19 @@ class OutOfFold:
 
     def losses(self, task: Task, scores: Floats) -> Floats:
         """Loss of each row in the entire space."""
-        y = np.where(self.weight(task) > 0, self.targets.view(task.name), np.nan)
-        return row_losses(task, y, scores, self.groups)
+        return row_losses(task, self._counted(task)[0], scores, self.groups)
+
+    def loss_weight(self, task: Task) -> Floats:
+        """What each of the `losses` weighs."""
+        return self._counted(task)[1]
+
+    def _counted(self, task: Task) -> tuple[Floats, Floats]:
+        return counted(task, self.targets.view(task.name), self.weight(task), self.groups)
 
     def against_own(self, task: Task, scores: Floats) -> Any:
         """The paired bootstrap of combined scores against those of the task's own learner."""
         mine, own = self.losses(task, scores), self.losses(task, self.scores[task.name])
-        table = compare({task.name: mine}, {task.name: own}, clusters=self.clusters, sample_weight=self.weight(task))
+        table = compare({task.name: mine}, {task.name: own}, clusters=self.clusters, sample_weight=self.loss_weight(task))
         return table.iloc[0]
 
 

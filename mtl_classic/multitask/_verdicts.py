@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mtl_classic._core.losses import losses, ndcg_losses
+from mtl_classic._core.losses import losses, ndcg_losses, query_weights
 from mtl_classic._core.targets import Targets, row_weight
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._protocol import Floats, Rows
 from mtl_classic.metrics import compare
 from mtl_classic.multitask._workbench import Workbench
 
-__all__ = ["row_losses", "words", "worse_than_alone"]
+__all__ = ["counted", "row_losses", "words", "worse_than_alone"]
 
 
 def row_losses(task: Task, y: Floats, score: Floats, groups: Rows | None) -> Floats:
@@ -31,6 +31,12 @@ def row_losses(task: Task, y: Floats, score: Floats, groups: Rows | None) -> Flo
     codes, first = np.unique(groups[usable], return_index=True)
     out[usable[first[np.searchsorted(codes, query)]]] = values
     return out
+
+
+def counted(task: Task, y: Floats, weight: Floats, groups: Rows | None) -> tuple[Floats, Floats]:
+    """Labels of rows of some weight, and the weights of their `row_losses`: a query weighs the mean of its rows."""
+    y = np.where(weight > 0, y, np.nan)
+    return y, weight if task.kind != "ranking" or groups is None else query_weights(y, groups, weight)
 
 
 def worse_than_alone(
@@ -60,8 +66,7 @@ def compare_scores(
         if task.name not in alone or task.name not in shared:
             continue
         y = targets.view(task.name)
-        heavy = weight[task.name] = row_weight(targets, task, weights)
-        y = np.where(heavy > 0, y, np.nan)  # a query's loss stands at its first row of some weight
+        y, weight[task.name] = counted(task, y, row_weight(targets, task, weights), groups)
         mine[task.name], own[task.name] = (row_losses(task, y, scores[task.name], groups) for scores in (shared, alone))
     if not mine:
         return pd.DataFrame()
