@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.parallel import n_threads
-from mtl_classic._core.targets import Targets, encode_targets
+from mtl_classic._core.targets import Classes, Targets, encode_targets
 from mtl_classic._core.tasks import Task, resolve_tasks
 from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import align_columns, check_labels_of, find_role, register_columns
@@ -45,6 +45,9 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         training too.
     tasks : list of Task or dict of name to kind, optional
         Meaning of the labels where the rows are the log; None infers it from y.
+    on_conflict : {"raise", "lift", "drop"}, default="raise"
+        What to do, where the rows are the log, with a funnel child that is non-zero under a negative parent: refuse it,
+        make the parent positive, or leave the child out.
     n_jobs : int, optional
         Threads over the key sets; the numbers do not depend on it.
 
@@ -108,6 +111,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         time: str | None = None,
         lag: Any = None,
         tasks: Any = None,
+        on_conflict: str = "raise",
         n_jobs: int | None = None,
     ) -> None:
         self.aggregates = aggregates
@@ -116,6 +120,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         self.time = time
         self.lag = lag
         self.tasks = tasks
+        self.on_conflict = on_conflict
         self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: Any = None, *, events: EventLog | None = None) -> Self:
@@ -173,9 +178,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         if self.own_:
             X = align_columns(self, as_rows(events))
-            targets = None if y is None or not self.tasks_ else encode_targets(y, self.tasks_, classes=self.classes_)
-            if targets is not None:
-                check_labels_of(X, targets)
+            targets = None if y is None or not self.tasks_ else self._targets(X, y, self.classes_)
             events = log_of_rows(X, targets, time=self.roles_["time"], columns=self._key_columns())
         self.log_ = self.log_.append(events)
         return self
@@ -226,10 +229,8 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
     def _fit_on_rows(self, X: pd.DataFrame, y: Any) -> None:
         """Make the log from the rows and their labels."""
         self.tasks_: tuple[Task, ...] = () if y is None else resolve_tasks(self.tasks, y)
-        targets: Targets | None = None if y is None else encode_targets(y, self.tasks_)
+        targets = None if y is None else self._targets(X, y)
         self.classes_ = {} if targets is None else targets.classes
-        if targets is not None:
-            check_labels_of(X, targets)
         if any(task.name == ROW for task in self.tasks_):
             raise ValueError(f"a task cannot be called {ROW!r} here: that is the event type of the rows; rename it.")
         self.labels_ = [] if targets is None else [n for task in self.tasks_ for n, _ in label_columns(task, targets)]
@@ -244,6 +245,13 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
                 f"the columns are {list(X.columns)}."
             )
         self.log_ = log_of_rows(X, targets, time=self.roles_["time"], columns=self._key_columns())
+
+    def _targets(self, X: pd.DataFrame, y: Any, classes: Classes | None = None) -> Targets:
+        """Labels of the rows, in the coding of the fit."""
+        rule: Any = self.on_conflict
+        targets = encode_targets(y, self.tasks_, classes=classes, on_conflict=rule)
+        check_labels_of(X, targets)
+        return targets
 
     def _key_columns(self) -> list[str]:
         """Columns of the rows that their own log must hold: keys, filters, values."""

@@ -26,7 +26,7 @@ def uses_target_statistics(training: Training, aggregates: Any) -> bool:
     return automatic and training.events is None and training.roles["time"] is None and bool(training.ids)
 
 
-def history_step(training: Training, aggregates: Any, cv: Any) -> Any:
+def history_step(training: Training, aggregates: Any, cv: Any, on_conflict: str) -> Any:
     """The unfitted transformer that makes the history, or None.
 
     Raises
@@ -47,7 +47,9 @@ def history_step(training: Training, aggregates: Any, cv: Any) -> Any:
             raise RoleError("aggregates were given, but no time column of the rows; name it with time=.")
         return None
     named = {role: training.roles[role] for role in ("user", "item", "time")}
-    return HistoryFeatures(aggregates, **named, tasks=training.sorted_tasks, n_jobs=training.n_jobs)
+    return HistoryFeatures(
+        aggregates, **named, tasks=training.sorted_tasks, on_conflict=on_conflict, n_jobs=training.n_jobs
+    )
 
 
 def add_given(training: Training, step: Any) -> Any:
@@ -58,7 +60,9 @@ def add_given(training: Training, step: Any) -> Any:
     if _takes(step, "plan"):  # what others call sample_weight is not a weight per task
         offered["sample_weight"] = training.named_weights
     known = {key: value for key, value in offered.items() if value is not None and _takes(step, key)}
-    training.table = step.fit_transform(training.table, training.labels, **known)
+    settles = getattr(step, "on_conflict", "raise") != "raise"  # written out as settled, a dropped child would be 0
+    labels = training.told if settles else training.labels
+    training.table = step.fit_transform(training.table, labels, **known)
     return step
 
 

@@ -240,10 +240,12 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
         if any(self.n_immature_.values()):  # a class may be gone: learn classes and priors from what is left
             given = self._start_fit(X, _in_form(labels, self.form_), sample_weight)
             self.roles_ = roles
-        labels = _like_targets(labels, given) if self.on_conflict == "raise" else decode_targets(given.targets)
+        told = _like_targets(labels, given)
+        labels = told if self.on_conflict == "raise" else decode_targets(given.targets)
         training = Training(
             given.X,
             labels,
+            told,
             _in_form(labels, self.form_),
             given,
             roles,
@@ -280,7 +282,7 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
         return labels
 
     def _add_history(self, training: Training) -> Any:
-        step = history_step(training, self.aggregates, self.cv)
+        step = history_step(training, self.aggregates, self.cv, self.on_conflict)
         return None if step is None else add_given(training, step)
 
     def _add_latent(self, training: Training) -> Any:

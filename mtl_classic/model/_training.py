@@ -33,7 +33,9 @@ class Training:
     table : table of shape (n, p)
         Raw columns first; history and latent features are appended as they are made.
     labels : DataFrame of shape (n, n_tasks)
-        Named by task, NaN where unlabelled or not mature.
+        Named by task, NaN where unlabelled or not mature; what contradicted each other is settled.
+    told : DataFrame
+        The same as the user told them, for parts that settle contradictions themselves.
     Y : the same labels in the form that the user gave
     given : FitInput
     roles : dict role -> column or None
@@ -45,6 +47,7 @@ class Training:
 
     table: Table
     labels: pd.DataFrame
+    told: pd.DataFrame
     Y: Any
     given: FitInput
     roles: Roles

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mtl_classic import Task
-from mtl_classic._core.exceptions import RoleError, TaskError
+from mtl_classic._core.exceptions import FunnelConflictError, RoleError, TaskError
 from mtl_classic.events import Aggregate, HistoryFeatures
 
 
@@ -111,6 +111,23 @@ def test_a_child_is_not_known_before_its_parent():
     tasks = [Task("click", "binary", delay=10), Task("buy", "binary", given="click", delay=5)]
     out = HistoryFeatures([Aggregate("user", "count", where="buy")], time="t", tasks=tasks).fit_transform(rows, labels)
     assert out["user__count__buy"].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(("way", "told"), [("drop", [1.0, 0.0]), ("lift", [1.0, 0.0, 1.0])])
+def test_contradictions_are_settled_at_fit_and_when_observed(way, told):
+    tasks = [Task("click", "binary"), Task("buy", "binary", given="click")]
+    rows = pd.DataFrame({"agent": "a", "day": [1, 2, 3]})
+    labels = pd.DataFrame({"click": [1.0, 0.0, 0.0], "buy": [1.0, np.nan, 1.0]})
+    model = HistoryFeatures(time="day", item="agent", tasks=tasks, on_conflict=way).fit(rows, labels)
+
+    def known():
+        return model.log_.column("__value__")[model.log_.column("__event__") == "buy"].tolist()
+
+    assert known() == told
+    assert model.observe(rows.assign(day=[4, 5, 6]), labels) is model
+    assert known() == [*told, *told]
+    with pytest.raises(FunnelConflictError, match="'buy' non-zero although 'click'"):
+        model.set_params(on_conflict="raise").observe(rows.assign(day=[7, 8, 9]), labels)
 
 
 def test_observe_adds_rows_and_their_labels():
