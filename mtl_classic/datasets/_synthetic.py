@@ -89,7 +89,7 @@ def make_funnel(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         On sizes, shares or rates out of range, or more rows than fit (see ``horizon``).
 
     Notes
@@ -155,8 +155,11 @@ def _check(
     missing: float | Mapping[str, float] | None,
 ) -> dict[str, float]:
     sizes = {"n_rows": n_rows, "n_users": n_users, "n_items": n_items, "n_factors": n_factors}
-    for name, size in {**sizes, "n_categories": n_categories, "n_days": n_days}.items():
-        if size < 1:
+    sizes |= {"n_categories": n_categories, "n_days": n_days}
+    for name, size in {**sizes, "history_days": history_days}.items():
+        if not isinstance(size, int | np.integer):
+            raise TypeError(f"{name} must be an integer, got {size!r}.")
+        if size < 1 and name in sizes:
             raise ValueError(f"{name} must be at least 1, got {size}.")
     if history_days < 0 or strength < 0:
         raise ValueError(f"history_days and strength must not be negative, got {history_days} and {strength}.")

@@ -15,6 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.exceptions import OptunaError
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from mtl_classic._core.random import generator, spawn_seed
@@ -195,7 +196,7 @@ def _opened(storage: str | None) -> Iterator[optuna.storages.RDBStorage | None]:
         yield None
         return
     try:
-        kept = optuna.storages.RDBStorage(storage if "://" in storage else f"sqlite:///{storage}")
+        kept = optuna.storages.RDBStorage(storage if "://" in storage else _url_of_file(storage))
     except (SQLAlchemyError, OptunaError) as error:
         where = storage.rpartition("@")[2] if "://" in storage else storage  # without a password
         reason = str(error).partition("\n")[0]
@@ -208,6 +209,11 @@ def _opened(storage: str | None) -> Iterator[optuna.storages.RDBStorage | None]:
     finally:
         kept.remove_session()
         kept.engine.dispose()
+
+
+def _url_of_file(path: str) -> str:
+    """Its URL, in which a ? or % of the file's name means itself."""
+    return URL.create("sqlite", database=path).render_as_string()
 
 
 @contextmanager

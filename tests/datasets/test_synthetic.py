@@ -134,11 +134,13 @@ def test_small_shops_work() -> None:
         ({"missing": 1.0}, r"must be in \[0, 1\)"),
         ({"history_days": -1}, "must not be negative"),
         ({"delay": "10min"}, "at least an hour"),
+        ({"n_rows": 10.5}, "n_rows must be an integer, got 10.5"),
+        ({"history_days": "28"}, "history_days must be an integer, got '28'"),
         ({"n_rows": 1000, "n_users": 2, "n_items": 2}, "ask for fewer rows"),
     ],
 )
 def test_bad_options_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         make_funnel(random_state=0, **options)
 
 

@@ -13,6 +13,7 @@ from scipy import stats
 from sklearn.exceptions import FitFailedWarning
 
 from mtl_classic import MultiTaskSearchCV, multitask_scorer
+from mtl_classic.model_selection._search_study import _opened
 from tests.model_selection.planted import TASKS, Planted, X, Y
 
 SPACE = {"a": stats.uniform(-2, 4), "b": stats.uniform(-2, 4)}
@@ -92,6 +93,12 @@ def test_a_storage_makes_up_for_a_missing_seed(tmp_path: Path) -> None:
         log.write_text("")
         search(tmp_path, Planted(TASKS, log=str(log)), random_state=None).fit(X, Y)
     assert n_fits(log) == 1
+
+
+def test_a_file_keeps_its_name_whatever_it_means_in_a_url(tmp_path: Path) -> None:
+    for name in ("which?.db", "a%20b.db", "{x}.db"):
+        with _opened(str(tmp_path / name)):
+            assert (tmp_path / name).is_file()
 
 
 SCRIPT = """
