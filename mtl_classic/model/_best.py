@@ -14,7 +14,6 @@ import pandas as pd
 from mtl_classic._core.base import Scores
 from mtl_classic._core.exceptions import FallbackWarning
 from mtl_classic._core.random import spawn_seed
-from mtl_classic._core.targets import Flags
 from mtl_classic._core.validation import Table, take_rows
 from mtl_classic.ensemble import AveragingEnsemble, CalibratedModel
 from mtl_classic.model._architectures import Member
@@ -100,16 +99,15 @@ def fit_best(
     model : fitted estimator
     weights : DataFrame of shape (n_members, n_tasks)
     """
-    rows = plan.last[1]
-    table, labels = take_rows(training.table, rows), take_rows(training.Y, rows)
-    taught = _taught(training, plan.last[0])
+    train, rows = plan.last
+    untaught = _untaught(training, train)
+    table, labels = take_rows(training.table, rows), take_rows(training.labels, rows)
+    labels = labels.assign(**dict.fromkeys(untaught, np.nan))
     weight = None if training.weights is None else training.weights[rows]
-    if taught.any() and not taught.all():
-        weight = taught * (np.ones((len(rows), 1)) if weight is None else weight)
     candidates = _candidates(training, members, plan.last, table, budget, staged, progress)
     answers = [(c.member.name, c.answer) for c in candidates]
     judge = AveragingEnsemble(answers, weights="greedy", cv="prefit").fit(table, labels, sample_weight=weight)
-    shares = _without_small(_pooled_where_in_doubt(judge.weights_, training, rows, taught))
+    shares = _without_small(_pooled_where_in_doubt(judge.weights_, training, rows, untaught))
     judged = _average(answers, shares).fit(table, labels)
     calibrated = CalibratedModel(judged, cv="prefit").fit(table, labels, sample_weight=weight)
     if not budget.allows(candidates[0].staged.seconds):  # not even one refit: what there is
@@ -195,20 +193,21 @@ def _same_classes(one: Any, other: Any) -> bool:
     )
 
 
-def _taught(training: Training, rows: Rows) -> Flags:
-    """Which tasks have a label to learn from in the rows; the others' parts know the validation labels by heart."""
-    return np.array([bool((~np.isnan(training.given.counted(task.name)[rows])).any()) for task in training.tasks])
+def _untaught(training: Training, train: Rows) -> list[str]:
+    """Tasks without a label among the training rows: their models have seen the validation rows, for want of others."""
+    return [task.name for task in training.tasks if np.isnan(training.given.counted(task.name)[train]).all()]
 
 
-def _pooled_where_in_doubt(weights: pd.DataFrame, training: Training, rows: Rows, taught: Flags) -> pd.DataFrame:
+def _pooled_where_in_doubt(weights: pd.DataFrame, training: Training, rows: Rows, untaught: list[str]) -> pd.DataFrame:
     """For tasks with too few validation labels to weigh members by: the mean weights of all such tasks together.
 
     Where all of them together have too few, the first member alone. Labels of tasks that are not taught do not count.
     """
     events = {}
-    for task, counts in zip(training.tasks, taught, strict=True):
-        y = training.given.targets.view(task.name)[rows if counts else rows[:0]]
-        if (known := n_events(task, y[~np.isnan(y)])) < MIN_VALIDATION_EVENTS:
+    for task in training.tasks:
+        y = training.given.counted(task.name)[rows]
+        known = 0.0 if task.name in untaught else n_events(task, y[~np.isnan(y)])
+        if known < MIN_VALIDATION_EVENTS:
             events[task.name] = known
     judged = [name for name, known in events.items() if known]
     if sum(events.values()) >= MIN_VALIDATION_EVENTS:

@@ -136,7 +136,9 @@ class OutOfFold:
     def against_own(self, task: Task, scores: Floats) -> Any:
         """The paired bootstrap of combined scores against those of the task's own learner."""
         mine, own = self.losses(task, scores), self.losses(task, self.scores[task.name])
-        table = compare({task.name: mine}, {task.name: own}, clusters=self.clusters, sample_weight=self.loss_weight(task))
+        table = compare(
+            {task.name: mine}, {task.name: own}, clusters=self.clusters, sample_weight=self.loss_weight(task)
+        )
         return table.iloc[0]
 
 
