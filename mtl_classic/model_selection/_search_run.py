@@ -22,6 +22,7 @@ __all__ = ["Limits", "run_search"]
 BATCH = 4  # candidates drawn together; not the number of workers, which changes no result
 GENERATIONS = 8
 DEFAULT_TRIALS = 50
+N_QUANTILES = 65
 MAX_LISTED = 10_000  # points of a space of lists that are enumerated to draw without replacement
 
 
@@ -85,7 +86,7 @@ def run_search(
     except ModuleNotFoundError as error:
         raise ImportError(f"A search needs {error.name}: pip install 'mtl-classic[search]'.") from error
 
-    name = f"mtl_classic-{strategy}-{_fingerprint(work, strategy, key, seed)}"
+    name = f"mtl_classic-{strategy}-{_fingerprint(work, strategy, key, seed)}" if storage is not None else None
     strategy, n_trials, batch, order = _sizes(work.dimensions, strategy, limits, seed)
     study_of = open_study(storage, name, work.dimensions, work.judge, strategy=strategy, seed=seed, population=batch)
     with study_of as study, progress.part("search", (n_trials - len(study.outcomes)) * len(work.plan)) as part:
@@ -123,10 +124,15 @@ def _fingerprint(work: Work, strategy: str, key: str, seed: int) -> str:
     """The same for the same search only: data, folds, settings, space and seed. Threads change no result."""
     model = without_callbacks(work.estimator)
     model.set_params(**{name: None for name in model.get_params() if name.split("__")[-1] == "n_jobs"})
-    space = [(d.name, d.low, d.high, d.log, d.integer, d.values, d.quantiles) for d in work.dimensions]
+    space = [(d.name, d.low, d.high, d.log, d.integer, d.values, _quantiles(d)) for d in work.dimensions]
     metrics = [(name, _scorer_key(scorer)) for name, scorer in work.scorer.metrics.items()]  # kept by position
     judged = (work.judge.objective, work.judge.weights, metrics, work.pruning)
     return str(joblib.hash((__version__, key, seed, work.plan.splits, model, space, judged, strategy)))
+
+
+def _quantiles(d: Dimension) -> Any:
+    """What a distribution is told apart by; scipy's own state holds that of the global random numbers."""
+    return None if d.quantiles is None else d.quantiles.ppf(np.linspace(d.low, d.high, N_QUANTILES))
 
 
 def _scorer_key(scorer: Any) -> str:

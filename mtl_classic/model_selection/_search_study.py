@@ -173,7 +173,7 @@ class Study:
 @contextmanager
 def open_study(
     storage: str | None,
-    name: str,
+    name: str | None,
     dimensions: Sequence[Dimension],
     judge: Judge,
     *,

@@ -442,3 +442,10 @@ def test_a_fit_that_fails_leaves_the_search_as_it_was(monkeypatch: pytest.Monkey
     found.set_params(refit=False).fit(X, Y)
     assert not hasattr(found, "best_estimator_")
     assert not hasattr(found, "refit_time_")
+
+
+def test_what_cannot_be_pickled_needs_no_storage() -> None:
+    pipe = make_pipeline(FunctionTransformer(lambda x: 2 * x), Planted(TASKS))
+    space = {"functiontransformer__func": [lambda x: x, lambda x: x + 1], "planted__a": [0.0, 1.0]}
+    found = MultiTaskSearchCV(pipe, space, strategy="grid", cv=2, random_state=0).fit(X, Y)
+    assert found.best_params_["functiontransformer__func"](1) == 1

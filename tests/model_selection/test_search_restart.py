@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from scipy import stats
 from sklearn.exceptions import FitFailedWarning
@@ -99,6 +100,18 @@ def test_a_file_keeps_its_name_whatever_it_means_in_a_url(tmp_path: Path) -> Non
     for name in ("which?.db", "a%20b.db", "{x}.db"):
         with _opened(str(tmp_path / name)):
             assert (tmp_path / name).is_file()
+
+
+def test_random_numbers_drawn_elsewhere_are_no_part_of_a_search(tmp_path: Path) -> None:
+    log, path = tmp_path / "log", str(tmp_path / "search.db")
+    for seed in (0, 1):
+        log.write_text("")
+        np.random.seed(seed)  # which scipy's distributions carry along
+        model, space = Planted(TASKS, log=str(log)), {"a": stats.norm(0, 1)}
+        MultiTaskSearchCV(model, space, n_trials=3, cv=2, random_state=0, storage=path).fit(X, Y)
+    assert n_fits(log) == 1
+    MultiTaskSearchCV(model, {"a": stats.norm(0, 2)}, n_trials=3, cv=2, random_state=0, storage=path).fit(X, Y)
+    assert n_fits(log) == 1 + 2 * 3 + 1
 
 
 SCRIPT = """
