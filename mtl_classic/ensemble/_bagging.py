@@ -23,7 +23,7 @@ from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_valu
 from mtl_classic.ensemble._averaging import training_moments
 from mtl_classic.ensemble._links import average, scored_rows
 from mtl_classic.ensemble._members import OverMembers, in_all_classes, reseeded
-from mtl_classic.ensemble._store import Data, fit_bag, fit_key
+from mtl_classic.ensemble._store import Data, fit_bag, fit_key, time_blocks
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._dealing import group_codes as codes_of_users
@@ -199,7 +199,7 @@ class BaggingEnsemble(OverMembers):
 
     def _units(self, given: FitInput) -> Rows:
         """What is drawn together: a code for each row."""
-        X, n = given.X, n_rows(given.X)
+        X = given.X
         if self.resample == "users":
             name = self.groups if self.groups is not None else self.roles_["user"]
             column = role_values(X, resolve_roles(X, user=name)["user"] if name is not None else None)
@@ -210,10 +210,9 @@ class BaggingEnsemble(OverMembers):
             column = role_values(X, self.roles_["time"])
             if column is None:
                 raise RoleError('resample="time" needs the time of the rows: name the time column of the member.')
-            ranks = pd.Series(to_time(column)).rank(method="min").to_numpy()
-            return np.asarray(pd.factorize(((ranks - 1) * self.n_blocks / n).astype(np.intp))[0], dtype=np.intp)
+            return time_blocks(to_time(column), self.n_blocks)
         queries = query_codes(X, self.tasks_)
-        return np.arange(n) if queries is None else queries
+        return np.arange(n_rows(X)) if queries is None else queries
 
     def _draw(self, given: FitInput, codes: Rows, seed: int, b: int) -> npt.NDArray[np.int64]:
         """How often each row is in the bag; drawn again where a task would have no label, or only one class."""

@@ -217,7 +217,7 @@ def meta_splits(fold: Rows, temporal: bool, time: Any = None, gap: int | float =
         rows = np.flatnonzero(fold >= 0)
         part = np.full(len(fold), -1)
         if temporal and time is not None:
-            part[rows] = time_blocks(to_time(time)[rows])
+            part[rows] = time_blocks(to_time(time)[rows], META_BLOCKS)
             if part.max(initial=0) > 0:
                 return meta_splits(part, True, time, gap)
         part[rows] = generator(0, "meta", len(rows)).permutation(len(rows)) % META_FOLDS
@@ -231,10 +231,10 @@ def meta_splits(fold: Rows, temporal: bool, time: Any = None, gap: int | float =
     return [(np.flatnonzero((fold >= 0) & (fold != k)), np.flatnonzero(fold == k)) for k in numbers]
 
 
-def time_blocks(time: Any) -> Rows:
+def time_blocks(time: Any, n_blocks: int) -> Rows:
     """Blocks of about as many rows, one after the other; rows of the same time are in the same."""
     first = pd.Series(time).rank(method="min").to_numpy() - 1
-    codes: Rows = np.unique((first * META_BLOCKS / max(len(first), 1)).astype(np.intp), return_inverse=True)[1]
+    codes: Rows = np.unique((first * n_blocks / max(len(first), 1)).astype(np.intp), return_inverse=True)[1]
     return codes
 
 

@@ -91,6 +91,16 @@ def test_users_and_blocks_of_time_are_drawn_whole(resample: str) -> None:
     assert (drawn_by_all.groupby(unit).nunique() == 1).all()
 
 
+def test_blocks_of_time_do_not_depend_on_the_order_of_the_rows() -> None:
+    X, Y = mixed(400, missing=0.0)
+    X["day"] = np.arange(400) // 10
+    member = PerTaskModel(MIXED, learner=trees(), time="day", random_state=0)
+    model = BaggingEnsemble(member, 2, resample="time", random_state=0)
+    left_out = model.fit(X, Y).oob_scores_["spend"].notna()
+    turned = clone(model).fit(X[::-1], Y[::-1]).oob_scores_["spend"].notna()
+    pd.testing.assert_series_equal(turned[::-1], left_out)
+
+
 def test_users_may_be_named_by_groups() -> None:
     X, Y = mixed(400, missing=0.0)
     X["who"] = np.arange(400) % 40

@@ -110,8 +110,8 @@ def test_a_map_must_outlast_the_window_it_was_fitted_on(time: str | None) -> Non
 
 
 def test_blocks_of_time_keep_rows_of_one_time_together() -> None:
-    np.testing.assert_array_equal(time_blocks(np.array([4, 1, 1, 2, 9, 9])), [1, 0, 0, 1, 2, 2])
-    assert not time_blocks(np.full(5, 7)).any()  # one time alone cannot be cut: the rows are dealt out
+    np.testing.assert_array_equal(time_blocks(np.array([4, 1, 1, 2, 9, 9]), 3), [1, 0, 0, 1, 2, 2])
+    assert not time_blocks(np.full(5, 7), 3).any()  # one time alone cannot be cut: the rows are dealt out
     together = meta_splits(np.zeros(5, dtype=np.intp), True, np.full(5, 7))
     assert sorted(np.concatenate([test for _, test in together])) == list(range(5))
 
