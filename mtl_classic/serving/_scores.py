@@ -159,7 +159,7 @@ def write_scores(
     limit = {} if memory_limit is None else {"memory_limit": to_bytes(memory_limit)}
     rows = fixed_size(chunk_size)
     finished = _open_run(folder, {"chunk_size": int(chunk_size), "space": space, "keep": list(keep)} | limit)
-    gauge, finished = _open_gauge(folder, limit["memory_limit"], rows(), finished) if limit else (None, finished)
+    gauge = _open_gauge(folder, limit["memory_limit"], rows()) if limit else None
     parts: list[Path] = []
 
     def size() -> int:
@@ -199,16 +199,20 @@ def write_scores(
 def _open_run(folder: Path, job: dict[str, Any]) -> int:
     """The number of chunks that are finished, without a gap; the folder is made if need be.
 
-    Where there is none, as after a call that was refused, any job may begin.
+    Where there is none, as after a call that was refused, any job may begin. Chunks of a job that ended before it knew
+    how many rows fit under its limit of memory, be it that none did, are none.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     told = folder / "run.json"
+    before = json.loads(told.read_text()) if told.exists() else None
     finished = 0
-    while _part(folder, finished).exists():
-        finished += 1
+    if before is not None and ("memory_limit" not in before or (folder / ROWS).exists()):
+        while _part(folder, finished).exists():
+            finished += 1
     if not finished:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         _put_json(told, job)
-    elif json.loads(told.read_text()) != job:
+    elif before != job:
         raise ValueError(_other_run(folder))
     return finished
 
@@ -223,15 +227,12 @@ def _put_json(path: Path, value: Any) -> None:
     temporary.replace(path)
 
 
-def _open_gauge(folder: Path, limit: int, most: int, finished: int) -> tuple[Gauge, int]:
-    """The gauge of a run, and its finished chunks: none, if it was killed before it knew how many rows fit."""
+def _open_gauge(folder: Path, limit: int, most: int) -> Gauge:
+    """The gauge of a run, which knows how many rows fit if finished chunks are gone on with."""
     gauge, told = Gauge(limit, most), folder / ROWS
     if told.exists():
         gauge.final = int(json.loads(told.read_text()))
-        return gauge, finished
-    for number in range(finished):
-        _part(folder, number).unlink()
-    return gauge, 0
+    return gauge
 
 
 def _keep_rows(folder: Path, gauge: Gauge | None) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtl_classic import FunnelModel, make_funnel, predict_scores_in_chunks, top_k
+from mtl_classic import FunnelModel, make_funnel, predict_scores_in_chunks, top_k, write_scores
 from mtl_classic.serving._memory import Gauge, to_bytes
 from tests.serving.fake import Known, candidates
 
@@ -61,6 +61,15 @@ def test_a_large_limit_leaves_the_chunk_size() -> None:
 def test_a_limit_that_no_row_keeps_is_told() -> None:
     with pytest.raises(ValueError, match=r"memory_limit allows 1000000 bytes, but scoring one row .* at least \d+"):
         list(predict_scores_in_chunks(Hungry(10, 5_000_000), np.zeros((9000, 1)), memory_limit="1MB"))
+
+
+def test_a_limit_that_no_row_keeps_leaves_the_path_free(tmp_path: Path) -> None:
+    rows, path = np.zeros((9000, 1)), tmp_path / "scores.parquet"
+    for memory_limit in ("1MB", "1MB"):
+        with pytest.raises(ValueError, match="memory_limit allows 1000000 bytes"):
+            write_scores(Hungry(10, 5_000_000), rows, path, memory_limit=memory_limit)
+    write_scores(Hungry(10, 5_000_000), rows, path, memory_limit="20MB")
+    assert len(pd.read_parquet(path)) == 9000
 
 
 def test_files_streams_and_lists_of_the_best(tmp_path: Path) -> None:

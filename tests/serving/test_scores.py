@@ -122,13 +122,14 @@ def test_a_broken_run_under_a_limit_of_memory(after: int, tmp_path: Path) -> Non
     limit: dict[str, Any] = {"keep": ["user"], "memory_limit": "150kB"}
     with pytest.raises(KilledError):
         write_scores(Known(), rows, path, progress=stop, **limit)
-    with pytest.raises(ValueError, match="another run"):
-        write_scores(Known(), rows, path, keep=["user"])
+    if after > 4:  # before, it is not known how many rows fit, and nothing is kept
+        with pytest.raises(ValueError, match="another run"):
+            write_scores(Known(), rows, path, keep=["user"])
     model, again = Known(), []
     write_scores(model, rows, path, progress=lambda done, _: again.append(done), **limit)
     pd.testing.assert_frame_equal(pd.read_parquet(path), pd.read_parquet(whole))
     assert len(again) >= 5
-    if after > 4:  # after the chunks that tell how many rows fit, those that were done are not done again
+    if after > 4:  # what was done is not done again
         assert again[:after] == sizes
         assert model.n_rows == 1500 - (sizes[-2] if after > 1 else 0)
     with pytest.raises(ValueError, match="memory_limit"):
