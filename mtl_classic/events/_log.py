@@ -257,8 +257,15 @@ class EventLog:
             raise ValueError(f"the event log has no column {name!r}; it has {list(self._names)}.")
         return self._columns[name]
 
+    @property
+    def _is_lacking(self) -> bool:
+        """Whether events that a model file left out are still to be told."""
+        if self._left_out_to is None:
+            return False
+        return not self.n_events or bool(self._time[-1] < self._to_axis(self._left_out_to))
+
     def _not_yet_whole(self, told: Self) -> Self:
-        """The log, which lacks events that a model file left out until it is told of later ones."""
+        """The log, which may lack events that a model file left out until it is told of later ones."""
         if self._left_out_to is not None and told._time[-1] <= told._to_axis(self._left_out_to):
             told._left_out_to = self._left_out_to
         return told

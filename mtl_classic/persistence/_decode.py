@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from mtl_classic.persistence._write_pandas import Node
 
 __all__ = ["Decoder"]
 
+_T = TypeVar("_T")
 _COPIES = frozenset({"sparse", "multi_index", "intervals", "periods", "index", "series", "frame"})
 _MOST_COPIES = 32  # an honest number kept in one byte takes eight, a column of them eight more
 _LEAST_ROOM = 2**26  # bytes
@@ -68,6 +69,10 @@ class Decoder:
         if self._unused:
             raise ModelFileError(f"The file has members that nothing refers to: {', '.join(sorted(self._unused))}.")
         return self.value(root)
+
+    def made_of(self, cls: type[_T]) -> list[_T]:
+        """The objects of a class that were made."""
+        return [value for value in self._made if isinstance(value, cls)]
 
     def value(self, value: Any) -> Any:
         """The value of a JSON scalar or a reference."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from mtl_classic import __version__
 from mtl_classic._core.exceptions import EmptyLogWarning
+from mtl_classic.events import EventLog
 from mtl_classic.persistence._archive import parse_json, read_archive
 from mtl_classic.persistence._decode import Decoder
 from mtl_classic.persistence._errors import ModelFileError
@@ -30,8 +31,8 @@ def load_model(path: str | Path, *, mmap: bool = False) -> Any:
     Returns
     -------
     estimator
-        As it was saved. If it had an event log and the file holds none, its log is empty, and an
-        `EmptyLogWarning` says so: call ``observe(log)`` before predicting, with the whole log.
+        As it was saved. If the file left out the events of its log, or it was saved before it was told of them again,
+        an `EmptyLogWarning` says so: call ``observe(log)`` before predicting, with the whole log.
 
     Raises
     ------
@@ -69,20 +70,21 @@ def load_model(path: str | Path, *, mmap: bool = False) -> Any:
     if not isinstance(text, bytes):
         raise ModelFileError(f"The {GRAPH} is no text.")
     graph = parse_json(text)
+    decoder = Decoder(members, len(text))
     try:
-        model = Decoder(members, len(text)).run(graph["nodes"], graph["root"])
+        model = decoder.run(graph["nodes"], graph["root"])
     except ModelFileError:
         raise
     except Exception as error:  # whatever a part makes of values that it never wrote
         raise ModelFileError(
             f"A part of the file is not as save_model writes it ({type(error).__name__}: {error})."
         ) from None
-    emptied = [log for log in manifest.get("logs", []) if not log["kept"] and log["n_events"]]
-    if emptied:
+    lacking = [log for log in decoder.made_of(EventLog) if log._is_lacking]
+    if lacking:
         warnings.warn(
-            f"The file holds no events: history counts nothing until observe tells of the whole log (where the fitted "
-            f"rows were the log: of these and their labels). It had {emptied[0]['n_events']} events up to "
-            f"{emptied[0]['last_time']}; include_events=True keeps it.",
+            f"The file does not hold the events up to {lacking[0]._left_out_to}: history counts none of them until "
+            f"observe tells of the whole log (where the fitted rows were the log: of these and their labels). "
+            f"include_events=True keeps it.",
             EmptyLogWarning,
             stacklevel=2,
         )

@@ -40,7 +40,7 @@ def recommend_items(
         raise ValueError(f"n_candidates={n_candidates} are fewer than the k={k} that are asked for.")
     factors = find_factors(model)
     log = log_of(model)
-    if exclude_seen and (log is None or log._left_out_to is not None):
+    if exclude_seen and (log is None or log._is_lacking):
         raise ValueError(
             "What users have seen is in the event log, and there is none (a model that was loaded without its events "
             "needs observe(log) first); give exclude_seen=False."

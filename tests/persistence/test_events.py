@@ -44,13 +44,25 @@ def load_silently(path: Path) -> Any:
 
 def test_without_the_log_a_warning_says_what_to_do(shop: Any, model: Any, tmp_path: Path) -> None:
     save_model(model, tmp_path / "model.zip")
-    with pytest.warns(EmptyLogWarning, match=f"holds no events.*{shop.events.n_events} events up to"):
+    with pytest.warns(EmptyLogWarning, match=f"not hold the events up to {shop.events.last_time}"):
         loaded = load_model(tmp_path / "model.zip")
     history = loaded.pipeline_.steps[0][1]
     assert history.log_.n_events == 0
     assert history.as_of_ is None
     assert history.log_.columns == shop.events.columns
     assert dict(history.log_.roles) == dict(shop.events.roles)
+
+
+def test_a_log_that_was_not_told_again_is_lacking_in_the_next_file_too(shop: Any, tmp_path: Path) -> None:
+    path, frame = tmp_path / "history.zip", shop.events.to_frame()
+    save_model(HistoryFeatures().fit(shop.X, events=shop.events), path)
+    for events, included in ((None, False), (None, True), (frame[:100], True), (frame[100:200], False)):
+        history = load_silently(path)
+        save_model(history if events is None else history.observe(events), path, include_events=included)
+        with pytest.warns(EmptyLogWarning, match=f"events up to {shop.events.last_time}"):
+            load_model(path)
+    save_model(load_silently(path).observe(shop.events), path, include_events=True)
+    assert load_model(path).log_.hash == shop.events.hash
 
 
 def test_observing_the_whole_log_brings_the_predictions_back(shop: Any, model: Any, tmp_path: Path) -> None:
@@ -80,6 +92,19 @@ def test_factors_in_a_file_are_not_told_twice_of_the_log(latent: str, shop: Any,
             loaded.observe(events)
         assert same(outputs(loaded, shop.X), outputs(model, shop.X))
     assert same(outputs(loaded.observe(later), shop.X), outputs(model.observe(later), shop.X))
+
+
+def test_a_model_that_was_told_of_the_whole_log_again_recommends(shop: Any, tmp_path: Path) -> None:
+    counts = [Aggregate("user", "count")]
+    model = MultiTaskModel(shop.tasks, **shop.roles, aggregates=counts, latent=None, learner="linear", random_state=0)
+    model.fit(shop.X[["user", "item", "time"]], shop.Y, events=shop.events)
+    save_model(model, tmp_path / "model.zip")
+    frame = shop.events.to_frame()
+    loaded = load_silently(tmp_path / "model.zip").observe(frame[:100])
+    with pytest.raises(ValueError, match=r"needs observe\(log\) first"):
+        loaded.recommend([1])
+    again = loaded.observe(frame[100:]).recommend([1, 2], k=3)
+    pd.testing.assert_frame_equal(again, model.recommend([1, 2], k=3))
 
 
 def test_the_events_do_not_travel_unasked(shop: Any, tmp_path: Path) -> None:
