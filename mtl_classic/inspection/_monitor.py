@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import ndtri
 
-from mtl_classic._core.targets import Targets, encode_targets
-from mtl_classic._core.tasks import label_frame
+from mtl_classic._core.targets import Targets, encode_targets, known_share
+from mtl_classic._core.tasks import Task, label_frame
 from mtl_classic._core.time import is_datetime, time_dtype, to_duration, to_time
 from mtl_classic._core.validation import as_table, check_labels_of
 from mtl_classic.inspection._drift import (
@@ -92,7 +92,8 @@ def monitor(
         - ``age`` of the log in days (or in units of time), "watch" beyond ``max_age``: observe newer events.
         - ``calibration`` per task (and class) and day (in the zone of the rows), and over all days: the sum of the
           scores ÷ the sum of the labels, over all rows (entire view). "watch" if surely outside the tolerance,
-          "retrain" outside 15 %.
+          "retrain" outside 15 %. Of a child that is labelled in a share of its parent's positive rows, zeros that the
+          parent tells count that share, as in fitting.
           Ranking tasks and labels with negative values have no rates.
 
     Raises
@@ -209,28 +210,32 @@ def _calibration_checks(model: Any, scores: pd.DataFrame | None, X: Any, Y: Any)
         _days(table, role_column(final, table, "time")),
     )
     checks: list[_Check] = []
-    for name, observed, predicted in _rates(scores, targets):
+    for task, name, observed, predicted in _rates(scores, targets):
         known = ~np.isnan(observed)
         if not known.any() or (observed[known] < 0).any():
             continue
         parts = [] if days is None else days.parts(known)
-        for day, rows in [*parts, ("all", known)] if len(parts) != 1 else parts:
-            measure = _ratio(predicted[rows], observed[rows], None if clusters is None else clusters[rows])
+        for day, rows in [*parts, ("all", np.ones(len(known), dtype=bool))] if len(parts) != 1 else parts:
+            told = np.flatnonzero(rows)
+            share, counted = known_share(targets.take(told), task, None), known[told]
+            expected = predicted[told] if share is None else predicted[told] * share
+            own = None if clusters is None else clusters[told][counted]
+            measure = _ratio(expected[counted], observed[told][counted], own)
             checks.append(_Check("calibration", name, measure, 1.0, str(day)))
     return checks
 
 
-def _rates(scores: pd.DataFrame, targets: Targets) -> Iterator[tuple[str, Any, Any]]:
-    """Name, labels and scores of all that has a rate."""
+def _rates(scores: pd.DataFrame, targets: Targets) -> Iterator[tuple[Task, str, Any, Any]]:
+    """Task, name, labels and scores of all that has a rate."""
     for task in targets.tasks:
         observed = targets.view(task.name)
         if task.kind == "multiclass":
             classes = targets.classes[task.name]
             for code, label in enumerate([] if classes is None else classes):
                 name = f"{task.name}={label}"
-                yield name, np.where(np.isnan(observed), np.nan, observed == code), scores[name].to_numpy()
+                yield task, name, np.where(np.isnan(observed), np.nan, observed == code), scores[name].to_numpy()
         elif task.kind != "ranking":
-            yield task.name, observed, scores[task.name].to_numpy()
+            yield task, task.name, observed, scores[task.name].to_numpy()
 
 
 @dataclass(frozen=True)
@@ -241,9 +246,9 @@ class _Days:
     dated: bool
 
     def parts(self, known: npt.NDArray[np.bool_]) -> list[tuple[str, npt.NDArray[np.bool_]]]:
-        """Each day as text, and which of the known rows are of it."""
+        """Each day of a known row as text, and which rows are of it."""
         days = np.unique(self.numbers[known]).tolist()
-        return [(str(np.datetime64(k, "D")) if self.dated else str(k), known & (self.numbers == k)) for k in days]
+        return [(str(np.datetime64(k, "D")) if self.dated else str(k), self.numbers == k) for k in days]
 
 
 def _days(table: pd.DataFrame, column: str | None) -> _Days | None:

@@ -118,6 +118,17 @@ def test_a_drift_of_ten_percent_is_told_within_a_day_nearly_always() -> None:
     assert told >= 27
 
 
+def test_children_labelled_in_a_share_have_the_rates_of_all(model: Any) -> None:
+    X, Y = (pd.concat(parts, ignore_index=True) for parts in zip(day(1), day(2), strict=True))
+    share = np.where(X["time"] < "2024-01-03", 0.6, 0.2)  # of the clicks it is known whether they bought
+    unknown = (Y["click"] == 1) & (np.random.default_rng(0).random(len(X)) > share)
+    rates = {}
+    for told, labels in (("all", Y), ("share", Y.mask(unknown.to_numpy()[:, None] & np.array([False, True, True])))):
+        rates[told] = monitor(model, X, X, labels).loc["calibration"]["value"]
+    assert (rates["all"] - 1).abs().max() < 0.05
+    assert (rates["share"].drop("all", level="day") - 1).abs().max() < 0.1
+
+
 def test_days_are_told_apart(model: Any) -> None:
     parts = [day(number, 8000, drift=2.0 if number == 3 else 1.0) for number in (1, 2, 3)]
     X, Y = (pd.concat(part, ignore_index=True) for part in zip(*parts, strict=True))
