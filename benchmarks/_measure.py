@@ -8,14 +8,13 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Iterable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 
-PACKAGES = ("mtl-classic", "numpy", "scipy", "pandas", "scikit-learn", "lightgbm", "xgboost", "implicit", "numba")
+from mtl_classic._core.versions import library_versions
 
 
 def cpu_seconds(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -62,14 +61,9 @@ def spread(values: Iterable[float]) -> dict[str, float]:
 
 def machine() -> dict[str, Any]:
     """Versions and processor, without names or paths."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except ModuleNotFoundError:
-            continue
+    versions = library_versions()
     return {
-        "python": platform.python_version(),
+        "python": versions.pop("python"),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),

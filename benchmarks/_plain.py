@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks import _markdown
 from benchmarks._baselines import fit_one_per_task
 from benchmarks._measure import cpu_seconds, spread, write
 from mtl_classic import MultiTaskModel, Task
@@ -42,7 +43,7 @@ def compare_presets(table: PlainTable, options: argparse.Namespace) -> None:
     figures = {name: spread(s["figures"][name] for s in seeds) for name in seeds[0]["figures"]}
     rows = {"fit": len(fit_rows), "test": len(test)}
     result = {"seeds": options.seeds, "rows": rows, "summary": figures, "by_seed": seeds}
-    write(options.out, table.name, result, _markdown(table, rows, figures, seeds))
+    write(options.out, table.name, result, _page(table, rows, figures, seeds))
 
 
 def _seed(
@@ -83,24 +84,20 @@ def _judge(table: PlainTable, model: MultiTaskModel, test: np.ndarray, baseline:
     return {str(name): row.to_dict() for (name, _), row in frame[columns].iterrows()}
 
 
-def _markdown(table: PlainTable, rows: dict[str, int], figures: dict[str, Any], seeds: list[dict[str, Any]]) -> str:
+def _page(table: PlainTable, rows: dict[str, int], figures: dict[str, Any], seeds: list[dict[str, Any]]) -> str:
     lines = [f"# {table.title}", ""]
     lines += [
         f"{rows['fit']:,} rows to fit, the {rows['test']:,} latest to judge; {len(seeds)} seeds; one thread; "
         "baselines are refitted on all fit rows.",
         "",
     ]
-    lines += ["| figure | mean | low | high |", "|---|---|---|---|"]
-    lines += [f"| {name} | {v['mean']:.3g} | {v['low']:.3g} | {v['high']:.3g} |" for name, v in figures.items()]
-    lines += [
-        "",
-        "| preset, baseline | task | loss | baseline's | change, % | verdict by seed |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines += [*_markdown.figures(figures, digits=3), ""]
+    judged = []
     for pair in seeds[0]["verdicts"]:
         for task in seeds[0]["verdicts"][pair]:
             each = [s["verdicts"][pair][task] for s in seeds]
             value, base = (np.mean([row[key] for row in each]) for key in ("value", "baseline"))
             change, verdicts = 100 * (value / base - 1), ", ".join(row["verdict"] for row in each)
-            lines.append(f"| {pair} | {task} | {value:.5g} | {base:.5g} | {change:+.2f} | {verdicts} |")
-    return "\n".join(lines)
+            judged.append((pair, task, f"{value:.5g}", f"{base:.5g}", f"{change:+.2f}", verdicts))
+    heads = ("preset, baseline", "task", "loss", "baseline's", "change, %", "verdict by seed")
+    return "\n".join(lines + _markdown.table(heads, judged))

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
+from benchmarks import _markdown
 from benchmarks._baselines import fit_one_per_task
 from benchmarks._measure import cpu_seconds, spread, write
 from benchmarks._parts import result_name
@@ -127,10 +128,9 @@ def run_seed(table: Table, features: Features, seed: int) -> dict[str, Any]:
 
     def single(tuned: bool, only: tuple[str, ...] = (), matrix: Any = None, refit: bool = False) -> Any:
         chosen = {name: label for name, label in labels.items() if not only or name in only}
-        work = lambda: fit_one_per_task(  # noqa: E731
+        return fit_one_per_task(
             matrix or features.fit, chosen, table.train, table.valid, tuned=tuned, refit=refit, seed=seed
         )
-        return work()
 
     default, tuned = single(tuned=False), single(tuned=True)
     raw = single(tuned=True, only=("buy",), matrix=features.raw(features.fit))
@@ -288,7 +288,7 @@ def describe(table: Table) -> dict[str, Any]:
     }
 
 
-TARGETS: dict[str, tuple[str, float]] = {
+AIMS: dict[str, tuple[str, float]] = {
     "buy AUC: gain of history": ("≥", 0.030),
     "funnel against tuned: discount loss change, %": ("≤", -0.25),
     "funnel against tuned: quantity loss change, %": ("≤", -0.5),
@@ -312,29 +312,20 @@ def markdown(table: Table, summary: dict[str, Any], verdicts: list[Any], seeds: 
         f"{sizes['validation']:,}, test {sizes['test']:,}; {seeds} seeds; one thread. Mean over seeds, with the least "
         "and the greatest.",
         "",
-        "| figure | mean | low | high | aim | holds |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, value in summary.items():
-        sign, aim = TARGETS.get(name, ("", float("nan")))
-        reached = value["mean"] <= aim if sign == "≤" else value["mean"] >= aim
-        aimed = f"{sign} {aim} | {'yes' if reached else '**no**'}" if sign else " | "
-        lines.append(f"| {name} | {value['mean']:.4g} | {value['low']:.4g} | {value['high']:.4g} | {aimed} |")
-    lines += [
+        *_markdown.figures(summary, AIMS),
         "",
         "Verdicts by seed (paired bootstrap by household, Holm over tasks) against one tuned LightGBM per task:",
         "",
     ]
-    lines += ["| preset | baseline | task | change of loss, % | verdicts |", "|---|---|---|---|---|"]
+    rows = []
     for preset in verdicts[0]:
         for baseline in [b for b in verdicts[0][preset] if b not in ("fallbacks", "members")]:
             for task in verdicts[0][preset][baseline]:
-                rows = [v[preset][baseline][task] for v in verdicts]
-                change = np.mean([100 * row["difference"] / row["baseline"] for row in rows])
-                lines.append(
-                    f"| {preset} | {baseline} | {task} | {change:+.2f} | {', '.join(row['verdict'] for row in rows)} |"
-                )
-    return "\n".join(lines)
+                each = [v[preset][baseline][task] for v in verdicts]
+                change = np.mean([100 * row["difference"] / row["baseline"] for row in each])
+                rows.append((preset, baseline, task, f"{change:+.2f}", ", ".join(row["verdict"] for row in each)))
+    heads = ("preset", "baseline", "task", "change of loss, %", "verdicts")
+    return "\n".join(lines + _markdown.table(heads, rows))
 
 
 warnings.filterwarnings("ignore", message=".*categorical_feature.*")

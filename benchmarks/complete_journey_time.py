@@ -14,6 +14,7 @@ import lightgbm as lgb
 import numpy as np
 from sklearn.base import clone
 
+from benchmarks import _markdown
 from benchmarks._baselines import fit_one_per_task
 from benchmarks._measure import added_memory, cpu_seconds, spread, write
 from benchmarks._parts import result_name
@@ -131,11 +132,6 @@ def markdown(summary: dict[str, Any], seeds: list[dict[str, float]]) -> str:
         "",
         f"{len(seeds)} seeds; one thread; ratios of CPU seconds within a seed. Mean over seeds, least, greatest.",
         "",
-        "| figure | mean | low | high | aim | holds |",
-        "|---|---|---|---|---|---|",
+        *_markdown.figures(summary, AIMS, digits=3),
     ]
-    for name, value in summary.items():
-        sign, aim = AIMS.get(name, ("", float("nan")))
-        aimed = f"{sign} {aim} | {'yes' if value['mean'] <= aim else '**no**'}" if sign else " | "
-        lines.append(f"| {name} | {value['mean']:.3g} | {value['low']:.3g} | {value['high']:.3g} | {aimed} |")
     return "\n".join(lines)

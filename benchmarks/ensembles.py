@@ -16,6 +16,8 @@ from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
 from benchmarks._baselines import fit_one_per_task
 from benchmarks._ensemble_tables import FILES, Table, load
+from benchmarks._markdown import head as _head
+from benchmarks._markdown import row as _row
 from benchmarks._measure import cpu_seconds, spread, write, write_text
 from benchmarks._tables import MissingTableError, find_table
 from mtl_classic import (
@@ -336,14 +338,6 @@ def _intervals_table(frame: pd.DataFrame) -> list[str]:
         shares = (f"{cover[key]:.3f}" for key in ("mean", "low", "high"))
         lines.append(_row(table, task, split, model, *shares, f"{group['width'].mean():.3g}"))
     return lines
-
-
-def _head(*names: str) -> list[str]:
-    return [_row(*names), "|" + "---|" * len(names)]
-
-
-def _row(*cells: Any) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def _by(frame: pd.DataFrame, part: str, keys: list[str]) -> Any:

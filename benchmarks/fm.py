@@ -8,12 +8,11 @@ MovieLens-100k, see `latent`.
 from __future__ import annotations
 
 import argparse
-import operator
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from benchmarks import _fm_boosting, _fm_compile, _fm_quality, _fm_several, _fm_speed
+from benchmarks import _fm_boosting, _fm_compile, _fm_quality, _fm_several, _fm_speed, _markdown
 from benchmarks._measure import spread, write
 from benchmarks._parts import asked_parts, earlier_result, result_name, seeds_text
 from benchmarks._tables import MissingTableError
@@ -110,19 +109,6 @@ def markdown(parts: dict[str, Any], seeds: dict[str, int]) -> str:
             "",
             f"## {PARTS[name][0]}",
             "",
-            "| figure | mean | low | high | aim | holds |",
-            "|---|---|---|---|---|---|",
+            *_markdown.figures(part["summary"], AIMS),
         ]
-        for key, value in part["summary"].items():
-            lines.append(
-                f"| {key} | {value['mean']:.4g} | {value['low']:.4g} | {value['high']:.4g} | {_aim(key, value)} |"
-            )
     return "\n".join(lines)
-
-
-def _aim(name: str, value: dict[str, float]) -> str:
-    if name not in AIMS:
-        return " | "
-    sign, aim = AIMS[name]
-    holds = (operator.le if sign == "≤" else operator.ge)(value["mean"], aim)
-    return f"{sign} {aim} | {'yes' if holds else '**no**'}"

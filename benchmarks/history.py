@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks._markdown import figures
 from benchmarks._measure import PeakMemory, spread, write
 from mtl_classic.events import Aggregate, EventLog, HistoryFeatures
 from tests._reference.history import history as by_pandas
@@ -78,10 +79,8 @@ def run(options: argparse.Namespace) -> None:
         "",
         f"{options.seeds} seeds; one thread.",
         "",
-        "| figure | mean | low | high |",
-        "|---|---|---|---|",
+        *figures(summary, digits=3),
     ]
-    lines += [f"| {name} | {v['mean']:.3g} | {v['low']:.3g} | {v['high']:.3g} |" for name, v in summary.items()]
     write(options.out, "history", {"seeds": options.seeds, "summary": summary}, "\n".join(lines))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks import _markdown
 from benchmarks._baselines import fit_one_per_task
 from benchmarks._measure import cpu_seconds, spread, write
 from benchmarks._tables import find_table
@@ -57,8 +58,7 @@ def run(options: argparse.Namespace) -> None:
         f"{(~test).sum():,} ratings to fit, {test.sum():,} to judge; {options.seeds} seeds; one thread.",
         "",
     ]
-    lines += ["| figure | mean | low | high |", "|---|---|---|---|"]
-    lines += [f"| {name} | {v['mean']:.4g} | {v['low']:.4g} | {v['high']:.4g} |" for name, v in summary.items()]
+    lines += _markdown.figures(summary)
     choices = [s["choice"] for s in seeds]
     write(options.out, "latent", {"seeds": options.seeds, "summary": summary, "choices": choices}, "\n".join(lines))
 

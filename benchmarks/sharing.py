@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
+from benchmarks import _markdown
 from benchmarks import _sharing_tables as tables
 from benchmarks._ensemble_tables import Table
 from benchmarks._measure import cpu_seconds, spread, write
@@ -65,31 +66,14 @@ def _write(rows: list[Row], options: argparse.Namespace) -> None:
         )
     lines = ["# Sharing between tasks", ""]
     lines += ["One thread; against one learner per task on the same rows; mean, least and greatest over the seeds.", ""]
-    lines += [
-        "| table | figure | model | seeds | mean | low | high | difference | low | high | fit time ÷ alone |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for s in summary:
-        d = s["against alone"]
-        lines.append(
-            f"| {s['table']} | {s['figure']} | {s['model']} | {s['seeds']} | {s['mean']:.4g} | "
-            f"{s['low']:.4g} | {s['high']:.4g} | {d['mean']:+.4f} | "
-            f"{d['low']:+.4f} | {d['high']:+.4f} | {s['cost ÷ alone']:.2f} |"
-        )
-    tasks = over_seeds(rows)
-    if tasks:
+    lines += _summary_table(summary)
+    if tasks := over_seeds(rows):
         lines += [
             "",
             "Tasks over the seeds. Noise is that of the test rows and that of training, which the seeds show: the "
             "interval is the mean difference ± 1.96 standard errors of both.",
             "",
-            "| table | model | task | change of loss, % | low | high | verdict |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        lines += [
-            f"| {t['table']} | {t['model']} | {t['task']} | {t['change']:+.2f} | {t['low']:+.2f} | {t['high']:+.2f} | "
-            f"{t['verdict']} |"
-            for t in tasks
+            *_tasks_table(tasks),
         ]
     write(
         options.out,
@@ -98,6 +82,41 @@ def _write(rows: list[Row], options: argparse.Namespace) -> None:
         "\n".join(lines),
         show=False,
     )
+
+
+def _summary_table(summary: list[Row]) -> list[str]:
+    heads = (
+        "table",
+        "figure",
+        "model",
+        "seeds",
+        "mean",
+        "low",
+        "high",
+        "difference",
+        "low",
+        "high",
+        "fit time ÷ alone",
+    )
+    rows = (
+        (
+            *(str(s[key]) for key in heads[:4]),
+            *(f"{s[key]:.4g}" for key in ("mean", "low", "high")),
+            *(f"{s['against alone'][key]:+.4f}" for key in ("mean", "low", "high")),
+            f"{s['cost ÷ alone']:.2f}",
+        )
+        for s in summary
+    )
+    return _markdown.table(heads, rows)
+
+
+def _tasks_table(tasks: list[Row]) -> list[str]:
+    heads = ("table", "model", "task", "change of loss, %", "low", "high", "verdict")
+    rows = (
+        (t["table"], t["model"], t["task"], *(f"{t[key]:+.2f}" for key in ("change", "low", "high")), t["verdict"])
+        for t in tasks
+    )
+    return _markdown.table(heads, rows)
 
 
 def compare_models(

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from benchmarks import _markdown
 from benchmarks import _week_days as days
 from benchmarks import _week_scale as scale
 from benchmarks._measure import spread, write
@@ -80,15 +81,13 @@ def markdown(parts: Mapping[str, Mapping[str, Any]], seeds: Mapping[str, int]) -
         f"Preset fast; CPU time, one thread; {seeds_text(seeds)}. Once: the watch, and a night of candidates",
         "× 5 tasks with history, factors and `top_k` of 20 per user.",
         "",
-        "| figure | mean | low | high | must be |",
-        "|---|---|---|---|---|",
     ]
-    for summary in parts.values():
-        lines += [
-            f"| {name} | {v['mean']:.3g} | {v['low']:.3g} | {v['high']:.3g} | {BOUNDS.get(name.split(', ')[0], '')} |"
-            for name, v in summary.items()
-        ]
-    return "\n".join(lines)
+    rows = (
+        (name, *(f"{v[key]:.3g}" for key in ("mean", "low", "high")), BOUNDS.get(name.split(", ")[0], ""))
+        for summary in parts.values()
+        for name, v in summary.items()
+    )
+    return "\n".join(lines + _markdown.table(("figure", "mean", "low", "high", "must be"), rows))
 
 
 def _observed(seeds: range) -> dict[str, dict[str, float]]:
