@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +20,7 @@ from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.ensemble._links import SMALLEST, from_link, scored_rows
 from mtl_classic.ensemble._members import OverMembers, shared_plan
 from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members
-from mtl_classic.metrics import compare
+from mtl_classic.metrics._significance import compare_pairs
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._folds import Rows
@@ -189,31 +189,25 @@ class CalibratedModel(OverMembers):
     def _choose(
         self, given: FitInput, asked: dict[str, tuple[str, ...]], scores: Scores, splits: list[tuple[Rows, Rows]]
     ) -> None:
-        after: dict[tuple[str, str], Floats] = {}
-        before: dict[tuple[str, str], Floats] = {}
-        weight: dict[tuple[str, str], Floats] = {}
-        for task in self.tasks_:
-            y, own = given.targets.view(task.name), given.row_weight(task)
-            for method in asked[task.name]:
-                held_out = _held_out(method, y, scores[task.name], own, splits)
-                key = (task.name, method)
-                after[key] = losses(task.kind, y, held_out)
-                before[key] = losses(task.kind, y, scores[task.name])
-                weight[key] = own
+        keys = [(task.name, method) for task in self.tasks_ for method in asked[task.name]]
+
+        def pairs() -> Iterator[tuple[str, Floats, Floats, Floats]]:
+            for task in self.tasks_:
+                if not asked[task.name]:
+                    continue
+                y, own = given.targets.view(task.name), given.row_weight(task)
+                before = losses(task.kind, y, scores[task.name])
+                for method in asked[task.name]:
+                    held_out = _held_out(method, y, scores[task.name], own, splits)
+                    yield f"{task.name}/{method}", losses(task.kind, y, held_out), before, own
+
         self.methods_: dict[str, str | None] = {task.name: None for task in self.tasks_ if task.is_classification}
         self.maps_: dict[str, Any] = {}
-        users = self._users(given.X)
-        names = {"/".join(key): key for key in after}
-        table = compare(
-            {text: after[key] for text, key in names.items()},
-            {text: before[key] for text, key in names.items()},
-            clusters=users,
-            sample_weight={text: weight[key] for text, key in names.items()},
-        )
-        keys = pd.MultiIndex.from_arrays([[k[0] for k in after], [k[1] for k in after]], names=["task", "method"])
-        self.report_ = table.set_axis(keys, axis=0)
-        for task in self.tasks_ if after else ():  # there may be no task of a kind that is calibrated
-            mine = self.report_.loc[[key for key in after if key[0] == task.name]]
+        table = compare_pairs(pairs(), clusters=self._users(given.X))
+        columns = [[key[k] for key in keys] for k in range(2)]
+        self.report_ = table.set_axis(pd.MultiIndex.from_arrays(columns, names=["task", "method"]), axis=0)
+        for task in self.tasks_ if keys else ():  # there may be no task of a kind that is calibrated
+            mine = self.report_.loc[[key for key in keys if key[0] == task.name]]
             better = mine.loc[mine["verdict"] == "better", "difference"]
             if len(better):
                 method = str(better.index[int(better.to_numpy().argmin())][1])

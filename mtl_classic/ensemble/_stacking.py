@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from mtl_classic.ensemble._meta import LinearMeta, MetaData
 from mtl_classic.ensemble._passthrough import Passthrough
 from mtl_classic.ensemble._selection import Problem, greedy_weights, pull_of
 from mtl_classic.ensemble._store import Data, OutOfFold, cross_fit_members, fit_members
-from mtl_classic.metrics import compare
+from mtl_classic.metrics._significance import compare_pairs
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._progress import with_callbacks
@@ -196,7 +196,7 @@ class StackingEnsemble(Composition):
     def _choose(self, given: FitInput, store: OutOfFold, finals: dict[str, Any]) -> dict[str, Choice]:
         splits = self._meta_splits(given.X, store.fold, store.temporal)
         pull = pull_of(None, store.temporal)
-        problems = make_problems(given, [store.of_task(task.name) for task in self.tasks_], pull)
+        problems = list(make_problems(given, (store.of_task(task.name) for task in self.tasks_), pull))
         features = None if self.passthrough_ is None else self.passthrough_.transform(given.X)
         self._units = {task.name: _typical(given.targets.view(task.name)) for task in self.tasks_}
         moments = {t.name: [fold_moments(scores) for scores in store.of_task(t.name)] for t in _rankings(self.tasks_)}
@@ -237,19 +237,23 @@ class StackingEnsemble(Composition):
         judged: list[tuple[Problem, Problem]],
         given: FitInput,
     ) -> None:
-        self.fallbacks_: dict[str, str] = {}
-        own, base, weight = {}, {}, {}
-        for problem, _ in judged:
-            task, name = problem.task, problem.task.name
-            if choices[name].reason is not None:
-                self.fallbacks_[name] = str(choices[name].reason)
-                continue
-            own_weight, queries = np.zeros(n_rows(given.X)), group_codes(given.X, task)
-            own_weight[problem.rows] = problem.weight
-            y, weight[name] = counted(task, given.targets.view(name), own_weight, queries)
-            own[name] = row_losses(task, y, choices[name].held_out, queries)
-            base[name] = row_losses(task, y, greedy[name], queries)
-        table = compare(own, base, clusters=self._users(given.X), sample_weight=weight) if own else pd.DataFrame()
+        self.fallbacks_: dict[str, str] = {
+            problem.task.name: str(choices[problem.task.name].reason)
+            for problem, _ in judged
+            if choices[problem.task.name].reason is not None
+        }
+
+        def pairs() -> Iterator[tuple[str, Floats, Floats, Floats]]:
+            for problem, _ in judged:
+                task, name = problem.task, problem.task.name
+                if name not in self.fallbacks_:
+                    weight, queries = np.zeros(n_rows(given.X)), group_codes(given.X, task)
+                    weight[problem.rows] = problem.weight
+                    y, weight = counted(task, given.targets.view(name), weight, queries)
+                    own, base = (row_losses(task, y, s, queries) for s in (choices[name].held_out, greedy[name]))
+                    yield name, own, base, weight
+
+        table = compare_pairs(pairs(), clusters=self._users(given.X))
         for name in map(str, table.index):
             row = table.loc[name]
             if row["difference"] <= 0:

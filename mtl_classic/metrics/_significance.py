@@ -100,11 +100,33 @@ def compare(
     missing = [name for name in model_losses if name not in baseline_losses]
     if missing:
         raise ValueError(f"No baseline losses for the tasks {', '.join(missing)}; given: {', '.join(baseline_losses)}.")
+
+    def weight(name: str) -> Any:
+        return sample_weight.get(name) if isinstance(sample_weight, Mapping) else sample_weight
+
+    pairs = ((name, own, baseline_losses[name], weight(name)) for name, own in model_losses.items())
+    return compare_pairs(pairs, clusters=clusters, n_replicates=n_replicates, level=level, random_state=random_state)
+
+
+def compare_pairs(
+    pairs: Iterable[tuple[str, Any, Any, Any]],
+    *,
+    clusters: Any = None,
+    n_replicates: int = 1000,
+    level: float = 0.95,
+    random_state: Any = 0,
+) -> pd.DataFrame:
+    """`compare` of a stream of (name, model's losses, baseline's losses, weights): what was read is not kept.
+
+    So many pairs of a large table may be compared, if they are made one after the other.
+    """
     seed = root_seed(random_state)
     shared: dict[int, Clusters] = {}
-    comparisons = []
-    for name, own in model_losses.items():
-        own, other = as_floats(own, "losses"), as_floats(baseline_losses[name], "losses")
+    drawn: dict[int, Clusters] = {}
+    names: list[str] = []
+    comparisons: list[Comparison] = []
+    for name, own, other, weight in pairs:
+        own, other = as_floats(own, "losses"), as_floats(other, "losses")
         if own.ndim != 1 or own.shape != other.shape:
             raise ValueError(
                 f"Task {name!r} has losses of the shapes {own.shape} and {other.shape}; expected (n,) twice."
@@ -113,14 +135,14 @@ def compare(
         key = id(who) if who is not None else len(own)
         if key not in shared:
             shared[key] = make_clusters(who, len(own), seed)
-        weight = check_weight(
-            sample_weight.get(name) if isinstance(sample_weight, Mapping) else sample_weight, len(own)
-        )
+            drawn[key] = Clusters(np.arange(shared[key].n), shared[key].n)
+        weight = check_weight(weight, len(own))
         rows = np.flatnonzero(~np.isnan(own) & ~np.isnan(other) & (weight > 0))
-        pair = [mean_statistic(rows, values[rows], weight[rows]) for values in (own, other)]
-        comparisons.append(Comparison(pair[0], pair[1], shared[key], -1, "loss"))
+        pair = [mean_statistic(rows, values[rows], weight[rows]).gathered(shared[key]) for values in (own, other)]
+        names.append(name)
+        comparisons.append(Comparison(pair[0], pair[1], drawn[key], -1, "loss"))
     table = compare_statistics(comparisons, n_replicates=n_replicates, level=level, seed=seed)
-    return table.set_axis(pd.Index(list(model_losses), name="task"), axis=0)
+    return table.set_axis(pd.Index(names, name="task"), axis=0)
 
 
 def make_clusters(values: Any, n: int, seed: int) -> Clusters:

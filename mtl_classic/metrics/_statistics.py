@@ -9,7 +9,7 @@ one. The products are sparse-times-dense: single-threaded, hence the same bits w
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -66,18 +66,30 @@ class SumStatistic:
         From sums of shape (n_sums, n_replicates) to the metric of shape (n_replicates,).
     is_distance : bool
         Whether noise alone makes it positive, and a draw of noisy rows once more.
+    known : float or None
+        The metric itself, where it is not to be summed up from the parts.
     """
 
     rows: Codes
     parts: Any
     combine: Replicate
     is_distance: bool = False
+    known: float | None = None
 
     def value(self) -> float:
         """The metric itself."""
+        if self.known is not None:
+            return self.known
         if not len(self.rows):
             return float("nan")
         return float(self.combine(np.asarray(self.parts.sum(axis=0), dtype=np.float64).reshape(-1, 1))[0])
+
+    def gathered(self, clusters: Clusters) -> SumStatistic:
+        """The same over a table with a row per cluster: it has the same replicates, and keeps no rows."""
+        of = clusters.codes[self.rows]
+        sums = np.column_stack([np.bincount(of, part, clusters.n) for part in self.parts.T]).astype(np.float64)
+        present = np.flatnonzero(np.bincount(of, minlength=clusters.n))
+        return replace(self, rows=present, parts=sums[present], known=self.value())
 
     def by_cluster(self, clusters: Clusters) -> Replicate:
         """A function from counts to replicates."""

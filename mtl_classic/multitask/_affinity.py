@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from mtl_classic._core.base import FitInput
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.targets import decode_targets
 from mtl_classic._core.tasks import Task
-from mtl_classic.metrics import compare
+from mtl_classic.learners._protocol import Floats
+from mtl_classic.metrics._significance import compare_pairs
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.multitask._graph_edges import resolve_edges
 from mtl_classic.multitask._task_graph import TaskGraphModel
@@ -91,16 +92,18 @@ def task_affinity(
     alone = {
         name: held.losses(by_name[name], held.cross(by_name[name], held.columns(by_name[name], []))) for name in able
     }
-    shared, before, weight = {}, {}, {}
-    for edge in pairs:
-        source, target = edge[:2]
-        key, task = f"{source} -> {target}", by_name[target]
-        shared[key] = held.losses(task, held.cross(task, held.columns(task, [edge])))
-        before[key], weight[key] = alone[target], held.loss_weight(task)
     index = pd.MultiIndex.from_tuples([edge[:2] for edge in pairs], names=["source", "target"])
     if not pairs:
         return pd.DataFrame(columns=["gain", "standard_error", "p_value", "verdict"], index=index, dtype=np.float64)
-    table = compare(shared, before, clusters=held.clusters, sample_weight=weight)
+
+    def judged() -> Iterator[tuple[str, Floats, Floats, Floats]]:
+        for edge in pairs:
+            source, target = edge[:2]
+            task = by_name[target]
+            shared = held.losses(task, held.cross(task, held.columns(task, [edge])))
+            yield f"{source} -> {target}", shared, alone[target], held.loss_weight(task)
+
+    table = compare_pairs(judged(), clusters=held.clusters)
     result = pd.DataFrame(
         {
             "gain": -table["difference"] / table["baseline"],

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from mtl_classic._core.losses import EPSILON, prior_scores, task_loss
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._protocol import Floats
-from mtl_classic.metrics import compare
+from mtl_classic.metrics._significance import compare_pairs
 from mtl_classic.multitask._graph_edges import Edge
 from mtl_classic.multitask._out_of_fold import OutOfFold
 
@@ -35,18 +35,19 @@ def find_edges(
     kept: list[Edge] = []
     open_tasks = {edge[1] for edge in left}
     current = {name: held.cross(tasks[name], held.columns(tasks[name], [])) for name in open_tasks}
+
+    def with_edge(edge: Edge) -> Floats:
+        """Out-of-fold scores of its target with this edge beside those kept."""
+        chosen = [e for e in kept if e[1] == edge[1]]
+        return held.cross(tasks[edge[1]], held.columns(tasks[edge[1]], [*chosen, edge]))
+
     for _ in range(MAX_SOURCES):
-        tried: dict[Edge, Floats] = {}
-        for edge in left:
-            if edge[1] in open_tasks and edge not in kept:
-                chosen = [e for e in kept if e[1] == edge[1]]
-                tried[edge] = held.cross(tasks[edge[1]], held.columns(tasks[edge[1]], [*chosen, edge]))
-        found = _better(held, tried, current, weight)
+        tried = [edge for edge in left if edge[1] in open_tasks and edge not in kept]
+        found = _better(held, tried, with_edge, current, weight)
         room = len(candidates) if max_edges is None else max_edges - len(kept)
         accepted = found[: max(room, 0)]
-        for edge in accepted:
-            kept.append(edge)
-            current[edge[1]] = tried[edge]
+        current |= {edge[1]: with_edge(edge) for edge in accepted}  # again: all that were tried would fill the memory
+        kept += accepted
         open_tasks = {edge[1] for edge in accepted}
         if not open_tasks:
             break
@@ -70,23 +71,31 @@ def easiest_first(held: OutOfFold) -> tuple[Task, ...]:
 
 
 def _better(
-    held: OutOfFold, tried: dict[Edge, Floats], current: dict[str, Floats], weight: dict[str, float]
+    held: OutOfFold,
+    tried: Sequence[Edge],
+    with_edge: Callable[[Edge], Floats],
+    current: dict[str, Floats],
+    weight: dict[str, float],
 ) -> list[Edge]:
     """The best edge of each task among those better beyond the noise, by weighted gain relative to the loss."""
     if not tried:
         return []
     tasks = {task.name: task for task in held.targets.tasks}
     before = {name: held.losses(tasks[name], scores) for name, scores in current.items()}
-    names = {f"{a} -> {b}": (a, b, level) for a, b, level in tried}
-    table = compare(
-        {name: held.losses(tasks[edge[1]], tried[edge]) for name, edge in names.items()},
-        {name: before[edge[1]] for name, edge in names.items()},
-        clusters=held.clusters,
-        sample_weight={name: held.loss_weight(tasks[edge[1]]) for name, edge in names.items()},
-    )
+
+    def pairs() -> Iterator[tuple[str, Floats, Floats, Floats]]:
+        for edge in tried:
+            task = tasks[edge[1]]
+            yield (
+                f"{edge[0]} -> {edge[1]}",
+                held.losses(task, with_edge(edge)),
+                before[task.name],
+                held.loss_weight(task),
+            )
+
+    table = compare_pairs(pairs(), clusters=held.clusters)
     best: dict[str, tuple[float, Edge]] = {}
-    for name, row in table.iterrows():
-        edge = names[str(name)]
+    for edge, (_, row) in zip(tried, table.iterrows(), strict=True):
         gain = -float(row["difference"]) / max(float(row["baseline"]), 1e-12) * weight[edge[1]]
         if row["verdict"] == "better" and gain > best.get(edge[1], (-np.inf, edge))[0]:
             best[edge[1]] = gain, edge

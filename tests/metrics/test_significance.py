@@ -1,6 +1,9 @@
 """The significance test: replicates equal to drawing rows, verdicts as rare as promised where there is nothing."""
 
+import weakref
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -198,6 +201,27 @@ def test_few_clusters_prove_nothing():
     assert few["verdict"] == "same"
     assert few["difference_low"] > 0
     assert enough["verdict"] == "worse"
+
+
+def test_pairs_that_were_read_are_not_kept():
+    """Hundreds of pairs of a large table are compared in the memory of one."""
+    random = np.random.default_rng(4)
+    losses = {name: random.gamma(1.0, 1.0, (2, 500)) for name in "abcd"}
+    clusters, weight = random.integers(0, 40, 500), random.integers(0, 3, 500).astype(float)
+    made = []
+
+    def pairs():
+        for name, (own, other) in losses.items():
+            assert all(pair() is None for pair in made[:-1])  # the last one read may still have a name
+            own = own.copy()
+            made.append(weakref.ref(own))
+            yield name, own, other, weight
+
+    streamed = sig.compare_pairs(pairs(), clusters=clusters)
+    own, other = ({name: both[k] for name, both in losses.items()} for k in (0, 1))
+    pd.testing.assert_frame_equal(
+        streamed, mc.compare(own, other, clusters=clusters, sample_weight=weight), check_exact=True
+    )
 
 
 def test_many_rows_are_joined_at_random(monkeypatch):
