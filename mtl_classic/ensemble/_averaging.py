@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -223,7 +223,8 @@ class AveragingEnsemble(Composition):
     def _held_out_weights(self, given: FitInput) -> pd.DataFrame:
         scores = [member._scores(member._start_predict(given.X), "entire") for member in self._members()]
         pull = pull_of(self.shrinkage, self.roles_["time"] is not None)
-        return self._choose(make_problems(given, [[s[task.name] for s in scores] for task in self.tasks_], pull))
+        problems = make_problems(given, ([s[task.name] for s in scores] for task in self.tasks_), pull)
+        return self._choose(list(problems))
 
     def _out_of_fold_weights(self, given: FitInput, data: Data, plan: FoldPlan, progress: Progress) -> pd.DataFrame:
         store = cross_fit_members(
@@ -237,7 +238,7 @@ class AveragingEnsemble(Composition):
             progress=progress,
         )
         pull = pull_of(self.shrinkage, store.temporal)
-        problems = make_problems(given, [store.of_task(task.name) for task in self.tasks_], pull)
+        problems = make_problems(given, (store.of_task(task.name) for task in self.tasks_), pull)
         weights = self._choose([latest(problem, store) for problem in problems])
         index = row_index(given.X)
         self.oof_predictions_, self.fold_ = store.frame(index), store.fold
@@ -294,13 +295,11 @@ def average_over_seeds(estimator: Any, n_seeds: int, random_state: Any = None) -
     return AveragingEnsemble([(f"seed{k}", reseeded(estimator, root, k)) for k in range(n_seeds)])
 
 
-def make_problems(given: FitInput, scores: Sequence[Sequence[Any]], pull: float) -> list[Problem]:
+def make_problems(given: FitInput, scores: Iterable[Sequence[Any]], pull: float) -> Iterator[Problem]:
     """For each task its labelled rows with the members' scores; ``pull`` is that of learnt weights to uniform."""
-    problems = []
     for task, members in zip(given.targets.tasks, scores, strict=True):
         y, weight = given.targets.view(task.name), given.entire_weight(task)
-        problems.append(make_problem(task, y, members, weight, group_codes(given.X, task), pull))
-    return problems
+        yield make_problem(task, y, members, weight, group_codes(given.X, task), pull)
 
 
 def latest(problem: Problem, store: OutOfFold) -> Problem:

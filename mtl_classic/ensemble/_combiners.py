@@ -50,11 +50,10 @@ def linear_choice(problem: Problem, data: MetaData, splits: list[tuple[Rows, Row
         unit = "labelled rows" if data.groups is None else "queries"
         reason = f"{n_labels} {unit} with out-of-fold scores are too few to fit a combiner and to judge it"
         return Choice(greedy_weights(problem), None, greedy, reason)
-    labelled = data.take(problem.rows)
-    penalty, k = best_penalty(kind, labelled, y, weight, inner)
+    penalty, k = best_penalty(kind, data, problem.rows, y, weight, inner)
 
     def fit(rows: Rows, averages: list[Floats]) -> LinearMeta:
-        return fit_linear(kind, labelled.take(rows), y[rows], weight[rows], penalty, averages[k])
+        return fit_linear(kind, data.take(problem.rows[rows]), y[rows], weight[rows], penalty, averages[k])
 
     held_out = np.full(greedy.shape, np.nan)
     for (_, test), (train, _, averages) in zip(splits, inner, strict=True):

@@ -18,6 +18,7 @@ from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import take_rows
 from mtl_classic.ensemble._links import to_link
 from mtl_classic.ensemble._store import OutOfFold
+from mtl_classic.model_selection._folds import Rows
 
 __all__ = ["Matching", "match_members"]
 
@@ -40,16 +41,23 @@ class Matching:
 
 def match_members(members: Mapping[str, Any], store: OutOfFold, given: FitInput) -> dict[str, dict[str, Matching]]:
     """For each member and each task with enough unlabelled rows that a fold covers, how to bring its scores back."""
-    found: dict[str, dict[str, Matching]] = {name: {} for name in members}
+    compared: dict[str, Rows] = {}
     for task in store.tasks:
         rows = np.flatnonzero(np.isnan(given.counted(task.name)) & (store.fold >= 0))
-        if task.kind == "ranking" or len(rows) < LEAST_ROWS:
-            continue
-        rows = rows[:: max(1, len(rows) // MOST_ROWS)]
-        table = take_rows(given.X, rows)
-        for name, member in members.items():
-            scores: Scores = member._scores(member._start_predict(table), "entire")
-            found[name][task.name] = _match(task, store.scores[name][task.name][rows], scores[task.name])
+        if task.kind != "ranking" and len(rows) >= LEAST_ROWS:
+            compared[task.name] = rows[:: max(1, len(rows) // MOST_ROWS)]
+    found: dict[str, dict[str, Matching]] = {name: {} for name in members}
+    if not compared:
+        return found
+    scored = np.unique(np.concatenate(list(compared.values())))  # once for all tasks: often the same rows lack labels
+    table = take_rows(given.X, scored)
+    for name, member in members.items():
+        scores: Scores = member._scores(member._start_predict(table), "entire")
+        for task in store.tasks:
+            if task.name in compared:
+                rows = compared[task.name]
+                refitted = scores[task.name][np.searchsorted(scored, rows)]
+                found[name][task.name] = _match(task, store.scores[name][task.name][rows], refitted)
     return found
 
 

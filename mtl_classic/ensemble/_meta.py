@@ -82,7 +82,7 @@ class LinearMeta:
 
     def predict(self, data: MetaData) -> Floats:
         """Scores of the task."""
-        side = (data.side - self.center) / self.scale
+        side = _standardized(data.side, self.center, self.scale)
         eta = np.tensordot(self.weights, data.own, axes=1)
         shift = self.intercept + side @ self.side_weights
         return from_link(self.kind, eta + (shift if self.kind == "multiclass" else shift[:, 0]))
@@ -141,7 +141,7 @@ def fit_linear(
     n_outputs = data.own.shape[2] if kind == "multiclass" else 1
     center, scale = data.side.mean(axis=0), data.side.std(axis=0)
     scale = np.where(scale > LEAST_VARIANCE, scale, 1.0)
-    side = (data.side - center) / scale
+    side = _standardized(data.side, center, scale)
     groups = None
     if data.groups is not None:
         groups, y, weight = by_query(y, data.groups, weight)
@@ -185,7 +185,12 @@ def fit_linear(
 
 
 def best_penalty(
-    kind: str, data: MetaData, y: Floats, weight: Floats, splits: Sequence[tuple[Rows, Rows, Sequence[Floats]]]
+    kind: str,
+    data: MetaData,
+    rows: Rows,
+    y: Floats,
+    weight: Floats,
+    splits: Sequence[tuple[Rows, Rows, Sequence[Floats]]],
 ) -> tuple[float, int]:
     """The penalty and the average pulled to that have the least loss on rows that the combiner has not seen.
 
@@ -194,10 +199,12 @@ def best_penalty(
     Parameters
     ----------
     kind : str
-    data : MetaData of n rows
+    data : MetaData of all rows
+    rows : ndarray of shape (n,)
+        Those with a label.
     y, weight : ndarray of shape (n,)
     splits : list of (train, test, averages)
-        The averages w₀ to choose among, from the training rows.
+        Positions among the n; the averages w₀ to choose among, from the training rows.
 
     Returns
     -------
@@ -206,12 +213,13 @@ def best_penalty(
         Position of the average.
     """
     usable = [split for split in splits if trainable(y[split[0]]) and len(split[1])]
+    queries = None if data.groups is None else data.groups[rows]
     step = max(1, len(y) // SELECTION_ROWS)
     n_averages = len(splits[0][2])
     total = np.zeros((len(PENALTIES), n_averages))
     for train, test, averages in usable:
-        train, test = _thinned(train, step, data.groups), _thinned(test, step, data.groups)
-        part, rest = data.take(train), data.take(test)
+        train, test = _thinned(train, step, queries), _thinned(test, step, queries)
+        part, rest = data.take(rows[train]), data.take(rows[test])
         for j, average in enumerate(averages):
             start = None
             for i in range(len(PENALTIES))[::-1]:
@@ -233,6 +241,12 @@ def fit_sklearn(
 def trainable(y: Floats) -> bool:
     """Whether there is anything to tell apart."""
     return len(y) >= 2 and len(np.unique(y)) >= 2
+
+
+def _standardized(columns: Floats, center: Floats, scale: Floats) -> Floats:
+    moved = columns - center
+    moved /= scale  # in place: columns of all tasks are many
+    return moved
 
 
 def _thinned(rows: Rows, step: int, groups: Rows | None) -> Rows:

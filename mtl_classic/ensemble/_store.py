@@ -119,7 +119,7 @@ class OutOfFold:
             for member in self.names
             for label, values in score_columns(self.scores[member], self.tasks, self.classes).items()
         }
-        frame = pd.DataFrame(columns, index=index)
+        frame = pd.DataFrame(columns, index=index, copy=False)
         frame.columns = pd.MultiIndex.from_tuples(list(columns), names=["member", "score"])
         return frame
 

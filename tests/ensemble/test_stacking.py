@@ -25,7 +25,11 @@ from mtl_classic import (
     Task,
     TaskError,
 )
+from mtl_classic._core.base import FitInput
+from mtl_classic._core.targets import encode_targets
+from mtl_classic.ensemble._matching import match_members
 from mtl_classic.ensemble._meta import PENALTIES, MetaData, best_penalty, fit_linear
+from mtl_classic.ensemble._store import OutOfFold
 from mtl_classic.metrics import ndcg, roc_auc
 from tests.ensemble.tables import FUNNEL, MIXED, funnel, members, mixed, ranked, trees
 
@@ -301,9 +305,9 @@ def test_the_penalty_is_that_of_least_loss_on_rows_not_seen() -> None:
     table = {(penalty, j): loss(penalty, average) for penalty in PENALTIES for j, average in enumerate(averages)}
     best = min(table, key=lambda key: table[key])
     assert PENALTIES[0] < best[0] < PENALTIES[-1]
-    assert best_penalty("regression", data, y, weight, splits) == best
+    assert best_penalty("regression", data, np.arange(120), y, weight, splits) == best
     one_label = [(a[:0], b, averages) for a, b, _ in splits]  # nothing to learn from: held as strongly as can be
-    assert best_penalty("regression", data, y, weight, one_label) == (PENALTIES[-1], 0)
+    assert best_penalty("regression", data, np.arange(120), y, weight, one_label) == (PENALTIES[-1], 0)
 
 
 @pytest.mark.parametrize(
@@ -342,3 +346,30 @@ def test_a_given_combiner_needs_two_classes() -> None:
     assert "nothing to tell apart" in model.fallbacks_["buy"]
     assert (model.predict_scores(X)["buy"] == 1).all()
     assert isinstance(model.final_estimators_["reason"].model, LogisticRegression)
+
+
+def test_rows_that_several_tasks_lack_are_scored_once() -> None:
+    """What it costs to bring refitted members back to the spread of the folds' does not grow with tasks squared."""
+    n, rng = 1000, np.random.default_rng(0)
+    tasks = (Task("a", "regression"), Task("b", "regression"), Task("c", "regression"))
+    Y = rng.normal(size=(n, 3))
+    Y[:300, 0], Y[:300, 1], Y[600:, 2] = np.nan, np.nan, np.nan
+    folds = {task.name: rng.normal(1.0, 2.0, n) for task in tasks}
+    store = OutOfFold(("m",), tasks, dict.fromkeys("abc"), np.arange(n) % 2, False, {"m": folds}, {})
+    asked = []
+
+    class Member:
+        def _start_predict(self, X: Any) -> Any:
+            return X
+
+        def _scores(self, X: Any, space: str) -> dict[str, Any]:
+            asked.append(len(X))
+            return {task.name: 3 * X[:, j] for j, task in enumerate(tasks)}
+
+    given = FitInput(rng.normal(size=(n, 3)), encode_targets(Y, tasks), None)
+    matched = match_members({"m": Member()}, store, given)["m"]
+    assert asked == [700]
+    for j, name in enumerate("abc"):
+        rows = np.flatnonzero(np.isnan(Y[:, j]))
+        back = matched[name](3 * given.X[rows, j])
+        assert (back.mean(), back.std()) == pytest.approx((folds[name][rows].mean(), folds[name][rows].std()))
