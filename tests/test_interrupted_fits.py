@@ -9,7 +9,20 @@ import pytest
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 
-from mtl_classic import AveragingEnsemble, FunnelModel, LabelError, MultiTaskModel, PerTaskModel, Task, TaskGraphModel
+from mtl_classic import (
+    AveragingEnsemble,
+    EventLog,
+    FieldEncoder,
+    FunnelModel,
+    HistoryFeatures,
+    LabelError,
+    MultiTaskModel,
+    PerTaskModel,
+    TargetStatistics,
+    Task,
+    TaskGraphModel,
+    make_folds,
+)
 
 TASKS = [Task("click", "binary"), Task("buy", "binary", given="click")]
 
@@ -70,3 +83,34 @@ def test_an_interrupted_first_fit_is_none(name: str) -> None:
         model.fit(*rows(0))
     with pytest.raises(NotFittedError):
         model.predict_scores(rows(0)[0])
+
+
+ROWS = pd.DataFrame({"user": [1, 2, 1, 2], "item": list("abab"), "day": [1, 2, 3, 4], "x": [0.5, 1.0, 2.0, 4.0]})
+LOG = EventLog(ROWS, user="user", item="item", time="day")
+LABELS = pd.DataFrame({"buy": [0.0, 1.0, 0.0, 1.0]})
+OTHER = make_folds(2, np.zeros(10), random_state=0)
+TRANSFORMERS: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
+    "history": (
+        HistoryFeatures(),
+        {"X": ROWS, "events": LOG},
+        {"X": ROWS.assign(day=pd.to_datetime(ROWS["day"])), "events": LOG},
+    ),
+    "statistics": (TargetStatistics(["user"]), {"X": ROWS, "Y": LABELS}, {"X": ROWS, "Y": LABELS, "plan": OTHER}),
+    "encoder": (FieldEncoder(), {"X": ROWS}, {"X": ROWS.assign(item=[["a"], ["b"], ["a"], ["b"]])}),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_a_transformer_that_fails_to_fit_is_fitted_as_before_or_not_at_all(name: str) -> None:
+    transformer, good, bad = TRANSFORMERS[name]
+    bad = bad | {"X": bad["X"].assign(new=1.0)}
+    with pytest.raises((TypeError, ValueError)):
+        transformer.fit_transform(**bad)
+    with pytest.raises(NotFittedError):
+        transformer.transform(ROWS)
+    before, state = transformer.fit(**good).transform(ROWS), dict(vars(transformer))
+    with pytest.raises((TypeError, ValueError)):
+        transformer.fit_transform(**bad)
+    assert all(state[key] is value for key, value in vars(transformer).items())
+    after = transformer.transform(ROWS)
+    assert not (after != before).nnz if name == "encoder" else after.equals(before)

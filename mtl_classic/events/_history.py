@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from mtl_classic._core.base import all_or_nothing
 from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.parallel import n_threads
 from mtl_classic._core.targets import Classes, Targets, encode_targets
@@ -123,6 +124,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         self.on_conflict = on_conflict
         self.n_jobs = n_jobs
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any = None, *, events: EventLog | None = None) -> Self:
         """Choose the aggregates and keep the log; labels y are read only without `events`.
 

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from mtl_classic._core.base import all_or_nothing
 from mtl_classic._core.validation import align_columns, as_table, find_role, register_columns
 from mtl_classic.preprocessing._blocks import Hashed, Number, OneHot, is_number
 from mtl_classic.preprocessing._vocabulary import Vocabulary
@@ -118,6 +119,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         self.scale = scale
         self.clip = clip
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn vocabularies and scales.
 
@@ -133,6 +135,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         self._learn(X)
         return self
 
+    @all_or_nothing
     def fit_transform(self, X: Any, y: Any = None) -> sparse.csr_matrix:
         """Learn from ``X`` and encode it, looking each value up once.
 
@@ -147,6 +150,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         """
         return self._encode(*self._learn(X))
 
+    @all_or_nothing
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Add values not seen before, at the end of the matrix; scales stay those of the first call.
 

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from mtl_classic._core.base import all_or_nothing
 from mtl_classic._core.delays import check_delays
 from mtl_classic._core.targets import Targets, encode_targets
 from mtl_classic._core.tasks import Task, resolve_tasks
@@ -126,6 +127,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         self.cv = cv
         self.random_state = random_state
 
+    @all_or_nothing
     def fit(self, X: Any, Y: Any, *, sample_weight: Any = None, plan: FoldPlan | None = None) -> Self:
         """Learn the statistics of all rows.
 
@@ -145,6 +147,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         self._learn(X, Y, sample_weight)
         return self
 
+    @all_or_nothing
     def fit_transform(self, X: Any, Y: Any, *, sample_weight: Any = None, plan: FoldPlan | None = None) -> Any:
         """Learn the statistics of all rows, and append those that did not see a row's own labels.
 
