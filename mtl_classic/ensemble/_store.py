@@ -24,7 +24,7 @@ from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import fit_folds
 from mtl_classic.model_selection._fingerprint import fingerprint
 from mtl_classic.model_selection._folds import Rows
-from mtl_classic.model_selection._progress import SILENT, Progress, tell, without_callbacks
+from mtl_classic.model_selection._progress import SILENT, Progress, settings_of, tell
 from mtl_classic.multitask._out_of_fold import looks_forward
 from mtl_classic.multitask._score_columns import read_scores
 
@@ -239,16 +239,14 @@ def time_blocks(time: Any, n_blocks: int) -> Rows:
 
 
 def fit_key(memory: Any, data: Data, name: str, member: Any, rows: Any) -> str:
-    """What a cached fit depends on; the number of threads changes no result and is left out.
+    """What a cached fit depends on.
 
     Other versions of the libraries may fit otherwise, and may not read what was kept. The name is a part of it: members
     that differ in nothing else, their seeds being drawn, are not the same.
     """
     if memory is None:
         return ""
-    member = without_callbacks(member)
-    jobs = {path: None for path in member.get_params() if path.split("__")[-1] == "n_jobs"}
-    member.set_params(**jobs)
+    member = settings_of(member)
     return str(joblib.hash((data.key, name, type(member).__qualname__, member, rows, library_versions())))
 
 

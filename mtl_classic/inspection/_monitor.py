@@ -14,7 +14,7 @@ from scipy.special import ndtri
 from mtl_classic._core.targets import Targets, encode_targets, known_share
 from mtl_classic._core.tasks import Task, label_frame
 from mtl_classic._core.time import is_datetime, time_dtype, to_duration, to_time
-from mtl_classic._core.validation import as_table, check_labels_of
+from mtl_classic._core.validation import check_labels_of
 from mtl_classic.inspection._drift import (
     Interval,
     calibration_ratio,
@@ -22,7 +22,7 @@ from mtl_classic.inspection._drift import (
     population_stability,
     share,
 )
-from mtl_classic.inspection._reference import ColumnReference, Reference, cluster_codes, hashes
+from mtl_classic.inspection._reference import ColumnReference, Reference, as_frame, cluster_codes, hashes
 from mtl_classic.metrics._fitted import end_of, role_column, scores_of
 
 __all__ = ["monitor"]
@@ -151,10 +151,8 @@ def monitor(
 
 
 def _as_frame(X: Any) -> pd.DataFrame:
-    table = as_table(X)
-    if isinstance(table, pd.DataFrame):  # a reference names columns by text
-        return table.set_axis([str(name) for name in table.columns], axis=1)
-    return pd.DataFrame(np.asarray(table.todense() if hasattr(table, "todense") else table)).add_prefix("x")
+    table = as_frame(X)
+    return table.set_axis([str(name) for name in table.columns], axis=1)  # a reference names columns by text
 
 
 def _column_checks(model: Any, table: pd.DataFrame, reference: Reference) -> Iterator[_Check]:
@@ -205,10 +203,8 @@ def _calibration_checks(model: Any, scores: pd.DataFrame | None, X: Any, Y: Any)
     targets = encode_targets(Y, final.tasks_, classes=final.classes_map_, on_conflict=final._conflict_rule())
     check_labels_of(table, targets)
     scores = scores_of(model, X, "entire") if scores is None else scores
-    clusters, days = (
-        cluster_codes(table, role_column(final, table, "user")),
-        _days(table, role_column(final, table, "time")),
-    )
+    clusters = cluster_codes(table, role_column(final, table, "user"))
+    days = _days(table, role_column(final, table, "time"))
     checks: list[_Check] = []
     for task, name, observed, predicted in _rates(scores, targets):
         known = ~np.isnan(observed)

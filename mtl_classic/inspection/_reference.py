@@ -14,14 +14,15 @@ from mtl_classic._core.time import is_datetime, to_time
 from mtl_classic._core.validation import as_table
 from mtl_classic.inspection._drift import effective_rows
 from mtl_classic.metrics._fitted import end_of, role_column, scores_of
+from mtl_classic.preprocessing._blocks import as_numbers as numbers_of
+from mtl_classic.preprocessing._blocks import is_number
 
-__all__ = ["ColumnReference", "Reference", "cluster_codes", "hashes", "monitor_reference"]
+__all__ = ["ColumnReference", "Reference", "as_frame", "cluster_codes", "hashes", "monitor_reference"]
 
 N_BINS = 10
 MAX_VALUES = 50  # a column of texts with more values is judged by those that are new, not by their shares
 CLOCK = 0.85  # a number whose ranks follow time so closely moves by its nature
 LATEST = 0.1  # share of the rows, by time, in which new ids are counted
-_DAY = 86_400_000_000_000
 
 Floats = npt.NDArray[np.float64]
 
@@ -109,22 +110,26 @@ def monitor_reference(model: Any, X: Any, *, exclude: Sequence[str] = ()) -> Ref
     >>> {name: column.kind for name, column in model.reference_.columns.items()}
     {'user': 'id', 'item': 'id', 'day': 'clock', 'category': 'category', 'device': 'category', 'price': 'number'}
     """
-    table = as_table(X)
-    if not isinstance(table, pd.DataFrame):
-        table = pd.DataFrame(np.asarray(table.todense() if hasattr(table, "todense") else table))
-        table.columns = [f"x{j}" for j in range(table.shape[1])]
+    table = as_frame(X)
     if not len(table):
         raise ValueError("monitor_reference was given no rows; at least one is needed.")
     final, _ = end_of(model)
     roles = {role: role_column(final, table, role) for role in ("user", "item", "time", "query")}
     time = None if roles["time"] is None else to_time(table[roles["time"]], "time")
-    left_out = {*exclude, roles.get("time"), roles.get("query")}
-    ids = {roles.get("user"), roles.get("item")}
+    left_out, ids = {*exclude, roles["time"], roles["query"]}, {roles["user"], roles["item"]}
     columns = {str(name): _describe(table[name], name in ids, time) for name in table.columns if name not in left_out}
     scores = scores_of(model, X, "entire")
     described = {str(name): _describe(scores[name], False, None) for name in scores.columns}
-    clusters = cluster_codes(table, roles.get("user"))
+    clusters = cluster_codes(table, roles["user"])
     return Reference(columns, described, len(table), effective_rows(clusters, len(table)))
+
+
+def as_frame(X: Any) -> pd.DataFrame:
+    """A table as a frame; the columns of an array are named x0, x1 and so on."""
+    table = as_table(X)
+    if isinstance(table, pd.DataFrame):
+        return table
+    return pd.DataFrame(np.asarray(table.todense() if hasattr(table, "todense") else table)).add_prefix("x")
 
 
 def _describe(column: pd.Series, is_id: bool, time: npt.NDArray[Any] | None) -> ColumnReference:
@@ -171,18 +176,10 @@ def _is_number(column: pd.Series) -> bool:
 
 
 def as_numbers(column: pd.Series) -> Floats:
-    """A column as float64, NaN where missing; dates and durations in days."""
-    if not _is_number(column):
-        return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    missing = column.isna().to_numpy()
-    values = np.full(len(column), np.nan)
-    if is_datetime(column.dtype):
-        values[~missing] = to_time(column[~missing], str(column.name)) / _DAY
-    elif column.dtype.kind == "m":
-        values[~missing] = column[~missing].to_numpy(dtype="timedelta64[ns]").astype(np.int64) / _DAY
-    else:
-        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    return values
+    """A column as float64, NaN where missing and where text is no number; dates and durations in days."""
+    if is_number(column):
+        return numbers_of(column)[0]
+    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _moves_with(values: Floats, time: npt.NDArray[Any]) -> bool:

@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.callback import CallbackSupportMixin
 from sklearn.callback import with_callbacks as untyped_with_callbacks
 
-__all__ = ["SILENT", "Progress", "Tracked", "tell", "with_callbacks", "without_callbacks"]
+__all__ = ["SILENT", "Progress", "Tracked", "settings_of", "tell", "with_callbacks"]
 
 Fit = TypeVar("Fit", bound=Callable[..., Any])
 
@@ -116,11 +116,11 @@ def _alone(context: Any) -> Any:
     return own
 
 
-def without_callbacks(estimator: Any) -> Any:
-    """A clone that nobody listens to, to be hashed: callbacks change no result."""
+def settings_of(estimator: Any) -> Any:
+    """A clone to be hashed: callbacks and numbers of threads, which change no result, are not in it."""
     model = clone(estimator)
     parts: Sequence[Any] = [model, *model.get_params(deep=True).values()]
     for part in parts:
         if hasattr(part, "set_callbacks") and not isinstance(part, type):
             part.set_callbacks()
-    return model
+    return model.set_params(**{name: None for name in model.get_params() if name.split("__")[-1] == "n_jobs"})

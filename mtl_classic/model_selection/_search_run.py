@@ -13,7 +13,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from mtl_classic import __version__
 from mtl_classic._core.parallel import split_budget
 from mtl_classic._core.random import generator
-from mtl_classic.model_selection._progress import SILENT, Progress, without_callbacks
+from mtl_classic.model_selection._progress import SILENT, Progress, settings_of
 from mtl_classic.model_selection._search_space import Codes, Dimension, Floats, grid_points, n_points
 from mtl_classic.model_selection._search_trial import COMPLETE, Deadline, Outcome, Work, run_trial
 
@@ -121,9 +121,8 @@ def _sizes(
 
 
 def _fingerprint(work: Work, strategy: str, key: str, seed: int) -> str:
-    """The same for the same search only: data, folds, settings, space and seed. Threads change no result."""
-    model = without_callbacks(work.estimator)
-    model.set_params(**{name: None for name in model.get_params() if name.split("__")[-1] == "n_jobs"})
+    """The same for the same search only: data, folds, settings, space and seed."""
+    model = settings_of(work.estimator)
     space = [(d.name, d.low, d.high, d.log, d.integer, d.values, _quantiles(d)) for d in work.dimensions]
     metrics = [(name, _scorer_key(scorer)) for name, scorer in work.scorer.metrics.items()]  # kept by position
     judged = (work.judge.objective, work.judge.weights, metrics, work.pruning)

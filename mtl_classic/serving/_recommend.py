@@ -12,7 +12,7 @@ import pandas as pd
 
 from mtl_classic._core.validation import as_table
 from mtl_classic.serving._factors import Factors, find_factors, log_of, seen_pairs
-from mtl_classic.serving._top_k import top_k
+from mtl_classic.serving._top_k import check_k, top_k
 
 __all__ = ["recommend_items"]
 
@@ -33,8 +33,7 @@ def recommend_items(
     n_candidates: int | None,
 ) -> pd.DataFrame:
     """What `MultiTaskModel.recommend` does."""
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise ValueError(f"k must be a whole number of at least 1, got {k!r}.")
+    check_k(k)
     n_candidates = max(_CANDIDATES, 10 * k) if n_candidates is None else int(n_candidates)
     if n_candidates < k:
         raise ValueError(f"n_candidates={n_candidates} are fewer than the k={k} that are asked for.")

@@ -14,7 +14,7 @@ from mtl_classic._core.validation import Table, find_role
 from mtl_classic.metrics._fitted import end_of, role_column
 from mtl_classic.serving._scores import CHUNK_SIZE, Progress, scored_chunks
 
-__all__ = ["top_k"]
+__all__ = ["check_k", "top_k"]
 
 ROLES = ("user", "item", "time", "query")
 SCORE, RANK = "score", "rank"
@@ -86,8 +86,7 @@ def top_k(
     >>> int(best.groupby("user").size().max()), list(best.columns)
     (3, ['user', 'item', 'score', 'rank'])
     """
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise ValueError(f"k must be a whole number of at least 1, got {k!r}.")
+    check_k(k)
     best = _Best(int(k))
     final, _ = end_of(model)
     done = 0
@@ -101,6 +100,12 @@ def top_k(
         best.add(table, groups, kept, _values(by, scores, table), done)
         done += len(table)
     return best.result()
+
+
+def check_k(k: Any) -> None:
+    """Refuse what is no number of candidates."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise ValueError(f"k must be a whole number of at least 1, got {k!r}.")
 
 
 class _Best:
