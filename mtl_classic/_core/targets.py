@@ -68,7 +68,8 @@ class Targets:
         A funnel child counts only where its parent is positive.
     form : OutputForm
     dropped : ndarray of bool, shape (n, n_tasks)
-        Children's labels that ``on_conflict="drop"`` took away, under a negative ancestor.
+        Children's labels that ``on_conflict="drop"`` took away, under a negative ancestor, and what stays unlabelled
+        below them.
     index : Index or None
         Names of the rows: Y's, once checked those of X; None if they have none.
     """
@@ -285,6 +286,7 @@ def _views(raw: Floats, tasks: Sequence[Task], classes: Classes, dropped: Flags)
         if task.parent is None:
             continue
         j, parent = position[task.name], position[task.parent]
+        dropped[:, j] |= dropped[:, parent] & np.isnan(raw[:, j])
         code = _parent_code(task, tasks[parent], classes)
         status = _parent_status(tasks[parent], entire[:, parent], code, holds.get(task.parent))
         holds[task.name] = status

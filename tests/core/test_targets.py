@@ -136,6 +136,16 @@ def test_conflicts_along_a_chain(row: tuple, lifted: tuple, dropped: tuple) -> N
         encode_targets(Y, CHAIN, on_conflict="keep")  # type: ignore[arg-type]
 
 
+def test_what_is_unlabelled_below_a_dropped_label_stays_so_when_written_out() -> None:
+    Y = pd.DataFrame({"click": [0, 1, 0], "cart": [1, 1, None], "spend": [None, 2.0, None]})
+    targets = encode_targets(Y, CHAIN, on_conflict="drop")
+    again = encode_targets(decode_targets(targets), CHAIN, classes=targets.classes)
+    np.testing.assert_equal(targets.entire[:, 2], [NAN, 2, 0])
+    weights = targets.weigh(None)
+    assert weights is not None
+    np.testing.assert_equal(np.where(weights > 0, again.entire, NAN), targets.entire)
+
+
 labels = st.sampled_from([0.0, 1.0, NAN])
 
 
