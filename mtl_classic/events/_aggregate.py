@@ -52,7 +52,7 @@ class Aggregate:
     value : str, optional
         A numeric column of the log. None: the log's `value` for sum and mean; 1 per event for decayed and rate.
     where : event type, or dict of column to value (or list of values), optional
-        Which events count.
+        Which events count. None or NaN among the values stands for events whose value is missing.
     window : duration, optional
         ``"8w"``, a timedelta, or a number on a numeric time axis; None looks back to the start of the log.
     half_life : duration
@@ -131,7 +131,7 @@ def as_conditions(spec: Any, event: str | None) -> tuple[tuple[str, tuple[Any, .
         return ()
     if isinstance(spec, Mapping):
         return tuple(
-            (str(column), tuple(values) if isinstance(values, list | tuple | set | frozenset) else (values,))
+            (str(column), tuple(values) if pd.api.types.is_list_like(values) else (values,))
             for column, values in spec.items()
         )
     if event is None:
@@ -160,4 +160,4 @@ def _filter_text(spec: Any) -> str:
 
 
 def _values_text(values: Any) -> str:
-    return "_or_".join(map(str, values)) if isinstance(values, list | tuple | set | frozenset) else str(values)
+    return "_or_".join(map(str, values)) if pd.api.types.is_list_like(values) else str(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -189,12 +190,12 @@ def _end_of(log: EventLog, as_of: Any) -> Any:
     """The last instant that the log knows, on its axis; None where it is empty."""
     if as_of is None:
         return log.time[-1] if log.n_events else None
-    return log._to_axis(as_of, "as_of")
+    end = log._to_axis(as_of, "as_of")
+    return math.floor(end) if log.time.dtype == np.int64 else end  # of 10.0 or 10.7 weeks it knows the tenth
 
 
 def _is_over(times: npt.NDArray[Any], length: int | float, end: Any) -> npt.NDArray[np.bool_]:
-    """Whether [t, t + length) ends within what the log knows; on an integer axis its last instant is t + length − 1."""
+    """Whether [t, t + length) is over where the log ends: at `end`, or before the next integer if that is one."""
     if end is None:
         return np.zeros(len(times), dtype=bool)
-    whole = times.dtype == np.int64 and isinstance(length, int) and isinstance(end, int | np.integer)
-    return np.asarray(times <= (int(end) - length + 1 if whole else end - length))
+    return np.asarray(times <= (int(end) - length + 1 if isinstance(end, int | np.integer) else end - length))

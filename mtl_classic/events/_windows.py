@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from mtl_classic._core.time import to_duration
 from mtl_classic._kernels import history as kernels
@@ -297,5 +298,6 @@ def _numbers(log: EventLog, name: str) -> Floats:
 
 def _matches(log: EventLog, column: str, allowed: tuple[Any, ...]) -> npt.NDArray[np.bool_]:
     codes, values = log.encode(column)
-    wanted = np.append(np.asarray(values.isin(list(allowed))), False)
+    missing = any(pd.api.types.is_scalar(value) and pd.isna(value) for value in allowed)
+    wanted = np.append(np.asarray(values.isin(list(allowed))), missing)  # the code -1, missing, takes the last
     return np.asarray(wanted[codes], dtype=np.bool_)

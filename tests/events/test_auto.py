@@ -86,3 +86,44 @@ def test_dates_give_windows_of_days():
         frame["time"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(frame["time"], "D")
     names = added(HistoryFeatures().fit(rows, events=EventLog(events, **ROLES)))
     assert {"user__count__2w", "user__count__8w", "user__count__26w"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("typed", "own", "shared"),
+    [
+        (
+            True,
+            "count__2 count__8 count__32 count__view__32 count__buy__32 recency gap recency__buy "
+            "decayed__buy__half_life_8 rate__buy_per_view sum__buy__32 mean__buy__32 rate__promo__buy__32",
+            "count__buy__8 decayed__buy__half_life_8 recency__buy",
+        ),
+        (
+            False,
+            "count__2 count__8 count__32 recency gap decayed__half_life_8 decayed__half_life_2 "
+            "sum__32 mean__32 rate__promo__32 mean__weight__32",
+            "count__8 decayed__half_life_8 recency",
+        ),
+    ],
+)
+def test_the_whole_rule(typed, own, shared):
+    number = np.arange(97)
+    events = pd.DataFrame(
+        {
+            "user": number % 9,
+            "item": number % 5,
+            "time": number,
+            "type": np.where(number % 3, "view", "buy"),
+            "price": 1.0,
+            "store": np.where(number % 7 < 3, "north", "south"),
+            "promo": number % 2,
+            "weight": number / 4,
+        }
+    )
+    if not typed:
+        events = events.drop(columns="type")
+    log = EventLog(events, **{role: name for role, name in ROLES.items() if name in events})
+    expected = [f"{keys}__{name}" for keys in ("user", "item", "user_item") for name in own.split()]
+    expected += [f"{keys}__{name}" for keys in ("user_store", "item_store") for name in shared.split()]
+    assert added(HistoryFeatures().fit(events[["user", "item", "time", "store"]], events=log)) == expected
+    alone = [name for name in expected if name.startswith(("item__", "item_store__"))]
+    assert added(HistoryFeatures().fit(events[["item", "time", "store"]], events=log)) == alone

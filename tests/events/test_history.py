@@ -287,3 +287,18 @@ def test_more_key_combinations_than_an_integer_holds():
     rows = pd.concat([wide.head(50), wide.head(50).assign(k3=-1)], ignore_index=True).assign(time=2)
     got = HistoryFeatures([Aggregate(("k0", "k1", "k2", "k3"), "count")]).fit_transform(rows, events=log)
     assert got.iloc[:, -1].tolist() == [1.0] * 50 + [0.0] * 50
+
+
+@pytest.mark.parametrize("coupon", [["x", None, "y", np.nan], [1.0, np.nan, 2.0, np.nan]])
+def test_filters_take_missing_values_and_arrays(coupon):
+    events = pd.DataFrame({"user": 1, "item": 1, "time": range(4), "coupon": coupon})
+    log = EventLog(events, user="user", item="item", time="time")
+    chosen = [
+        Aggregate("user", "count", where={"coupon": None}),
+        Aggregate("user", "count", where={"coupon": [coupon[0], np.nan]}),
+        Aggregate("user", "count", where={"coupon": np.array([coupon[0], coupon[2]])}),
+    ]
+    model = HistoryFeatures(chosen, user="user", time="time").fit(events, events=log)
+    row = events.iloc[[0]].assign(time=9)
+    assert model.transform(row)[list(model.get_feature_names_out()[4:])].to_numpy().tolist() == [[2.0, 3.0, 2.0]]
+    assert HistoryIndex(model).columns({"user": 1, "time": 9}).tolist() == [2.0, 3.0, 2.0]

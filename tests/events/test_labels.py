@@ -9,6 +9,7 @@ from mtl_classic.events import EventLog, label_from_events
 from tests._reference.history import labels as twin
 from tests.events.shop import ROLES, make_events, make_log, make_rows
 
+WEEKLY = {"user": "user", "item": "item", "time": "week", "event": "type"}
 FUNNEL = [
     Task("view", "binary"),
     Task("buy", "binary", given="view"),
@@ -97,6 +98,18 @@ def test_rows_that_have_not_matured_are_unlabelled():
     assert late["buy"].isna().sum() == late["n"].isna().sum() == 5
     assert label_from_events(rows, log, {"buy": "binary"}, 3, as_of=20)["buy"].notna().all()
     assert label_from_events(rows, log.before(-1).append(log), {"buy": "binary"}, 100)["buy"].isna().all()
+
+
+def test_weeks_mature_alike_whether_they_come_as_integers_or_not():
+    log = EventLog(pd.DataFrame({"user": 1, "item": 7, "week": [1, 10], "type": "buy"}), **WEEKLY)
+    rows = pd.DataFrame({"user": 1, "item": 7, "week": [8, 9, 10]})
+    for given in (rows, rows.astype({"week": float})):
+        for options in ({}, {"as_of": 10}, {"as_of": 10.7}):
+            buy = label_from_events(given, log, {"buy": "binary"}, 2, **options)["buy"]
+            np.testing.assert_array_equal(buy, [0.0, 1.0, np.nan])
+    between = rows.assign(week=[9.5, 9.6, 9.75])  # 9.5 and a week and a half end with the tenth
+    buy = label_from_events(between, log, {"buy": "binary"}, 1.5)["buy"]
+    np.testing.assert_array_equal(buy, [1.0, np.nan, np.nan])
 
 
 def test_dates_indices_and_polars():
