@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from numbers import Integral
 from typing import Any
 
@@ -34,7 +35,6 @@ from mtl_classic.multitask._score_columns import read_scores
 __all__ = ["BaggingEnsemble"]
 
 RESAMPLE = ("rows", "users", "time")
-NAME_COLUMNS = ("exclude", "categorical", "fields", "groups")  # parameters of members that hold names of columns
 TRIES = 100  # draws of a bag before giving up on one that has every task in it
 
 
@@ -254,13 +254,7 @@ class BaggingEnsemble(OverMembers):
 
     def _named_columns(self) -> set[Any]:
         """Columns that the member's own parameters name, which it would miss."""
-        named: set[Any] = set()
-        for path, value in self.estimator.get_params(deep=True).items():
-            if path.split("__")[-1] in NAME_COLUMNS and value is not None:
-                parts = value.values() if isinstance(value, Mapping) else [value]
-                for part in parts:
-                    named |= {part} if isinstance(part, str) else set(part)
-        return named
+        return set().union(*map(_names_in, self.estimator.get_params(deep=True).values()))
 
     def _judge_out_of_bag(self, given: FitInput, counts: list[Any], frames: list[pd.DataFrame]) -> None:
         n = n_rows(given.X)
@@ -371,6 +365,17 @@ def _fit_one(
     inside, outside = np.flatnonzero(counts > 0), np.flatnonzero(counts == 0)
     part = Data(_take_columns(data.X, columns), data.Y, weight, data.events)
     return fit_bag(member, part, (inside, outside), len(counts), threads, step)
+
+
+def _names_in(value: Any) -> set[Any]:
+    """What may name a column in a parameter: strings, also in lists, dicts and aggregates, where numbers may, too."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = [getattr(value, field.name) for field in fields(value)]
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    if isinstance(value, list | tuple | set | frozenset):
+        return set().union(*({part} if isinstance(part, int) else _names_in(part) for part in value))
+    return {value} if isinstance(value, str) else set()
 
 
 def _take_columns(X: Table, columns: Rows) -> Table:

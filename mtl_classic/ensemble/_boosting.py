@@ -184,11 +184,12 @@ class BoostingEnsemble(Composition):
         tasks = [Task(label, "regression") for task in going for label in self._outputs(task)]
         stage = clone(member)
         for part in [*stage.get_params(deep=True).values(), stage]:
-            if isinstance(part, MultiTaskEstimator) and "tasks" in (own := part.get_params(deep=False)):
+            if isinstance(part, MultiTaskEstimator):
+                own = part.get_params(deep=False)
                 per_task = {
                     name: self._per_output(value, going) for name, value in own.items() if self._is_per_task(value)
                 }
-                part.set_params(**(per_task | {"tasks": tasks}))
+                part.set_params(**(per_task | ({"tasks": tasks} if "tasks" in own else {})))
         return stage
 
     def _is_per_task(self, value: Any) -> bool:

@@ -7,18 +7,22 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 __all__ = ["fingerprint"]
 
 
 def fingerprint(*values: Any) -> str:
-    """The same for the same values in the same order, however pandas and numpy have laid them out in memory."""
+    """The same for the same values in the same order, however pandas, numpy and scipy have laid them out in memory."""
     return str(joblib.hash([_content(value) for value in values]))
 
 
 def _content(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return np.ascontiguousarray(value)
+    if sparse.issparse(value):  # beside its arrays it keeps what it has found out about them
+        rows = value.tocsr()
+        return rows.shape, rows.data, rows.indices.astype(np.int64), rows.indptr.astype(np.int64)
     if not isinstance(value, pd.DataFrame | pd.Series):
         return value
     frame = pd.DataFrame(value)

@@ -10,7 +10,16 @@ from sklearn.base import clone
 from sklearn.ensemble import BaggingClassifier
 from sklearn.tree import DecisionTreeClassifier
 
-from mtl_classic import AveragingEnsemble, BaggingEnsemble, PerTaskModel, RoleError, SklearnLearner, Task
+from mtl_classic import (
+    Aggregate,
+    AveragingEnsemble,
+    BaggingEnsemble,
+    MultiTaskModel,
+    PerTaskModel,
+    RoleError,
+    SklearnLearner,
+    Task,
+)
 from mtl_classic.metrics import log_loss, roc_auc
 from tests.ensemble.tables import FUNNEL, MIXED, funnel, members, mixed, trees
 
@@ -225,6 +234,15 @@ def test_columns_that_the_member_names_stay() -> None:
     member = PerTaskModel(MIXED, learner=trees(), exclude=["a"], random_state=0)
     model = BaggingEnsemble(member, 3, max_features=0.5, random_state=0).fit(X, Y)
     assert all(0 in columns for columns in model.features_)
+
+
+def test_columns_of_aggregates_stay() -> None:
+    X, Y = mixed(200, missing=0.0)
+    X["day"] = np.arange(200)
+    member = MultiTaskModel({"spend": "regression"}, time="day", learner="linear", latent=None, random_state=0)
+    member.set_params(aggregates=[Aggregate("shop", "mean", value="c", window=9)])
+    model = BaggingEnsemble(member, 2, max_features=0.3, random_state=0).fit(X, Y[["spend"]])
+    assert all({2, 4, 5} <= set(columns) and len(columns) == 4 for columns in model.features_)
 
 
 @pytest.mark.parametrize("ensemble", [BaggingEnsemble(PerTaskModel(FUNNEL), 3), AveragingEnsemble(members(FUNNEL))])

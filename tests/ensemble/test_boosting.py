@@ -9,7 +9,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import TimeSeriesSplit
 
-from mtl_classic import BoostingEnsemble, PerTaskModel, TaskGraphModel
+from mtl_classic import AveragingEnsemble, BoostingEnsemble, PerTaskModel, TaskGraphModel
 from mtl_classic.metrics import roc_auc
 from tests.ensemble.tables import FUNNEL, MIXED, funnel, mixed, trees
 
@@ -110,3 +110,7 @@ def test_what_is_given_per_task_holds_in_later_stages() -> None:
     later = PerTaskModel(MIXED, learner=dict.fromkeys(names, trees(3)), random_state=0)
     model = BoostingEnsemble([stages()[0], ("trees", later)], cv=2, random_state=0).fit(X, Y)
     assert model.steps_.loc["trees", "buy"] > 0
+    alike = [("one", stages()[1][1]), ("other", PerTaskModel(MIXED, learner=trees(2), random_state=0))]
+    average = AveragingEnsemble(alike, weights={name: [1, 2] for name in names})
+    model = BoostingEnsemble([stages()[0], ("average", average)], cv=2, random_state=0).fit(X, Y)
+    assert set(model.named_estimators_["average"].weights_.loc["other"]) == {2 / 3}

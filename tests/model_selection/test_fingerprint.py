@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from mtl_classic.model_selection._fingerprint import fingerprint
 
@@ -24,6 +25,9 @@ def test_the_layout_in_memory_does_not_count() -> None:
     for same in (X.copy(), X[list(X)], one_by_one, X.iloc[::-1].iloc[::-1]):
         assert fingerprint(same, None) == fingerprint(X, None)
     assert fingerprint(np.asfortranarray(numbers)) == fingerprint(numbers)
+    wide = sparse.csr_array(numbers)
+    for same in (wide.copy(), wide[:], sparse.csr_array((wide.data, wide.indices.astype(np.int64), wide.indptr))):
+        assert fingerprint(same) == fingerprint(wide) != fingerprint(2 * wide)
 
 
 def test_all_else_counts() -> None:
