@@ -17,6 +17,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from optuna.trial import TrialState
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from mtl_classic._core.random import generator, spawn_seed
 from mtl_classic.model_selection._search_gaussian import next_points
@@ -196,7 +197,10 @@ def _opened(storage: str | None) -> Iterator[optuna.storages.RDBStorage | None]:
         yield None
         return
     try:
-        kept = optuna.storages.RDBStorage(storage if "://" in storage else _url_of_file(storage))
+        if "://" in storage:
+            kept = optuna.storages.RDBStorage(storage)
+        else:  # without a pool no connection is left open to a file that is no database
+            kept = optuna.storages.RDBStorage(_url_of_file(storage), engine_kwargs={"poolclass": NullPool})
     except (SQLAlchemyError, OptunaError) as error:
         where = storage.rpartition("@")[2] if "://" in storage else storage  # without a password
         reason = str(error).partition("\n")[0]
