@@ -8,27 +8,37 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["KeyCodes", "key_kind", "refuse_other_kind", "value_kind"]
+__all__ = ["KeyCodes", "are_of_other_kinds", "key_kind", "refuse_other_kind", "value_kind"]
+
+_KINDS = {
+    "string": "text", "integer": "numbers", "floating": "numbers", "mixed-integer-float": "numbers",
+    "boolean": "truth values",
+}  # fmt: skip
 
 
 def key_kind(values: pd.Index[Any]) -> str:
-    """What ids are: "text", "numbers" or "other"."""
+    """What ids are: "text", "numbers", "truth values" or "other"."""
     if not len(values):  # nothing that could differ, whatever its type
         return "other"
     held = values.categories if isinstance(values, pd.CategoricalIndex) else values
-    inferred = pd.api.types.infer_dtype(held, skipna=True)
-    numbers = ("integer", "floating", "mixed-integer-float")
-    return "text" if inferred == "string" else "numbers" if inferred in numbers else "other"
+    return _KINDS.get(pd.api.types.infer_dtype(held, skipna=True), "other")
 
 
 def value_kind(value: Any) -> str:
-    """The same of one id; missing, it is neither text nor a number."""
-    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool) and value == value
+    """The same of one id; missing, it is "other"."""
+    if isinstance(value, bool | np.bool_):
+        return "truth values"
+    is_number = isinstance(value, int | float | np.number) and value == value
     return "text" if isinstance(value, str) else "numbers" if is_number else "other"
 
 
+def are_of_other_kinds(kind: str, other: str) -> bool:
+    """Whether no value of one kind is ever one of the other."""
+    return kind != other and "other" not in (kind, other)
+
+
 def refuse_other_kind(known: pd.Index[Any], column: pd.Series[Any], is_known: npt.NDArray[np.bool_]) -> None:
-    """Refuse text in place of numbers, and the reverse, where no value is known: all would be unseen for ever.
+    """Refuse text in place of numbers, and the like, where no value is known: all would be unseen for ever.
 
     Raises
     ------
@@ -37,7 +47,7 @@ def refuse_other_kind(known: pd.Index[Any], column: pd.Series[Any], is_known: np
     if is_known.any() or column.isna().all():
         return
     kinds = key_kind(known), key_kind(pd.Index(column.dropna().unique()))
-    if set(kinds) == {"text", "numbers"}:
+    if are_of_other_kinds(*kinds):
         raise TypeError(f"{column.name!r} held {kinds[0]} when it was learnt; it holds {kinds[1]} now.")
 
 
@@ -64,11 +74,11 @@ class KeyCodes:
         Raises
         ------
         TypeError
-            On text in place of numbers, and the reverse.
+            On text in place of numbers, and the like.
         """
         code = self._codes.get(value)
-        if code is None and {value_kind(value), self.kind} == {"text", "numbers"}:
+        if code is not None and isinstance(value, bool | np.bool_) == (self.kind == "truth values"):
+            return code
+        if are_of_other_kinds(value_kind(value), self.kind):  # to Python, True is 1
             raise TypeError(f"{self.name!r} held {self.kind} when it was learnt; the row has {value!r}.")
-        if self.kind == "numbers" and isinstance(value, bool | np.bool_):  # to Python, True is 1
-            return None
         return code

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.keys import key_kind
+from mtl_classic._core.keys import are_of_other_kinds, key_kind
 from mtl_classic._core.time import time_dtype, to_time
 from mtl_classic._kernels import history as kernels
 from mtl_classic.events._column import as_column
@@ -96,7 +96,7 @@ def _codes_in_log(log: EventLog, column: str, series: pd.Series[Any]) -> Ints:
     codes, distinct = as_column(series, str(series.name), amount=False).encode()
     asked = pd.Index(distinct)
     kinds = key_kind(known), key_kind(asked)
-    if set(kinds) == {"text", "numbers"}:
+    if are_of_other_kinds(*kinds):
         raise TypeError(
             f"the column {column!r} of the log holds {kinds[0]}, the column {series.name!r} of the rows {kinds[1]}."
         )

@@ -85,6 +85,7 @@ class FeatureColumns:
     categories_: dict[str, pd.Index] = field(default_factory=dict, init=False)
     is_sparse_: bool | None = field(default=None, init=False)
     offsets_: dict[str, float] = field(default_factory=dict, init=False)
+    dated_: dict[str, bool] = field(default_factory=dict, init=False)  # whether what is no category held dates
     left_out_: tuple[str, ...] = field(default=(), init=False)
 
     @property
@@ -94,7 +95,7 @@ class FeatureColumns:
 
     def fit(self, X: Table) -> FeatureColumns:
         """Learn names and categories from the training table."""
-        self.categories_, self.offsets_, self.left_out_, self.names_ = {}, {}, (), ()
+        self.categories_, self.offsets_, self.dated_, self.left_out_, self.names_ = {}, {}, {}, (), ()
         frame = _object_frame(X)
         self.is_sparse_ = bool(sparse.issparse(X))
         self.all_names_ = None if frame is None else tuple(map(str, frame.columns))
@@ -114,11 +115,18 @@ class FeatureColumns:
                     left_out.append(str(name))
                     continue
                 self.categories_[str(name)] = categories
-            elif column.dtype != np.float32 and not _is_time(column):
-                self.offsets_ |= _offsets([str(name)], _doubles(column, NO_FEATURE)[:, None])
+            else:
+                self._learn_numbers(column, str(name))
             names.append(str(name))
         self.names_, self.left_out_ = tuple(names), tuple(left_out)
         return self
+
+    def _learn_numbers(self, column: pd.Series, name: str) -> None:
+        is_time = _is_time(column)
+        if column.notna().any():
+            self.dated_[name] = is_time
+        if column.dtype != np.float32 and not is_time:
+            self.offsets_ |= _offsets([name], _doubles(column, NO_FEATURE)[:, None])
 
     def transform(self, X: Table) -> Features:
         """Encode a table with the columns of the fit, by name, else by position."""
@@ -177,9 +185,13 @@ class FeatureColumns:
             refuse_other_kind(categories, column, codes >= 0)
             codes[codes < 0] = np.nan
             return codes
+        is_time = _is_time(column)
+        if self.dated_.get(name, is_time) != is_time and column.notna().any():
+            held = "numbers" if is_time else "dates"
+            raise TypeError(f"Column {name!r} held {held} at fit; now it does not: it is of {column.dtype}.")
         if column.dtype == np.float32 and offset is None:
             return column.to_numpy()
-        if _is_time(column):
+        if is_time:
             return days(column).astype(np.float32)
         numbers = _doubles(column)
         return np.asarray(_to_float32(numbers if offset is None else numbers - offset))

@@ -84,20 +84,27 @@ class Number:
     deviation: float
     clip: float | None
     kind: str = "number"
+    dated: bool | None = None  # whether there were dates; None where nothing was known
 
     @classmethod
     def learn(cls, column: pd.Series, scale: str | None, clip: float | None) -> Number:
+        column = _typed(column)
         values, _ = as_numbers(column)
         known = values[~np.isnan(values)]
+        dated = _is_dated(column) if len(known) else None
         if scale is None or not len(known):
-            return cls(0.0, 1.0, clip if scale else None)
+            return cls(0.0, 1.0, clip if scale else None, dated=dated)
         mean, deviation = float(known.mean()), float(known.std())
         rounding = 10 * np.finfo(np.float64).eps * abs(mean)  # what the deviation of a constant may come to
-        return cls(mean, deviation if deviation > rounding else 1.0, clip)
+        return cls(mean, deviation if deviation > rounding else 1.0, clip, dated=dated)
 
     def encode(self, column: pd.Series) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Scaled values, 1 where missing (the indicator's entry), and the mask of missing rows."""
+        column = _typed(column)
         values, missing = as_numbers(column)
+        if self.dated not in (None, _is_dated(column)) and not missing.all():
+            held, holds = ("dates", "numbers") if self.dated else ("numbers", "dates")
+            raise TypeError(f"{column.name!r} held {held} when it was learnt; it holds {holds} now.")
         scaled = (values - self.mean) / self.deviation
         if self.clip is not None:
             scaled = np.clip(scaled, -self.clip, self.clip)
@@ -111,13 +118,16 @@ def is_number(column: pd.Series) -> bool:
     """Whether a column holds numbers or dates; booleans are categories."""
     dtype = column.dtype
     numeric = pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
-    return numeric or is_datetime(dtype) or dtype.kind == "m"
+    return numeric or _is_dated(column)
+
+
+def _is_dated(column: pd.Series) -> bool:
+    return is_datetime(column.dtype) or column.dtype.kind == "m"
 
 
 def as_numbers(column: pd.Series) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """A column as float64 (days for dates and durations), and which rows are missing."""
-    if column.dtype == object:  # a single row of mixed columns, or with its only number missing
-        column = pd.Series(np.nan, column.index) if column.isna().all() else _inferred(column)
+    column = _typed(column)
     if not is_number(column):
         raise TypeError(f"{column.name!r} held numbers or dates when it was learnt; it holds {column.dtype} now.")
     missing = column.isna().to_numpy()
@@ -131,7 +141,12 @@ def as_numbers(column: pd.Series) -> tuple[npt.NDArray[np.float64], npt.NDArray[
     return values, missing
 
 
-def _inferred(column: pd.Series) -> pd.Series:
+def _typed(column: pd.Series) -> pd.Series:
+    """A column of objects as what they are: a single row of mixed columns, or one with its only number missing."""
+    if column.dtype != object:
+        return column
+    if column.isna().all():
+        return pd.Series(np.nan, column.index, name=column.name)
     return column.where(column.notna(), None).infer_objects()  # NA would keep it one of objects
 
 

@@ -55,9 +55,9 @@ class RowDesign:
             entries.append((column, 1.0))
         for name, at, state, column, missing in self.numbers:
             value = row.get(name, at)
-            if isinstance(value, str | bool):
+            if isinstance(value, str | bool | np.bool_):
                 raise TypeError(f"{name!r} held numbers or dates when it was learnt; the row has {value!r}.")
-            value = as_number(value, name)
+            value = as_number(value, name, state.dated)
             if value != value:
                 entries.append((missing, 1.0))
                 continue

@@ -21,6 +21,7 @@ Source = tuple[int, int] | None  # block and position in it; None: a named value
 Sources = dict[str, Source]
 _DAY = 86_400_000_000_000  # nanoseconds
 _BOUND = float(LARGEST)
+_TIMES = (dt.date, dt.timedelta, np.datetime64, np.timedelta64, pd.Period)
 
 
 class Row:
@@ -63,13 +64,13 @@ class RowEncoder:
         self.names = columns.names_ or ("constant",)
         self.categorical = tuple(j for j, name in enumerate(columns.names_) if name in columns.categories_)
         offsets = np.array([columns.offsets_.get(name, 0.0) for name in self.names])
-        named: list[tuple[int, str, KeyCodes | None, Source, float]] = []
+        named: list[tuple[int, str, KeyCodes | None, bool | None, Source, float]] = []
         moved: dict[int, list[tuple[int, int]]] = {}
         for j, name in enumerate(columns.names_):
             source, categories = sources.get(name), columns.categories_.get(name)
             if source is None or categories is not None:
                 codes = None if categories is None else KeyCodes(name, categories)
-                named.append((j, name, codes, source, float(offsets[j])))
+                named.append((j, name, codes, columns.dated_.get(name), source, float(offsets[j])))
             else:
                 moved.setdefault(source[0], []).append((j, source[1]))
         self.named = named
@@ -88,10 +89,10 @@ class RowEncoder:
         out = np.zeros(len(self.names), dtype=np.float32)
         for block, to, at, offset in self.moved:
             out[to] = row.blocks[block][at] if offset is None else row.blocks[block][at] - offset
-        for j, name, codes, source, offset in self.named:
+        for j, name, codes, dated, source, offset in self.named:
             value = row.get(name, source)
             if codes is None:
-                out[j] = _held(as_number(value, name) - offset)
+                out[j] = _held(as_number(value, name, dated) - offset)
             else:
                 code = codes.get(value)
                 out[j] = math.nan if code is None else code
@@ -126,23 +127,16 @@ def is_missing(value: Any) -> bool:
     return isinstance(value, float | np.floating | np.datetime64 | np.timedelta64) and bool(value != value)
 
 
-def as_number(value: Any, name: str) -> float:
-    """A number, dates and durations in days, NaN where missing."""
+def as_number(value: Any, name: str, dated: bool | None = None) -> float:
+    """A number, dates and durations in days, NaN where missing; one for the other is refused where it is known."""
     if isinstance(value, float | int):
         number = float(value)
     elif is_missing(value):
         return math.nan
-    elif isinstance(value, pd.Timestamp | pd.Timedelta):
-        try:
-            return value.as_unit("ns").value / _DAY
-        except (pd.errors.OutOfBoundsDatetime, pd.errors.OutOfBoundsTimedelta):
-            return float(days(pd.Series([value]))[0])
-    elif isinstance(value, np.datetime64 | np.timedelta64 | dt.datetime | dt.timedelta):
-        return as_number(pd.Series([value]).iloc[0], name)
-    elif isinstance(value, dt.date):
-        return as_number(pd.Timestamp(value), name)
-    elif isinstance(value, pd.Period):
-        return as_number(value.to_timestamp(), name)
+    elif isinstance(value, _TIMES):
+        if dated is False:
+            raise TypeError(f"{name!r} held numbers at fit; the row has {value!r}.")
+        return _in_days(value)
     else:
         try:
             number = float(value)
@@ -150,11 +144,27 @@ def as_number(value: Any, name: str) -> float:
             raise TypeError(f"{name!r} held numbers or dates at fit; the row has {value!r}.") from None
     if math.isinf(number):
         raise ValueError(f"Infinite value (infinity) in {name!r}; expected a finite number, or NaN for missing.")
+    if dated and number == number:
+        raise TypeError(f"{name!r} held dates at fit; the row has {value!r}.")
     return number
 
 
+def _in_days(value: Any) -> float:
+    if isinstance(value, pd.Timestamp | pd.Timedelta):
+        try:
+            return value.as_unit("ns").value / _DAY
+        except (pd.errors.OutOfBoundsDatetime, pd.errors.OutOfBoundsTimedelta):
+            return float(days(pd.Series([value]))[0])
+    if isinstance(value, pd.Period):
+        return _in_days(value.to_timestamp())
+    is_day = isinstance(value, dt.date) and not isinstance(value, dt.datetime)
+    return _in_days(pd.Timestamp(value) if is_day else pd.Series([value]).iloc[0])
+
+
 def _are_alike(a: FeatureColumns, b: FeatureColumns) -> bool:
-    if a.names_ != b.names_ or a.offsets_ != b.offsets_ or a.categories_.keys() != b.categories_.keys():
+    if (a.names_, a.offsets_, a.dated_) != (b.names_, b.offsets_, b.dated_):
+        return False
+    if a.categories_.keys() != b.categories_.keys():
         return False
     return all(values.equals(b.categories_[name]) for name, values in a.categories_.items())
 

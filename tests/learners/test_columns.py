@@ -79,8 +79,21 @@ def test_numbers_in_place_of_text_are_refused(served: pd.Series) -> None:
     columns = FeatureColumns().fit(pd.DataFrame({"store": ["101", "102", None]}))
     with pytest.raises(TypeError, match="'store' held text when it was learnt; it holds numbers now"):
         columns.transform(pd.DataFrame({"store": served}))
-    for fine in (["103", "104"], [None, None], [True, False], ["101", 102]):
+    with pytest.raises(TypeError, match="'store' held text when it was learnt; it holds truth values now"):
+        columns.transform(pd.DataFrame({"store": [True, False]}))
+    for fine in (["103", "104"], [None, None], ["101", 102]):
         columns.transform(pd.DataFrame({"store": fine}))
+
+
+def test_dates_and_numbers_do_not_stand_for_each_other() -> None:
+    dates = pd.to_datetime(["2024-01-01", None, "2024-03-01"])
+    table = pd.DataFrame({"since": dates, "size": [1.0, 2.0, np.nan], "nothing": [None] * 3})
+    columns = FeatureColumns().fit(table)
+    for wrong in ({"since": [1_704_067_200, 0, 0]}, {"since": np.float32([19723, 0, 1])}, {"size": dates}):
+        with pytest.raises(TypeError, match="held (dates|numbers) at fit; now it does not"):
+            columns.transform(table.assign(**wrong))
+    for fine in ({"since": dates.tz_localize("UTC")}, {"since": np.nan}, {"size": pd.NaT}, {"nothing": dates}):
+        columns.transform(table.assign(**fine))
 
 
 def test_roles_and_too_many_categories_are_left_out() -> None:

@@ -329,6 +329,27 @@ def test_epochs_decimals_and_dates_as_objects() -> None:
         assert learner == "linear" or model.score(X, y) > 0.8
 
 
+@pytest.mark.filterwarnings("ignore::mtl_classic.FallbackWarning")
+@pytest.mark.parametrize("structure", ["parallel", "machine"])
+def test_dates_and_flags_of_another_type_are_refused_as_in_a_table(structure: str) -> None:
+    rng = np.random.default_rng(0)
+    since = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 300, 300), unit="D")
+    X = pd.DataFrame({"since": since, "size": rng.random(300), "new": pd.Categorical(rng.random(300) < 0.5)})
+    y = pd.DataFrame({"a": X["size"] > 0.5, "b": since.day > 15}).astype(float)
+    chosen = MultiTaskFactorizationMachine(max_iter=1) if structure == "machine" else structure
+    options: dict[str, Any] = {"latent": None, "learner": "linear", "random_state": 0}
+    model = MultiTaskModel({"a": "binary", "b": "binary"}, structure=chosen, **options).fit(X, y)
+    compiled, row = model.compile_for_serving(), X.iloc[0].to_dict()
+    for name, wrong in (("since", 1_704_067_200_000), ("size", since[0]), ("new", 1), ("new", "True")):
+        with pytest.raises(TypeError, match=f"'{name}' held"):
+            model.predict_scores(X.iloc[[0]].assign(**{name: [wrong]}))
+        with pytest.raises(TypeError, match=f"'{name}' held"):
+            compiled.predict_scores(row | {name: wrong})
+    for name in row:
+        scores = model.predict_scores(X.iloc[[0]].assign(**{name: [None]})).iloc[0].to_dict()
+        assert compiled.predict_scores(row | {name: None}) == pytest.approx(scores, rel=1e-6)
+
+
 def test_what_is_wrong_is_told() -> None:
     compiled = model_of("funnel").compile_for_serving()
     row = rows().iloc[7].to_dict()
@@ -370,10 +391,10 @@ def test_other_kinds_of_ids_are_refused_or_unseen_as_in_a_table(options: dict[st
         except TypeError:
             with pytest.raises(TypeError, match="'item'"):
                 serving.predict_scores({**row.iloc[0], "item": value})
-            assert value == "3"
+            assert value in ("3", True)
         else:
             assert serving.predict_scores({**row.iloc[0], "item": value}) == pytest.approx(scores, rel=1e-12)
-            assert value != "3"
+            assert value not in ("3", True)
 
 
 def test_a_machine_tells_text_from_numbers_and_knows_what_is_missing() -> None:
@@ -382,7 +403,7 @@ def test_a_machine_tells_text_from_numbers_and_knows_what_is_missing() -> None:
     options = {"aggregates": None, "latent": LatentFeatures([("m", factors)], cv=2, random_state=0)}
     model = MultiTaskModel(SHOP.tasks, **roles, **options, random_state=0).fit(SHOP.X[PLAIN], SHOP.Y)
     compiled, row = model.compile_for_serving(), SHOP.X[PLAIN].iloc[7].to_dict()
-    for name, wrong in (("user", "7"), ("device", 3), ("price", "3.5"), ("price", True)):
+    for name, wrong in (("user", "7"), ("device", 3), ("price", "3.5"), ("price", np.True_)):
         with pytest.raises(TypeError, match=f"'{name}' held"):
             model.predict_scores(pd.DataFrame([row | {name: wrong}]))
         with pytest.raises(TypeError, match=f"'{name}' held"):
