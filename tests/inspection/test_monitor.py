@@ -260,6 +260,46 @@ def test_the_stability_index_by_hand() -> None:
     assert population_stability(np.array([5.0, 5.0]), np.zeros(2), 10, 10, 3.0)[1] == 0.0
 
 
+def test_the_interval_of_the_stability_index_by_hand() -> None:
+    same = np.full(3, 30.0)
+    assert population_stability(same, same, 100, 200, 3.0) == pytest.approx(
+        (0.0, 0.0, (3 * 2 - 2) * (1 / 100 + 1 / 200))
+    )
+    before, now = np.array([50.0, 30.0, 20.0]), np.array([10.0, 30.0, 60.0])
+    q, p = (before + 0.5) / 101.5, (2 * now + 0.5) / 201.5
+
+    def index(p: Any, q: Any) -> float:
+        return float(((p - q) * np.log(p / q)).sum())
+
+    step, variance = 1e-6, 2 * 2 * (1 / 100 + 1 / 200) ** 2
+    for shares, n, of in ((p, 200, lambda x: index(x, q)), (q, 100, lambda x: index(p, x))):  # the delta method
+        slopes = np.array([(of(shares + e) - of(shares - e)) / (2 * step) for e in step * np.eye(3)])
+        variance += (shares * (slopes - (shares * slopes).sum()) ** 2).sum() / n
+    centre, spread = index(p, q) - 2 * (1 / 100 + 1 / 200), 1.5 * np.sqrt(variance)
+    expected = index(p, q), centre - spread, centre + spread
+    assert population_stability(before, now, 100, 200, 1.5) == pytest.approx(expected, rel=1e-6)
+    with_void = population_stability(np.append(before, 0.0), np.append(now, 0.0), 100, 200, 1.5)
+    assert with_void == pytest.approx(expected, rel=1e-6)
+    assert population_stability(np.array([9.0]), np.array([4.0]), 9, 4, 3.0) == (0.0, 0.0, 0.0)
+    assert population_stability(same, np.zeros(3), 9, 9, 3.0) == (0.0, 0.0, np.inf)
+
+
+def test_intervals_of_shares_and_ratios_by_hand() -> None:
+    assert share(20, 100, 100, 1.96) == pytest.approx((0.2, 0.13337, 0.28883), abs=1e-5)  # Wilson's
+    assert share(40, 200, 100, 1.96) == pytest.approx((0.2, 0.13337, 0.28883), abs=1e-5)
+    assert share(5, 5, 5, 3.0)[2] == 1.0
+    assert share(0, 5, 5, 3.0)[1] == pytest.approx(0.0, abs=1e-12)
+    assert np.isnan(share(0, 0, 0, 3.0)[0])
+    observed = np.tile([1.0, 3.0], 15)
+    assert calibration_ratio(np.full(30, 2.0), observed, None, 2.0) == pytest.approx((1.0, 60 / 72, 60 / 50))
+    assert calibration_ratio(np.full(30, 2.0), observed, np.arange(30) // 2, 2.0) == pytest.approx((1.0, 1.0, 1.0))
+    few = calibration_ratio(np.full(19, 3.0), np.full(19, 3.0), None, 2.0)  # whose scatter is that of single events
+    assert few == pytest.approx((1.0, 57 / (57 + 6 + 720**0.5), 57 / (57 + 6 - 720**0.5)))
+    assert calibration_ratio(np.full(20, 3.0), np.full(20, 3.0), None, 2.0) == pytest.approx((1.0, 1.0, 1.0))
+    assert calibration_ratio(np.zeros(3), np.ones(3), None, 3.0) == (0.0, 0.0, np.inf)
+    assert calibration_ratio(np.full(9, 0.5), np.zeros(9), None, 3.0) == (np.inf, 0.5, np.inf)
+
+
 def test_the_intervals_cover_what_they_say() -> None:
     rng = np.random.default_rng(0)
     outside = {"stability": 0, "share": 0, "ratio": 0, "clustered": 0}
