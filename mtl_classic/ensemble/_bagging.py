@@ -258,13 +258,14 @@ class BaggingEnsemble(OverMembers):
 
     def _judge_out_of_bag(self, given: FitInput, counts: list[Any], frames: list[pd.DataFrame]) -> None:
         n = n_rows(given.X)
-        parts: dict[str, list[Floats]] = {task.name: [] for task in self.tasks_}
-        for drawn, frame in zip(counts, frames, strict=True):
-            for name, values in read_scores(frame, self.tasks_, self.classes_map_).items():
-                whole = np.full((n, *values.shape[1:]), np.nan)
-                whole[drawn == 0] = values
-                parts[name].append(whole)
-        scores = {task.name: self._mean_known(task, parts[task.name]) for task in self.tasks_}
+        bags = [read_scores(frame, self.tasks_, self.classes_map_) for frame in frames]
+
+        scores = {}
+        for task in self.tasks_:  # one after the other: all rows of all bags and tasks are many
+            parts = [np.full((n, *bag[task.name].shape[1:]), np.nan) for bag in bags]
+            for whole, drawn, bag in zip(parts, counts, bags, strict=True):
+                whole[drawn == 0] = bag[task.name]
+            scores[task.name] = self._mean_known(task, parts)
         scores = hold_monotone(self.tasks_, self.classes_map_, scores)
         self.oob_scores_ = scores_frame(scores, self.tasks_, self.classes_map_, row_index(given.X))
         self.oof_scores_, self.temporal_, self.fold_ = self.oob_scores_, False, np.zeros(n, dtype=np.intp)

@@ -211,8 +211,7 @@ def _calibration_checks(model: Any, scores: pd.DataFrame | None, X: Any, Y: Any)
         if not known.any() or (observed[known] < 0).any():
             continue
         parts = [] if days is None else days.parts(known)
-        for day, rows in [*parts, ("all", np.ones(len(known), dtype=bool))] if len(parts) != 1 else parts:
-            told = np.flatnonzero(rows)
+        for day, told in [*parts, ("all", np.arange(len(known)))] if len(parts) != 1 else parts:
             share, counted = known_share(targets.take(told), task, None), known[told]
             expected = predicted[told] if share is None else predicted[told] * share
             own = None if clusters is None else clusters[told][counted]
@@ -241,10 +240,13 @@ class _Days:
     numbers: npt.NDArray[np.int64]
     dated: bool
 
-    def parts(self, known: npt.NDArray[np.bool_]) -> list[tuple[str, npt.NDArray[np.bool_]]]:
-        """Each day of a known row as text, and which rows are of it."""
-        days = np.unique(self.numbers[known]).tolist()
-        return [(str(np.datetime64(k, "D")) if self.dated else str(k), self.numbers == k) for k in days]
+    def parts(self, known: npt.NDArray[np.bool_]) -> list[tuple[str, npt.NDArray[np.intp]]]:
+        """Each day of a known row as text, and its rows."""
+        rows = np.flatnonzero(np.isin(self.numbers, self.numbers[known]))
+        days, of, sizes = np.unique(self.numbers[rows], return_inverse=True, return_counts=True)
+        parts = np.split(rows[np.argsort(of, kind="stable")], np.cumsum(sizes)[:-1])
+        names = days.astype("datetime64[D]") if self.dated else days
+        return [(str(name), part) for name, part in zip(names, parts, strict=True)]
 
 
 def _days(table: pd.DataFrame, column: str | None) -> _Days | None:

@@ -22,6 +22,7 @@ from mtl_classic import (
     save_model,
 )
 from mtl_classic.inspection._drift import calibration_ratio, effective_rows, population_stability, share
+from mtl_classic.inspection._monitor import _Days
 from mtl_classic.inspection._reference import hashes
 from tests.inspection.stream import day, make_model
 from tests.persistence.models import KINDS, make_rows
@@ -148,6 +149,18 @@ def test_a_day_is_one_by_the_clock_of_its_zone(model: Any) -> None:
     X, Y = day(1, 500)
     zoned = X.assign(time=X["time"].dt.tz_localize("America/New_York"))
     pd.testing.assert_frame_equal(monitor(model, zoned, zoned, Y), monitor(model, X, X, Y))
+
+
+def test_many_days_take_the_memory_of_their_rows() -> None:
+    """Where time is a number every unit of it is a day: a mask of all rows for each would fill the memory."""
+    numbers, known = np.random.default_rng(0).permutation(40_000) // 2, np.arange(40_000) % 5 > 0
+    parts = _Days(numbers, dated=False).parts(known)
+    assert sum(rows.nbytes for _, rows in parts) == 8 * known.sum()
+    assert [name for name, _ in parts[:2]] == ["0", "1"]
+    for name, rows in parts[::4000]:
+        np.testing.assert_array_equal(rows, np.flatnonzero(known & (numbers == int(name))))
+    ((name, rows),) = _Days(np.array([-1, 3, -1]), dated=True).parts(np.array([True, False, True]))
+    assert (name, rows.tolist()) == ("1969-12-31", [0, 2])
 
 
 def test_the_reference_travels_with_the_model(model: Any, tmp_path: Path) -> None:
