@@ -89,20 +89,22 @@ class VectorTrees:
         return {block.task.name: block.to_scores(margins[block.task.name]) for block in self.blocks}
 
     def margins(self, matrix: Any, n_threads: int = 1) -> dict[str, Floats]:
-        """Margins (n, width) of each task, the prior's included, without those of the correction."""
+        """Margins (n, width) of each task, the prior's included, without those of the correction.
+
+        One pass over the trees: from one task's round to that of the next the margins go on where they were.
+        """
         n = matrix.shape[0]
-        margins: dict[int, Floats] = {}
+        raw, done = np.zeros((n, sum(block.width for block in self.blocks)), dtype=np.float32), 0
         set_threads(self.booster, n_threads)
-        for count in set(self.rounds.values()):
-            if n and count:
-                raw = self.booster.inplace_predict(matrix, iteration_range=(0, count), predict_type="margin")
-                margins[count] = np.asarray(raw, dtype=np.float64).reshape(n, -1)
-            else:
-                margins[count] = np.zeros((n, sum(block.width for block in self.blocks)))
-        return {
-            block.task.name: margins[self.rounds[block.task.name]][:, block.columns] + block.base
-            for block in self.blocks
-        }
+        margins: dict[str, Floats] = {}
+        for block in sorted(self.blocks, key=lambda block: self.rounds[block.task.name]):
+            stop = self.rounds[block.task.name]
+            if n and stop > done:
+                part: Any = {"iteration_range": (done, stop), "base_margin": raw if done else None}
+                raw = self.booster.inplace_predict(matrix, predict_type="margin", **part).reshape(n, -1)
+                done = stop
+            margins[block.task.name] = raw[:, block.columns].astype(np.float64) + block.base
+        return {block.task.name: margins[block.task.name] for block in self.blocks}
 
 
 class Objective(Protocol):

@@ -253,6 +253,33 @@ class Falling:
         return float(abs(self.until - self.round))
 
 
+@pytest.mark.parametrize("n_tasks", [1, 4])
+def test_tasks_are_read_at_their_own_rounds_in_one_pass(n_tasks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 3)).astype(np.float32)
+    Y = X[:, :1] + rng.normal(size=(400, n_tasks))
+    learner = {"max_iter": 12, "early_stopping": False, "random_state": 0}
+    trees = SharedTreesModel({f"y{j}": "regression" for j in range(n_tasks)}, **learner).fit(X, Y).trees_
+    trees = replace(trees, rounds=dict(zip(("y0", "y1", "y2", "y3")[:n_tasks], (9, 0, 12, 5), strict=False)))
+    predict, ranges = xgb.Booster.inplace_predict, []
+
+    def spy(self: Any, *args: Any, **kwargs: Any) -> Any:
+        ranges.append(kwargs["iteration_range"])
+        return predict(self, *args, **kwargs)
+
+    monkeypatch.setattr(xgb.Booster, "inplace_predict", spy)
+    margins = trees.margins(X)
+    assert ranges == ([(0, 5), (5, 9), (9, 12)] if n_tasks > 1 else [(0, 9)])
+    assert list(margins) == list(trees.rounds)
+    for block in trees.blocks:
+        count = trees.rounds[block.task.name]
+        alone: Any = np.zeros((400, n_tasks))
+        if count:
+            alone = predict(trees.booster, X, iteration_range=(0, count), predict_type="margin").reshape(400, -1)
+        np.testing.assert_array_equal(margins[block.task.name], alone[:, block.columns] + block.base)
+    assert trees.margins(X[:0])["y0"].shape == (0, 1)
+
+
 def test_tasks_with_too_few_labels_do_not_keep_the_others_growing() -> None:
     stops = Stops([Falling(5), Falling(1000)], patience=3, trusted=[True, False])
     for epoch in range(20):
