@@ -34,6 +34,7 @@ from mtl_classic.multitask._workbench import telling_weights
 __all__ = ["TaskGraphModel"]
 
 COMBINERS = ("linear", "learner")
+UNJUDGED = "no fold has scored rows to learn from, so that none can tell whether the others help"
 
 
 class TaskGraphModel(TakesLearner, MultiTaskEstimator):
@@ -69,7 +70,8 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
     max_edges : int, default=None
         Most edges that ``"dynamic"`` keeps: those of the greatest gain, times the weight of the target.
     fallback : bool, default=True
-        Whether a task that its sources make worse out of fold, beyond the noise, keeps its own learner.
+        Whether a task that its sources make worse out of fold, beyond the noise, keeps its own learner; also one of
+        which no fold can tell, as where a plan has a single fold.
     task_weights : dict name -> weight, default=None
         Importance of the tasks under ``max_edges``.
     cv : int, splitter, Temporal or array of fold numbers, default=5
@@ -295,8 +297,9 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
         else:
             combiner, crossed = self._augmented(task, sources, given, held, plan, seed)
         verdict = held.against_own(task, crossed)
-        if self.fallback and verdict["verdict"] == "worse":
-            self.fallbacks_[task.name] = words(verdict)
+        unjudged = np.array_equal(crossed, held.scores[task.name], equal_nan=True)
+        if self.fallback and (unjudged or verdict["verdict"] == "worse"):
+            self.fallbacks_[task.name] = UNJUDGED if unjudged else words(verdict)
             return tuple(edge for edge in edges if edge[1] != task.name)
         self.combiners_[task.name] = combiner
         self._reasons[task.name] = words(verdict)

@@ -28,6 +28,7 @@ from mtl_classic import (
     task_affinity,
 )
 from mtl_classic.metrics import ndcg
+from mtl_classic.model_selection import FoldPlan
 from mtl_classic.multitask._linear_combiner import fit_linear
 from tests.ensemble.tables import ranked
 
@@ -304,6 +305,16 @@ def test_a_class_that_the_first_fold_in_time_lacks() -> None:
     scores = model.fit(table, labels).predict_scores(table)
     assert roc_auc_score(labels["back"][151:], scores["back"][151:]) > 0.6
     assert (scores["back"] <= scores["reason=size"]).all()
+
+
+@pytest.mark.parametrize("combiner", ["linear", "learner"])
+def test_combinations_that_no_fold_can_judge_are_not_used(combiner: str) -> None:
+    X, Y = planted(300)
+    plan = FoldPlan(((np.arange(200), np.arange(200, 300)),), 300)
+    model = TaskGraphModel(edges=[("anti", "a")], combiner=combiner, learner="linear", random_state=0)
+    assert model.fit(X, Y, plan=plan).edges_ == ()
+    assert "no fold has scored rows" in model.sharing_["a"]
+    assert model.set_params(fallback=False).fit(X, Y, plan=plan).edges_
 
 
 def test_lines_wait_for_labels() -> None:
