@@ -42,3 +42,34 @@ def test_rounds_without_validation_labels_grow_with_the_rarer_class(positives, n
     assert tree_defaults("binary", labels(10_000, positives)).n_rounds == n_rounds
     counted = tree_defaults("count", labels(10_000, positives))
     assert counted.n_rounds * counted.learning_rate == pytest.approx(n_rounds * 0.05)
+
+
+def grades(n: int, ones: int, twos: int) -> np.ndarray:
+    return np.repeat([0.0, 1.0, 2.0], [n - ones - twos, ones, twos])
+
+
+@pytest.mark.parametrize(
+    ("kind", "y", "num_leaves", "min_rows", "min_hessian", "learning_rate"),
+    [
+        ("binary", labels(10_000, 100), 10, 20, 3.0, 0.05),
+        ("binary", labels(600, 10), 7, 3, 0.5, 0.05),
+        ("binary", labels(600, 0), 7, 3, 1e-3, 0.05),
+        ("multiclass", np.repeat([0.0, 2.0, 3.0], [3_479, 400, 121]), 20, 20, 0.3, 0.05),
+        ("multiclass", np.empty(0), 7, 3, 0.0, 0.05),
+        ("count", grades(10_000, 300, 100), 15, 50, 20.0, 0.1),
+        ("count", grades(2_000, 60, 40), 10, 10, 5.0, 0.1),
+        ("regression", np.arange(400.0), 20, 3, 1e-3, 0.05),
+        ("regression", np.arange(8_000.0), 31, 40, 1e-3, 0.05),
+        ("ranking", grades(3_000, 100, 21), 11, 15, 1e-3, 0.05),
+    ],
+)
+def test_leaves_follow_the_rows_that_carry_the_information(kind, y, num_leaves, min_rows, min_hessian, learning_rate):
+    found = tree_defaults(kind, y)
+    assert (found.num_leaves, found.min_rows, found.l2) == (num_leaves, min_rows, 1.0)
+    assert found.min_hessian == pytest.approx(min_hessian)
+    assert found.learning_rate == learning_rate
+
+
+@pytest.mark.parametrize(("positives", "share"), [(20_000, 0.7), (20_001, 0.5)])
+def test_a_tree_of_plenty_is_shown_fewer_columns(positives: int, share: float) -> None:
+    assert tree_defaults("binary", labels(100_000, positives)).feature_fraction == share
