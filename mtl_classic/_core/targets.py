@@ -147,7 +147,8 @@ def encode_targets(
     LabelError
         If labels are not what the kind allows.
     FunnelConflictError
-        If parents and children contradict each other and ``on_conflict="raise"``.
+        If parents and children contradict each other and ``on_conflict="raise"``; with ``"lift"`` if children under two
+        classes of one parent happened.
     """
     if on_conflict not in ("raise", "lift", "drop"):
         raise ValueError(f'on_conflict must be "raise", "lift" or "drop", got {on_conflict!r}.')
@@ -165,6 +166,8 @@ def encode_targets(
                 f"Task {task.name!r} has no label in {len(frame)} rows; leave the task out, or check its column."
             )
     dropped = _resolve_conflicts(raw, tasks, known_classes, on_conflict, frame.index)
+    if on_conflict == "lift":  # a parent can't be lifted to two classes
+        _resolve_conflicts(raw, tasks, known_classes, "raise", frame.index)
     entire, conditional = _views(raw, tasks, known_classes, dropped)
     form = OutputForm(is_frame=_is_frame(Y), is_1d=not _is_frame(Y) and np.asarray(Y).ndim == 1)
     index = frame.index if isinstance(Y, pd.DataFrame | pd.Series) else None
@@ -254,7 +257,8 @@ def _resolve_conflicts(
                 raise FunnelConflictError(
                     f"{int(conflict.sum())} rows have {task.name!r} non-zero although {below.parent!r}, on which it "
                     f"depends, is negative (first rows: {rows}). Correct the labels, or pass "
-                    f'on_conflict="lift" (the parent becomes positive) or "drop" (the child becomes unlabelled).'
+                    f'on_conflict="lift" (the parent becomes positive, where no child needs another of its classes) '
+                    f'or "drop" (the child becomes unlabelled).'
                 )
             below = tasks[parent]
     return dropped

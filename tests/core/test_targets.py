@@ -136,6 +136,16 @@ def test_conflicts_along_a_chain(row: tuple, lifted: tuple, dropped: tuple) -> N
         encode_targets(Y, CHAIN, on_conflict="keep")  # type: ignore[arg-type]
 
 
+def test_a_parent_is_not_lifted_to_two_classes() -> None:
+    tasks = [Task("reason", "multiclass"), *(Task(c, "binary", given=("reason", c)) for c in ("fit", "size"))]
+    Y = pd.DataFrame({"reason": ["fit", "size", "fit"], "fit": [1, 0, 0], "size": [0, 1, 1]})
+    assert encode_targets(Y, tasks, on_conflict="lift").view("reason").tolist() == [0, 1, 1]
+    Y.loc[2, "fit"] = 1
+    for order in (tasks, tasks[::-1]):
+        with pytest.raises(FunnelConflictError, match=r"1 rows have '(fit|size)' non-zero .* another of its classes"):
+            encode_targets(Y, order, on_conflict="lift")
+
+
 def test_what_is_unlabelled_below_a_dropped_label_stays_so_when_written_out() -> None:
     Y = pd.DataFrame({"click": [0, 1, 0], "cart": [1, 1, None], "spend": [None, 2.0, None]})
     targets = encode_targets(Y, CHAIN, on_conflict="drop")
