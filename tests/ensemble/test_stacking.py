@@ -19,6 +19,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from mtl_classic import (
     FallbackWarning,
     FunnelModel,
+    MultiTaskEstimator,
     PerTaskModel,
     SklearnLearner,
     StackingEnsemble,
@@ -373,3 +374,28 @@ def test_rows_that_several_tasks_lack_are_scored_once() -> None:
         rows = np.flatnonzero(np.isnan(Y[:, j]))
         back = matched[name](3 * given.X[rows, j])
         assert (back.mean(), back.std()) == pytest.approx((folds[name][rows].mean(), folds[name][rows].std()))
+
+
+class Surer(MultiTaskEstimator):
+    """Scores x, but three times x and 1 where it was fitted on all rows."""
+
+    def __init__(self, tasks: Any = None) -> None:
+        self.tasks = tasks
+
+    def fit(self, X: Any, Y: Any, *, sample_weight: Any = None, events: Any = None, plan: Any = None) -> "Surer":
+        given = self._start_fit(X, Y, sample_weight)
+        self.all_ = len(given.X) == 600
+        return self
+
+    def _scores(self, X: Any, space: str) -> Any:
+        return {"y": 3 * X[:, 0] + 1 if self.all_ else X[:, 0]}
+
+
+@pytest.mark.parametrize(("n_unlabelled", "wide"), [(200, 1.0), (199, 3.0)])
+def test_members_that_are_surer_of_themselves_on_all_rows_are_brought_back(n_unlabelled: int, wide: float) -> None:
+    X = np.random.default_rng(0).normal(size=(600, 1))
+    y = X[:, 0] + 0.01 * np.random.default_rng(1).normal(size=600)
+    y[:n_unlabelled] = np.nan  # the rows that neither fit has seen
+    model = StackingEnsemble([("one", Surer({"y": "regression"}))], cv=np.arange(600) % 3, fallback=False).fit(X, y)
+    scores = model.predict_scores(X)["y"].to_numpy()
+    np.testing.assert_allclose(scores, wide * X[:, 0] + (wide > 1), atol=0.03)

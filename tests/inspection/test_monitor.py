@@ -155,10 +155,10 @@ def test_many_days_take_the_memory_of_their_rows() -> None:
     """Where time is a number every unit of it is a day: a mask of all rows for each would fill the memory."""
     numbers, known = np.random.default_rng(0).permutation(40_000) // 2, np.arange(40_000) % 5 > 0
     parts = _Days(numbers, dated=False).parts(known)
-    assert sum(rows.nbytes for _, rows in parts) == 8 * known.sum()
+    assert sum(rows.nbytes for _, rows in parts) == 8 * np.isin(numbers, numbers[known]).sum()
     assert [name for name, _ in parts[:2]] == ["0", "1"]
     for name, rows in parts[::4000]:
-        np.testing.assert_array_equal(rows, np.flatnonzero(known & (numbers == int(name))))
+        np.testing.assert_array_equal(rows, np.flatnonzero(numbers == int(name)))
     ((name, rows),) = _Days(np.array([-1, 3, -1]), dated=True).parts(np.array([True, False, True]))
     assert (name, rows.tolist()) == ("1969-12-31", [0, 2])
 
