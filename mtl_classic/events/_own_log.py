@@ -30,14 +30,17 @@ def log_of_rows(X: pd.DataFrame, targets: Targets | None, *, time: str, columns:
     its ancestors, with the label (entire view) as value. Labels that are NaN never enter.
     """
     axis = to_time(X[time], time)
-    parts = [_events(X, columns, time, axis, ROW, np.full(len(X), np.nan), np.ones(len(X), dtype=bool))]
+    names = [ROW]
+    parts = [_events(X, columns, time, axis, np.full(len(X), np.nan), np.ones(len(X), dtype=bool))]
     if targets is not None:
         delays = label_delays(targets.tasks, time_dtype(X[time]))
         for task in targets.tasks:
             known_at = axis + np.asarray(delays[task.name])
             for name, label in label_columns(task, targets):
-                parts.append(_events(X, columns, time, known_at, name, label, ~np.isnan(label)))
+                names.append(name)
+                parts.append(_events(X, columns, time, known_at, label, ~np.isnan(label)))
     frame = pd.concat(parts, ignore_index=True)
+    frame.insert(frame.columns.get_loc(VALUE), EVENT, _categories(names, [len(part) for part in parts]))
     dtype = time_dtype(X[time])
     if is_datetime(dtype):
         stamps = pd.Series(frame[time].to_numpy().view("datetime64[ns]"))
@@ -85,10 +88,15 @@ def _events(
     columns: Sequence[str],
     time: str,
     times: npt.NDArray[Any],
-    event: str,
     value: npt.NDArray[np.float64],
     rows: npt.NDArray[np.bool_],
 ) -> pd.DataFrame:
     part = X.loc[rows, [name for name in columns if name != time]].reset_index(drop=True)
-    part[time], part[EVENT], part[VALUE] = times[rows], event, value[rows]
+    part[time], part[VALUE] = times[rows], value[rows]
     return part
+
+
+def _categories(names: Sequence[str], sizes: Sequence[int]) -> pd.Categorical[str]:
+    """Each name so many times."""
+    codes, distinct = pd.factorize(np.array(names, dtype=object))
+    return pd.Categorical.from_codes(np.repeat(codes, sizes), distinct)

@@ -99,6 +99,7 @@ class Events:
         self.lag = 0 if lag is None else to_duration(lag, self._like)
         self.masks: dict[Any, npt.NDArray[np.bool_]] = {}
         self.values: dict[str, Floats] = {}
+        self.valued: dict[str, npt.NDArray[np.bool_] | None] = {}  # which events have a value; None: all
 
     @property
     def _like(self) -> Any:
@@ -130,6 +131,8 @@ class Events:
         value = self.value_name(aggregate)
         if value is not None and value not in self.values:
             self.values[value] = _numbers(self.log, value)
+            valued = ~np.isnan(self.values[value])
+            self.valued[value] = None if valued.all() else valued
         for spec in (aggregate.where, aggregate.per):
             for condition in self.conditions(spec):
                 if condition not in self.masks:
@@ -138,8 +141,9 @@ class Events:
     def keep(self, conditions: Any, value: str | None) -> npt.NDArray[np.bool_] | None:
         """Which events match all conditions and have a value; None: all."""
         parts = [self.masks[condition] for condition in conditions]
-        if value is not None and np.isnan(self.values[value]).any():
-            parts.append(~np.isnan(self.values[value]))
+        valued = None if value is None else self.valued[value]
+        if valued is not None:
+            parts.append(valued)
         return np.logical_and.reduce(parts) if parts else None
 
 
