@@ -18,7 +18,7 @@ from mtl_classic.ensemble._meta import (
     MetaData,
     SklearnMeta,
     best_penalty,
-    fit_linear,
+    fit_linear_meta,
     fit_sklearn,
     trainable,
 )
@@ -53,7 +53,7 @@ def linear_choice(problem: Problem, data: MetaData, splits: list[tuple[Rows, Row
     penalty, k = best_penalty(kind, data, problem.rows, y, weight, inner)
 
     def fit(rows: Rows, averages: list[Floats]) -> LinearMeta:
-        return fit_linear(kind, data.take(problem.rows[rows]), y[rows], weight[rows], penalty, averages[k])
+        return fit_linear_meta(kind, data.take(problem.rows[rows]), y[rows], weight[rows], penalty, averages[k])
 
     held_out = np.full(greedy.shape, np.nan)
     for (_, test), (train, _, averages) in zip(splits, inner, strict=True):

@@ -22,7 +22,7 @@ __all__ = [
     "MetaData",
     "SklearnMeta",
     "best_penalty",
-    "fit_linear",
+    "fit_linear_meta",
     "fit_sklearn",
     "trainable",
 ]
@@ -107,7 +107,7 @@ class SklearnMeta:
         return full if self.kind == "multiclass" else full[:, 1]
 
 
-def fit_linear(
+def fit_linear_meta(
     kind: str,
     data: MetaData,
     y: Floats,
@@ -223,7 +223,7 @@ def best_penalty(
         for j, average in enumerate(averages):
             start = None
             for i in range(len(PENALTIES))[::-1]:
-                start = fit_linear(kind, part, y[train], weight[train], PENALTIES[i], average, start)
+                start = fit_linear_meta(kind, part, y[train], weight[train], PENALTIES[i], average, start)
                 total[i, j] += _total_loss(kind, y[test], start.predict(rest), weight[test], rest.groups)
     from_strongest, j = divmod(int(np.argmin(total[::-1])), n_averages)  # equal losses: the strongest penalty
     return PENALTIES[len(PENALTIES) - 1 - from_strongest], j

@@ -29,7 +29,7 @@ from mtl_classic import (
 from mtl_classic._core.base import FitInput
 from mtl_classic._core.targets import encode_targets
 from mtl_classic.ensemble._matching import match_members
-from mtl_classic.ensemble._meta import PENALTIES, MetaData, best_penalty, fit_linear
+from mtl_classic.ensemble._meta import PENALTIES, MetaData, best_penalty, fit_linear_meta
 from mtl_classic.ensemble._store import OutOfFold
 from mtl_classic.metrics import ndcg, roc_auc
 from tests.ensemble.tables import FUNNEL, MIXED, funnel, members, mixed, ranked, trees
@@ -213,17 +213,17 @@ def test_the_linear_combiner_has_the_slope_of_its_objective() -> None:
     rng = np.random.default_rng(0)
     data = MetaData(rng.normal(size=(2, 200)), rng.normal(size=(200, 3)))
     y = (data.own.sum(axis=0) + data.side[:, 1] + rng.logistic(size=200) > 0).astype(float)
-    found = fit_linear("binary", data, y, np.ones(200), 1e-9, np.array([0.5, 0.5]))
+    found = fit_linear_meta("binary", data, y, np.ones(200), 1e-9, np.array([0.5, 0.5]))
     columns = np.column_stack([*data.own, (data.side - found.center) / found.scale])
     peer = LogisticRegression(C=np.inf, tol=1e-8).fit(columns, y)
     assert (peer.coef_[0, :2] > 0).all()  # so that the bounds do not bite
     np.testing.assert_allclose(np.r_[found.weights, found.side_weights[:, 0]], peer.coef_[0], rtol=1e-3, atol=1e-4)
-    held = fit_linear("binary", data, y, np.ones(200), 1e9, np.array([0.5, 0.5]))
+    held = fit_linear_meta("binary", data, y, np.ones(200), 1e9, np.array([0.5, 0.5]))
     np.testing.assert_allclose(held.predict(data), 1 / (1 + np.exp(-data.own.mean(axis=0))), atol=1e-5)
 
 
 def slow_objective(kind: str, data: MetaData, y: Any, weight: Any, penalty: float, center: Any) -> Any:
-    """Intercepts, weights of members and of columns -> the formula of `fit_linear`, term by term."""
+    """Intercepts, weights of members and of columns -> the formula of `fit_linear_meta`, term by term."""
     side = (data.side - data.side.mean(axis=0)) / data.side.std(axis=0)
     n_outputs, n_members = (data.own.shape[2] if kind == "multiclass" else 1), len(data.own)
     error = np.average((y - np.tensordot(center, data.own, axes=1)) ** 2, weights=weight) if kind == "regression" else 1
@@ -272,7 +272,7 @@ def test_the_linear_combiner_minimizes_its_formula(kind: str) -> None:
         "ranking": lambda: np.clip(np.round(truth + rng.normal(size=150)), 0, 4) + (np.arange(150) % 10 == 0),
     }[kind]()
     objective = slow_objective(kind, data, y, weight, 3.0, center)
-    found = fit_linear(kind, data, y, weight, 3.0, center)
+    found = fit_linear_meta(kind, data, y, weight, 3.0, center)
     x = np.r_[found.intercept, found.weights, found.side_weights.ravel()]
     assert found.weights[1] == 0
     bounds = [
@@ -283,7 +283,7 @@ def test_the_linear_combiner_minimizes_its_formula(kind: str) -> None:
     )
     assert objective(x) == pytest.approx(best.fun, rel=1e-6)
     np.testing.assert_allclose(x, best.x, atol=2e-3)
-    again = fit_linear(kind, data, y, weight, 3.0, center, start=found)
+    again = fit_linear_meta(kind, data, y, weight, 3.0, center, start=found)
     np.testing.assert_allclose(again.predict(data), found.predict(data), rtol=1e-2)
 
 
@@ -297,7 +297,7 @@ def test_the_penalty_is_that_of_least_loss_on_rows_not_seen() -> None:
     splits = [(np.concatenate([b for b in blocks if b is not test]), test, averages) for test in blocks]
 
     def loss(penalty: float, average: Any) -> float:
-        found = [fit_linear("regression", data.take(a), y[a], weight[a], penalty, average) for a, _, _ in splits]
+        found = [fit_linear_meta("regression", data.take(a), y[a], weight[a], penalty, average) for a, _, _ in splits]
         return sum(
             float(weight[b] @ (y[b] - fit.predict(data.take(b))) ** 2)
             for fit, (_, b, _) in zip(found, splits, strict=True)
