@@ -40,7 +40,7 @@ def log_of_rows(X: pd.DataFrame, targets: Targets | None, *, time: str, columns:
                 names.append(name)
                 parts.append(_events(X, columns, time, known_at, label, ~np.isnan(label)))
     frame = pd.concat(parts, ignore_index=True)
-    frame.insert(frame.columns.get_loc(VALUE), EVENT, _categories(names, [len(part) for part in parts]))
+    frame.insert(frame.shape[1] - 1, EVENT, _categories(names, [len(part) for part in parts]))  # before the value
     dtype = time_dtype(X[time])
     if is_datetime(dtype):
         stamps = pd.Series(frame[time].to_numpy().view("datetime64[ns]"))
@@ -96,7 +96,7 @@ def _events(
     return part
 
 
-def _categories(names: Sequence[str], sizes: Sequence[int]) -> pd.Categorical[str]:
+def _categories(names: Sequence[str], sizes: Sequence[int]) -> pd.Series[str]:
     """Each name so many times."""
-    codes, distinct = pd.factorize(np.array(names, dtype=object))
-    return pd.Categorical.from_codes(np.repeat(codes, sizes), distinct)
+    codes, distinct = pd.factorize(pd.Index(names))
+    return pd.Series(pd.Categorical.from_codes(np.repeat(codes, sizes), distinct))
