@@ -150,3 +150,12 @@ def test_what_is_refused(options: dict[str, Any], told: str) -> None:
         top_k(Known(), candidates(50).assign(score=1.0, rank=1), **options)
     with pytest.raises(FileNotFoundError, match="no Parquet file"):
         top_k(Known(), "nowhere.parquet", by="buy")
+
+
+def test_rows_without_names_are_refused() -> None:
+    class Mean:
+        def predict_scores(self, X: Any, space: str) -> pd.DataFrame:
+            return pd.DataFrame({"y": X.mean(axis=1)})
+
+    with pytest.raises(TypeError, match="must have named columns"):
+        top_k(Mean(), np.zeros((3, 2)), by="y")
