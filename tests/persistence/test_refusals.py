@@ -106,6 +106,9 @@ def test_zip_bombs_are_refused_before_they_are_unpacked(saved: Any, tmp_path: Pa
     bomb = pack(tmp_path / "bomb.zip", [*unpack(saved[2]).items(), ("bomb", bytes(2**26))])
     with pytest.raises(ModelFileError, match="more than 200-fold"):
         load_model(bomb)
+    small = pack(tmp_path / "small.zip", [*unpack(saved[2]).items(), ("bomb", bytes(2**22))])
+    with pytest.raises(ModelFileError, match="The member 'bomb' says that it unpacks"):
+        load_model(small)
     many = pack(tmp_path / "many.zip", [(f"bomb{k}", bytes(2**20)) for k in range(60)])
     with pytest.raises(ModelFileError, match="more than 200-fold"):
         load_model(many)

@@ -159,6 +159,22 @@ def test_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
     assert len(pd.read_parquet(write_scores(Known(), rows, path, chunk_size=100))) == 500
 
 
+def test_fewer_rows_than_were_begun_are_refused(tmp_path: Path) -> None:
+    rows, path = candidates(500), tmp_path / "scores.parquet"
+
+    def stop(done: int, total: int | None) -> None:
+        if done == 300:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        write_scores(Known(), rows, path, chunk_size=100, progress=stop)
+    with pytest.raises(ValueError, match="fewer than the run that was begun"):
+        write_scores(Known(), rows[:200], path, chunk_size=100)
+    with pytest.raises(ValueError, match="no rows to score"):
+        write_scores(Known(), iter([]), tmp_path / "none.parquet")
+    assert len(pd.read_parquet(write_scores(Known(), rows, path, chunk_size=100))) == 500
+
+
 def test_a_call_that_was_refused_leaves_the_path_free(tmp_path: Path) -> None:
     rows, path = candidates(50), tmp_path / "scores.parquet"
     with pytest.raises(ValueError, match="no columns of X"):
