@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mtl_classic._core.exceptions import FunnelConflictError as FunnelConflictError
     from mtl_classic._core.exceptions import LabelError as LabelError
     from mtl_classic._core.exceptions import LeakedLabelWarning as LeakedLabelWarning
+    from mtl_classic._core.exceptions import RepeatedEventsWarning as RepeatedEventsWarning
     from mtl_classic._core.exceptions import RoleError as RoleError
     from mtl_classic._core.exceptions import RowOrderWarning as RowOrderWarning
     from mtl_classic._core.exceptions import TaskError as TaskError
@@ -87,6 +88,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
         "FunnelConflictError",
         "LabelError",
         "LeakedLabelWarning",
+        "RepeatedEventsWarning",
         "RoleError",
         "RowOrderWarning",
         "TaskError",
@@ -171,6 +173,7 @@ __all__ = [
     "MultiTaskModel",
     "MultiTaskSearchCV",
     "PerTaskModel",
+    "RepeatedEventsWarning",
     "RoleError",
     "RowOrderWarning",
     "Segments",

@@ -8,6 +8,7 @@ __all__ = [
     "FunnelConflictError",
     "LabelError",
     "LeakedLabelWarning",
+    "RepeatedEventsWarning",
     "RoleError",
     "RowOrderWarning",
     "TaskError",
@@ -30,6 +31,10 @@ class FallbackWarning(UserWarning):
 
 class LeakedLabelWarning(UserWarning):
     """X has a column that is the label of a task: what is to be predicted is a feature."""
+
+
+class RepeatedEventsWarning(UserWarning):
+    """Most of the events appended to a log are in it already: they count twice."""
 
 
 class RowOrderWarning(UserWarning):

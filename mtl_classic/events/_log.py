@@ -15,6 +15,7 @@ from mtl_classic._core.time import is_datetime, time_dtype, to_time
 from mtl_classic._core.validation import as_table, find_role
 from mtl_classic.events._coded import Coded
 from mtl_classic.events._column import Column, as_column, check_amounts, check_same_kind, joined_column
+from mtl_classic.events._repeats import warn_of_repeats
 from mtl_classic.events._room import Room
 
 ROLES = ("user", "item", "time", "event", "value")
@@ -202,7 +203,7 @@ class EventLog:
         Columns that this log does not have are ignored; a column that is missing is refused. On equal times the older
         events come first, so appending day by day and building at once give the same log. Cost: that of the new events
         where they are all later than the old ones; else, and where an earlier append has used up the room behind the
-        arrays, a copy of the log.
+        arrays, a copy of the log. `RepeatedEventsWarning` says so where most of the events are there already.
         """
         table = frame.to_frame() if isinstance(frame, EventLog) else _as_frame(frame)
         missing = [name for name in self._names if name not in table.columns]
@@ -286,6 +287,10 @@ class EventLog:
             columns[name] = Column(self._extended(rooms, name, old, added, order), values)
         whole = type(self).__new__(type(self))
         whole._set(self._names, self._roles, axis, self._time_dtype, columns, rooms)
+        if order is not None:
+            at = np.flatnonzero(np.isin(axis, tail))
+            held = {name: column.data[at] for name, column in columns.items()}
+            warn_of_repeats({self._roles["time"]: axis[at], **held}, order[at] >= len(self._time))
         whole._cache["indexes"] = {name: index for name, index in kept.items() if index is not None}
         if order is None:
             whole._cache["older"] = self._cache.get("older", {}) | self._cache.get("codes", {})

@@ -34,7 +34,8 @@ class ServingMethods:
     def observe(self, events: Any, y: Any = None) -> Self:
         """Append new events to the log: history and folded-in users move on, nothing is refitted.
 
-        Events that the log holds already count twice: tell each only once. A model without history and latent features
+        Events that the log holds already count twice: tell each only once (a log says so where most of those told are
+        in it, by `RepeatedEventsWarning`; factors alone cannot know). A model without history and latent features
         stays as it is. Calls from several threads wait for each other.
 
         A row's history ends before its own time, however much is told; factors of users hold all that was told. So

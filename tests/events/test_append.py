@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mtl_classic import RepeatedEventsWarning
 from mtl_classic._core.keys import key_kind
 from mtl_classic.events import EventLog
 
@@ -132,3 +133,20 @@ def test_dates_that_are_all_missing_on_one_side(nothing: object) -> None:
     for first, second in ((dated, empty), (empty, dated)):
         frame = EventLog(first, **ROLES).append(second).to_frame()
         assert frame["day"].tolist() == [pd.Timestamp("2024-01-01"), *[pd.NaT] * 3]
+
+
+def test_events_told_twice_are_told_so() -> None:
+    first, second = events(list(range(200)), 0), events(list(range(190, 300)), 1)
+    log = EventLog(first, **ROLES).append(second)  # late ones, unlike those that were there
+    with pytest.warns(RepeatedEventsWarning, match="120 of 120 events are equal to events that the log holds already"):
+        assert log.append(first[60:180]).n_events == 430
+    with pytest.warns(RepeatedEventsWarning, match="310 of 400 events"):
+        log.append(pd.concat([first, second, events(list(range(300, 390)), 2)]))
+    log.append(pd.concat([first[:40], events(list(range(300, 390)), 2)]))  # a few, and fewer than a hundred
+    log.append(first[:99])
+
+
+def test_an_event_of_many_equal_ones_may_come_late() -> None:
+    frame = events([5] * 300, 0)
+    log = EventLog(frame.assign(time=[*[5] * 299, 9]), **ROLES)
+    log.append(frame.assign(user=77))
