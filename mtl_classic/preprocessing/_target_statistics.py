@@ -47,8 +47,9 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
     single row at that row's label. With a number for ``smooth`` both are equal.)
 
     `fit_transform` gives the training rows statistics that did not see their own labels: those of the fold's training
-    rows. Rows that no fold predicts get the overall mean of the first fold's training rows. `transform` uses the
-    statistics of all rows. So ``fit(X, Y).transform(X)`` is not ``fit_transform(X, Y)``, and leaks.
+    rows. Rows that no fold predicts, or whose fold has no label to learn from, get the overall mean of the training
+    rows of the first fold that has one. `transform` uses the statistics of all rows. So
+    ``fit(X, Y).transform(X)`` is not ``fit_transform(X, Y)``, and leaks.
 
     Parameters
     ----------
@@ -173,9 +174,11 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         model = CategoryMeans(self._means.sizes, self.smooth, self.counts)
         crossed = cross_fit(model, codes, labels, plan, method="transform", sample_weight=weights, score=False)
         values: Floats = crossed.predictions
-        # The first fold's mean, because that of all rows would tell the earliest rows about the future.
-        values[crossed.fold < 0] = crossed.models[0].priors()
-        for column, prior in zip(values.T, self._means.priors(), strict=True):
+        # The first mean that there is, because that of all rows would tell the earliest rows about the future.
+        means = pd.DataFrame([model.priors() for model in (*crossed.models, self._means)])
+        first = means.bfill().iloc[0].to_numpy()
+        values[crossed.fold < 0] = first
+        for column, prior in zip(values.T, first, strict=True):
             column[np.isnan(column)] = prior  # a task without a label in some fold's training rows has no mean there
         return self._append(table, values)
 

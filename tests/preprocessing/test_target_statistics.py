@@ -358,3 +358,17 @@ EXPECTED_FAILURES = {
 )
 def test_scikit_learn_checks(estimator: TargetStatistics, check: object) -> None:
     check(estimator)  # type: ignore[operator]
+
+
+def test_labels_that_begin_late_tell_earlier_rows_nothing_of_the_last_ones() -> None:
+    X = pd.DataFrame({"shop": list("ab") * 20, "day": np.arange(40)})
+    late = np.where(X["day"] < 20, np.nan, X["day"] % 3 == 0)
+    statistics = TargetStatistics(["shop"], tasks={"late": "binary", "all": "binary"}, time="day", cv=4)
+
+    def column(late: np.ndarray) -> np.ndarray:
+        Y = pd.DataFrame({"late": late, "all": X["day"] // 2 % 2})
+        return statistics.fit_transform(X, Y)["shop__late__mean"].to_numpy()
+
+    before = column(late)
+    assert not np.isnan(before).any()
+    np.testing.assert_array_equal(column(np.where(X["day"] < 35, late, 1.0))[:35], before[:35])
