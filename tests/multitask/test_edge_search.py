@@ -76,8 +76,7 @@ def test_rankings_and_tasks_without_rows_come_last() -> None:
         encode_targets(labels, tasks), weights, scores, plan, plan.fold, np.arange(N) // 5, None, "logit", 1
     )
     assert [task.name for task in easiest_first(own)] == ["sum", "poor", "list", "none"]
-    assert own.able("linear") == {"poor", "sum"}
-    assert own.able("learner") == {"list", "poor", "sum"}
+    assert own.able() == {"list", "poor", "sum"}
 
 
 @pytest.mark.parametrize(("n_labels", "able"), [(9, False), (10, True)])
@@ -85,6 +84,6 @@ def test_a_line_needs_ten_labels_of_two_kinds(n_labels: int, able: bool) -> None
     weights = np.zeros((N, 4))
     weights[:n_labels, 0] = 1
     own = held(weights)
-    assert ("both" in own.able("linear")) == able
+    assert ("both" in own.able()) == able
     own.targets.view("both")[:n_labels] = 1
-    assert "both" not in own.able("linear")
+    assert "both" not in own.able()
