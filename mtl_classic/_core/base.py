@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -17,9 +16,9 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic._core.delays import check_delays
-from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.labels import warn_of_leaked_labels
 from mtl_classic._core.losses import least_loss, prior_scores, task_loss
+from mtl_classic._core.score_frames import check_score_names, scores_frame
 from mtl_classic._core.spaces import Scores, hold_monotone, to_conditional
 from mtl_classic._core.targets import Classes, Targets, encode_targets, entire_weight, row_weight
 from mtl_classic._core.task_weights import check_task_weights, fixed_task_weights
@@ -37,17 +36,7 @@ from mtl_classic._core.validation import (
     row_index,
 )
 
-__all__ = [
-    "FitInput",
-    "MultiTaskEstimator",
-    "Scores",
-    "all_or_nothing",
-    "group_codes",
-    "query_codes",
-    "score_columns",
-    "score_names",
-    "scores_frame",
-]
+__all__ = ["FitInput", "MultiTaskEstimator", "Scores", "all_or_nothing", "group_codes", "query_codes"]
 
 Floats = npt.NDArray[np.float64]
 Fit = TypeVar("Fit", bound=Callable[..., Any])
@@ -161,7 +150,7 @@ class MultiTaskEstimator(BaseEstimator):
                 f"Found array with 0 sample(s) (shape={X.shape}) while a minimum of 1 is required: nothing to fit."
             )
         targets = encode_targets(Y, tasks, classes=classes, on_conflict=self._conflict_rule()).of_rows(X)
-        _check_score_names(tasks, targets.classes)
+        check_score_names(tasks, targets.classes)
         warn_of_leaked_labels(X, Y, tasks)
         check_order(X, sample_weight, "sample_weight")
         weights = targets.weigh(check_sample_weight(sample_weight, tasks, n))
@@ -353,39 +342,6 @@ class MultiTaskEstimator(BaseEstimator):
         tags.input_tags.string = True
         tags.input_tags.sparse = True
         return tags
-
-
-def scores_frame(scores: Scores, tasks: Sequence[Task], classes: Classes, index: pd.Index) -> pd.DataFrame:
-    """Scores of all tasks as one frame, a column per task and ``task=class`` columns for multiclass."""
-    return pd.DataFrame(score_columns(scores, tasks, classes), index=index)
-
-
-def score_columns(scores: Scores, tasks: Sequence[Task], classes: Classes) -> dict[str, Floats]:
-    """The columns of `scores_frame`."""
-    columns: dict[str, Floats] = {}
-    for task in tasks:
-        values = scores[task.name]
-        for k, name in enumerate(score_names(task, classes)):
-            columns[name] = values[:, k] if task.kind == "multiclass" else values
-    return columns
-
-
-def score_names(task: Task, classes: Classes) -> list[str]:
-    """The columns that a task's scores have in a frame."""
-    if task.kind != "multiclass":
-        return [task.name]
-    labels = classes[task.name]
-    return [f"{task.name}={label}" for label in (labels if labels is not None else [])]
-
-
-def _check_score_names(tasks: tuple[Task, ...], classes: Classes) -> None:
-    counts = Counter(name for task in tasks for name in score_names(task, classes))
-    repeated = [name for name, count in counts.items() if count > 1]
-    if repeated:
-        raise TaskError(
-            f"Several scores would have the name {', '.join(map(repr, repeated))}; rename a task, or give classes "
-            f"different texts (1 and '1' are two classes)."
-        )
 
 
 def group_codes(X: Table, task: Task) -> npt.NDArray[np.intp] | None:

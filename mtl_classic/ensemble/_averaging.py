@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mtl_classic._core.base import FitInput, Floats, Scores, group_codes, scores_frame
+from mtl_classic._core.base import FitInput, Floats, Scores, group_codes
 from mtl_classic._core.random import root_seed
+from mtl_classic._core.score_frames import scores_frame
 from mtl_classic._core.spaces import hold_monotone
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, row_index

@@ -13,10 +13,11 @@ import pandas as pd
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_memory
 
-from mtl_classic._core.base import FitInput, Floats, Scores, query_codes, scores_frame
+from mtl_classic._core.base import FitInput, Floats, Scores, query_codes
 from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.parallel import split_budget
 from mtl_classic._core.random import generator, root_seed
+from mtl_classic._core.score_frames import scores_frame
 from mtl_classic._core.spaces import hold_monotone
 from mtl_classic._core.targets import Classes
 from mtl_classic._core.time import to_time

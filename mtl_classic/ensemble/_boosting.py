@@ -11,8 +11,9 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from sklearn.base import clone
 
-from mtl_classic._core.base import FitInput, Floats, MultiTaskEstimator, Scores, score_names, scores_frame
+from mtl_classic._core.base import FitInput, Floats, MultiTaskEstimator, Scores
 from mtl_classic._core.losses import task_loss
+from mtl_classic._core.score_frames import score_names, scores_frame
 from mtl_classic._core.spaces import hold_monotone
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, row_index

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mtl_classic._core.base import FitInput, Floats, Scores, group_codes, scores_frame
+from mtl_classic._core.base import FitInput, Floats, Scores, group_codes
 from mtl_classic._core.exceptions import FallbackWarning
+from mtl_classic._core.score_frames import scores_frame
 from mtl_classic._core.spaces import hold_monotone
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows, row_index
@@ -198,7 +199,7 @@ class StackingEnsemble(Composition):
         pull = pull_of(None, store.temporal)
         problems = list(make_problems(given, (store.of_task(task.name) for task in self.tasks_), pull))
         features = None if self.passthrough_ is None else self.passthrough_.transform(given.X)
-        self._units = {task.name: _typical(given.targets.view(task.name)) for task in self.tasks_}
+        self._label_sizes = {task.name: _mean_size(given.targets.view(task.name)) for task in self.tasks_}
         moments = {t.name: [fold_moments(scores) for scores in store.of_task(t.name)] for t in _rankings(self.tasks_)}
         links = self._links(store.scores, moments)
         choices: dict[str, Choice] = {}
@@ -305,7 +306,7 @@ class StackingEnsemble(Composition):
     def _as_side(self, task: Task, other: Task, values: Floats) -> Floats:
         """What an order is made of are products, as of a probability and an amount: means enter as logarithms."""
         signed_logarithm = task.kind == "ranking" and other.kind == "regression"
-        return np.arcsinh(values / self._units[other.name]) if signed_logarithm else values
+        return np.arcsinh(values / self._label_sizes[other.name]) if signed_logarithm else values
 
     def _links(
         self, scores: Mapping[str, Scores], moments: Mapping[str, Any], matched: bool = False
@@ -363,7 +364,7 @@ def _rankings(tasks: Sequence[Task]) -> list[Task]:
     return [task for task in tasks if task.kind == "ranking"]
 
 
-def _typical(y: Floats) -> float:
+def _mean_size(y: Floats) -> float:
     """The mean size of the labels; 1 where there is none."""
     known = np.abs(y[~np.isnan(y)])
     return float(known.mean()) if known.any() else 1.0

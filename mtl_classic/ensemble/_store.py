@@ -13,9 +13,10 @@ from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_memory
 
-from mtl_classic._core.base import Scores, score_columns
+from mtl_classic._core.base import Scores
 from mtl_classic._core.parallel import split_budget, thread_limit
 from mtl_classic._core.random import generator
+from mtl_classic._core.score_frames import score_columns
 from mtl_classic._core.targets import Classes
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.time import to_time

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from mtl_classic._core.base import Scores, score_names
+from mtl_classic._core.base import Scores
+from mtl_classic._core.score_frames import score_names
 from mtl_classic._core.targets import Classes
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table
