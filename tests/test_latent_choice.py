@@ -85,8 +85,9 @@ def test_the_pairs_of_a_log_are_factorized_too() -> None:
     assert propose_latent(shop.X, shop.tasks, shop.roles | {"time": None}, 0, shop.events).models[-1][0] != "mf"
     late = EventLog(shop.events.to_frame().assign(time=shop.X[shop.roles["time"]].max()), **shop.events.roles)
     assert propose_latent(shop.X, shop.tasks, shop.roles, 0, late).models[-1][0] != "mf"
-    latent = propose_latent(shop.X, shop.tasks, shop.roles, 0, shop.events)
+    latent = propose_latent(shop.X, shop.tasks, shop.roles, 0, shop.events, n_jobs=2)
     assert [name for name, _ in latent.models] == ["fm_view", "mf"]
+    assert latent.n_jobs == latent.get_params()["mf__n_jobs"] == 2
     plan = latent_folds(shop.Y, shop.tasks, time=shop.X[shop.roles["time"]])
     frame = shop.events.to_frame()
     half = frame[shop.events.roles["time"]].sort_values().iloc[len(frame) // 2]

@@ -218,13 +218,19 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         DataFrame of shape (n, n_features + n_columns)
             An array for an array, CSR for CSR.
         """
-        members = self._fit(X, Y, sample_weight, events)
+        self._fit(X, Y, sample_weight, events)
+        return self._transform_fitted(X, Y, sample_weight, events, plan)
+
+    def _transform_fitted(
+        self, X: Any, Y: Any, sample_weight: Any, events: EventLog | None, plan: FoldPlan | None
+    ) -> Any:
+        """Append columns to the rows of the fit, from models that did not see the row."""
         table, labels = as_table(X), self._labels(Y)
         time = self._time(table, events)
         columns = []
-        for member, reads_log in members:
-            full = self._members[member.name]
-            if reads_log and events is not None and time is not None:
+        for name, full in self._members.items():
+            member = clone(full)
+            if self._read_log[name] and events is not None and time is not None:
                 blocks = self.cv if isinstance(self.cv, int) else getattr(self.cv, "n_splits", DEFAULT_BLOCKS)
                 columns.append(columns_before_blocks(member, full, table, time, events, plan, blocks))
             else:
@@ -292,8 +298,8 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         check_is_fitted(self)
         return np.asarray([*_check_feature_names_in(self, input_features), *self.latent_features_], dtype=object)
 
-    def _fit(self, X: Any, Y: Any, sample_weight: Any, events: EventLog | None) -> list[tuple[LatentMember, bool]]:
-        """Fit all models in full; return them unfitted, and whether each reads the log."""
+    def _fit(self, X: Any, Y: Any, sample_weight: Any, events: EventLog | None) -> None:
+        """Fit all models in full."""
         self._check_parameters()
         table = as_table(X)
         if n_rows(table) == 0:
@@ -307,7 +313,6 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         targets = None if Y is None else encode_targets(Y, self.tasks_)
         if targets is not None:
             check_labels_of(table, targets)
-        members = []
         self._members = {}
         for name, model in self.models:
             if reads := self._read_log[name]:
@@ -319,14 +324,12 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
                 raise ValueError(f'The model {name!r}, {type(model).__name__}, has no vectors: give output="scores".')
             time = self._time(table, events)
             if reads and events is not None and time is not None:
-                self._members[name] = clone(member).fit(table, events=log_for_full_fit(events, time))
+                self._members[name] = member.fit(table, events=log_for_full_fit(events, time))
             else:
-                self._members[name] = clone(member).fit(table, self._labels(Y), sample_weight=sample_weight)
-            members.append((member, reads))
+                self._members[name] = member.fit(table, self._labels(Y), sample_weight=sample_weight)
         self.models_ = {name: member.model_ for name, member in self._members.items()}
         first = table.iloc[:1] if isinstance(table, pd.DataFrame) else table[:1]
         self.latent_features_ = [str(c) for member in self._members.values() for c in member.columns(first).columns]
-        return members
 
     def _check_parameters(self) -> None:
         if self.output not in OUTPUTS:

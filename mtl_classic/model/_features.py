@@ -77,7 +77,7 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator) -> tu
     why : str
     """
     seed, events, weight = training.seed_for("latent"), training.events, training.named_weights
-    latent = propose_latent(training.table, training.sorted_tasks, training.roles, seed, events)
+    latent = propose_latent(training.table, training.sorted_tasks, training.roles, seed, events, training.n_jobs)
     split = None if latent is None else training.split()
     if latent is None or split is None:
         return None, None, "no user and item with enough rows to learn latent features for"

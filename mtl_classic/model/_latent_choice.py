@@ -47,7 +47,12 @@ LEAST_GAIN = 0.003
 
 
 def propose_latent(
-    table: Any, tasks: Sequence[Task], roles: Mapping[str, str | None], seed: int, events: EventLog | None = None
+    table: Any,
+    tasks: Sequence[Task],
+    roles: Mapping[str, str | None],
+    seed: int,
+    events: EventLog | None = None,
+    n_jobs: int | None = None,
 ) -> LatentFeatures | None:
     """The latent features that suit the tasks, or None where there are no user and item to learn them for.
 
@@ -62,6 +67,7 @@ def propose_latent(
     roles : dict role -> column
     seed : int
     events : EventLog, default=None
+    n_jobs : int, default=None
     """
     user, item = roles.get("user"), roles.get("item")
     if not isinstance(table, pd.DataFrame) or user is None or item is None or len(table) < MIN_ROWS:
@@ -90,9 +96,12 @@ def propose_latent(
         models.append((name, fm))
         learns[name] = task.name
     if events is not None and _has_pairs(events, table, roles.get("time")):
-        pairs = MatrixFactorization(user=user, item=item, time=roles["time"], random_state=spawn_seed(seed, "mf"))
+        random_state = spawn_seed(seed, "mf")
+        pairs = MatrixFactorization(user=user, item=item, time=roles["time"], n_jobs=n_jobs, random_state=random_state)
         models.append(("mf", pairs))
-    return LatentFeatures(models, cv=FOLDS, tasks=tasks, task=learns, time=roles.get("time")) if models else None
+    if not models:
+        return None
+    return LatentFeatures(models, cv=FOLDS, tasks=tasks, task=learns, time=roles.get("time"), n_jobs=n_jobs)
 
 
 def latent_folds(
@@ -183,7 +192,7 @@ def choose_latent(
         groups=None if groups is None else np.asarray(groups)[train],
         seed=spawn_seed(seed, "latent trial"),
     )
-    trained = clone(latent).fit_transform(rows, known, sample_weight=taught, events=events, plan=plan)
+    trained = asked._transform_fitted(rows, known, taught, events, plan)
     columns = pd.DataFrame(np.nan, index=table.index, columns=told.columns, dtype=np.float32)
     columns.iloc[train] = trained[told.columns].to_numpy()
     columns.iloc[valid] = told.to_numpy()
