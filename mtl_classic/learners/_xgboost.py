@@ -14,7 +14,7 @@ from scipy.stats import loguniform, uniform
 
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._columns import Features
-from mtl_classic.learners._defaults import tree_defaults
+from mtl_classic.learners._defaults import n_bins, tree_defaults
 from mtl_classic.learners._params import check_max_iter, xgboost_params
 from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit, constant_fit, run_lengths
 
@@ -29,7 +29,6 @@ _OBJECTIVES = {
     "count": "count:poisson",
     "ranking": "rank:ndcg",
 }
-BINS = (32, 256)
 FAR = 1000.0  # deviations from 0; labels are read in single precision, in which much further ones would be the same
 _METRICS = {
     "binary": "logloss",
@@ -168,7 +167,7 @@ class XGBoostLearner(Learner):
         return replace(fit, booster=moved, n_rounds=n_old + more)
 
     def _max_bin(self, n_rows: int) -> int:
-        return self.max_bin if self.max_bin is not None else int(np.clip(n_rows // 5, *BINS))
+        return self.max_bin if self.max_bin is not None else n_bins(n_rows)
 
     def _train_params(self, request: FitRequest, n_columns: int, max_bin: int) -> dict[str, Any]:
         kind = request.task.kind

@@ -15,6 +15,7 @@ from mtl_classic._core.task_weights import BY_CV, gradient_weights
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, role_values, take_rows
 from mtl_classic.learners._columns import Features
+from mtl_classic.learners._defaults import n_bins
 from mtl_classic.learners._params import check_max_iter, xgboost_params
 from mtl_classic.learners._protocol import ConstantFit, Floats, TaskFit
 from mtl_classic.model_selection import FoldPlan
@@ -85,7 +86,8 @@ class SharedTreesModel(LearnerStructure):
     reg_lambda : float, default=None
         Positive: it holds the values of tasks that have few labels or none in a leaf.
     colsample_bytree : float, default=None
-    max_bin : int, default=256
+    max_bin : int, default=None
+        None is a fifth of the labelled rows, between 32 and 256.
     n_trees : int, default=300
         Of extra trees.
     params : dict, default=None
@@ -179,7 +181,7 @@ class SharedTreesModel(LearnerStructure):
         min_child_weight: float | None = None,
         reg_lambda: float | None = None,
         colsample_bytree: float | None = None,
-        max_bin: int = 256,
+        max_bin: int | None = None,
         n_trees: int = 300,
         params: Mapping[str, Any] | None = None,
         max_onehot: int = 16,
@@ -328,7 +330,7 @@ class SharedTreesModel(LearnerStructure):
             self.min_child_weight,
             self.reg_lambda,
             self.colsample_bytree,
-            self.max_bin,
+            n_bins(int(joint.labelled.sum())) if self.max_bin is None else self.max_bin,
             self.params,
         )
         self.trees_, held_out = boost_with_stops(

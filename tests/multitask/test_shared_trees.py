@@ -299,6 +299,19 @@ def test_labels_that_begin_among_the_validation_rows(trees: str) -> None:
     assert np.isfinite(fitted.predict_scores(table).to_numpy()).all()
 
 
+def test_few_rows_have_fewer_bins() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 3))
+    Y = np.c_[X[:, 0] > 0, X[:, 1] > 0].astype(float)
+    Y[400:] = np.nan
+    own, eighty, most = (
+        SharedTreesModel(max_bin=max_bin, max_iter=5, n_iter_no_change=5, random_state=0).fit(X, Y).predict_scores(X)
+        for max_bin in (None, 80, 256)
+    )
+    np.testing.assert_array_equal(own, eighty)  # a fifth of the labelled rows
+    assert not np.array_equal(own, most)
+
+
 @pytest.mark.parametrize("weights", ["uncertainty", "dynamic", {"a": 2.0}])
 def test_task_weights(weights: object) -> None:
     X, Y = shared_structure(400)
