@@ -12,6 +12,10 @@ import pandas as pd
 
 __all__ = ["count_rows", "list_files", "merge", "read_chunks", "read_table", "write_table"]
 
+_READ_AHEAD = 8192  # rows
+_LONG: dict[str, Any] = {"int64": pd.Int64Dtype(), "uint64": pd.UInt64Dtype()}
+_EXACT = 2.0**53  # from here on neighbouring integers are the same float
+
 
 def _pyarrow(module: str = "pyarrow") -> Any:
     try:
@@ -38,24 +42,30 @@ def count_rows(files: Sequence[Path]) -> int:
 
 
 def read_chunks(files: Sequence[Path], size: Callable[[], int]) -> Iterator[pd.DataFrame]:
-    """Frames of at most so many rows; a chunk never spans two files."""
-    parquet = _pyarrow("pyarrow.parquet")
+    """Frames of as many rows as are asked for, fewer only where a file ends: a chunk never spans two files."""
+    pyarrow, parquet = _pyarrow(), _pyarrow("pyarrow.parquet")
     for path in files:
-        done, whole = 0, False
-        while not whole:  # a reader keeps its size: where another is asked for, begin again after what is done
-            with parquet.ParquetFile(path) as file:
-                used, skipped, whole = size(), 0, True
-                for batch in file.iter_batches(batch_size=used):
-                    ahead = min(done - skipped, batch.num_rows)
-                    skipped += ahead
-                    if ahead == batch.num_rows:
-                        continue
-                    part = batch.slice(ahead)
-                    yield part.to_pandas()
-                    done, skipped = done + part.num_rows, skipped + part.num_rows
-                    if size() != used:
-                        whole = False
-                        break
+        with parquet.ParquetFile(path) as file:
+            rows = file.schema_arrow.empty_table()
+            for batch in file.iter_batches(batch_size=_READ_AHEAD):
+                rows = pyarrow.concat_tables([rows, pyarrow.Table.from_batches([batch])])
+                while rows.num_rows >= (n := size()):
+                    yield _frame(rows.slice(0, n))
+                    rows = rows.slice(n)
+            if rows.num_rows:
+                yield _frame(rows)
+
+
+def _frame(rows: Any) -> pd.DataFrame:
+    """Rows as pandas has them, except that ids of 64 bits beside missing ones stay whole: floats would mix them up."""
+    frame: pd.DataFrame = rows.to_pandas()
+    for name, column in zip(rows.column_names, rows.columns, strict=True):
+        dtype = _LONG.get(str(column.type))
+        if dtype is None or not column.null_count or name not in frame or frame[name].dtype.kind != "f":
+            continue
+        if not frame[name].abs().max() < _EXACT:  # of missing ones alone too: other chunks may have such ids
+            frame[name] = dtype.__from_arrow__(column)
+    return frame
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:

@@ -258,7 +258,9 @@ def _with_columns(table: Table, scores: pd.DataFrame, keep: Sequence[str]) -> pd
 
 def _plain(column: pd.Series) -> pd.Series:
     """Categories as their values: chunks may have others."""
-    return column.astype(column.cat.categories.dtype) if isinstance(column.dtype, pd.CategoricalDtype) else column
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return column
+    return pd.Series(pd.array(column.cat.categories.to_numpy()).take(column.cat.codes.to_numpy(), allow_fill=True))
 
 
 def _check_same(part: Path, scores: pd.DataFrame, folder: Path) -> None:

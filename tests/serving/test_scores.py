@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from mtl_classic import FunnelModel, make_funnel, predict_scores_in_chunks, top_k, write_scores
+from mtl_classic.serving._parquet import read_chunks
 from tests.serving.fake import Known, candidates
 
 ROOT = Path(__file__).parents[2]
@@ -109,8 +112,12 @@ def test_a_killed_process_goes_on_and_gives_the_same_file(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("after", [1, 2, 5])
-def test_a_broken_run_under_a_limit_of_memory(after: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("of_a_file", [False, True])
+def test_a_broken_run_under_a_limit_of_memory(of_a_file: bool, after: int, tmp_path: Path) -> None:
     rows, path = candidates(1500), tmp_path / "again.parquet"
+    if of_a_file:
+        rows.to_parquet(tmp_path / "rows.parquet", row_group_size=400)
+        rows = tmp_path / "rows.parquet"
     whole = write_scores(Known(), rows, tmp_path / "whole.parquet", keep=["user"], chunk_size=1500)
     sizes: list[int] = []
 
@@ -134,6 +141,45 @@ def test_a_broken_run_under_a_limit_of_memory(after: int, tmp_path: Path) -> Non
         assert model.n_rows == 1500 - (sizes[-2] if after > 1 else 0)
     with pytest.raises(ValueError, match="memory_limit"):
         write_scores(Known(), rows, tmp_path / "c.parquet", memory_limit="little")
+
+
+def test_chunks_of_files_have_the_rows_that_are_asked_for(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    for path, n in zip(paths, (10_000, 30), strict=True):
+        candidates(n).to_parquet(path, row_group_size=999)
+    sizes: list[int] = [100, 100, 5000, 3000, 3000, 20, 20]
+    found: list[pd.DataFrame] = []
+
+    def size() -> int:
+        return sizes[len(found)]
+
+    for chunk in read_chunks(paths, size):
+        found += [chunk]
+    assert [len(chunk) for chunk in found] == [100, 100, 5000, 3000, 1800, 20, 10]
+    pd.testing.assert_frame_equal(pd.concat(found), pd.concat(map(pd.read_parquet, paths)))
+
+
+def test_long_ids_in_files_stay_what_they_are_beside_missing_ones(tmp_path: Path) -> None:
+    ids = [2**60 + k for k in range(6)] + [None, 2**60 + 7, 5, None, None, None]
+    rows = pd.DataFrame({"id": pd.array(ids, dtype="Int64"), "count": pd.array([*range(11), None], dtype="Int64")})
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.Table.from_pandas(rows).replace_schema_metadata(None), path)
+    chunks = list(read_chunks([path], lambda: 3))
+    assert [value if value is not pd.NA else None for chunk in chunks for value in chunk["id"]] == ids
+    assert [str(chunk["count"].dtype) for chunk in chunks] == ["int64", "int64", "int64", "float64"]
+    model = Known()
+    scored = rows.assign(score_y=0.5)
+    pq.write_table(pa.Table.from_pandas(scored).replace_schema_metadata(None), path)
+    kept = pq.read_table(write_scores(model, path, tmp_path / "scores.parquet", keep=["id"], chunk_size=3))
+    assert kept["id"].to_pylist() == ids
+
+
+def test_kept_categories_may_be_numbers_and_missing(tmp_path: Path) -> None:
+    rows = candidates(10).assign(user=pd.Categorical([2**60 + 1, 2**60, None, 2**60, None] * 2))
+    rows["flag"] = pd.Categorical([True, None] * 5)
+    kept = pq.read_table(write_scores(Known(), rows, tmp_path / "a.parquet", keep=["user", "flag"], chunk_size=5))
+    assert kept["user"].to_pylist() == [2**60 + 1, 2**60, None, 2**60, None] * 2
+    assert kept["flag"].to_pylist() == [True, None] * 5
 
 
 def test_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
