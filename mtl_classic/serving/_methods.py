@@ -115,7 +115,7 @@ class ServingMethods:
         ----------
         users : list of ids, or frame with a row per user
             The frame also has the columns of users and context that the model reads. Without the time column the rows
-            are of the next instant after the last event of the log.
+            are of the next instant after the last event of the log. Of several rows of a user the first counts.
         k : int, default=20
         by : str, callable or None, default=None
             As in `top_k`; None is the first task.

@@ -46,7 +46,6 @@ def recommend_items(
         )
     who = _with_time(model, _table(users, model.roles_["user"], "users"), log)
     what = _table(factors.items if items is None else items, model.roles_["item"], "items")
-    what = what.drop_duplicates(model.roles_["item"], ignore_index=True)
     _check_columns(model, who, what)
     blocks = _candidates(model, who, what, factors, log if exclude_seen else None, n_candidates)
     by = model.tasks_[0].name if by is None else by
@@ -58,15 +57,16 @@ def recommend_items(
 
 
 def _table(given: Any, column: str, what: str) -> pd.DataFrame:
-    """A frame as it is; ids as a frame of one column."""
+    """A row for each id, with the other columns of a frame: a user that came twice would get every item twice."""
     if isinstance(given, pd.DataFrame) or hasattr(given, "columns"):
-        table = as_table(given).reset_index(drop=True)
+        table = as_table(given)
         if column not in table.columns:
             raise ValueError(f"{what} has no column {column!r}; it has {', '.join(map(str, table.columns))}.")
-        return pd.DataFrame(table)
-    if isinstance(given, str) or not hasattr(given, "__iter__"):
+    elif isinstance(given, str) or not hasattr(given, "__iter__"):
         raise TypeError(f"{what} must be a list of ids, or a frame with a row for each, got {given!r}.")
-    return pd.DataFrame({column: given if isinstance(given, pd.Index) else pd.Series(list(given))})
+    else:
+        table = pd.DataFrame({column: given if isinstance(given, pd.Index) else pd.Series(list(given))})
+    return pd.DataFrame(table.drop_duplicates(column, ignore_index=True))
 
 
 def _with_time(model: Any, users: pd.DataFrame, log: Any) -> pd.DataFrame:
@@ -112,8 +112,13 @@ def _candidates(
 
 def _best(scores: Array, n: int) -> tuple[Array, Array]:
     """Row and column of the n largest finite scores of each row, the best first; of equal ones the first column."""
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :n]
-    row = np.repeat(np.arange(len(scores)), order.shape[1])
-    column = order.ravel()
-    finite = np.isfinite(scores[row, column])
-    return row[finite], column[finite]
+    least = max(scores.shape[1] - n, 0)
+    is_candidate = np.isfinite(scores)
+    if least:  # sorting all items of a large catalogue would take longer than to score the best
+        scores = np.where(is_candidate, scores, -np.inf)
+        is_candidate &= scores >= np.partition(scores, least, axis=1)[:, [least]]
+    row, column = np.nonzero(is_candidate)
+    order = np.lexsort((column, -scores[row, column], row))
+    row, column = row[order], column[order]
+    place = np.arange(len(row)) - np.searchsorted(row, row)
+    return row[place < n], column[place < n]

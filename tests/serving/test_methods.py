@@ -17,6 +17,7 @@ from mtl_classic import (
     top_k,
 )
 from mtl_classic.serving._factors import find_factors, seen_pairs
+from mtl_classic.serving._recommend import _best
 
 SHOP = make_funnel(4000, n_users=150, n_items=60, n_days=30, random_state=0)
 USERS = SHOP.X.drop_duplicates("user")[["user", "device", "day"]].reset_index(drop=True)
@@ -113,6 +114,25 @@ def test_ids_alone_where_the_model_reads_no_more() -> None:
     assert found.groupby("user").size().to_dict() == {3: 4, 5: 4, 9999: 4}
     some = model.recommend([3], 2, items=[1, 2, 3, 4, 5, 6], exclude_seen=False)
     assert set(some["item"]) <= {1, 2, 3, 4, 5, 6}
+
+
+def test_a_user_who_is_named_twice_gets_every_item_once() -> None:
+    model = model_of("matrix")
+    users = USERS.head(3)
+    once = model.recommend(users, 4, items=ITEMS)
+    twice = model.recommend(pd.concat([users, users.tail(2).assign(device="tablet")]), 4, items=ITEMS)
+    pd.testing.assert_frame_equal(twice, once)
+
+
+def test_the_largest_of_each_row_as_a_stable_sort_has_them() -> None:
+    rng = np.random.default_rng(0)
+    for n_columns, n in [(0, 2), (1, 2), (5, 2), (5, 5), (40, 7)]:
+        scores = rng.integers(0, 4, (30, n_columns)).astype(float)  # many ties
+        scores[rng.random(scores.shape) < 0.3] = -np.inf
+        scores[:2] = -np.inf
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :n]
+        expected = [(i, j) for i, columns in enumerate(order) for j in columns if np.isfinite(scores[i, j])]
+        assert list(zip(*_best(scores, n), strict=True)) == expected
 
 
 def test_new_events_are_seen() -> None:
