@@ -154,7 +154,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         check_names(self.aggregates_, self.feature_names_in_)
         self._asked = self._resolve()
         check_on_log(self._asked, self.log_, self.lag)
-        self._keyed(X.iloc[:1])  # a missing key column is told now, not at night
+        self._keyed(X.iloc[:1], self.log_)  # a missing key column is told now, not at night
         return self
 
     def fit_transform(self, X: Any, y: Any = None, *, events: EventLog | None = None) -> Any:
@@ -198,8 +198,8 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         return np.asarray(names, dtype=object)
 
     def _compute(self, X: pd.DataFrame, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
-        threads = n_threads(self.n_jobs)
-        return compute_aggregates(self._asked, self.log_, self._keyed(X), lag=self.lag, n_threads=threads, dtype=dtype)
+        threads, log = n_threads(self.n_jobs), self.log_  # once: another thread may be observing
+        return compute_aggregates(self._asked, log, self._keyed(X, log), lag=self.lag, n_threads=threads, dtype=dtype)
 
     def _find_roles(self, X: pd.DataFrame, events: EventLog | None) -> dict[str, str]:
         """Role to column of the rows; what the user did not name is looked for under the log's name."""
@@ -269,13 +269,13 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
     def _resolve(self) -> tuple[Aggregate, ...]:
         return tuple(on_own_log(a, self.labels_) for a in self.aggregates_) if self.own_ else self.aggregates_
 
-    def _keyed(self, X: pd.DataFrame) -> Keyed:
+    def _keyed(self, X: pd.DataFrame, log: EventLog) -> Keyed:
         keys = dict.fromkeys(key for aggregate in self.aggregates_ for key in aggregate.keys)
         pairs = {}
         for key in keys:
             own, column = self._columns_of(key, X.columns)
             pairs[key] = X[own], column
-        return key_rows(self.log_, X[self.roles_["time"]], pairs)
+        return key_rows(log, X[self.roles_["time"]], pairs)
 
     def _columns_of(self, key: str, columns: Any) -> tuple[str, str]:
         """The column of the rows, and that of the log, for a key."""
