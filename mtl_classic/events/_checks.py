@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mtl_classic._core.keys import are_of_other_kinds, key_kind
 from mtl_classic._core.time import to_duration
 from mtl_classic._core.validation import as_table
-from mtl_classic.events._aggregate import Aggregate
+from mtl_classic.events._aggregate import Aggregate, as_conditions
 from mtl_classic.events._column import as_floats
 from mtl_classic.events._log import EventLog
 
@@ -70,9 +71,18 @@ def _check_filter(aggregate: Aggregate, spec: Any, log: EventLog) -> None:
         missing = [column for column in spec if column not in log.columns]
         if missing:
             raise ValueError(f"{aggregate.name}: the log has no column {missing}; it has {list(log.columns)}.")
+        for column, values in as_conditions(spec, None):
+            _check_kind(aggregate, column, pd.Index(values, dtype=object), log.encode(column)[1])
     elif spec is not None and spec not in log.event_types:
         known = f"its types are {list(log.event_types)}" if "event" in log.roles else "it has no event column"
         raise ValueError(f"{aggregate.name}: the log has no events of the type {spec!r}; {known}.")
+
+
+def _check_kind(aggregate: Aggregate, column: str, asked: pd.Index[Any], known: pd.Index[Any]) -> None:
+    """Refuse text in place of numbers, and the like, which no event would ever match."""
+    kinds = key_kind(known), key_kind(asked.dropna())
+    if are_of_other_kinds(*kinds) and not known.isin(asked).any():  # to pandas, 1 is True
+        raise TypeError(f"{aggregate.name}: the column {column!r} of the log holds {kinds[0]}, the filter {kinds[1]}.")
 
 
 def _check_value(aggregate: Aggregate, log: EventLog) -> None:

@@ -261,6 +261,8 @@ def test_inputs_are_not_modified():
         (lambda r: r, {"aggregates": [Aggregate("shop", "count")]}, RoleError, "shop"),
         (lambda r: r, {"aggregates": [Aggregate("user", "count", where="byu")]}, ValueError, "byu"),
         (lambda r: r, {"aggregates": [Aggregate("user", "count", where={"x": 1})]}, ValueError, "no column"),
+        (lambda r: r, {"aggregates": [Aggregate("user", "count", where={"type": [1, None]})]}, TypeError, "filter"),
+        (lambda r: r, {"aggregates": [Aggregate("user", "rate", where="buy", per={"type": 1})]}, TypeError, "filter"),
         (lambda r: r, {"aggregates": [Aggregate("user", "sum", value="x")]}, ValueError, "no column"),
         (lambda r: r, {"aggregates": [Aggregate("user", "sum", value="type")]}, TypeError, "numbers"),
         (lambda r: r, {"aggregates": [Aggregate("user", "count", window=0)]}, ValueError, "longer than zero"),
@@ -278,6 +280,26 @@ def test_a_frame_is_no_log_and_a_column_that_is_missing_later_is_named():
     model = HistoryFeatures([Aggregate("user", "count")]).fit(make_rows(), events=make_log())
     with pytest.raises(ValueError, match="store"):
         model.transform(make_rows().drop(columns="store"))
+
+
+def test_rows_read_one_log_whatever_is_observed_meanwhile(monkeypatch):
+    events = pd.DataFrame({"user": ["a", "b"], "item": ["x", "x"], "time": [1, 1]})
+    log = EventLog(events, user="user", item="item", time="time")
+    rows = pd.DataFrame({"user": ["a", "b", "b"], "item": ["y", "x", "y"], "time": 5})
+    model = HistoryFeatures([Aggregate(("user", "item"), "count")]).fit(rows, events=log)
+    before = model.transform(rows)
+    new = events.assign(item="y", time=2)
+
+    find = model._columns_of
+
+    def observe_first(*args):
+        model.observe(new)
+        return find(*args)
+
+    monkeypatch.setattr(model, "_columns_of", observe_first)
+    pd.testing.assert_frame_equal(model.transform(rows), before)
+    monkeypatch.undo()
+    assert model.transform(rows)["user_item__count"].tolist() == [2.0, 1.0, 2.0]
 
 
 def test_more_key_combinations_than_an_integer_holds():
