@@ -61,7 +61,8 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
     smooth : float or "auto", default="auto"
         Rows of the overall mean added to each category.
     counts : bool, default=False
-        Whether to append the number of labelled rows per key and task too.
+        Whether to append the number of labelled rows per key and task too; with weights it is their sum, for
+        ``smooth="auto"`` after they were scaled to a mean of at least one.
     time : str, default=None
         Time column: makes the folds of an integer ``cv`` temporal, so that a row's statistics come from earlier rows,
         by at least the longest delay of a task (tasks with a delay need it).
