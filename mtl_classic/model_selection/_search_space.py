@@ -51,7 +51,8 @@ class Dimension:
         if self.values is not None:
             return self.values[int(code)]
         if self.quantiles is not None:
-            return self.quantiles.ppf(code).item()
+            quantile = self.quantiles.ppf(code).item()
+            return int(quantile) if hasattr(self.quantiles, "pmf") else quantile  # scipy's quantiles are all floats
         return int(code) if self.integer else float(code)
 
     def code(self, unit: float) -> Any:
