@@ -14,7 +14,7 @@ from scipy import sparse
 from mtl_classic._core.random import generator, root_seed
 from mtl_classic._core.validation import Table, as_table, check_labels_of, n_rows
 from mtl_classic.metrics._arrays import Codes, Floats, divide
-from mtl_classic.metrics._fitted import clusters_of_rows, conflict_rule, groups_of, last_step, scores_of
+from mtl_classic.metrics._fitted import clusters_of_rows, conflict_rule, groups_of, last_step, role_column, scores_of
 from mtl_classic.metrics._known import Known
 from mtl_classic.metrics._registry import get_metric
 from mtl_classic.metrics._scores import task_scores
@@ -205,7 +205,7 @@ def _columns(table: Table, columns: Any, final: Any) -> dict[Any, list[int]]:
     place = {name: j for j, name in enumerate(names)}
     if columns is None:
         kept = {str(name) for task in final.tasks_ if task.kind == "ranking" for name in task.query_columns}
-        kept |= {str(final.roles_.get(role)) for role in ("query", "time")}
+        kept |= {role_column(final, table, role) or "" for role in ("query", "time")}
         return {name: [j] for name, j in place.items() if str(name) not in kept}
     if isinstance(columns, str) or not isinstance(columns, Iterable):
         raise TypeError(f"columns must be a list of columns, or a dict name -> list of columns; got {columns!r}.")
@@ -234,7 +234,7 @@ def _shuffled(table: Table, members: Sequence[int], order: Codes) -> Table:
         moved.has_sorted_indices = False
         return moved.tocsr()
     moved = table.copy()
-    moved[:, members] = table[order][:, members]
+    moved[:, members] = table[:, members][order]
     return moved
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn.compose import make_column_transformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -103,6 +104,16 @@ def test_pipelines_are_asked_for_the_columns_that_go_in(X: pd.DataFrame, Y: pd.D
     pipe = make_pipeline(StandardScaler(), PerTaskModel(tasks, learner="linear", random_state=0)).fit(X[FIT], Y[FIT])
     table = permutation_importance(pipe, X[NEW], Y[NEW], columns=["price", "stars"])
     assert [table.loc[task].index[0] for task in tasks] == ["price", "stars"]
+
+
+def test_the_time_that_a_pipeline_renames_is_not_shuffled(X: pd.DataFrame, Y: pd.DataFrame) -> None:
+    X = X.assign(day=np.arange(len(X)))
+    scaled = make_column_transformer((StandardScaler(), ["price", "stars"]), remainder="passthrough")
+    last = PerTaskModel({"buy": "binary", "rating": "regression"}, learner="linear", time="day", random_state=0)
+    pipe = make_pipeline(scaled.set_output(transform="pandas"), last).fit(X[FIT], Y[FIT])
+    assert last.roles_["time"] == "remainder__day"
+    table = permutation_importance(pipe, X[NEW], Y[NEW], n_repeats=1, n_replicates=0)
+    assert set(table.index.get_level_values("column")) == set(X.columns) - {"day"}
 
 
 def test_a_shuffled_user_loses_her_history() -> None:
