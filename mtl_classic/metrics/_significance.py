@@ -31,7 +31,7 @@ from mtl_classic.metrics._statistics import Clusters, Statistic, mean_statistic
 
 MAX_CLUSTERS = 20_000
 CHUNK = 128  # replicates at a time: 20 MB of counts at most
-BATCH_ROWS = 5_000_000  # rows of the metrics that are recomputed together: half a GB
+BATCH_SIZE = 5_000_000  # rows and replicates of the metrics that are recomputed together: half a GB
 COLUMNS = ("value", "low", "high")
 PAIRED_COLUMNS = (*COLUMNS, "baseline", "difference", "difference_low", "difference_high", "p_value", "verdict")
 
@@ -121,8 +121,8 @@ def compare_pairs(
     So many pairs of a large table may be compared, if they are made one after the other.
     """
     seed = root_seed(random_state)
-    shared: dict[int, Clusters] = {}
-    drawn: dict[int, Clusters] = {}
+    shared: dict[tuple[int, int], Clusters] = {}
+    drawn: dict[tuple[int, int], Clusters] = {}
     names: list[str] = []
     comparisons: list[Comparison] = []
     for name, own, other, weight in pairs:
@@ -132,7 +132,7 @@ def compare_pairs(
                 f"Task {name!r} has losses of the shapes {own.shape} and {other.shape}; expected (n,) twice."
             )
         who = clusters.get(name) if isinstance(clusters, Mapping) else clusters
-        key = id(who) if who is not None else len(own)
+        key = id(who), len(own)
         if key not in shared:
             shared[key] = make_clusters(who, len(own), seed)
             drawn[key] = Clusters(np.arange(shared[key].n), shared[key].n)
@@ -178,7 +178,7 @@ def compare_statistics(
     records: list[dict[str, float]] = []
     families: list[str] = []
     directions: list[int] = []
-    for batch in _batches(comparisons):
+    for batch in _batches(comparisons, n_replicates):
         records += _records(batch, n_replicates, level, seed)
         families += [comparison.family for comparison in batch]
         directions += [comparison.direction for comparison in batch]
@@ -192,15 +192,16 @@ def compare_statistics(
     return table
 
 
-def _batches(comparisons: Iterable[Comparison]) -> Iterator[list[Comparison]]:
-    """Comparisons of at most ``BATCH_ROWS`` rows together, or those of one task, which share work."""
+def _batches(comparisons: Iterable[Comparison], n_replicates: int) -> Iterator[list[Comparison]]:
+    """Comparisons of at most ``BATCH_SIZE`` together, or those of one task, which share work."""
     batch: list[Comparison] = []
-    n_rows = 0
+    size = 0
     for comparison in comparisons:
-        n_rows += len(comparison.model.rows)
-        if batch and n_rows > BATCH_ROWS and comparison.model.rows is not batch[-1].model.rows:
+        own = len(comparison.model.rows) + n_replicates
+        size += own
+        if batch and size > BATCH_SIZE and comparison.model.rows is not batch[-1].model.rows:
             yield batch
-            batch, n_rows = [], len(comparison.model.rows)
+            batch, size = [], own
         batch.append(comparison)
     yield batch
 

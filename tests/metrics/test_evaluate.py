@@ -186,7 +186,7 @@ def test_by_several_columns_every_combination_is_a_slice(fitted):
 def test_batches_change_nothing(fitted, monkeypatch):
     model, noisy, X, Y = fitted
     whole = mc.evaluate(model, X, Y, baseline=noisy, by="shop")
-    monkeypatch.setattr(_significance, "BATCH_ROWS", 100)
+    monkeypatch.setattr(_significance, "BATCH_SIZE", 100)
     pd.testing.assert_frame_equal(mc.evaluate(model, X, Y, baseline=noisy, by="shop"), whole, check_exact=True)
 
 

@@ -224,6 +224,27 @@ def test_pairs_that_were_read_are_not_kept():
     )
 
 
+def test_many_small_comparisons_are_made_in_batches_to_the_same_bit(monkeypatch):
+    y, scores, clusters, _ = table_of("binary", seed=0, n=400)
+    sizes, bootstrap = [], sig.bootstrap
+
+    def counting(statistics, *others):
+        sizes.append(len(statistics))
+        return bootstrap(statistics, *others)
+
+    def judged():
+        by, baseline = np.arange(400) % 40, np.full(400, 0.5)
+        tasks = {"a": "binary"}
+        return mc.evaluate_scores(y, scores, tasks=tasks, baseline=baseline, by=by, clusters=clusters, n_replicates=100)
+
+    whole = judged()
+    monkeypatch.setattr(sig, "bootstrap", counting)
+    monkeypatch.setattr(sig, "BATCH_SIZE", 1000)  # some three slices of three metrics: their replicates are the most
+    pd.testing.assert_frame_equal(judged(), whole, check_exact=True)
+    assert sum(sizes) == 40 * 3 * 2
+    assert max(sizes) <= 24
+
+
 def test_many_rows_are_joined_at_random(monkeypatch):
     own, other, _ = clustered(np.random.default_rng(0), n_clusters=1000, size=1)
     wide = mc.compare({"t": own}, {"t": other}).loc["t"]
@@ -270,6 +291,7 @@ def test_a_task_without_labels_has_no_verdict():
         (lambda: mc.compare({"a": [1.0]}, {"a": [1.0]}, n_replicates=10), "at least 100"),
         (lambda: mc.compare({"a": [1.0]}, {"a": [1.0]}, level=95), "between 0 and 1"),
         (lambda: mc.compare({"a": [1.0]}, {"a": [1.0]}, clusters=[1, 2]), "clusters have 2 rows"),
+        (lambda: mc.compare(*[{"a": [1.0, 2.0], "b": [1.0]}] * 2, clusters=[1, 2]), "clusters have 2 rows"),
     ],
 )
 def test_wrong_input_is_refused(call, message):
