@@ -23,7 +23,7 @@ from mtl_classic._core.targets import Classes
 from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_values, row_index
 from mtl_classic.ensemble._averaging import training_moments
-from mtl_classic.ensemble._links import average, scored_rows
+from mtl_classic.ensemble._links import average, scored_rows, to_average
 from mtl_classic.ensemble._members import OverMembers, in_all_classes, reseeded
 from mtl_classic.ensemble._store import Data, fit_bag, fit_key, time_blocks
 from mtl_classic.model_selection import FoldPlan
@@ -326,8 +326,16 @@ class BaggingEnsemble(OverMembers):
         if not return_std:
             return mean
         bags = self._bag_scores(self._start_predict(X), space)
-        spread = {task.name: np.std([s[task.name] for s in bags], axis=0) for task in self.tasks_}
+        spread = {task.name: self._spread(task, [s[task.name] for s in bags]) for task in self.tasks_}
         return mean, scores_frame(spread, self.tasks_, self.classes_map_, mean.index)
+
+    def _spread(self, task: Any, parts: list[Floats]) -> Floats:
+        """Standard deviation over the bags; scores of a ranking are standardized, as for their mean."""
+        if task.kind == "ranking":
+            parts = [
+                to_average(task.kind, values, m) for values, m in zip(parts, self.moments_[task.name], strict=True)
+            ]
+        return np.asarray(np.std(parts, axis=0))
 
     def predict(self, X: Any, *, return_std: bool = False) -> Any:
         """Labels of all tasks, with ``return_std`` also the standard deviation of the bags' scores.

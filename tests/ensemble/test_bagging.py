@@ -165,7 +165,12 @@ def test_a_ranking_draws_whole_queries() -> None:
     task = Task("grade", "ranking", query="query")
     model = BaggingEnsemble(PerTaskModel([task], random_state=0), 3, random_state=0).fit(X, Y)
     assert (model.oob_scores_["grade"].isna().groupby(X["query"]).nunique() == 1).all()
-    assert roc_auc(Y["grade"], model.predict_scores(X)["grade"]) > 0.7
+    mean, spread = model.predict_scores(X, return_std=True)
+    assert roc_auc(Y["grade"], mean["grade"]) > 0.7
+    each = [member.predict_scores(X)["grade"] for member in model.estimators_]
+    alike = [(scores - scores.mean()) / scores.std(ddof=0) for scores in each]  # each has a scale of its own
+    np.testing.assert_allclose(mean["grade"], np.mean(alike, axis=0), atol=1e-12)
+    np.testing.assert_allclose(spread["grade"], np.std(alike, axis=0), atol=1e-12)
 
 
 def test_finished_bags_are_kept(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
