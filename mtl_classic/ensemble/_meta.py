@@ -14,6 +14,7 @@ from mtl_classic._core.listwise import by_query, listwise
 from mtl_classic._core.losses import losses, task_loss
 from mtl_classic._core.tasks import Task
 from mtl_classic.ensemble._links import from_link
+from mtl_classic.ensemble._selection import thinned
 from mtl_classic.model_selection._folds import Rows
 
 __all__ = [
@@ -218,7 +219,7 @@ def best_penalty(
     n_averages = len(splits[0][2])
     total = np.zeros((len(PENALTIES), n_averages))
     for train, test, averages in usable:
-        train, test = _thinned(train, step, queries), _thinned(test, step, queries)
+        train, test = thinned(train, step, queries), thinned(test, step, queries)
         part, rest = data.take(rows[train]), data.take(rows[test])
         for j, average in enumerate(averages):
             start = None
@@ -247,11 +248,6 @@ def _standardized(columns: Floats, center: Floats, scale: Floats) -> Floats:
     moved = columns - center
     moved /= scale  # in place: columns of all tasks are many
     return moved
-
-
-def _thinned(rows: Rows, step: int, groups: Rows | None) -> Rows:
-    """One of ``step`` rows, or of queries with all their rows."""
-    return rows[::step] if groups is None else rows[np.unique(groups[rows], return_inverse=True)[1] % step == 0]
 
 
 def _total_loss(kind: str, y: Floats, score: Floats, weight: Floats, groups: Rows | None) -> float:

@@ -15,7 +15,16 @@ from mtl_classic._core.losses import EPSILON, least_loss, losses, prior_scores, 
 from mtl_classic._core.tasks import Task
 from mtl_classic.ensemble._links import scored_rows, to_average
 
-__all__ = ["Problem", "check_costs", "choose_weights", "greedy_weights", "make_problem", "optimal_weights", "pull_of"]
+__all__ = [
+    "Problem",
+    "check_costs",
+    "choose_weights",
+    "greedy_weights",
+    "make_problem",
+    "optimal_weights",
+    "pull_of",
+    "thinned",
+]
 
 GREEDY_STEPS = 40
 PATIENCE = 6  # steps without gain before the selection ends
@@ -184,13 +193,18 @@ def choose_weights(
     weights = _solve(problems, method, allowed)
     if max_members is None:
         return weights
-    small = [p.take(np.arange(0, len(p.y), max(1, len(p.y) // BUDGET_ROWS))) for p in problems]
+    small = [p.take(thinned(np.arange(len(p.y)), max(1, len(p.y) // BUDGET_ROWS), p.groups)) for p in problems]
     while (used := [m for m in allowed if weights[m].any()]) and sum(costs[m] for m in used) > max_members:
         if len(used) == 1:
             break  # the cheapest single member may still be dearer: one model there must be
         allowed = _drop_one(small, used, costs)
         weights = _solve(problems, method, allowed)
     return weights
+
+
+def thinned(rows: npt.NDArray[np.intp], step: int, groups: npt.NDArray[np.intp] | None) -> npt.NDArray[np.intp]:
+    """One of ``step`` rows, or of queries with all their rows."""
+    return rows[::step] if groups is None else rows[np.unique(groups[rows], return_inverse=True)[1] % step == 0]
 
 
 def optimal_weights(problem: Problem, allowed: Sequence[int]) -> Floats:

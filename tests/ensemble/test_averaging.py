@@ -148,6 +148,16 @@ def test_the_dearest_member_for_what_it_brings_is_left_out_first(method: str) ->
     assert one == 1  # the last that is left stays, whatever it costs
 
 
+def test_members_within_a_budget_are_judged_by_whole_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    y, queries = rng.integers(0, 3, 800).astype(float), np.arange(800) // 4
+    members = [y + s * rng.normal(size=800) for s in (1.0, 1.3)]
+    problem = make_problem(Task("grade", "ranking", query="q"), y, members, None, queries, 10.0)
+    assert choose_weights([problem], "greedy", max_members=None, costs=[1, 1]).all()
+    monkeypatch.setattr("mtl_classic.ensemble._selection.BUDGET_ROWS", 200)  # every fourth row: lists of one
+    assert choose_weights([problem], "greedy", max_members=1, costs=[1, 1])[0] == 1  # the better one
+
+
 @pytest.mark.parametrize("kind", ["regression", "binary", "count", "multiclass"])
 def test_slopes_of_the_weights_are_those_of_the_loss(kind: str) -> None:
     rng = np.random.default_rng(0)
