@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from mtl_classic._core.base import group_codes
 from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.targets import encode_targets, entire_weight
 from mtl_classic._core.validation import as_table
 from mtl_classic.metrics import get_metric
-from mtl_classic.metrics._fitted import last_step
+from mtl_classic.metrics._fitted import groups_of, last_step
 
 __all__ = ["TaskScores", "multitask_scorer"]
 
@@ -98,17 +97,17 @@ def _values(model: Any, X: Any, Y: Any, asked: list[str], metric: str | None) ->
     table = as_table(X)
     targets = encode_targets(Y, model.tasks_, classes=model.classes_map_, on_conflict=model._conflict_rule())
     scores = model._scores(model._start_predict(X), "entire")
+    groups = groups_of(model, table)
     values = []
     for task in model.tasks_:
         if task.name not in asked:
             continue
-        y, score, groups = targets.view(task.name), scores[task.name], group_codes(table, task)
+        y, score = targets.view(task.name), scores[task.name]
         weight = entire_weight(targets, task, None)
         if metric is None:
             values.append(model._task_score(task, table, y, score, weight))
             continue
         found = get_metric(metric)
-        known = ~np.isnan(y).all()
-        value = found(task.kind, y, score, sample_weight=weight, groups=groups) if known else float("nan")
+        value = found(task.kind, y, score, sample_weight=weight, groups=groups.get(task.name))
         values.append(value if found.greater_is_better else -value)
     return np.asarray(values)

@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from mtl_classic import LightGBMLearner, PerTaskModel, Task, TaskError, multitask_scorer
+from mtl_classic.metrics import grouped_auc
 
 rng = np.random.default_rng(0)
 X = pd.DataFrame(rng.normal(size=(300, 3)), columns=list("abc"))
@@ -56,6 +57,13 @@ def test_rankings_are_judged_within_their_query() -> None:
     labels = pd.DataFrame({"rank": rng.integers(0, 3, 300)})
     model = PerTaskModel([Task("rank", "ranking", query="q")], random_state=0).fit(frame, labels)
     assert 0.5 < multitask_scorer("ndcg@10")(model, frame, labels) <= 1
+
+
+def test_binary_tasks_are_judged_within_the_query_of_the_model() -> None:
+    frame = X.assign(q=np.repeat(np.arange(30), 10))
+    model = PerTaskModel({"up": "binary"}, learner="linear", query="q").fit(frame, Y[["up"]])
+    expected = grouped_auc(Y["up"], model.predict_scores(frame)["up"], frame["q"])
+    assert multitask_scorer("grouped_auc")(model, frame, Y[["up"]]) == pytest.approx(expected)
 
 
 def test_scorers_that_make_no_sense() -> None:
