@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,7 +141,8 @@ def monitor(
     if not len(table):
         raise ValueError("monitor was given no new rows; at least one is needed.")
     scores = scores_of(model, X_new, "entire")
-    checks = [*_column_checks(final, table, reference), *_score_checks(final, scores, table, reference)]
+    n_now = effective_rows(cluster_codes(table, role_column(final, table, "user")), len(table))
+    checks = [*_column_checks(table, reference, n_now), *_score_checks(scores, reference, n_now)]
     if X_matured is not None:
         checks += _calibration_checks(model, scores if X_matured is X_new else None, X_matured, Y_matured)
     z = -float(ndtri(alpha / (2 * max(len(checks), 1))))
@@ -155,13 +156,8 @@ def _as_frame(X: Any) -> pd.DataFrame:
     return table.set_axis([str(name) for name in table.columns], axis=1)  # a reference names columns by text
 
 
-def _column_checks(model: Any, table: pd.DataFrame, reference: Reference) -> Iterator[_Check]:
-    lost = [name for name in reference.columns if name not in table.columns]
-    if lost:
-        raise ValueError(
-            f"X_new lacks columns of the reference: {', '.join(lost)}; it has {', '.join(map(str, table))}."
-        )
-    n_now = effective_rows(cluster_codes(table, role_column(model, table, "user")), len(table))
+def _column_checks(table: pd.DataFrame, reference: Reference, n_now: float) -> Iterator[_Check]:
+    _check_columns("X_new", table, reference.columns)
     for name, known in reference.columns.items():
         column = table[name]
         if known.kind == "id":
@@ -171,11 +167,19 @@ def _column_checks(model: Any, table: pd.DataFrame, reference: Reference) -> Ite
         yield _Check("missing", name, _missing(column, n_now), known.missing)
 
 
-def _score_checks(model: Any, scores: pd.DataFrame, table: pd.DataFrame, reference: Reference) -> Iterator[_Check]:
-    n_now = effective_rows(cluster_codes(table, role_column(model, table, "user")), len(table))
+def _score_checks(scores: pd.DataFrame, reference: Reference, n_now: float) -> Iterator[_Check]:
+    _check_columns("What the model predicts", scores, reference.scores)
     for name, known in reference.scores.items():
         yield _Check(
             "stability", f"score of {name}", _stability(scores[name], known, reference.n_effective, n_now), 0.0
+        )
+
+
+def _check_columns(what: str, table: pd.DataFrame, known: Iterable[str]) -> None:
+    lost = [name for name in known if name not in table.columns]
+    if lost:
+        raise ValueError(
+            f"{what} lacks columns of the reference: {', '.join(lost)}; it has {', '.join(map(str, table))}."
         )
 
 

@@ -1,5 +1,6 @@
 """Planted changes are told within a day; quiet days are left alone as often as promised."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,9 @@ def test_what_is_refused(model: Any) -> None:
         monitor(model, X, X)
     with pytest.raises(ValueError, match="lacks columns"):
         monitor(model, X.drop(columns="campaign"))
+    told = model.reference_.scores | {"kind=gone": next(iter(model.reference_.scores.values()))}
+    with pytest.raises(ValueError, match="model predicts lacks columns of the reference: kind=gone"):
+        monitor(model, X, reference=replace(model.reference_, scores=told))
     with pytest.raises(ValueError, match="200 rows, but Y has 100"):
         monitor(model, X, X, Y[:100])
     named = X.set_axis([f"r{k}" for k in range(len(X))])
