@@ -35,7 +35,8 @@ class ExplicitFactors:
         Columns are the users and the unseen one, then the items and the unseen one.
     n_users : int
     vectors : ndarray of float32, shape (n_columns, n_factors)
-        Of the last draw: a mean over draws would cancel what differs by signs and rotations.
+        Of the last draw, on the scale of the ratings: a mean over draws would cancel what differs by signs and
+        rotations.
     pairs : sequence of ndarray
         Codes of users and of items, ratings, weights: what the users' vectors come from.
     """
@@ -75,7 +76,8 @@ class ExplicitFactors:
         self.users = np.vstack([self.users, np.zeros((n_new, self.users.shape[1]), dtype=np.float32)])
         for u, start, stop in zip(touched, *starts, strict=True):
             solved = self._solve_user(*(column[order[start:stop]] for column in self.pairs[1:]))
-            self.user_linear[u], self.user_factors[u], self.users[u] = solved[:, 0], solved[:, 1:], solved[-1, 1:]
+            self.user_linear[u], self.user_factors[u] = solved[:, 0], solved[:, 1:]
+            self.users[u] = solved[-1, 1:] * np.sqrt(self.scale.deviation)
 
     def _solve_user(self, item: Ints, value: Floats, weight: Floats) -> Floats:
         """Posterior mean of a user's weight and vector, (n_draws, 1 + n_factors)."""

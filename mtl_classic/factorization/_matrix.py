@@ -270,7 +270,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         Parameters
         ----------
         events : EventLog, or frame with the columns of the log of the fit
-            Only the new ones. Items that the fit did not see are left out.
+            Only the new ones. Items that the fit did not see are left out, and users of no other items stay unseen.
 
         Returns
         -------
@@ -280,9 +280,10 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         log = events if isinstance(events, EventLog) else EventLog(events, **self._log_roles())
         pairs = self._from_events(log)
         users, factors = self._users.copy(), copy(self._factors)  # all or nothing
-        item, user = self._items.codes(pairs.item), users.learn(pairs.user)
+        item = self._items.codes(pairs.item)
         known = item >= 0
-        factors.fold_in(len(users), user[known], item[known], pairs.value[known], pairs.weight[known])
+        user = users.learn(pairs.user[known])
+        factors.fold_in(len(users), user, item[known], pairs.value[known], pairs.weight[known])
         self._untold = self._untold or (self._users, self._factors, self.as_of_)
         self._users, self._factors = users, factors
         self.as_of_ = max((time for time in (self.as_of_, log.last_time) if time is not None), default=None)

@@ -205,6 +205,29 @@ def test_als_fold_in_of_known_pairs_changes_nothing() -> None:
     assert np.corrcoef(fitted.transform(X)["als__score"], doubled.transform(X)["als__score"])[0, 1] > 0.85
 
 
+def test_vectors_of_users_who_are_folded_in_have_the_scale_of_those_of_the_fit() -> None:
+    X, Y, _ = world(3000)
+    hundred = Y.assign(rating=100 * Y["rating"])  # scores a hundred times as large: vectors ten times as long
+    lengths = {}
+    for name, labels in (("ones", Y), ("hundreds", hundred)):
+        fitted = make("explicit").fit(X.assign(day=99), events=log_of(X, labels))
+        fitted.observe(log_of(X.assign(user=X["user"] + 1000, day=100), labels))
+        lengths[name] = np.linalg.norm(fitted.user_factors_, axis=1)
+    np.testing.assert_allclose(lengths["hundreds"], 10 * lengths["ones"], rtol=0.01)
+
+
+@pytest.mark.parametrize("model", ["als", "explicit"])
+def test_users_of_items_that_nobody_knows_stay_unseen(model: str) -> None:
+    X, Y, _ = world(2000)
+    fitted = make(model, output="both").fit(X.assign(day=99), events=log_of(X, Y))
+    row = pd.DataFrame({"user": [5000], "item": [3], "day": [101]})
+    before = fitted.transform(row)
+    events = pd.DataFrame({"user": [5000], "item": [900], "day": [100], "type": ["buy"], "stars": [1.0]})
+    assert fitted.observe(events).as_of_ == 100
+    pd.testing.assert_frame_equal(fitted.transform(row), before)
+    assert before[f"{model}__user_norm"].tolist() == [0.0]
+
+
 def test_types_and_weights_of_events() -> None:
     X, Y, _ = world(4000)
     frame = log_of(X, Y).to_frame()
