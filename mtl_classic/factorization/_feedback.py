@@ -95,7 +95,7 @@ def feedback_from_events(
     if event is not None:
         keep = keep & pd.Series(types).isin(_listed(event)).to_numpy()
     if isinstance(weight, Mapping):
-        weights = pd.Series(types).map(dict(weight)).fillna(0.0).to_numpy(dtype=np.float64)
+        weights = _weights(pd.Series(types).map(dict(weight)), "weight")
     else:
         weights = np.ones(len(frame)) if weight is None else _weights(pd.Series(log.column(weight)), weight)
     value = weights
@@ -141,8 +141,6 @@ def _listed(event: Any) -> list[Any]:
 
 def _weights(column: pd.Series, name: str) -> Floats:
     values = pd.to_numeric(column).to_numpy(dtype=np.float64, na_value=0.0)
-    if (values < 0).any() or np.isinf(values).any():
-        raise ValueError(
-            f"Weights must not be negative nor infinite; {name!r} has {int((values < 0).sum())} such values."
-        )
+    if wrong := int(((values < 0) | np.isinf(values)).sum()):
+        raise ValueError(f"Weights must not be negative nor infinite; {name!r} has {wrong} such values.")
     return values

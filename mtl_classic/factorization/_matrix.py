@@ -77,7 +77,8 @@ class MatrixFactorization(PairVectors, BaseEstimator):
     event : type or list of types, default=None
         Events of the log that count; None is all. For ``"explicit"`` the rating is the log's value.
     weight : str, dict of event type to weight, or None, default=None
-        Column with the weight of a pair, or a weight per type of event; repeated pairs add up.
+        Column with the weight of a pair, or a weight per type of event; repeated pairs add up. For ``"bpr"`` a pair has
+        happened or not, whatever its weight.
     output : {"scores", "vectors", "both"}, default="scores"
         Scores are ``score``, ``user_norm`` and ``item_norm``. Vectors are for linear models; trees do better with
         scores.

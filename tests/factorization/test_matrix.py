@@ -243,6 +243,9 @@ def test_types_and_weights_of_events() -> None:
         make("als", event="click").fit(X, events=log)
     with pytest.raises(ValueError, match="no events of the types"):
         make("als", event=["buy", "click"]).fit_transform(X, events=log)
+    for wrong in (-1.0, np.inf):
+        with pytest.raises(ValueError, match="'weight' has [1-9][0-9]* such values"):
+            make("als", weight={"buy": 2.0, "view": wrong}).fit(X, events=log)
 
 
 @pytest.mark.parametrize("counted", [{"event": "buy"}, {"event": ["buy", "return"]}, {"weight": {"buy": 2.0}}])
@@ -259,6 +262,13 @@ def test_events_of_a_type_may_begin_late_and_be_absent_later(counted: dict) -> N
     vectors = fitted.user_factors_
     assert fitted.observe(never_bought).as_of_ == 99
     np.testing.assert_array_equal(fitted.user_factors_, vectors)
+
+
+def test_bpr_reads_which_pairs_happened_and_not_their_weights() -> None:
+    X, Y, _ = world(500)
+    X["amount"] = 1.0 + X["user"] % 2
+    light, heavy = (make("bpr", max_iter=2, weight=weight).fit(X, Y) for weight in (None, "amount"))
+    np.testing.assert_array_equal(light.item_factors_, heavy.item_factors_)
 
 
 def test_als_users_are_the_minimum_of_the_objective_that_is_told() -> None:
