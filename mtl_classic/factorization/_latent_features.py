@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from mtl_classic._core.base import all_or_nothing
 from mtl_classic._core.delays import longest_delay
-from mtl_classic._core.exceptions import FoldError, RoleError, TaskError
+from mtl_classic._core.exceptions import FoldError, RoleError
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.targets import encode_targets
 from mtl_classic._core.tasks import Task, label_frame, resolve_tasks
@@ -25,7 +25,7 @@ from mtl_classic._core.validation import align_columns, as_table, check_labels_o
 from mtl_classic.events import EventLog
 from mtl_classic.factorization._appended import append_columns
 from mtl_classic.factorization._feedback import check_log
-from mtl_classic.factorization._members import LatentMember, choose_task, needs_classes, reads_events
+from mtl_classic.factorization._members import LatentMember, choose_task, reads_events
 from mtl_classic.factorization._out_of_fold import columns_before_blocks, columns_by_folds, log_for_full_fit
 from mtl_classic.model_selection import FoldPlan, Temporal, make_folds
 
@@ -226,16 +226,17 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
     ) -> Any:
         """Append columns to the rows of the fit, from models that did not see the row."""
         table, labels = as_table(X), self._labels(Y)
-        time = self._time(table, events)
+        time, folds = self._time(table, events), plan
         columns = []
         for name, full in self._members.items():
             member = clone(full)
             if self._read_log[name] and events is not None and time is not None:
-                blocks = self.cv if isinstance(self.cv, int) else getattr(self.cv, "n_splits", DEFAULT_BLOCKS)
+                whole = isinstance(self.cv, int | np.integer)
+                blocks = self.cv if whole else getattr(self.cv, "n_splits", DEFAULT_BLOCKS)
                 columns.append(columns_before_blocks(member, full, table, time, events, plan, blocks))
             else:
-                plan = self._plan(labels, time) if plan is None else plan
-                columns.append(columns_by_folds(member, full, table, labels, plan, sample_weight, self.n_jobs))
+                folds = self._plan(labels, time) if folds is None else folds
+                columns.append(columns_by_folds(member, full, table, labels, folds, sample_weight, self.n_jobs))
         return _append(table, columns)
 
     def transform(self, X: Any) -> Any:
@@ -346,15 +347,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
 
     def _task_of(self, name: str, model: Any, targets: Any) -> str | None:
         asked = self.task.get(name) if isinstance(self.task, Mapping) else self.task
-        asked = asked or getattr(model, "task", None)
-        if asked is None or hasattr(model, "predict_scores"):
-            return choose_task(model, targets)
-        if targets.tasks[targets.position(asked)].is_soft and needs_classes(model):
-            raise TaskError(
-                f'The labels of the task {asked!r} are soft; the model {name!r} needs classes. Give it loss="kl" '
-                f"(FactorizationMachineClassifier has it), or another task."
-            )
-        return str(asked)
+        return choose_task(model, targets, asked or getattr(model, "task", None))
 
     def _labels(self, Y: Any) -> Any:
         """Labels by task name, so that folds can be matched."""
@@ -378,7 +371,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
 
     def _plan(self, labels: Any, time: pd.Series | None) -> FoldPlan:
         cv = self.cv
-        if time is not None and isinstance(cv, int):
+        if time is not None and isinstance(cv, int | np.integer):
             gap = longest_delay(self.tasks_, time)
             if time.nunique() < 2:
                 raise FoldError(
@@ -386,7 +379,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
                     f"the folds are random."
                 )
             duration = np.timedelta64(int(gap), "ns") if is_datetime(time.dtype) else gap
-            cv = Temporal(min(cv, int(time.nunique()) - 1), duration if gap else None)
+            cv = Temporal(min(int(cv), int(time.nunique()) - 1), duration if gap else None)
         seed = spawn_seed(root_seed(self.random_state), "folds")
         return make_folds(cv, labels, time=time, random_state=seed)
 

@@ -226,7 +226,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         tasks = resolve_tasks(self.tasks, Y)
         targets = encode_targets(Y, tasks)
         check_labels_of(X, targets)
-        self.task_ = choose_task(self, targets) if self.task is None else self.task
+        self.task_ = choose_task(self, targets, self.task)
         weights = check_sample_weight(sample_weight, tasks, len(targets))
         weight = None if weights is None else weights[:, targets.position(str(self.task_))]
         return self._fit_labels(X, targets.view(str(self.task_)), weight, self.task_)

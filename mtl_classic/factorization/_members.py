@@ -19,7 +19,7 @@ from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import check_sample_weight, take_rows
 from mtl_classic.events import EventLog
 
-__all__ = ["LatentMember", "choose_task", "needs_classes", "reads_events"]
+__all__ = ["LatentMember", "choose_task", "reads_events"]
 
 Array = npt.NDArray[Any]
 # Keys, and vectors of shape (len(keys), n_factors), or (len(keys), n_classes, n_factors).
@@ -86,9 +86,12 @@ class LatentMember(BaseEstimator):
         """Rows that the model could learn from: those with a label and a weight of its task."""
         targets = encode_targets(Y, self.tasks, classes=self.classes)
         weights = check_sample_weight(sample_weight, self.tasks, len(targets))
-        names = [task.name for task in self.tasks] if self.task is None else [self.task]
-        columns = [targets.position(name) for name in names]
-        known = ~np.isnan(targets.entire[:, columns]) & (True if weights is None else weights[:, columns] > 0)
+        own = [task for task in self.tasks if self.task in (None, task.name)]
+        known = np.column_stack([is_learnable(task.kind, targets.view(task.name)) for task in own])
+        if weights is not None:
+            known &= weights[:, [targets.position(task.name) for task in own]] > 0
+        if _learns_pairs(self.model):
+            known &= targets.view(str(self.task))[:, None] > 0
         return np.asarray(known.any(axis=1))
 
     def before(self, time: Any, log: EventLog | None) -> Self:
@@ -163,21 +166,24 @@ class LatentMember(BaseEstimator):
         return {"vector": np.asarray(self.model_.transform(X))}
 
 
-def choose_task(model: Any, targets: Targets) -> str | None:
-    """The task that a model learns: the most frequent binary one for classifiers, a regression for regressors.
+def choose_task(model: Any, targets: Targets, asked: str | None = None) -> str | None:
+    """The task that a model learns; unasked the most frequent binary one for classifiers, a regression for regressors.
 
     Soft labels are for classifiers of ``loss="kl"``, and for models that take them as numbers or weights.
 
     Raises
     ------
     TaskError
-        If no task is of a kind that the model can learn.
+        If no task, or not that asked for, is of a kind that the model can learn.
     """
     if hasattr(model, "predict_scores"):
         return None
+    if asked is not None:
+        _refuse_task(model, targets, asked)
+        return str(asked)
     for_numbers = model._learns_numbers() if hasattr(model, "_learns_numbers") else not is_classifier(model)
     kinds = FOR_NUMBERS if for_numbers else FOR_CLASSES if is_classifier(model) else ("binary",)
-    hard_only = needs_classes(model)
+    hard_only = _needs_classes(model)
     for kind in kinds:
         fitting = [task.name for task in targets.tasks if task.kind == kind and not (task.is_soft and hard_only)]
         if kind == "binary" and fitting:
@@ -191,12 +197,32 @@ def choose_task(model: Any, targets: Targets) -> str | None:
     )
 
 
-def needs_classes(model: Any) -> bool:
+def _refuse_task(model: Any, targets: Targets, name: str) -> None:
+    """Refuse labels that the model would take for others: numbers for classes, or codes of classes for numbers."""
+    task, of_classes = targets.tasks[targets.position(name)], is_classifier(model)
+    if task.is_soft and _needs_classes(model):
+        raise TaskError(
+            f'The labels of the task {name!r} are soft; {type(model).__name__} needs classes. Give it loss="kl" '
+            f"(FactorizationMachineClassifier has it), or another task."
+        )
+    if task.kind in ("regression", "count") if of_classes else targets.n_classes(task) > 2:
+        raise TaskError(
+            f"{type(model).__name__} learns {'classes' if of_classes else 'numbers'}; the task {name!r} is of the kind "
+            f"{task.kind!r}. Give it another task, or another model."
+        )
+
+
+def _needs_classes(model: Any) -> bool:
     """Whether a model takes no probabilities as labels: a classifier, unless it, or a step of it, has loss="kl"."""
     if not is_classifier(model):
         return False
     losses = (value for name, value in model.get_params().items() if name.rpartition("__")[2] == "loss")
     return not any(isinstance(loss, str) and loss == "kl" for loss in losses)
+
+
+def _learns_pairs(model: Any) -> bool:
+    """Whether a model learns from positive rows alone."""
+    return hasattr(model, "_learns_numbers") and not model._learns_numbers()
 
 
 def _single_scores(model: Any, X: Any, classes: Array | None) -> pd.DataFrame:

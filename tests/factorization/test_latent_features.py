@@ -322,6 +322,53 @@ def test_a_fold_without_positive_rows_is_sure_of_that(model) -> None:
     assert out.loc[first, "m__score"].max() <= out.loc[~first, "m__score"].min()
 
 
+def test_pairs_of_a_fold_without_positive_rows_say_nothing() -> None:
+    X, Y, _ = world(600)
+    early = X["day"] < 30
+    late = Y[["buy"]].mask(early, 0.0)  # all labelled, and none bought: no pairs to factorize
+    model = als(tasks={"buy": "binary"}, time="day", max_iter=2, cv=3)[1]
+    assert model.fit_transform(X, late)["als__score"].isna()[X["day"] < 40].all()
+    assert model.fit_transform(X, late)["als__score"].notna()[X["day"] > 50].all()
+
+
+def test_the_order_of_models_does_not_matter() -> None:
+    X, Y, _ = world(600)
+    unlabelled = Y[["buy"]].mask(X["day"] < 30)  # folds hold as many labels each, blocks of the log as many rows
+    log = EventLog(X.assign(day=X["day"] - 0.5), user="user", item="item", time="day")
+    both = [machine(max_iter=1), ("als", MatrixFactorization(n_factors=2, max_iter=2, random_state=0))]
+    one, other = (
+        LatentFeatures(models, tasks={"buy": "binary"}, cv=3, random_state=0).fit_transform(X, unlabelled, events=log)
+        for models in (both, both[::-1])
+    )
+    pd.testing.assert_frame_equal(one, other[one.columns])
+
+
+def test_integers_of_numpy_are_numbers_of_folds() -> None:
+    X, Y, _ = world(600)
+    delayed = [Task("buy", "binary", delay=10)]
+    of_python, of_numpy = (
+        LatentFeatures([machine(max_iter=1)], tasks=delayed, time="day", cv=cv).fit_transform(X, Y)
+        for cv in (3, np.int64(3))
+    )
+    pd.testing.assert_frame_equal(of_python, of_numpy)
+    log = EventLog(X.assign(day=X["day"] - 0.5), user="user", item="item", time="day")
+    model = MatrixFactorization(n_factors=2, max_iter=2, random_state=0)
+    of_python, of_numpy = (clone(model).set_params(cv=cv).fit_transform(X, events=log) for cv in (3, np.int64(3)))
+    pd.testing.assert_frame_equal(of_python, of_numpy)
+
+
+@pytest.mark.parametrize(
+    ("model", "task"), [(machine()[1], "rating"), (machine("regressor")[1], "kind"), (als()[1], "kind")]
+)
+def test_labels_that_would_be_taken_for_others_are_refused(model, task: str) -> None:
+    X, Y, _ = world(100)
+    with pytest.raises(TaskError, match=f"learns (classes|numbers); the task '{task}' is of the kind"):
+        LatentFeatures([("m", model)], tasks=TASKS, task=task).fit(X, Y)
+    if isinstance(model, MatrixFactorization):
+        with pytest.raises(TaskError, match="learns numbers"):
+            clone(model).set_params(task=task, tasks=TASKS).fit(X, Y)
+
+
 def test_two_classes_have_one_score_whatever_the_kind_of_the_task() -> None:
     X, Y, _ = world(600)
     settings = {"random_state": 0, "cv": 2}
