@@ -131,10 +131,12 @@ def split_validation(
     return training, validation, rows
 
 
-def start_parameters(solver: StepRules, problem: Problem, parameters: Parameters, settings: Settings) -> None:
+def start_parameters(
+    solver: StepRules, problem: Problem, parameters: Parameters, settings: Settings, others: Problem | None = None
+) -> None:
     """Draw the factors of columns not seen before, N(0, init_scale), and start their slots.
 
-    Start biases, mixers and shares unless the fit goes on.
+    Start biases, mixers and shares unless the fit goes on; `others` are rows for `start_biases`.
     """
     factor_rule, linear_rule = solver.rules(solver.rate(settings), parameters.dtype.type)
     present = np.zeros(parameters.n_columns, dtype=bool)
@@ -150,7 +152,7 @@ def start_parameters(solver: StepRules, problem: Problem, parameters: Parameters
     parameters.seen[new] = True
     if not settings.resume:
         outputs = parameters.n_outputs or 1
-        parameters.bias_slots[0, :outputs] = start_biases(problem)
+        parameters.bias_slots[0, :outputs] = start_biases(problem, others)
         parameters.mixer_slots[:, 0, : parameters.n_factors] = 1
         solver.start(parameters.bias_slots, linear_rule)
         solver.start(parameters.mixer_slots, factor_rule)
@@ -158,14 +160,15 @@ def start_parameters(solver: StepRules, problem: Problem, parameters: Parameters
         solver.start(parameters.share_slots, linear_rule)
 
 
-def start_biases(problem: Problem) -> Array:
-    """Return the scores of the labels' means."""
+def start_biases(problem: Problem, others: Problem | None) -> Array:
+    """Return the scores of the labels' means; of an output without labels, those of its labels in other rows."""
     if problem.targets.ndim == 1:
         return np.array([bias_start(problem.loss, problem.targets, problem.weights)])
     starts: list[Any] = []
     at = 0
     for loss, width in problem.loss:
-        targets, weights = problem.targets[:, at : at + width], problem.weights[:, at : at + width]
+        rows = problem if others is None or problem.weights[:, at].any() else others
+        targets, weights = rows.targets[:, at : at + width], rows.weights[:, at : at + width]
         if loss == "softmax":
             starts.append(class_bias_start(targets, weights))
         else:

@@ -35,7 +35,7 @@ def descend_jointly(
     parameters: Parameters, settings: Settings, task_weights: Array | str, anchor: int,
 ) -> JointReport:  # fmt: skip
     """Fit all tasks; each keeps the pass that was the best for it, and the fit stops when none improves."""
-    start_parameters(solver, training, parameters, settings)
+    start_parameters(solver, training, parameters, settings, validation)
     epoch = OutputsEpoch(solver, training, parameters, settings, generator(settings.seed, "descent"), anchor)
     judge = Judge(training if validation is None else validation, settings.seed)
     losses, best = [judge.each(parameters)], [0] * len(outputs)

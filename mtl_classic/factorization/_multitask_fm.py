@@ -88,9 +88,9 @@ class MultiTaskFactorizationMachine(JointMachine):
     user : str or None, default=None
         Column by whose values validation losses are compared (rows of one user err alike); it stays a feature.
     early_stopping : bool, default=True
-        Each task keeps the pass that was the best on its validation rows, and learns those in one further pass: a task
-        that has no other labels stays near its prior. Without, or with fewer than 25 of them, all rows are trained on
-        for ``max_iter`` passes, and nothing falls back.
+        Each task keeps the pass that was the best on its validation rows, which are not learnt: a task that has no
+        other labels stays near their mean. Without, or with fewer than 25 of them, all rows are trained on for
+        ``max_iter`` passes, and nothing falls back.
     validation_fraction : float, default=0.1
     n_iter_no_change : int, default=2
         The fit stops when no task has improved for so many passes.

@@ -323,6 +323,19 @@ def test_constant_tasks_are_their_constants() -> None:
     assert beside.predict_scores(X)[columns].equals(alone.predict_scores(X)[columns])
 
 
+@pytest.mark.parametrize("solver", ["adagrad", "ftrl"])
+def test_tasks_whose_labels_are_all_validated_on_start_from_their_mean(X, Y, truth, solver: str) -> None:
+    rare = (truth["click"] > 0) & (X.index % 9 == 0)
+    late = truth.assign(click=rare * 1.0)[:2000]
+    late.loc[: 2000 * 4 // 5 - 1, ["click", "visits", "mood"]] = [np.nan, np.nan, None]
+    plan = make_folds(np.arange(2000) * 5 // 2000, late)
+    model = fit_quietly(machine(solver=solver, max_iter=2), X[:2000], late, plan=plan)
+    scores = model.predict_scores(X[:2000]).mean()
+    assert scores["click"] == pytest.approx(late["click"].mean(), rel=0.2)
+    assert scores["visits"] == pytest.approx(late["visits"].mean(), rel=0.2)
+    assert scores["mood=good"] == pytest.approx((late["mood"].dropna() == "good").mean(), rel=0.2)
+
+
 def test_plans_of_other_rows_are_refused(X, Y) -> None:
     with pytest.raises(FoldError, match="for 999 rows, but X has 1000"):
         machine().fit(X[:1000], Y[:1000], plan=make_folds(3, Y[:999]))
