@@ -92,7 +92,8 @@ class FunnelModel(LearnerStructure):
     validation rows say so beyond the noise.
 
     Cost: one binning, then a fit per task on the rows of its condition. With ``"average"`` and ``"auto"`` also a fit
-    per child on all rows. ``"auto"`` judges by what early stopping has held out: without it the product stays.
+    per child on all rows. ``"auto"`` judges by what ``early_stopping`` holds out: without it the product stays. So that
+    learners that do not stop early can be judged, they are fitted once more, without those rows.
 
     References
     ----------
@@ -209,13 +210,15 @@ class FunnelModel(LearnerStructure):
                 (name, "amount"): bench.fit(task, amount, "amount"),
             }
         parts = {}
+        judged = self.mode == "auto"
         mode = self.routes_[name] if self._has_chosen(bench) else self._mode(task)
         if has_entire_space(task) and mode != "product":
-            parts[name, "entire"] = bench.fit_entire(task)
+            parts[name, "entire"] = bench.fit_entire(task, judged=judged)
         if not has_entire_space(task):  # the same as in a PerTaskModel, to the bit
-            parts[name, "conditional"] = bench.fit(task, bench.targets.view(name, "conditional"))
+            parts[name, "conditional"] = bench.fit(task, bench.targets.view(name, "conditional"), judged=judged)
         elif mode != "direct":
-            parts[name, "conditional"] = bench.fit(task, conditional_labels(bench.targets, task), "conditional")
+            y = conditional_labels(bench.targets, task)
+            parts[name, "conditional"] = bench.fit(task, y, "conditional", judged=judged)
         return parts
 
     def _route(self, task: Task, hurdles: set[str]) -> str:

@@ -354,7 +354,8 @@ class SharedTreesModel(LearnerStructure):
             return
         rows = bench.split[1]
         features = bench.features.take(rows)
-        own = {task.name: bench.fit_entire(task) for task in self.tasks_ if task.name not in self.constants_}
+        tasks = [task for task in self.tasks_ if task.name not in self.constants_]
+        own = {task.name: bench.fit_entire(task, judged=True) for task in tasks}
         alone = {name: part.held_out.predict(features, bench.threads) for name, part in own.items() if part.held_out}
         parts = {name: fit.predict(features) for name, fit in self.constants_.items()}
         shared = self._combine(parts | held_out.predict(matrix[rows], bench.threads), self.routes_)

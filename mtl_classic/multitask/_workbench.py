@@ -76,13 +76,14 @@ class Workbench:
     phase: str = "whole"
     rounds: dict[tuple[str, str], int | None] = field(default_factory=dict)
 
-    def fit_entire(self, task: Task) -> Component:
+    def fit_entire(self, task: Task, *, judged: bool = False) -> Component:
         """Fit a task on its entire view.
 
         A negative ancestor makes a child's label known to be 0. Where only a share of the children of positive ones is
         labelled, those zeros weigh that share, or the child would seem rarer than it is.
         """
-        return self.fit(task, self.targets.view(task.name), scale=known_share(self.targets, task, self.weights))
+        scale = known_share(self.targets, task, self.weights)
+        return self.fit(task, self.targets.view(task.name), scale=scale, judged=judged)
 
     def fit(
         self,
@@ -92,8 +93,12 @@ class Workbench:
         *,
         learner: Learner | None = None,
         scale: Floats | None = None,
+        judged: bool = False,
     ) -> Component:
-        """Fit one task on the rows where ``y`` is not NaN and the weight not 0; ``scale`` multiplies the weights."""
+        """Fit one task on the rows where ``y`` is not NaN and the weight not 0; ``scale`` multiplies the weights.
+
+        Of a learner that does not stop early there is a fit without the validation rows only if it is to be ``judged``.
+        """
         learner = learner or self.learners[task.name]
         binned = self._bin(learner)
         weight = None if self.weights is None else self.weights[:, self.targets.position(task.name)]
@@ -117,15 +122,16 @@ class Workbench:
         if self.phase == "final":
             everything = replace(everything, n_rounds=self.rounds.get(key))
             return Component(learner.fit_task(binned, everything), None)
-        rows = self._validation(task, y, usable) if learner.early_stops else None
+        stops = learner.early_stops
+        rows = self._validation(task, y, usable) if stops or judged else None
         if rows is None:
             train = everything.rows if self.split is None else self.split[0][usable[self.split[0]]]
             if self.phase == "held out" and len(train):
                 everything = replace(everything, rows=train)
             return Component(learner.fit_task(binned, everything), None)
-        held_out = learner.fit_task(binned, replace(everything, rows=rows[0], valid_rows=rows[1]))
+        held_out = learner.fit_task(binned, replace(everything, rows=rows[0], valid_rows=rows[1] if stops else None))
         self.rounds[key] = held_out.n_rounds
-        if not self.refit or self.phase == "held out":
+        if self.phase == "held out" or (stops and not self.refit):
             return Component(held_out, held_out)
         return Component(learner.fit_task(binned, replace(everything, n_rounds=held_out.n_rounds)), held_out)
 

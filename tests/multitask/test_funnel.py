@@ -110,6 +110,8 @@ def test_auto_takes_a_child_off_a_product_that_is_worse_beyond_the_noise() -> No
     assert harmed.routes_["buy"] in ("direct", "average")
     assert "of the product (95 % interval" in harmed.fallbacks_["buy"]
     assert harmed.score(X, Y) > model(TASKS[:2], mode="product").fit(X, hidden).score(X, Y)
+    options = {"mode": "auto", "user": "user", "validation_fraction": 0.3, "learner": "linear"}  # never stops early
+    assert model(TASKS[:2], **options).fit(X, hidden).routes_["buy"] in ("direct", "average")
     rare = Y.assign(items=Y["items"] * (np.arange(N) < 40), spend=Y["spend"].where(np.arange(N) < 40))
     assert model(mode="auto", user="user").fit(X, rare).fallbacks_.keys() <= {"buy"}  # too few to judge the others
     also_rare = hidden.assign(items=rare["items"])  # and one that cannot be judged does not keep others from it

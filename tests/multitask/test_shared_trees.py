@@ -312,6 +312,19 @@ def test_few_rows_have_fewer_bins() -> None:
     assert not np.array_equal(own, most)
 
 
+@pytest.mark.parametrize("trees", ["boosted", "extra"])
+@pytest.mark.parametrize("refit", [True, False])
+def test_a_task_is_given_back_to_a_learner_that_does_not_stop_early(trees: str, refit: bool) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 3))
+    Y = pd.DataFrame({"line": X[:, 0] + 0.1 * rng.normal(size=400), "step": (X[:, 1] > 0) * 1.0})
+    options = {"trees": trees, "max_iter": 3, "n_trees": 5, "refit": refit, "validation_fraction": 0.3}
+    fitted = SharedTreesModel(**options, fallback="linear", random_state=0).fit(X, Y)
+    assert "alone" in fitted.fallbacks_["line"]
+    own = PerTaskModel(learner="linear", random_state=0).fit(X, Y)  # on all rows
+    pd.testing.assert_series_equal(fitted.predict_scores(X)["line"], own.predict_scores(X)["line"])
+
+
 @pytest.mark.parametrize("weights", ["uncertainty", "dynamic", {"a": 2.0}])
 def test_task_weights(weights: object) -> None:
     X, Y = shared_structure(400)

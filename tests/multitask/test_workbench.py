@@ -65,6 +65,18 @@ def test_validation_rows_are_the_latest_after_a_gap_as_long_as_the_delay(delay: 
     assert train[-1] == 74 - (delay or 0) - 1
 
 
+@pytest.mark.parametrize("phase", ["whole", "held out"])
+def test_what_does_not_stop_early_is_judged_by_a_fit_without_the_validation_rows(phase: str) -> None:
+    bench = open_bench(phase, early_stops=False, refit=False)
+    part = bench.fit_entire(bench.targets.tasks[0], judged=True)
+    assert ASKED[0].rows.tolist() == LABELLED[LABELLED < 74].tolist()
+    assert ASKED[0].valid_rows is None
+    assert part.held_out is not None
+    if phase == "whole":  # refit=False is for those that stopped
+        assert ASKED[1].rows.tolist() == LABELLED.tolist()
+    assert len(ASKED) == 1 + (phase == "whole")
+
+
 def test_boosters_stop_by_the_validation_rows_and_are_then_fitted_on_all_rows() -> None:
     bench = open_bench()
     part = bench.fit_entire(bench.targets.tasks[0])
