@@ -10,7 +10,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtl_classic._core.targets import Targets, decode_targets
-from mtl_classic._core.time import to_time
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._protocol import Floats
 from mtl_classic.preprocessing import TargetStatistics
@@ -30,7 +29,7 @@ class DenseFeatures:
     ----------
     max_onehot : int
         Most values of a column that is made one-hot.
-    cv : int
+    cv : int, splitter or Temporal
         Folds of the means.
     seed : int
     """
@@ -53,7 +52,7 @@ class DenseFeatures:
         if not self.many_:
             return self._join(features, None)
         frame = self._codes(features)
-        timed = time is not None and len(pd.unique(pd.Series(to_time(time)))) > 5 and isinstance(self.cv, int)
+        timed = time is not None and time.nunique() > 1
         if timed:
             frame[TIME] = np.asarray(time)
         self.statistics_ = TargetStatistics(

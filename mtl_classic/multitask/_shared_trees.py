@@ -94,8 +94,8 @@ class SharedTreesModel(LearnerStructure):
         Further parameters of XGBoost or ``ExtraTreesRegressor``, taking precedence.
     max_onehot : int, default=16
         Categorical columns with at most this many values become one-hot, others target means of all tasks.
-    cv : int or splitter, default=5
-        Folds of those means on the training rows.
+    cv : int, splitter or Temporal, default=5
+        Folds of those means on the training rows; with a time column those of an int are blocks of time.
     user, item, time, query : str, default=None
         Columns with a role. Time and query are no features; time also puts the validation rows last.
     exclude : sequence of str, default=()

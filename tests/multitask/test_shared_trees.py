@@ -12,13 +12,16 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
-from mtl_classic import PerTaskModel, SharedTreesModel, Task
+from mtl_classic import PerTaskModel, SharedTreesModel, Task, Temporal
+from mtl_classic._core.targets import encode_targets
 from mtl_classic._core.task_weights import gradient_weights
 from mtl_classic._core.tasks import Task as CoreTask
+from mtl_classic.multitask._dense_features import DenseFeatures
 from mtl_classic.multitask._entire_space import EntireSpace, Steps
 from mtl_classic.multitask._extra_forest import grow
 from mtl_classic.multitask._joint_objective import JointObjective, make_block
 from mtl_classic.multitask._vector_trees import Stops, boost
+from mtl_classic.multitask._workbench import open_workbench
 
 PARAMS = {"tree_method": "hist", "max_depth": 3, "learning_rate": 0.2, "lambda": 1.0, "seed": 0, "nthread": 1}
 VECTOR = {"multi_strategy": "multi_output_tree", "base_score": 0.0, "disable_default_eval_metric": True}
@@ -323,6 +326,29 @@ def test_a_task_is_given_back_to_a_learner_that_does_not_stop_early(trees: str, 
     assert "alone" in fitted.fallbacks_["line"]
     own = PerTaskModel(learner="linear", random_state=0).fit(X, Y)  # on all rows
     pd.testing.assert_series_equal(fitted.predict_scores(X)["line"], own.predict_scores(X)["line"])
+
+
+@pytest.mark.parametrize("cv", [3, np.int64(3), Temporal(3)])
+def test_means_of_categories_are_those_of_earlier_rows(cv: Any) -> None:
+    """Beside later rows of its category, the mean of a row would tell what nobody knew then."""
+    rng = np.random.default_rng(0)
+    shop = rng.integers(0, 20, 200)
+    X = pd.DataFrame({"month": np.repeat(np.arange(4), 50), "shop": shop.astype(str)})
+    task = Task("y", "regression")
+    y = shop + rng.normal(size=200)
+    model = SharedTreesModel([task], time="month")
+    given = model._start_fit(X, y)
+
+    def means(labels: Any) -> Any:
+        bench = open_workbench(
+            model, replace(given, targets=encode_targets(labels, [task])), plan=None, seed=0, learner="linear",
+            early_stopping=False,
+        )  # fmt: skip
+        return DenseFeatures(2, cv, 0).fit_transform(bench.features, bench.targets, None, X["month"])
+
+    known, changed = means(y), means(np.where(X["month"] < 2, y, -y))
+    np.testing.assert_array_equal(known[:100], changed[:100])
+    assert not np.array_equal(known, changed)
 
 
 @pytest.mark.parametrize("weights", ["uncertainty", "dynamic", {"a": 2.0}])
