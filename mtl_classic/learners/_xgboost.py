@@ -167,7 +167,8 @@ class XGBoostLearner(Learner):
         return replace(fit, booster=moved, n_rounds=n_old + more)
 
     def _max_bin(self, n_rows: int) -> int:
-        return self.max_bin if self.max_bin is not None else n_bins(n_rows)
+        given = xgboost_params(self.params).get("max_bin", self.max_bin)
+        return given if given is not None else n_bins(n_rows)
 
     def _train_params(self, request: FitRequest, n_columns: int, max_bin: int) -> dict[str, Any]:
         kind = request.task.kind

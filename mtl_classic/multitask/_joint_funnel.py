@@ -53,7 +53,7 @@ def correct_product(
     rounds = FunnelRounds(watch, settings.n_iter_no_change)
     validation = xgb.DMatrix(matrix[valid], nthread=bench.threads), rounds
     params = settings.resolve(joint.on(train), seed, bench.threads)
-    booster = _boost(matrix[train], fitted, settings, params, settings.max_iter, validation)
+    booster = _boost(matrix[train], fitted, params, settings.max_iter, validation)
     if not rounds.best:
         return trees, held_out
     seen = replace(held_out, correction=_as_trees(booster, held_out.blocks, paths, rounds.best))
@@ -61,7 +61,7 @@ def correct_product(
         return seen, seen
     everything = np.arange(len(bench.targets))
     final = steps_on(everything, paths, _own_margins(trees, matrix, bench.threads), labels)
-    booster = _boost(matrix, final, settings, params, rounds.best)
+    booster = _boost(matrix, final, params, rounds.best)
     return replace(trees, correction=_as_trees(booster, trees.blocks, paths, rounds.best)), seen
 
 
@@ -79,13 +79,12 @@ def _own_margins(trees: VectorTrees, matrix: Any, n_threads: int) -> dict[str, F
 def _boost(
     matrix: Any,
     steps: Steps,
-    settings: BoosterSettings,
     params: dict[str, Any],
     n_rounds: int,
     validation: tuple[xgb.DMatrix, FunnelRounds] | None = None,
 ) -> xgb.Booster:
     zeros = np.zeros((matrix.shape[0], len(steps.paths)), dtype=np.float32)
-    data = xgb.QuantileDMatrix(matrix, zeros, max_bin=settings.max_bin, nthread=params["nthread"])
+    data = xgb.QuantileDMatrix(matrix, zeros, max_bin=params["max_bin"], nthread=params["nthread"])
     return boost(data, EntireSpace(steps), params, n_rounds, validation=validation)
 
 

@@ -167,8 +167,8 @@ def boost_with_stops(
         objective = JointObjective(blocks, gradient_weights(task_weights, joint.tasks), log)
         part = matrix if len(rows) == matrix.shape[0] else matrix[rows]
         zeros = np.zeros((len(rows), objective.n_outputs), dtype=np.float32)  # labels and masks live in the objective
-        data = xgb.QuantileDMatrix(part, zeros, max_bin=settings.max_bin, nthread=bench.threads)
         params = settings.resolve(blocks, seed, bench.threads)
+        data = xgb.QuantileDMatrix(part, zeros, max_bin=params["max_bin"], nthread=bench.threads)
         return boost(data, objective, params, n_rounds, validation=validation)
 
     everything = np.flatnonzero(joint.labelled)

@@ -41,7 +41,12 @@ def test_any_name_of_a_parameter_of_lightgbm_takes_precedence(other: str, main: 
 
 @pytest.mark.parametrize(
     ("other", "main", "value"),
-    [("eta", "learning_rate", 0.5), ("reg_lambda", "lambda", 1e4), ("random_state", "seed", 5)],
+    [
+        ("eta", "learning_rate", 0.5),
+        ("reg_lambda", "lambda", 1e4),
+        ("random_state", "seed", 5),
+        ("max_bin", "max_bin", 3),
+    ],
 )
 def test_any_name_of_a_parameter_of_xgboost_takes_precedence(other: str, main: str, value: Any) -> None:
     def shared(params: Any) -> np.ndarray:
