@@ -68,6 +68,7 @@ def choose_task_weights(
         "tasks": tasks, "classes": model.classes_map_, "metrics": ["loss"], "on_conflict": model._conflict_rule(),
         "groups": {task.name: group_codes(covered, task) for task in tasks if task.kind == "ranking"} or None,
         "clusters": None if users is None else users.to_numpy(), "random_state": seed % 2**31,
+        "sample_weight": None if sample_weight is None else take_rows(rows_of(sample_weight), rows),
     }  # fmt: skip
     plain, best, least = out_of_fold(equal), equal, 0.0
     for name in names:

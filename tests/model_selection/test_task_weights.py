@@ -64,6 +64,24 @@ def test_equal_weights_stay_where_another_task_would_be_harmed_or_nothing_is_gai
     assert chosen(lambda name, w: 1.0 - 0.001 * (w["a"] < 2)) == {"a": 1.0, "b": 1.0}  # better, but within the noise
 
 
+def test_rows_without_weight_judge_nothing() -> None:
+    """More weight helps the rows of positive labels, and harms the others more."""
+
+    class ByRow(Weighed):
+        def _scores(self, X: Table, space: str) -> Scores:
+            values = np.asarray(X, dtype=np.float64)
+            gain = 0.4 * (self.task_weights["b"] > 1)
+            return {"a": values[:, 0], "b": values[:, 1] * (0.5 + np.where(values[:, 1] > 0, gain, -3 * gain))}
+
+    def chosen_by(weight: Any) -> dict[str, float]:
+        model = ByRow(KINDS, task_weights="cv", random_state=0)
+        model._start_fit(ROWS, LABELS)
+        return choose_task_weights(model, ROWS, LABELS, sample_weight=weight)
+
+    assert chosen_by(None) == {"a": 1.0, "b": 1.0}
+    assert chosen_by((ROWS[:, 1] > 0) * 1.0) == {"a": 1.0, "b": 3.0}
+
+
 def test_shared_trees_use_the_weights_that_they_found(tmp_path: Any) -> None:
     model = SharedTreesModel(task_weights="cv", max_iter=15, random_state=0).fit(ROWS, LABELS)
     given = SharedTreesModel(task_weights=model.task_weights_, max_iter=15, random_state=0).fit(ROWS, LABELS)
