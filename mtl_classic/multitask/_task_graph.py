@@ -248,7 +248,7 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
 
     def _plan(self, given: FitInput, seed: int) -> FoldPlan:
         targets, seed = given.targets, spawn_seed(seed, "folds")
-        labels = pd.DataFrame(targets.entire, columns=[task.name for task in targets.tasks])
+        labels = pd.DataFrame({task.name: given.counted(task.name) for task in targets.tasks})
         time = self.roles_["time"]
         return plan_for(given.X, labels, targets.tasks, self.cv, None, time=time, groups=None, seed=seed)
 

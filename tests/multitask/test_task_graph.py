@@ -47,6 +47,18 @@ def planted(n: int, seed: int = 0, noise: float = 1.0) -> tuple[np.ndarray, pd.D
     return X, pd.DataFrame(Y).astype(float)
 
 
+def test_early_rows_without_weight_are_no_folds() -> None:
+    X, Y = planted(300)
+    table = pd.DataFrame(X).rename(columns=str).assign(day=np.arange(300))
+    weight = (np.arange(300) >= 150) * 1.0
+    options = {"learner": "linear", "time": "day", "cv": 3, "random_state": 0}
+    graph = TaskGraphModel(edges=[("a", "b")], fallback=False, **options).fit(table, Y, sample_weight=weight)
+    assert graph.edges_ == (("a", "b", "base"),)
+    late = Y[weight > 0].reindex(Y.index)  # weight 0 and no label are the same
+    expected = TaskGraphModel(edges=[("a", "b")], fallback=False, **options).fit(table, late)
+    pd.testing.assert_frame_equal(graph.predict_scores(table), expected.predict_scores(table))
+
+
 def test_a_chain_of_classifiers_gives_scikit_learns_numbers() -> None:
     X, Y = planted(300)
     X = X.astype(np.float32).astype(np.float64)
