@@ -15,6 +15,7 @@ from mtl_classic import (
     Aggregate,
     AveragingEnsemble,
     EventLog,
+    FactorizationMachineClassifier,
     FoldError,
     FunnelModel,
     HistoryFeatures,
@@ -158,6 +159,22 @@ def test_a_structure_takes_over_what_it_leaves_open() -> None:
     wrong = PerTaskModel([Task("view", "binary")])
     with pytest.raises(TaskError, match=r"structure has the tasks \['view'\].*leave tasks= of the structure None"):
         model(structure=wrong).fit(X, Y)
+
+
+def test_the_seed_of_the_model_is_that_of_all_parts() -> None:
+    trees = LightGBMLearner(max_iter=2, params={"bagging_fraction": 0.5, "bagging_freq": 1})
+    factors = FactorizationMachineClassifier(n_factors=2, max_iter=1)
+    parts = {
+        "structure": AveragingEnsemble([("a", PerTaskModel(learner=trees)), ("b", PerTaskModel(learner=trees))]),
+        "latent": LatentFeatures([("fm", factors)], task="view", cv=2),
+    }
+    fitted = [model(**parts, aggregates=None).fit(X, Y) for _ in range(2)]
+    scores = [one.predict_scores(X) for one in fitted]
+    pd.testing.assert_frame_equal(*scores, check_exact=True)
+    a, b = (member.random_state for member in fitted[0].pipeline_[-1].estimators_)
+    assert a != b
+    assert parts["structure"].get_params()["a__random_state"] is None
+    assert factors.random_state is None
 
 
 def test_the_fast_preset_reports_what_the_structure_fell_back_to() -> None:

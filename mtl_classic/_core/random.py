@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["generator", "root_seed", "spawn_seed"]
+__all__ = ["generator", "root_seed", "seeds_within", "spawn_seed"]
 
 
 def root_seed(random_state: Any) -> int:
@@ -38,6 +38,19 @@ def spawn_seed(root: int, *names: str | int) -> int:
 def generator(root: int, *names: str | int) -> np.random.Generator:
     """A generator from the root and a path of names."""
     return np.random.default_rng(_sequence(root, names))
+
+
+def seeds_within(estimator: Any, root: int, *names: str | int, unset: bool = False) -> dict[str, int]:
+    """A seed for each ``random_state`` of an estimator and its parts, by its path; ``unset``: for those that are None.
+
+    Learners are left out: a structure gives them the seeds of their tasks.
+    """
+    seeds = {}
+    for name, value in estimator.get_params().items():
+        *path, last = name.split("__")
+        if last == "random_state" and "learner" not in path and not (unset and value is not None):
+            seeds[name] = spawn_seed(root, *names, *path)
+    return seeds
 
 
 def _sequence(root: int, names: tuple[str | int, ...]) -> np.random.SeedSequence:

@@ -10,6 +10,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, clone
 
 from mtl_classic._core.base import MultiTaskEstimator
+from mtl_classic._core.random import seeds_within
 from mtl_classic.factorization import MultiTaskFactorizationMachine
 from mtl_classic.model._training import Training
 from mtl_classic.multitask import FunnelModel, PerTaskModel, SharedTreesModel, TaskGraphModel
@@ -46,7 +47,7 @@ def make_structure(
     """
     shared = _shared(training)
     if isinstance(structure, BaseEstimator):
-        return _completed(clone(structure), shared)
+        return _completed(clone(structure), shared, training)
     if structure == "parallel":
         return PerTaskModel(learner=learner, **shared)
     if structure == "hierarchical":
@@ -59,14 +60,14 @@ def make_structure(
     return simple_structure(training, learner, **({"mode": route} if any(t.parent for t in training.tasks) else {}))
 
 
-def _completed(structure: Any, shared: dict[str, Any]) -> Any:
-    """Set what the user left at None; tasks and roles also in the members of an ensemble."""
+def _completed(structure: Any, shared: dict[str, Any], training: Training) -> Any:
+    """Set what the user left at None; tasks, roles and seeds also in the members of an ensemble."""
     chosen = {}
     for name, value in structure.get_params(deep=True).items():
         *inside, last = name.split("__")
         if value is None and last in shared and not (inside and last in ("n_jobs", "random_state")):
             chosen[name] = shared[last]
-    return structure.set_params(**chosen)
+    return structure.set_params(**chosen | seeds_within(structure, training.seed, "structure", unset=True))
 
 
 def _shared(training: Training) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, clone
 
 from mtl_classic._core.base import MultiTaskEstimator
 from mtl_classic._core.exceptions import RoleError
+from mtl_classic._core.random import seeds_within
 from mtl_classic.events import HistoryFeatures
 from mtl_classic.model._latent_choice import choose_latent, latent_folds, propose_latent
 from mtl_classic.model._training import Training
@@ -53,9 +54,10 @@ def history_step(training: Training, aggregates: Any, cv: Any, on_conflict: str)
 
 
 def add_given(training: Training, step: Any) -> Any:
-    """Fit a transformer, for the model's tasks if it names none, and append its columns, out-of-fold by labels."""
+    """Fit a transformer, for the model's tasks and seed if it names none, and append its columns, out-of-fold."""
     untold = [name for name, value in step.get_params().items() if name.split("__")[-1] == "tasks" and value is None]
-    step.set_params(**dict.fromkeys(untold, training.sorted_tasks))
+    seeds = seeds_within(step, training.seed, "features", unset=True)
+    step.set_params(**dict.fromkeys(untold, training.sorted_tasks), **seeds)
     offered: dict[str, Any] = {"events": training.events, "plan": training.plan}
     if _takes(step, "plan"):  # what others call sample_weight is not a weight per task
         offered["sample_weight"] = training.named_weights

@@ -53,20 +53,22 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
         Columns with a role.
     preset : {"fast", "best"}, default="fast"
     aggregates : "auto", None, list of Aggregate, or an unfitted transformer, default="auto"
-        The history; None adds none. Tasks that an unfitted transformer leaves at None are those of this model.
+        The history; None adds none. Tasks that an unfitted transformer leaves at None are those of this model, seeds
+        come from its ``random_state``.
     latent : "auto", None, or an unfitted transformer, default="auto"
         Appends columns of latent factors after the history. "auto": where user and item are named, the score of a user
         × item factorization machine for each binary task without parent, of a Bayesian one for each regression task
         without parent, and of a matrix factorization of the log, if there is one; kept only if validation rows show
-        that they help a task and harm none (``latent_choice_``). Tasks are as for ``aggregates``.
+        that they help a task and harm none (``latent_choice_``). Tasks and seeds are as for ``aggregates``.
     learner : str, Learner, scikit-learn estimator or dict task -> learner, default="lightgbm"
     structure : {"auto", "parallel", "serial", "hierarchical", "fusion", "dynamic"} or an unfitted structure, \
             default="auto"
         How the tasks help each other. ``"parallel"``: a learner per task over the same features (`PerTaskModel`).
         ``"serial"``: a chain in the order of the tasks, and ``"dynamic"``: only the links that help out of fold
         (`TaskGraphModel`). ``"hierarchical"``: the levels of ``given`` (`FunnelModel`). ``"fusion"``: trees for all
-        tasks together (`SharedTreesModel`, with the learner to fall back to). Tasks, roles, seed and threads that an
-        unfitted structure, or a member of it, leaves at None are those of this model.
+        tasks together (`SharedTreesModel`, with the learner to fall back to). Tasks and roles that an unfitted
+        structure, or a member of it, leaves at None are those of this model, as are its threads; seeds come from
+        ``random_state``.
     ensemble : {"auto", None}, default="auto"
         None fits the structure alone; then ``"best"`` chooses the route of each funnel child on validation rows.
     cv : int, splitter, Temporal or array of fold numbers, default=5

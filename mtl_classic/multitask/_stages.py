@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import clone
 
 from mtl_classic._core.base import MultiTaskEstimator
-from mtl_classic._core.random import root_seed
+from mtl_classic._core.random import root_seed, seeds_within
 from mtl_classic._core.validation import take_rows, with_index_of
 from mtl_classic.learners._protocol import Rows
 from mtl_classic.model_selection import FoldPlan
@@ -102,6 +102,7 @@ class _RefitStage:
 
     def final(self, random_state: int | None = None) -> Any:
         model = clone(self.structure)
-        if random_state is not None and "random_state" in model.get_params():
-            model.set_params(random_state=random_state)
+        if random_state is not None:
+            seeds = seeds_within(model, random_state)
+            model.set_params(**seeds | ({"random_state": random_state} if "random_state" in seeds else {}))
         return model.fit(self.X, self.Y, sample_weight=self.sample_weight, plan=self.plan)

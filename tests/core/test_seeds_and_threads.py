@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_info
 
+from mtl_classic import AveragingEnsemble, PerTaskModel, SklearnLearner
 from mtl_classic._core.parallel import n_threads, split_budget, thread_limit
-from mtl_classic._core.random import generator, root_seed, spawn_seed
+from mtl_classic._core.random import generator, root_seed, seeds_within, spawn_seed
 
 
 def test_seeds_depend_on_names_not_on_order() -> None:
@@ -25,6 +27,16 @@ def test_roots() -> None:
         root_seed(-1)
     with pytest.raises(TypeError, match="an int, a RandomState or a Generator, got str"):
         root_seed("seed")
+
+
+def test_each_part_of_an_estimator_has_a_seed_of_its_own() -> None:
+    members = [("a", PerTaskModel(learner=SklearnLearner(Ridge()))), ("b", PerTaskModel(random_state=3))]
+    ensemble = AveragingEnsemble(members)
+    seeds = seeds_within(ensemble, 0)
+    assert seeds.keys() == {"random_state", "a__random_state", "b__random_state"}  # that of Ridge is its task's
+    assert len(set(seeds.values())) == 3
+    assert seeds_within(ensemble, 0, unset=True) == {k: v for k, v in seeds.items() if k != "b__random_state"}
+    assert seeds_within(ensemble, 0, "other") != seeds
 
 
 def test_budget() -> None:

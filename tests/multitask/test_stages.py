@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from mtl_classic import FunnelModel, LightGBMLearner, PerTaskModel, SharedTreesModel, Task
+from mtl_classic import AveragingEnsemble, FunnelModel, LightGBMLearner, PerTaskModel, SharedTreesModel, Task
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.multitask._stages import stage
 
@@ -62,6 +62,14 @@ def test_a_sibling_differs_in_its_seed_alone(name: str) -> None:
     assert sibling.random_state == 7
     assert not first.predict_scores(X).equals(sibling.predict_scores(X))
     assert {k: fit.n_rounds for k, fit in sibling.fits_.items()} == {k: fit.n_rounds for k, fit in first.fits_.items()}
+
+
+def test_members_of_a_sibling_have_other_seeds_too() -> None:
+    trees = LightGBMLearner(max_iter=2)
+    structure = AveragingEnsemble([("a", PerTaskModel(TASKS, learner=trees, random_state=0))])
+    staged = stage(structure, X, Y, SPLIT)
+    seeds = {staged.final(k).get_params()["a__random_state"] for k in (None, 7, 8)}
+    assert len(seeds) == 3
 
 
 def test_structures_share_encoded_features() -> None:
