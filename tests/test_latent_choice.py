@@ -12,6 +12,7 @@ from mtl_classic.model._latent_choice import (
     LatentChoice,
     _better,
     _stacked_losses,
+    compared_losses,
     latent_folds,
     latent_help,
     propose_latent,
@@ -131,3 +132,21 @@ def test_labels_that_begin_late_and_rows_of_no_weight_teach_latent_features_noth
     assert np.isfinite(scores[0]).all(axis=None)
     if tried:  # whatever the labels of no weight are
         pd.testing.assert_frame_equal(scores[1], scores[2])
+
+
+def test_a_task_with_a_handful_of_validation_labels_has_no_say() -> None:
+    rng = np.random.default_rng(0)
+    known, latent = rng.normal(size=(2, 20_000))
+    common = (rng.random(20_000) < expit(known + 0.3 * latent)).astype(float)
+    rare = np.zeros(20_000)
+    rare[:9] = 1
+    tasks = [*TASKS, Task("rare", "binary")]
+    labels = encode_targets(pd.DataFrame({"buy": common, "rare": rare}), tasks)
+    good = {"buy": expit(known + 0.3 * latent), "rare": np.where(rare, 0.5, 1e-5)}
+    poor = {"buy": expit(known), "rare": np.full(20_000, 0.5)}
+    assert [list(told) for told in compared_losses(labels, good, poor, None)] == [["buy"], []]
+    assert [list(told) for told in compared_losses(labels, good, poor | {"rare": good["rare"]}, None)] == [["buy"], []]
+    assert compared_losses(labels, poor, good, None)[1].keys() == {"buy"}
+    assert latent_help(poor, pd.DataFrame({"score": latent + 99 * rare}), labels, None).keys() == {"buy"}
+    weights = pd.DataFrame({"buy": np.r_[np.ones(12), np.zeros(19_988)], "rare": np.ones(20_000)})
+    assert not latent_help(poor, pd.DataFrame({"score": latent}), labels, None, weights)

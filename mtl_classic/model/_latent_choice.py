@@ -35,6 +35,7 @@ from mtl_classic.model_selection._crossfit import fit_name
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._maturity import temporal_folds
 from mtl_classic.multitask._stages import Stage, stage
+from mtl_classic.multitask._workbench import MIN_VALIDATION_EVENTS, n_events
 
 __all__ = ["LatentChoice", "choose_latent", "latent_folds", "propose_latent"]
 
@@ -153,7 +154,7 @@ def choose_latent(
 
     A linear model is asked first, of the columns that one fit on the training rows gives the validation rows. Only if
     it gains something of note are trees grown on columns made out-of-fold, too; they are kept if at least one task is
-    better beyond the noise and none is worse.
+    better beyond the noise and none is worse. Tasks with too few validation labels to tell have no say.
 
     Parameters
     ----------
@@ -218,8 +219,8 @@ def latent_help(
     extra = np.nan_to_num(columns.to_numpy(dtype=np.float64))
     fold = np.arange(len(extra)) % 2 if clusters is None else pd.factorize(clusters)[0] % 2
     own, base = {}, {}
-    for task in labels.tasks:
-        if task.kind in ("binary", "regression", "count") and task.name in scores:
+    for task in _judgeable(labels, scores, weights):
+        if task.kind in ("binary", "regression", "count"):
             y = labels.view(task.name)
             link = _link(task.kind, scores[task.name])
             weight = None if weights is None else weights[task.name].to_numpy()
@@ -232,10 +233,21 @@ def compared_losses(
     labels: Targets, ours: Scores, theirs: Scores, clusters: Any, weights: pd.DataFrame | None = None
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Tasks on which the first scores are better, and worse, than the second beyond the noise."""
-    kinds = {task.name: task.kind for task in labels.tasks if task.kind != "ranking" and task.name in ours}
+    kinds = {task.name: task.kind for task in _judgeable(labels, ours, weights) if task.kind != "ranking"}
     own = {name: losses(kind, labels.view(name), ours[name]) for name, kind in kinds.items()}
     base = {name: losses(kind, labels.view(name), theirs[name]) for name, kind in kinds.items()}
     return _better(own, base, clusters, weights), _better(base, own, clusters, weights)
+
+
+def _judgeable(labels: Targets, scores: Scores, weights: pd.DataFrame | None) -> list[Task]:
+    """Tasks with enough labels among the rows to tell a gain from noise."""
+    judgeable = []
+    for task in labels.tasks:
+        y = labels.view(task.name)
+        known = ~np.isnan(y) if weights is None else ~np.isnan(y) & (weights[task.name].to_numpy() > 0)
+        if task.name in scores and n_events(task, y[known]) >= MIN_VALIDATION_EVENTS:
+            judgeable.append(task)
+    return judgeable
 
 
 def _better(
