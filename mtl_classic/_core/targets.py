@@ -35,6 +35,7 @@ __all__ = [
     "entire_weight",
     "entire_weights",
     "known_share",
+    "match_columns",
     "row_weight",
     "spell_out",
 ]
@@ -152,7 +153,7 @@ def encode_targets(
     """
     if on_conflict not in ("raise", "lift", "drop"):
         raise ValueError(f'on_conflict must be "raise", "lift" or "drop", got {on_conflict!r}.')
-    frame = _match_columns(Y, tasks)
+    frame = match_columns(Y, tasks)
     known_classes: Classes = dict(classes or {})
     raw = np.empty((len(frame), len(tasks)))
     for j, task in enumerate(tasks):
@@ -196,7 +197,7 @@ def spell_out(tasks: Any, Y: Any) -> tuple[Task, ...]:
     So a part of the rows, where one class may be absent or a kind could not be inferred, speaks of the same tasks.
     """
     resolved = resolve_tasks(tasks, Y)
-    frame = _match_columns(Y, resolved)
+    frame = match_columns(Y, resolved)
     explicit = []
     for j, task in enumerate(resolved):
         classes = learn_classes(task, frame.iloc[:, j]) if task.kind == "binary" and task.positive is None else None
@@ -205,7 +206,14 @@ def spell_out(tasks: Any, Y: Any) -> tuple[Task, ...]:
     return tuple(explicit)
 
 
-def _match_columns(Y: Any, tasks: Sequence[Task]) -> pd.DataFrame:
+def match_columns(Y: Any, tasks: Sequence[Task]) -> pd.DataFrame:
+    """Labels with a column per task: of frames those named so, of arrays by position.
+
+    Raises
+    ------
+    TaskError
+        If columns are missing, or their number differs from the number of tasks.
+    """
     names = [task.name for task in tasks]
     frame = label_frame(Y)
     if _is_frame(Y):
@@ -219,6 +227,7 @@ def _match_columns(Y: Any, tasks: Sequence[Task]) -> pd.DataFrame:
         raise TaskError(
             f"Y has {frame.shape[1]} columns, but there are {len(names)} tasks ({', '.join(names)}); give one per task."
         )
+    frame = frame if names == list(frame.columns) else frame.set_axis(names, axis=1)
     halves = [name for name, dtype in frame.dtypes.items() if dtype == np.float16]
     return frame.astype(dict.fromkeys(halves, np.float32)) if halves else frame  # pandas looks nothing up by float16
 

@@ -14,8 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from mtl_classic._core.exceptions import FallbackWarning
 from mtl_classic._core.losses import is_learnable
-from mtl_classic._core.targets import Targets, decode_targets, encode_targets
-from mtl_classic._core.tasks import label_frame
+from mtl_classic._core.targets import Targets, decode_targets, encode_targets, match_columns
 from mtl_classic._core.validation import Table, check_labels_of, check_sample_weight, role_values, take_rows
 from mtl_classic.ensemble import AveragingEnsemble, CalibratedModel, StackingEnsemble
 from mtl_classic.factorization import LatentFeatures, MatrixFactorization, MultiTaskFactorizationMachine
@@ -85,10 +84,7 @@ def _told(outcomes: list[Outcome]) -> pd.DataFrame:
 
 def _targets(model: Any, table: Table, Y: Any) -> Targets:
     """Labels in the coding of the fit, without those that are not mature as far as the log goes."""
-    labels, time = label_frame(Y), role_values(table, model.roles_["time"])
-    names = [task.name for task in model.tasks_]
-    if not set(names) <= set(labels.columns) and len(names) == labels.shape[1]:
-        labels = labels.set_axis(names, axis=1)
+    labels, time = match_columns(Y, model.tasks_), role_values(table, model.roles_["time"])
     if time is not None:
         labels, _ = mask_immature(labels, model.tasks_, time, model.as_of_)
     return encode_targets(labels, model.tasks_, classes=model.classes_map_, on_conflict=model._conflict_rule())

@@ -38,7 +38,7 @@ from mtl_classic import (
     make_funnel,
     save_model,
 )
-from mtl_classic._core.exceptions import FallbackWarning
+from mtl_classic._core.exceptions import FallbackWarning, TaskError
 
 SHOP = make_funnel(4000, n_users=150, n_items=60, n_days=30, random_state=0)
 CUT = SHOP.X["day"] < 20
@@ -236,6 +236,8 @@ def test_what_is_wrong_is_told() -> None:
         model.refresh(SHOP.X, SHOP.Y, decay=2)
     with pytest.raises(ValueError, match="same number"):
         model.refresh(SHOP.X, SHOP.Y[:10])
+    with pytest.raises(TaskError, match="lacks the columns of the tasks view;"):  # a frame is never read by position
+        model.refresh(SHOP.X, SHOP.Y.rename(columns={"view": "views"}))
     hist = MultiTaskModel(SHOP.tasks, aggregates=None, latent=None, learner="hist").fit(SHOP.X[["price"]], SHOP.Y)
     with pytest.raises(TypeError, match=r"SklearnLearner \(HistGradientBoostingClassifier\) cannot be refreshed"):
         hist.refresh(SHOP.X[["price"]], SHOP.Y)
