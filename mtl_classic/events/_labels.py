@@ -191,7 +191,8 @@ def _end_of(log: EventLog, as_of: Any) -> Any:
     if as_of is None:
         return log.time[-1] if log.n_events else None
     end = log._to_axis(as_of, "as_of")
-    return math.floor(end) if log.time.dtype == np.int64 else end  # of 10.0 or 10.7 weeks it knows the tenth
+    # Of 10.0 or 10.7 weeks a log of whole weeks knows the tenth; one of parts of weeks knows of 10 no more than 10.0.
+    return math.floor(end) if log.time.dtype == np.int64 else float(end)
 
 
 def _is_over(times: npt.NDArray[Any], length: int | float, end: Any) -> npt.NDArray[np.bool_]:

@@ -112,6 +112,14 @@ def test_weeks_mature_alike_whether_they_come_as_integers_or_not():
     np.testing.assert_array_equal(buy, [1.0, np.nan, np.nan])
 
 
+def test_what_a_log_of_parts_of_weeks_knows_is_the_same_for_10_and_10_0():
+    log = EventLog(pd.DataFrame({"user": 1, "item": 7, "week": [1.5, 10.0], "type": "buy"}), **WEEKLY)
+    rows = pd.DataFrame({"user": 1, "item": 7, "week": [8.0, 9.5, 10.0]})
+    for options in ({}, {"as_of": 10}, {"as_of": 10.0}, {"as_of": np.int64(10)}):
+        buy = label_from_events(rows, log, {"buy": "binary"}, 1, **options)["buy"]
+        np.testing.assert_array_equal(buy, [0.0, np.nan, np.nan])
+
+
 def test_dates_indices_and_polars():
     events, rows = make_events(), rows_with_hits().sample(frac=1, random_state=0)
     dated = [f.assign(time=pd.Timestamp("2024-01-01") + pd.to_timedelta(f["time"], "D")) for f in (events, rows)]
