@@ -17,7 +17,7 @@ __all__ = ["mask_immature", "temporal_folds"]
 
 
 def mask_immature(
-    labels: pd.DataFrame, tasks: tuple[Task, ...], time: Any, end: Any = None
+    labels: pd.DataFrame, tasks: tuple[Task, ...], time: Any, end: Any = None, *, all_may_go: bool = False
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Labels with NaN where their delay was not over at the ``end``.
 
@@ -30,6 +30,8 @@ def mask_immature(
         Time of each row.
     end : time, default=None
         When observation ended; None is the time of the last row.
+    all_may_go : bool, default=False
+        Whether a task may be left without a label.
 
     Returns
     -------
@@ -41,7 +43,7 @@ def mask_immature(
     Raises
     ------
     LabelError
-        If no label of a task is left.
+        If no label of a task is left, unless all may go.
     """
     delays = {name: delay for name, delay in label_delays(tasks, time_dtype(time)).items() if delay > 0}
     if not delays:
@@ -58,7 +60,7 @@ def mask_immature(
         immature = stamps + delays[task.name] > last
         counts[task.name] = int((labels[column].notna() & immature).sum())
         masked[column] = labels[column].where(~immature)
-        if masked[column].isna().all():
+        if not all_may_go and masked[column].isna().all():
             raise LabelError(
                 f"No label of {task.name!r} is mature: the log (without one: the rows) ends before the delay is over "
                 f"for any row; give a log that reaches further, or earlier rows."

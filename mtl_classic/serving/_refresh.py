@@ -86,7 +86,7 @@ def _targets(model: Any, table: Table, Y: Any) -> Targets:
     """Labels in the coding of the fit, without those that are not mature as far as the log goes."""
     labels, time = match_columns(Y, model.tasks_), role_values(table, model.roles_["time"])
     if time is not None:
-        labels, _ = mask_immature(labels, model.tasks_, time, model.as_of_)
+        labels, _ = mask_immature(labels, model.tasks_, time, model.as_of_, all_may_go=True)
     return encode_targets(labels, model.tasks_, classes=model.classes_map_, on_conflict=model._conflict_rule())
 
 

@@ -164,6 +164,15 @@ def test_labels_that_are_not_mature_do_not_count() -> None:
     pd.testing.assert_frame_equal(one, two)
 
 
+def test_tasks_without_a_mature_label_keep_what_they_have() -> None:
+    shop = make_funnel(3000, n_users=100, n_items=50, n_days=20, delay="7D", random_state=0)
+    model = MultiTaskModel(shop.tasks, **shop.roles, aggregates=AGGREGATES, latent=None, random_state=0)
+    model.fit(shop.X, shop.Y, events=shop.events)
+    young = shop.X["time"] > shop.events.last_time - pd.Timedelta("7D")
+    told = model.refresh(shop.X[young], shop.Y[young]).refreshed_.groupby("task")["outcome"].unique()
+    assert told.map(list).to_dict() == {"view": ["leaves"], "cart": ["leaves"], "buy": ["kept"], "spend": ["kept"]}
+
+
 def test_best_is_moved_where_it_can_be_and_says_where_not(tmp_path: Path) -> None:
     tasks = [task for task in SHOP.tasks if task.name != "spend"]
     labels = SHOP.Y.drop(columns="spend")
