@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.keys import key_kind
+from mtl_classic._core.keys import are_of_other_kinds, key_kind
 
 _LARGEST_EXACT = 2**53  # beyond it neighbouring integers are the same float
 
@@ -121,16 +121,14 @@ def _coded(column: Column) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
 
 
 def check_same_kind(old: Column, new: Column, name: str) -> None:
-    """Refuse text in place of numbers, or the other way: the ids would match nothing."""
+    """Refuse text in place of numbers, or the other way: keys would match nothing, values could not be read."""
     kinds = _held_kind(old), _held_kind(new)
-    if set(kinds) == {"text", "numbers"} and not _is_void(old) and not _is_void(new):
+    if "text" in kinds and are_of_other_kinds(*kinds) and not _is_void(old) and not _is_void(new):
         raise TypeError(f"the column {name!r} of the log holds {kinds[0]}, that of the events appended {kinds[1]}.")
 
 
 def _held_kind(column: Column) -> str:
-    if column.values is None:
-        return "numbers" if column.data.dtype.kind in "iuf" else "other"
-    return key_kind(pd.Index(column.values))
+    return key_kind(pd.Index(column.data if column.values is None else column.values))
 
 
 def _is_void(column: Column) -> bool:

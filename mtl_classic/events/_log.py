@@ -200,10 +200,11 @@ class EventLog:
     def append(self, frame: Any) -> Self:
         """A new log with the events of `frame` (a frame with the columns of this log, or a log) added.
 
-        Columns that this log does not have are ignored; a column that is missing is refused. On equal times the older
-        events come first, so appending day by day and building at once give the same log. Cost: that of the new events
-        where they are all later than the old ones; else, and where an earlier append has used up the room behind the
-        arrays, a copy of the log. `RepeatedEventsWarning` says so where most of the events are there already.
+        Columns that this log does not have are ignored; a column that is missing is refused, and so is
+        text in place of numbers, or the other way. On equal times the older events come first, so appending day by day
+        and building at once give the same log. Cost: that of the new events where they are all later than the old ones;
+        else, and where an earlier append has used up the room behind the arrays, a copy of the log.
+        `RepeatedEventsWarning` says so where most of the events are there already.
         """
         table = frame.to_frame() if isinstance(frame, EventLog) else _as_frame(frame)
         missing = [name for name in self._names if name not in table.columns]
@@ -222,10 +223,8 @@ class EventLog:
                 f"the times of the log are {self.axis_kind}, those appended {axis_kind(dtype)}; convert them to one."
             )
         axis, columns = _read(table, self._names, self._roles)
-        for role in ("user", "item", "event"):
-            if role in self._roles and self._roles[role] in columns:
-                name = self._roles[role]
-                check_same_kind(self._columns[name], columns[name], name)
+        for name, column in columns.items():
+            check_same_kind(self._columns[name], column, name)
         if not _is_sorted(axis):
             order = np.argsort(axis, kind="stable")
             axis = axis[order]

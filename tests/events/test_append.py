@@ -121,6 +121,12 @@ def test_text_in_place_of_numbers_is_refused() -> None:
         log.append(frame.assign(user=frame["user"].astype(str)))
     with pytest.raises(TypeError, match="'item' of the log holds text, that of the events appended numbers"):
         log.append(frame.assign(item=[1, 2, 3]))
+    more = frame.assign(store=["a", "b", "c"], pieces=[1.0, 2.0, 3.0], flag=[True, False, True])
+    wide = EventLog(more, **ROLES)
+    for name, other in (("store", [1, 2, 3]), ("pieces", ["1", "2", None]), ("flag", ["yes", "no", "yes"])):
+        with pytest.raises(TypeError, match=f"the column '{name}' of the log holds"):  # keys and values of aggregates
+            wide.append(more.assign(**{name: other}))
+    assert wide.append(more.assign(flag=[1, 0, np.nan], pieces=[1, 2, 3])).n_events == 6
     for nobody in (np.nan, None):  # a day of anonymous events has no type
         assert log.append(frame.assign(item=nobody)).n_events == 6
         assert EventLog(frame.assign(item=nobody), **ROLES).append(frame).n_events == 6
