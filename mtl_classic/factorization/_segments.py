@@ -95,6 +95,8 @@ class Segments(TransformerMixin, BaseEstimator):
     True
     """
 
+    latent_: LatentFeatures
+
     def __init__(
         self,
         of: str = "user",
@@ -203,7 +205,7 @@ class Segments(TransformerMixin, BaseEstimator):
         self
         """
         check_is_fitted(self)
-        self.latent_.observe(events)
+        self.latent_ = copy(self.latent_).observe(events)
         self.segments_ = self._segments_of_ids()
         return self
 

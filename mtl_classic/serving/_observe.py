@@ -23,7 +23,7 @@ def own_step(step: Any) -> Any:
 
 
 def tell(steps: Iterable[Any], events: Any, y: Any) -> None:
-    """Let the steps observe; labels are for history that is made of the fitted rows.
+    """Let all steps observe, or none; labels are for history that is made of the fitted rows.
 
     Raises
     ------
@@ -40,11 +40,17 @@ def tell(steps: Iterable[Any], events: Any, y: Any) -> None:
     if y is not None and not of_rows:
         raise ValueError("y is for models whose history is made of the fitted rows; this one is told of events alone.")
     new = _new_to_factors(events, moved)
-    for step in moved:
-        if step in of_rows:
-            step.observe(events, y)
-        else:
-            step.observe(events if isinstance(step, HistoryFeatures) else new)
+    before = [dict(step.__dict__) for step in moved]
+    try:
+        for step in moved:
+            if step in of_rows:
+                step.observe(events, y)
+            else:
+                step.observe(events if isinstance(step, HistoryFeatures) else new)
+    except BaseException:  # told once more, a step that knows the events already would count them twice
+        for step, state in zip(moved, before, strict=True):
+            step.__dict__.update(state)
+        raise
 
 
 def _new_to_factors(events: Any, steps: Iterable[Any]) -> Any:

@@ -1,5 +1,6 @@
 """What a fitted MultiTaskModel does in production."""
 
+from copy import copy
 from functools import cache
 from typing import Any
 
@@ -141,6 +142,22 @@ def test_new_events_are_seen() -> None:
     first = model.recommend([3], 1)["item"].iloc[0]
     new = SHOP.events.to_frame().tail(1).assign(user=3, item=first, time=pd.Timestamp("2024-09-01"))
     assert first not in set(model.observe(new).recommend([3], 60)["item"])
+
+
+def test_events_that_were_told_in_part_are_told_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = copy(model_of("matrix"))
+    rows, as_of = SHOP.X.tail(20).assign(time=pd.Timestamp("2024-09-02")), model.as_of_
+    before = model.predict_scores(rows)
+    new = SHOP.events.to_frame().tail(200).assign(time=pd.Timestamp("2024-09-01"))
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LatentFeatures, "observe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.observe(new)
+    assert model.as_of_ == as_of
+    pd.testing.assert_frame_equal(model.predict_scores(rows), before)
 
 
 @pytest.mark.parametrize("name", ["log", "matrix", "machine"])
