@@ -105,8 +105,8 @@ def _amounts(
         chosen += [Aggregate(keys, stat, where=deepest, window=long) for stat in ("sum", "mean")]
     others = [name for name in log.columns if name not in {*log.roles.values(), *shared} and _is_number(log, name)]
     for name in others[:limit]:
-        flag = pd.unique(log.column(name)[-SAMPLE:])
-        stat = "rate" if set(flag[flag == flag].tolist()) <= {0, 1} else "mean"  # x == x leaves NaN out
+        found = pd.unique(log.column(name)[-SAMPLE:])
+        stat = "rate" if set(found[~pd.isna(found)].tolist()) <= {0, 1} else "mean"
         chosen.append(Aggregate(keys, stat, value=name, where=deepest, window=long))
     return chosen
 

@@ -80,6 +80,14 @@ def test_a_role_that_the_rows_do_not_have_is_left_out():
     assert {name.split("__")[0] for name in context} == {"store"}
 
 
+@pytest.mark.parametrize("dtype", ["float64", "boolean", "Int8", "object"])
+def test_flags_with_gaps_are_flags_whatever_holds_them(dtype):
+    events = make_events()
+    events["coupon"] = events["coupon"].astype("boolean").where(events["price"].notna()).astype(dtype)
+    names = added(HistoryFeatures().fit(make_rows(), events=EventLog(events, **ROLES)))
+    assert "user__rate__coupon__buy__128" in names
+
+
 def test_dates_give_windows_of_days():
     events, rows = make_events(), make_rows()
     for frame in (events, rows):
