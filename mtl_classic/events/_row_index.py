@@ -18,7 +18,7 @@ from mtl_classic.events._aggregate import Aggregate
 from mtl_classic.events._history import HistoryFeatures
 from mtl_classic.events._keys import Keyed
 from mtl_classic.events._log import EventLog, axis_kind
-from mtl_classic.events._windows import NANOSECONDS_PER_DAY, Events, Grouped, decayed_prefix
+from mtl_classic.events._windows import Events, Grouped, decayed_prefix
 
 __all__ = ["HistoryIndex"]
 
@@ -83,10 +83,9 @@ class HistoryIndex:
             events.prepare(aggregate)
         questions = _Questions(events, self.tables)
         formulas = [_formula(questions, aggregate) for aggregate in history._asked]
-        unit = NANOSECONDS_PER_DAY if log.is_datetime else 1.0
         *answers, smoothing = (np.array(column) for column in zip(*formulas, strict=True))
         self._formulas = (*(column.astype(np.int64) for column in answers), smoothing.astype(np.float64))
-        self._questions, self._events = questions.arrays(events.offset(None), unit)
+        self._questions, self._events = questions.arrays(events.offset(None), events.unit)
 
 
 class KeyTable:
