@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["frame_from_arrow", "from_arrow"]
+__all__ = ["frame_from_arrow", "from_arrow", "keep_long_integers"]
+
+_EXACT = 2.0**53  # from here on neighbouring integers are the same float
 
 
 def from_arrow(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -27,11 +29,37 @@ def from_arrow(column: pd.Series[Any]) -> pd.Series[Any]:
         return column.astype(object).astype("category")  # pandas reads no dictionary with gaps
     if kind.startswith("decimal"):
         return column.astype("float64")
-    if dtype.kind in "biuf":
-        whole = kind.replace("i", "I").replace("u", "U")  # UInt8 of uint8
-        plain: Any = {"b": "boolean", "f": held.to_pandas_dtype()}.get(dtype.kind, whole)
-        return column.astype(plain)
+    if dtype.kind == "f":
+        return column.astype(held.to_pandas_dtype())
+    if dtype.kind in "biu":
+        plain: Any = pd.api.types.pandas_dtype("boolean" if kind == "bool" else _masked(kind))
+        exact = plain.__from_arrow__(column.array.__arrow_array__())  # `astype` goes by way of floats
+        return pd.Series(exact, index=column.index, name=column.name)
     return column.astype("string[pyarrow]") if "string" in kind else column
+
+
+def keep_long_integers(frame: pd.DataFrame, held: Any) -> pd.DataFrame:
+    """A frame of a table of Arrow, with ids of 64 bits beside missing ones whole: as floats they would be mixed up.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        What pandas made of the columns: floats, where whole numbers have gaps.
+    held : pyarrow.Table
+        All its columns, or some.
+    """
+    for name, column in zip(held.column_names, held.columns, strict=True):
+        if str(column.type) not in ("int64", "uint64") or name not in frame or frame[name].dtype.kind != "f":
+            continue
+        if not frame[name].abs().max() < _EXACT:  # of missing ones alone too: other parts may have such ids
+            dtype: Any = pd.api.types.pandas_dtype(_masked(str(column.type)))
+            frame[name] = dtype.__from_arrow__(column)
+    return frame
+
+
+def _masked(kind: str) -> str:
+    """UInt8 of uint8."""
+    return kind.replace("i", "I").replace("u", "U")
 
 
 def frame_from_arrow(frame: pd.DataFrame) -> pd.DataFrame:

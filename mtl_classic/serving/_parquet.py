@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
+from mtl_classic._core.arrow import keep_long_integers
+
 __all__ = ["count_rows", "list_files", "merge", "read_chunks", "read_table", "write_table"]
 
 _READ_AHEAD = 8192  # rows
-_LONG: dict[str, Any] = {"int64": pd.Int64Dtype(), "uint64": pd.UInt64Dtype()}
-_EXACT = 2.0**53  # from here on neighbouring integers are the same float
 
 
 def _pyarrow(module: str = "pyarrow") -> Any:
@@ -50,22 +50,11 @@ def read_chunks(files: Sequence[Path], size: Callable[[], int]) -> Iterator[pd.D
             for batch in file.iter_batches(batch_size=_READ_AHEAD):
                 rows = pyarrow.concat_tables([rows, pyarrow.Table.from_batches([batch])])
                 while rows.num_rows >= (n := size()):
-                    yield _frame(rows.slice(0, n))
+                    part = rows.slice(0, n)
+                    yield keep_long_integers(part.to_pandas(), part)
                     rows = rows.slice(n)
             if rows.num_rows:
-                yield _frame(rows)
-
-
-def _frame(rows: Any) -> pd.DataFrame:
-    """Rows as pandas has them, except that ids of 64 bits beside missing ones stay whole: floats would mix them up."""
-    frame: pd.DataFrame = rows.to_pandas()
-    for name, column in zip(rows.column_names, rows.columns, strict=True):
-        dtype = _LONG.get(str(column.type))
-        if dtype is None or not column.null_count or name not in frame or frame[name].dtype.kind != "f":
-            continue
-        if not frame[name].abs().max() < _EXACT:  # of missing ones alone too: other chunks may have such ids
-            frame[name] = dtype.__from_arrow__(column)
-    return frame
+                yield keep_long_integers(rows.to_pandas(), rows)
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:

@@ -167,3 +167,17 @@ def test_task_weights() -> None:
             check_task_weights(wrong, TASKS)
     with pytest.raises(TypeError, match="None, a dict name -> weight, or a name .*got 'cv'"):
         check_task_weights("cv", TASKS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["int64", "uint64"])
+def test_long_ids_stay_apart_beside_missing_ones(kind: str) -> None:
+    ids = [2**60, 2**60 + 1, 2**60 + 2, 5, None]
+    of_polars = pl.DataFrame(
+        {"id": pl.Series(ids, dtype={"int64": pl.Int64, "uint64": pl.UInt64}[kind]), "n": [1, None] * 2 + [3]}
+    )
+    of_arrow = pd.DataFrame({"id": pd.array(ids * 3, dtype=f"{kind}[pyarrow]")})
+    for table, times in ((of_polars, 1), (of_arrow, 3)):
+        column = as_table(table)["id"]
+        assert column.isna().tolist() == [False, False, False, False, True] * times
+        assert column.dropna().tolist() == ids[:4] * times
+    assert as_table(of_polars)["n"].dtype == np.float64
