@@ -67,13 +67,14 @@ class Gauge:
 
     def run(self, work: Callable[[Table], pd.DataFrame], table: Table) -> pd.DataFrame:
         """The result of the work on a chunk, measured if there is something to find out yet."""
-        if self.final is not None or len(self.plan) % 2 == 0:
+        if self.final is not None or not n_rows(table):
+            return work(table)
+        if len(self.plan) % 2 == 0:
             result = work(table)
         else:
             taken, result = _traced(work, table)
             self.measured.append((n_rows(table), taken))
-        if self.final is None:
-            self._next()
+        self._next()
         return result
 
     def _next(self) -> None:

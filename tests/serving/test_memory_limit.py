@@ -51,6 +51,14 @@ def test_chunks_are_as_large_as_the_limit_allows(per_row: int, fixed: int) -> No
     assert max(map(len, parts)) < 100_000
 
 
+def test_chunks_without_rows_measure_nothing() -> None:
+    X = np.arange(1000.0)[:, None]
+    tables = [part for start in range(0, 1000, 50) for part in (X[start : start + 50], X[:0])]
+    parts = list(predict_scores_in_chunks(Hungry(10, 10), iter(tables), memory_limit="20MB"))
+    assert [len(part) for part in parts] == [50, 0] * 20
+    assert np.array_equal(pd.concat(parts)["y"], X[:, 0])
+
+
 def test_a_large_limit_leaves_the_chunk_size() -> None:
     X = np.zeros((50_000, 1))
     sizes = [len(part) for part in predict_scores_in_chunks(Hungry(10), X, memory_limit="1GB", chunk_size=10_000)]
