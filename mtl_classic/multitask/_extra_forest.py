@@ -16,7 +16,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 
 from mtl_classic._core.losses import EPSILON
 from mtl_classic._core.parallel import thread_limit
-from mtl_classic._kernels.tree_paths import add_along_paths
+from mtl_classic._kernels.tree_paths import add_along_paths, fill_from_parents
 from mtl_classic.learners._protocol import Floats
 from mtl_classic.multitask._joint_objective import Block
 
@@ -61,8 +61,8 @@ def grow(
     scaled = np.where(weights > 0, (targets - centers) / spreads, 0.0)
     row_weight = weights.mean(axis=1)
     plain = bool((weights == 1).all())
-    settings = {"min_samples_leaf": 2, "max_features": "sqrt"} | dict(params or {})
-    model = ExtraTreesRegressor(n_trees, random_state=seed, n_jobs=threads, **settings)
+    settings: dict[str, Any] = {"n_estimators": n_trees, "random_state": seed, "n_jobs": threads}
+    model = ExtraTreesRegressor(**settings | {"min_samples_leaf": 2, "max_features": "sqrt"} | dict(params or {}))
     model.fit(matrix, scaled, sample_weight=None if plain or (row_weight == row_weight[0]).all() else row_weight)
     model.n_jobs = None
     if not plain:
@@ -94,9 +94,7 @@ def _estimate_again(tree: Any, leaves: Any, values: Floats, weights: Floats) -> 
     add_along_paths(leaves, parent, weights, mass)
     add_along_paths(leaves, parent, values * weights, total)
     mean = np.divide(total, mass, out=np.zeros_like(mass), where=mass > 0)
-    for node in np.flatnonzero((mass <= 0).any(axis=1)[1:]) + 1:  # parents come before their children
-        empty = mass[node] <= 0
-        mean[node, empty] = mean[parent[node], empty]
+    fill_from_parents(parent, mass, mean)
     tree.value[:, :, 0] = mean
 
 

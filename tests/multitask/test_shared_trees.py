@@ -371,6 +371,15 @@ def test_choices_are_checked() -> None:
             SharedTreesModel(**options).fit(X, Y)
 
 
+def test_further_parameters_of_extra_trees_take_precedence() -> None:
+    X, Y = shared_structure(60)
+    params = {"n_estimators": 4, "random_state": 5, "n_jobs": 1, "min_samples_leaf": 9}
+    model = SharedTreesModel(trees="extra", n_trees=9, params=params, random_state=0).fit(X, Y)
+    trees = model.trees_.model.estimators_
+    assert len(trees) == 4
+    assert min(tree.tree_.n_node_samples.min() for tree in trees) == 9
+
+
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
 def test_nodes_of_extra_trees_hold_the_means_of_the_labelled_rows_that_pass_them(form: Any) -> None:
     rng = np.random.default_rng(0)
