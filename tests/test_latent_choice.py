@@ -81,6 +81,22 @@ def test_a_gain_that_is_sure_but_tiny_is_not_worth_trees(weight: float, is_of_no
     assert bool(latent_help({"buy": expit(known)}, pd.DataFrame({"score": latent}), labels, None)) == is_of_note
 
 
+def test_children_labelled_in_a_share_are_judged_as_they_are_learnt() -> None:
+    """What is gained on the zeros that views tell is less, by their weight, than what is lost on labelled rows."""
+    rng = np.random.default_rng(0)
+    view = (rng.random(4000) < 0.5) * 1.0
+    buy = np.where(view == 0, 0.0, np.where(rng.random(4000) < 0.1, rng.random(4000) < 0.5, np.nan))
+    funnel = [Task("view", "binary"), Task("buy", "binary", given="view")]
+    labels = encode_targets(pd.DataFrame({"view": view, "buy": buy}), funnel)
+    plain = {"view": np.full(4000, 0.5), "buy": np.where(view == 0, 0.04, 0.5)}
+    other = plain | {"buy": np.where(view == 0, 0.01, 0.3)}
+    better, worse = compared_losses(labels, other, plain, None)
+    assert (list(better), list(worse)) == ([], ["buy"])
+    counted = pd.DataFrame({"view": 1.0, "buy": (view == 0) * 1.0})  # but for the zeros alone it is better
+    better, worse = compared_losses(labels, other, plain, None, counted)
+    assert (list(better), list(worse)) == (["buy"], [])
+
+
 def test_the_pairs_of_a_log_are_factorized_too() -> None:
     shop = make_funnel(4000, random_state=0)
     assert propose_latent(shop.X, shop.tasks, shop.roles | {"time": None}, 0, shop.events).models[-1][0] != "mf"

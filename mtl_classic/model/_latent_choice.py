@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from mtl_classic._core.base import MultiTaskEstimator, Scores
 from mtl_classic._core.losses import EPSILON, losses
 from mtl_classic._core.random import spawn_seed
-from mtl_classic._core.targets import Targets, encode_targets
+from mtl_classic._core.targets import Targets, encode_targets, entire_weight
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.time import is_datetime, time_dtype, to_time
 from mtl_classic._core.validation import take_rows
@@ -218,15 +218,16 @@ def latent_help(
     """
     extra = np.nan_to_num(columns.to_numpy(dtype=np.float64))
     fold = np.arange(len(extra)) % 2 if clusters is None else pd.factorize(clusters)[0] % 2
+    weight = _weights_in(labels, weights)
     own, base = {}, {}
     for task in _judgeable(labels, scores, weights):
         if task.kind in ("binary", "regression", "count"):
             y = labels.view(task.name)
             link = _link(task.kind, scores[task.name])
-            weight = None if weights is None else weights[task.name].to_numpy()
-            own[task.name] = _stacked_losses(task.kind, np.column_stack([link, extra]), y, fold, weight)
-            base[task.name] = _stacked_losses(task.kind, link[:, None], y, fold, weight)
-    return _better(own, base, clusters, weights, LEAST_GAIN)
+            wide = np.column_stack([link, extra])
+            own[task.name] = _stacked_losses(task.kind, wide, y, fold, weight[task.name])
+            base[task.name] = _stacked_losses(task.kind, link[:, None], y, fold, weight[task.name])
+    return _better(own, base, clusters, weight, LEAST_GAIN)
 
 
 def compared_losses(
@@ -236,7 +237,14 @@ def compared_losses(
     kinds = {task.name: task.kind for task in _judgeable(labels, ours, weights) if task.kind != "ranking"}
     own = {name: losses(kind, labels.view(name), ours[name]) for name, kind in kinds.items()}
     base = {name: losses(kind, labels.view(name), theirs[name]) for name, kind in kinds.items()}
-    return _better(own, base, clusters, weights), _better(base, own, clusters, weights)
+    weight = _weights_in(labels, weights)
+    return _better(own, base, clusters, weight), _better(base, own, clusters, weight)
+
+
+def _weights_in(labels: Targets, weights: pd.DataFrame | None) -> dict[str, Any]:
+    """Weights of the rows for each task's entire view; None where all are 1."""
+    given = None if weights is None else weights[[task.name for task in labels.tasks]].to_numpy()
+    return {task.name: entire_weight(labels, task, given) for task in labels.tasks}
 
 
 def _judgeable(labels: Targets, scores: Scores, weights: pd.DataFrame | None) -> list[Task]:
@@ -254,11 +262,10 @@ def _better(
     own: dict[str, Any],
     base: dict[str, Any],
     clusters: Any,
-    weights: pd.DataFrame | None = None,
+    weight: Mapping[str, Any] | None = None,
     least_gain: float = 0.0,
 ) -> dict[str, str]:
     """The figures of the tasks whose loss is less beyond the noise, and by a share of it."""
-    weight = {} if weights is None else {name: weights[name] for name in own}
     found = compare(own, base, clusters=clusters, sample_weight=weight) if own else pd.DataFrame({"verdict": []})
     return {
         str(name): f"validation loss {row['value']:.5g} against {row['baseline']:.5g}"
