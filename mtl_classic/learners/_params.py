@@ -31,6 +31,7 @@ _OF_LIGHTGBM = {
     "num_iterations": (
         "num_iteration n_iter num_tree num_trees num_round num_rounds nrounds num_boost_round n_estimators max_iter"
     ),
+    "early_stopping_round": "early_stopping_rounds early_stopping n_iter_no_change",
 }
 _OF_XGBOOST = {
     "learning_rate": "eta",
@@ -38,7 +39,9 @@ _OF_XGBOOST = {
     "seed": "random_state",
     "nthread": "n_jobs",
     "num_iterations": "n_estimators num_boost_round num_round max_iter",
+    "early_stopping_round": "early_stopping_rounds n_iter_no_change",
 }
+_SET_ELSEWHERE = {"num_iterations": "max_iter", "early_stopping_round": "n_iter_no_change"}
 
 
 def _main_names(table: Mapping[str, str]) -> dict[str, str]:
@@ -71,11 +74,9 @@ def check_max_iter(max_iter: int) -> None:
 
 def _renamed(params: Params, main: Mapping[str, str]) -> dict[str, Any]:
     given = dict(params or {})
-    rounds = [name for name in given if main.get(name, name) == "num_iterations"]
-    if rounds:
-        raise ValueError(
-            f"params has {rounds[0]!r}, but the rounds are not set there; use max_iter={given[rounds[0]]!r}."
-        )
+    for name, value in given.items():
+        if (ours := _SET_ELSEWHERE.get(main.get(name, name))) is not None:
+            raise ValueError(f"params has {name!r}, but the rounds are not set there; use {ours}={value!r}.")
     return {
         main.get(name, name): value
         for name, value in given.items()

@@ -24,7 +24,8 @@ def fit_estimator(model: Any, matrix: Any, y: Any, weight: Any, name: str) -> No
     """
     if weight is not None and not has_fit_parameter(model, "sample_weight"):
         raise ValueError(
-            f"Task {name!r} has sample weights or soft labels, but {type(model).__name__}.fit takes no sample_weight."
+            f"Task {name!r} has weights (those given, of soft labels, or of a child that is labelled in a share), but "
+            f"{type(model).__name__}.fit takes no sample_weight."
         )
     sizes = np.unique(y, return_counts=True)[1] if is_classifier(model) else np.array([len(y)])
     if sizes.min() < 2 or len(y) * VALIDATION_SHARE < len(sizes):

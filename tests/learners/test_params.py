@@ -57,12 +57,21 @@ def test_any_name_of_a_parameter_of_xgboost_takes_precedence(other: str, main: s
         assert not np.array_equal(fit({other: value}), fit(None))
 
 
-@pytest.mark.parametrize("name", ["n_estimators", "num_boost_round", "num_iterations"])
-def test_what_would_be_ignored_is_refused(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("n_estimators", "max_iter"),
+        ("num_boost_round", "max_iter"),
+        ("num_iterations", "max_iter"),
+        ("early_stopping_rounds", "n_iter_no_change"),
+        ("early_stopping_round", "n_iter_no_change"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(name: str, ours: str) -> None:
     for learner in (LightGBMLearner(params={name: 5}), XGBoostLearner(params={name: 5})):
-        with pytest.raises(ValueError, match=f"params has '{name}', but the rounds are not set there; use max_iter=5"):
+        with pytest.raises(ValueError, match=f"params has '{name}', but the rounds are not set there; use {ours}=5"):
             predicted(learner)
-    with pytest.raises(ValueError, match="use max_iter=5"):
+    with pytest.raises(ValueError, match=f"use {ours}=5"):
         SharedTreesModel({"y": "regression"}, params={name: 5}).fit(X, Y)
 
 
