@@ -188,6 +188,8 @@ class Design:
             )
         if self.groups is None:
             return fields
+        if empty := [group for group, members in self.groups.items() if not _listed(members)]:
+            raise ValueError(f"groups names no field for {', '.join(map(repr, empty))}; each group needs one at least.")
         return {
             group: np.concatenate([fields[_field(fields, name)] for name in _listed(members)])
             for group, members in self.groups.items()
@@ -230,7 +232,8 @@ def _pair(pair: Any, names: list[Any]) -> tuple[int, int]:
             f"interactions holds {pair!r}; expected pairs of the groups {', '.join(map(repr, names))}, such as "
             f"({names[0]!r}, {names[-1]!r})."
         )
-    return names.index(pair[0]), names.index(pair[1])
+    first, second = pair
+    return names.index(first), names.index(second)
 
 
 def _listed(columns: Any) -> list[Any]:

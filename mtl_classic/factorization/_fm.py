@@ -113,7 +113,7 @@ class FactorizationMachineClassifier(ClassifierMixin, BaseFactorizationMachine):
     random_state : int, RandomState or None, default=None
         Order of the rows, first factors, validation rows, noise.
     verbose : int, default=0
-        Not used by the stochastic solvers.
+        Not used; fits are silent.
 
     Attributes
     ----------
@@ -333,7 +333,7 @@ class FactorizationMachineClassifier(ClassifierMixin, BaseFactorizationMachine):
         check_is_fitted(self, "_parameters")
         if len(self.classes_) == 1:
             return np.ones((len(self._raw_scores(X)), 1))
-        if self._extra is not None and hasattr(self._extra, "mean"):
+        if self._extra is not None:
             positive = self._extra.mean(self._matrix(X))
             return np.column_stack([1 - positive, positive])
         scores = self._raw_scores(X)

@@ -18,6 +18,7 @@ from mtl_classic._core.random import root_seed
 from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import find_role
 from mtl_classic.factorization._design import Design, input_form, read_table, refuse_empty
+from mtl_classic.factorization._draws import Draws
 from mtl_classic.factorization._pairs import has_pairs
 from mtl_classic.factorization._problem import Parameters, Problem, Rows, mean_one
 from mtl_classic.factorization._registry import check_solver, resolve_solver
@@ -67,6 +68,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     _parameters: Parameters
     _design: Design
     _fitted_by: tuple[str, str]  # solver and loss: what the slots beside the parameters mean
+    _extra: Draws | None
 
     def search_space(self) -> dict[str, Any]:
         """What is worth searching: the size of the vectors, the rate (stochastic solvers), and what holds them."""
@@ -160,7 +162,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def _settings(self, **changes: Any) -> Settings:
         names = (
             "max_iter", "learning_rate", "batch_size", "dropout", "drop_connect", "init_scale", "early_stopping",
-            "validation_fraction", "n_iter_no_change", "tol", "n_members", "verbose",
+            "validation_fraction", "n_iter_no_change", "tol", "n_members",
         )  # fmt: skip
         settings = {name: getattr(self, name) for name in names} | {"seed": root_seed(self.random_state)}
         return Settings(**(settings | changes))
@@ -248,7 +250,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def _raw_scores(self, X: Any) -> Array:
         """Return the scores of rows, float64, (n,) or (n, n_outputs)."""
         matrix = self._matrix(X)
-        if self._extra is not None and hasattr(self._extra, "mean_score"):
+        if self._extra is not None:
             return self._extra.mean_score(matrix)
         return self._parameters.scores(Rows.read(matrix, self._interactions), self._interactions).astype(np.float64)
 

@@ -98,7 +98,7 @@ class FactorizationMachineRegressor(RegressorMixin, BaseFactorizationMachine):
     random_state : int, RandomState or None, default=None
         Order of the rows, first factors, validation rows, noise.
     verbose : int, default=0
-        Not used by the stochastic solvers.
+        Not used; fits are silent.
 
     Attributes
     ----------
@@ -257,6 +257,6 @@ class FactorizationMachineRegressor(RegressorMixin, BaseFactorizationMachine):
         mean = to_mean(self.loss, self._raw_scores(X)) * self.target_scale_ + self.target_mean_
         if not return_std:
             return mean
-        if self._extra is None or not hasattr(self._extra, "std"):
+        if self._extra is None:
             raise ValueError(f'return_std=True needs posterior draws: solver="gibbs", not {self.solver!r}.')
         return mean, self._extra.std(self._matrix(X)) * self.target_scale_

@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from mtl_classic._core.exceptions import LabelError
 from mtl_classic._core.time import is_datetime, to_time
-from mtl_classic._core.validation import n_rows, take_rows
+from mtl_classic._core.validation import take_rows
 from mtl_classic.events import EventLog
 from mtl_classic.factorization._members import Basis, LatentMember
 from mtl_classic.model_selection import FoldPlan, Temporal, cross_fit, make_folds
@@ -107,6 +107,4 @@ def _on_axis_of(events: EventLog, time: pd.Series) -> Array:
             f"The rows' time {time.name!r} is of type {time.dtype}, the log's is "
             f"{'a datetime' if events.is_datetime else 'a number'}; convert one to the other."
         )
-    if n_rows(time.to_frame()) == 0:
-        raise ValueError("Found array with 0 sample(s): at least one row is needed.")
     return to_time(time, str(time.name))

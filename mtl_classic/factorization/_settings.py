@@ -37,7 +37,6 @@ class Settings:
     n_members: int = 1
     seed: int = 0
     resume: bool = False
-    verbose: int = 0
 
 
 class StepRules(Protocol):

@@ -30,8 +30,7 @@ class Capabilities:
     """What a solver can do.
 
     `losses`: names; `interactions`: "all", "groups"; `inputs`: what the rows may come as; the rest says whether it
-    takes new rows on top of old ones, mini-batches, dropout and DropConnect, members to average, validation rows to
-    stop on, the latest of all (`time`).
+    takes new rows on top of old ones, mini-batches, dropout and DropConnect, members to average, the time of rows.
     """
 
     losses: frozenset[str] = STOCHASTIC_LOSSES
@@ -47,9 +46,6 @@ class Capabilities:
     def warm_start(self) -> bool:
         """Whether it goes on from the last fit: if it learns in parts."""
         return self.partial_fit
-
-    early_stopping: bool = True
-    return_std: bool = False
 
 
 class Solver(ABC):

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from mtl_classic._core.random import generator
 from mtl_classic.factorization._chain import Chain
+from mtl_classic.factorization._descent import split_validation
 from mtl_classic.factorization._draws import Draws, Scale
 from mtl_classic.factorization._machines import join_machines, split_machine
 from mtl_classic.factorization._problem import Parameters, Problem
@@ -20,8 +21,6 @@ __all__ = ["Als", "Gibbs"]
 Array = npt.NDArray[Any]
 # A penalty of 0 leaves weights undetermined where columns always occur together.
 LEAST_PRECISION = 1e-8
-# Validation losses of fewer rows are mostly noise: then all rows are trained on, for max_iter sweeps.
-FEWEST_VALIDATION_ROWS = 25
 # Mean squared error of the training rows, in variances of the target, that only rounding of huge numbers explains.
 LARGEST_ERROR = 1e4
 
@@ -54,21 +53,20 @@ class Als(Solver):
         """Sweep `max_iter` times, or until the validation rows stop improving; then the best sweep's are kept."""
         problem = _weighted_rows(problem)
         rng = generator(settings.seed, "als")
-        held = _held_out(problem, settings, rng)
-        training = problem if held is None else problem.take(np.flatnonzero(~held))
+        training, validation, _ = split_validation(problem, settings, rng)
         scale = Scale.of(training.targets, training.weights)
         chain = Chain(training, parameters.n_factors, rng, scale.apply(training.targets))
         counts = chain.column_weights()
         columns = chain.blocks.columns
         chain.prior[1, 0] = np.maximum(_per_column(problem.reg_linear, columns) * counts, LEAST_PRECISION)
         chain.prior[1, 1:] = np.maximum(_per_column(problem.reg_factors, columns) * counts, LEAST_PRECISION)
-        if held is None:
+        if validation is None:
             for _ in range(settings.max_iter):
                 chain.run()
             chain.write(parameters, scale)
             report = Report(settings.max_iter)
         else:
-            report = _sweep_until_worse(chain, problem.take(np.flatnonzero(held)), scale, parameters, settings)
+            report = _sweep_until_worse(chain, validation, scale, parameters, settings)
         _refuse_divergence(chain, training)
         return report
 
@@ -121,8 +119,6 @@ class Gibbs(Solver):
         batches=False,
         dropout=False,
         time=False,
-        early_stopping=False,
-        return_std=True,
     )
 
     def __post_init__(self) -> None:
@@ -191,15 +187,6 @@ def _refuse_divergence(chain: Chain, problem: Problem) -> None:
 
 def _per_column(penalty: float | Array, columns: Array) -> float | Array:
     return penalty if np.ndim(penalty) == 0 else np.asarray(penalty)[columns]
-
-
-def _held_out(problem: Problem, settings: Settings, rng: np.random.Generator) -> npt.NDArray[np.bool_] | None:
-    count = round(settings.validation_fraction * problem.n_rows)
-    if not settings.early_stopping or count < FEWEST_VALIDATION_ROWS:
-        return None
-    held = np.zeros(problem.n_rows, dtype=bool)
-    held[rng.permutation(problem.n_rows)[:count]] = True
-    return held
 
 
 def _sweep_until_worse(

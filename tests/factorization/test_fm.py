@@ -475,6 +475,7 @@ def test_several_classes(matrix, planted) -> None:
         ({"fields": FIELDS, "interactions": [("user", "shop")]}, "expected pairs of the groups 'user', 'item'"),
         ({"fields": {"user": [10**6]}, "interactions": [("user", "user")]}, "outside X"),
         ({"fields": FIELDS, "groups": {"a": ["user"], "b": ["user"]}, "interactions": [("a", "b")]}, "overlap"),
+        ({"fields": FIELDS, "groups": {"a": [], "b": ["user"]}, "interactions": [("a", "b")]}, "no field for 'a'"),
         ({"reg_factors": -1.0}, "reg_factors must be a non-negative"),
         ({"dropout": 1.0}, "dropout must be a number from 0"),
         ({"query": "user", "loss": "bpr"}, "X must be a frame"),
@@ -483,6 +484,18 @@ def test_several_classes(matrix, planted) -> None:
 def test_bad_parameters(matrix, planted, changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FactorizationMachineClassifier(**changes).fit(matrix[:100], planted["binary"][:100])
+
+
+def test_pairs_are_named_in_any_order_and_form(matrix, planted) -> None:
+    rows = slice(0, 300)
+    scores = [
+        FactorizationMachineClassifier(max_iter=1, random_state=0, fields=FIELDS, interactions=pairs)
+        .fit(matrix[rows], planted["binary"][rows])
+        .decision_function(matrix[rows])
+        for pairs in ([("user", "item")], (["item", "user"],), [{"user", "item"}, ("user", "item")])
+    ]
+    np.testing.assert_array_equal(scores[0], scores[1])
+    np.testing.assert_array_equal(scores[0], scores[2])
 
 
 def test_fields_must_not_have_the_name_of_another_column() -> None:
