@@ -53,10 +53,14 @@ def read_table(estimator: Any, X: Any, *, reset: bool) -> Table:
         estimator, X, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32],
         ensure_min_samples=1 if reset else 0,
     )  # fmt: skip
-    if sparse.issparse(matrix) and not matrix.has_canonical_format:
+    return one_entry_each(sparse.csr_matrix(matrix))
+
+
+def one_entry_each(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Return a matrix that holds each number once and no zeros: kernels take entries for different columns."""
+    if not matrix.has_canonical_format:
         matrix = matrix.copy()
         matrix.sum_duplicates()
-    matrix = sparse.csr_matrix(matrix)
     if (matrix.data == 0).any():
         matrix = matrix.copy()
         matrix.eliminate_zeros()

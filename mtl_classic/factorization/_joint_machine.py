@@ -15,7 +15,7 @@ from mtl_classic._core.targets import Classes, Targets, encode_targets
 from mtl_classic._core.task_weights import ADAPTIVE, BY_CV, check_task_weights
 from mtl_classic._core.validation import Table, check_labels_of, check_sample_weight
 from mtl_classic.factorization._descent import split_validation
-from mtl_classic.factorization._design import Design, input_form, refuse_empty
+from mtl_classic.factorization._design import Design, input_form, one_entry_each, refuse_empty
 from mtl_classic.factorization._fm_base import REG_FACTORS, REG_LINEAR, check_ranges
 from mtl_classic.factorization._outputs import TaskOutput, code_labels, labelled_rows
 from mtl_classic.factorization._problem import Interactions, Parameters, Problem, Rows
@@ -209,7 +209,9 @@ class JointMachine(MultiTaskEstimator):
 
 
 def _as_frame(table: Table) -> Table:
-    """Arrays as frames with numbered columns, because only frames may hold missing numbers."""
-    if sparse.issparse(table) and not np.isfinite(table.data).all():
-        raise ValueError("A sparse X must not hold NaN: leave out what is missing, or give an array or a frame.")
+    """Arrays as frames with numbered columns, because only frames may hold missing numbers; sparse rows as such."""
+    if sparse.issparse(table):
+        if not np.isfinite(table.data).all():
+            raise ValueError("A sparse X must not hold NaN: leave out what is missing, or give an array or a frame.")
+        return one_entry_each(table)
     return pd.DataFrame(table) if isinstance(table, np.ndarray) else table

@@ -244,6 +244,22 @@ def test_sparse_rows_and_a_plan(X, Y) -> None:
     assert np.isfinite(model.predict_scores(matrix).to_numpy()).all()
 
 
+def test_sparse_rows_are_their_numbers_however_they_are_stored() -> None:
+    rng = np.random.default_rng(0)
+    dense = (rng.random((600, 6)) < 0.4) * rng.integers(1, 4, 6)
+    Y = np.column_stack([dense[:, 0] * dense[:, 1], dense[:, 2] > 0]) + 0.0
+    X = sparse.csr_matrix(dense)
+    halves = sparse.csr_matrix((np.repeat(X.data / 2, 2), np.repeat(X.indices, 2), 2 * X.indptr), shape=X.shape)
+    zeros = sparse.csr_matrix((dense.ravel(), np.tile(np.arange(6), 600), np.arange(0, 3601, 6)), shape=X.shape)
+    settings = {"tasks": {"y0": "regression", "y1": "binary"}, "max_iter": 2, "random_state": 0}
+    model = fit_quietly(MultiTaskFactorizationMachine(**settings), X, Y)
+    for stored in (halves, zeros):
+        n_stored = stored.nnz
+        again = fit_quietly(MultiTaskFactorizationMachine(**settings), stored, Y)
+        pd.testing.assert_frame_equal(again.predict_scores(X), model.predict_scores(stored))
+        assert stored.nnz == n_stored
+
+
 @pytest.mark.parametrize("labelled", ["last", "others"])
 def test_a_plan_that_leaves_no_labels_on_one_side_learns_from_all_rows(X, Y, labelled: str) -> None:
     X, Y = X[:1000], Y[["stars", "visits"]][:1000]
