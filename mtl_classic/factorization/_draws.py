@@ -31,6 +31,8 @@ class Scale:
     def of(cls, targets: Array, weights: Array) -> Scale:
         """Mean and standard deviation of the targets; the latter 1 where they are constant."""
         y, w = np.asarray(targets, dtype=np.float64), np.asarray(weights, dtype=np.float64)
+        if ((used := y[w > 0]) == used[0]).all():  # their mean may be off by a bit, and that bit is no deviation
+            return cls(float(used[0]))
         with np.errstate(over="ignore", invalid="ignore"):
             mean = float(np.average(y, weights=w))
             deviation = float(np.sqrt(np.average((y - mean) ** 2, weights=w)))

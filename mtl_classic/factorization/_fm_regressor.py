@@ -237,7 +237,8 @@ class FactorizationMachineRegressor(RegressorMixin, BaseFactorizationMachine):
         if reset:
             scale = Scale()
             if self.loss == "squared":
-                scale = Scale.of(y, _check_sample_weight(sample_weight, y, dtype=np.float64))
+                weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
+                scale = Scale.of(y, weight)
             self.target_mean_, self.target_scale_ = scale.mean, scale.deviation
         return Labels((y - self.target_mean_) / self.target_scale_, self.loss)
 

@@ -89,6 +89,16 @@ def test_the_first_rows_may_be_of_one_class(first: list[int]) -> None:
     assert abs(model.predict_proba(X)[:, 1].mean() - 0.3) < 0.05
 
 
+@pytest.mark.parametrize("number", [0.1, 5.0])
+def test_the_first_rows_may_have_one_number(number: float) -> None:
+    X = np.eye(4)[np.arange(100) % 4]  # the mean of a hundred times 0.1 is not 0.1, by a bit
+    model = FactorizationMachineRegressor(random_state=0).partial_fit(X, np.full(100, number))
+    assert model.target_scale_ == 1
+    for _ in range(5):
+        model.partial_fit(X, number + X[:, 1])
+    assert model.predict(np.eye(4)).argmax() == 1
+
+
 def test_classes_may_come_later() -> None:
     rng = np.random.default_rng(0)
     X, y = np.eye(20)[rng.integers(0, 20, 5000)], rng.integers(0, 3, 5000)
