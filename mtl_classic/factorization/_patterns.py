@@ -79,7 +79,10 @@ def find_patterns(X: sparse.csr_matrix, field_of: Ints, part_of_field: Sequence[
     -----
     Cost: a hash look-up per stored entry, and per row and pair of fields that is tried.
     """
-    fields = [_field_block(X, field_of, k, part_of_field[k]) for k in range(len(part_of_field))]
+    field_of_entry = field_of[X.indices]
+    entries = np.argsort(field_of_entry, kind="stable")
+    cuts = np.searchsorted(field_of_entry[entries], np.arange(len(part_of_field) + 1))
+    fields = [_field_block(X, entries[cuts[k] : cuts[k + 1]], k, part) for k, part in enumerate(part_of_field)]
     blocks: list[_Block] = []
     for block in sorted(fields, key=lambda b: (-b.size, b.fields)):
         _place(block, blocks)
@@ -104,9 +107,11 @@ def guess_fields(X: sparse.csr_matrix) -> Ints:
     return field_of
 
 
-def _field_block(X: sparse.csr_matrix, field_of: Ints, field: int, part: int) -> _Block:
-    """Number the distinct rows of one field: factorize the first entry, then the pair of that and the second …."""
-    mine = np.flatnonzero(field_of[X.indices] == field)
+def _field_block(X: sparse.csr_matrix, mine: Ints, field: int, part: int) -> _Block:
+    """Number the distinct rows of one field, of which `mine` are the entries.
+
+    Factorize the first entry, then the pair of that and the second ….
+    """
     rows = np.searchsorted(X.indptr, mine, side="right") - 1
     entry, kinds = _pairs(X.indices[mine], X.data[mine])
     first = np.searchsorted(rows, np.arange(X.shape[0]))
