@@ -268,6 +268,8 @@ class MatrixFactorization(PairVectors, BaseEstimator):
     def observe(self, events: Any) -> Self:
         """Fold in new events: users, known and new, move; items and everything else stay.
 
+        With ``"bpr"`` and ``"logistic"`` known users stay too, and new ones have what the first events say of them.
+
         Parameters
         ----------
         events : EventLog, or frame with the columns of the log of the fit
