@@ -61,6 +61,8 @@ def correct_sampling(
     """
     if not isinstance(scores, pd.DataFrame):
         q = as_floats(scores, "scores")
+        if q.ndim != 1:
+            raise ValueError(f"scores has the shape {q.shape}; expected (n,), or a frame of pandas with sampled_by=.")
         return _shifted(q, _check_rate(sampling_rate, len(q)))
     if sampled_by is None:
         raise ValueError(f"scores has the columns {list(scores.columns)}: name the sampled one, sampled_by=.")

@@ -109,6 +109,8 @@ def test_what_is_refused() -> None:
         correct_sampling([0.5], 10)
     with pytest.raises(ValueError, match="shape"):
         correct_sampling([0.5], [0.1, 0.2])
+    with pytest.raises(ValueError, match="shape .1, 2.; expected"):
+        correct_sampling([[0.5, 0.1]], 0.1, sampled_by="click")
     with pytest.raises(ValueError, match="probabilities"):
         correct_sampling([1.5], 0.1)
     with pytest.raises(ValueError, match="sampled_by="):
