@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from mtl_classic._core.exceptions import FoldError
 from mtl_classic._core.random import generator, root_seed
 from mtl_classic._core.tasks import label_frame
 
-__all__ = ["Rows", "deal", "group_codes"]
+__all__ = ["Rows", "deal", "deal_share", "group_codes"]
 
 Rows = npt.NDArray[np.intp]
 
@@ -37,20 +38,37 @@ def group_codes(groups: Any) -> Rows | None:
 
 
 def deal(n_splits: int, Y: Any, codes: Rows | None, random_state: Any) -> Rows:
-    """Shuffle, bring rows (or groups) of one stratum together, and deal them out like cards."""
+    """The fold of each row: rows (or groups), those of one stratum together, are dealt out like cards."""
+    order = _deck(Y, codes, random_state)
+    if len(order) < n_splits:
+        raise FoldError(
+            f"{n_splits} folds need at least as many {'rows' if codes is None else 'groups'}; "
+            f"got {'n_samples' if codes is None else 'n_groups'}={len(order)}. Use fewer folds."
+        )
+    return _of_rows(np.arange(len(order)) % n_splits, order, codes)
+
+
+def deal_share(fraction: float, Y: Any, codes: Rows | None, random_state: Any) -> Rows:
+    """1 for the rows of such a share, as even over strata, 0 for the others; of 1 / k they are the first of k folds."""
+    order, share = _deck(Y, codes, random_state), Fraction(float(fraction)).limit_denominator(1_000_000)
+    so_far = -(-np.arange(len(order) + 1) * share.numerator // share.denominator)  # rounded up
+    return _of_rows(np.diff(so_far), order, codes)
+
+
+def _deck(Y: Any, codes: Rows | None, random_state: Any) -> Rows:
+    """Rows (or groups) shuffled, then brought together by stratum, heavy groups first."""
     rng = generator(root_seed(random_state), "folds")
     strata, rarity = _strata(Y)
     units = strata if codes is None else _strata_of_groups(strata, rarity, codes)
-    if len(units) < n_splits:
-        raise FoldError(
-            f"{n_splits} folds need at least as many {'rows' if codes is None else 'groups'}; "
-            f"got {'n_samples' if codes is None else 'n_groups'}={len(units)}. Use fewer folds."
-        )
     sizes = np.zeros(len(units), dtype=np.intp) if codes is None else np.bincount(codes)
-    order = np.lexsort((rng.permutation(len(units)), -sizes, units))
-    fold = np.empty(len(units), dtype=np.intp)
-    fold[order] = np.arange(len(units)) % n_splits
-    return fold if codes is None else fold[codes]
+    return np.lexsort((rng.permutation(len(units)), -sizes, units))
+
+
+def _of_rows(dealt: Rows, order: Rows, codes: Rows | None) -> Rows:
+    """What each row (or the group of each row) was dealt."""
+    hand = np.empty(len(order), dtype=np.intp)
+    hand[order] = dealt
+    return hand if codes is None else hand[codes]
 
 
 def _strata_of_groups(strata: Rows, rarity: Rows, codes: Rows) -> Rows:

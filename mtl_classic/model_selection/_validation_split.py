@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mtl_classic._core.time import to_time
-from mtl_classic.model_selection._dealing import Rows, deal, group_codes
+from mtl_classic.model_selection._dealing import Rows, deal_share, group_codes
 from mtl_classic.model_selection._row_order import warn_of_row_order
 
 __all__ = ["validation_split"]
@@ -37,10 +37,9 @@ def validation_split(
         start = distinct[max(cut, 1)]
         train = np.flatnonzero(stamps < start - gap)
         return (train, np.flatnonzero(stamps >= start)) if len(train) else None
-    parts = max(2, round(1 / fraction))
-    if (len(Y) if codes is None else codes.max(initial=-1) + 1) < parts:
+    if (len(Y) if codes is None else codes.max(initial=-1) + 1) < max(round(1 / fraction), 1 / (1 - fraction)):
         return None
     if codes is None:
         warn_of_row_order(Y)
-    fold = deal(parts, Y, codes, random_state)
-    return np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)
+    held_out = deal_share(fraction, Y, codes, random_state)
+    return np.flatnonzero(held_out == 0), np.flatnonzero(held_out)

@@ -1,5 +1,6 @@
 """Fold plans: spread evenly, whole groups, blocks of time, and what can't be done."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -275,7 +276,20 @@ def test_validation_never_splits_a_query() -> None:
         assert len(valid) >= 10
 
 
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 1 / 3, 0.4, 0.15, 0.75, 0.001])
+def test_the_share_asked_for_is_held_out_of_every_stratum(fraction: float) -> None:
+    y = np.repeat([0.0, 1.0, np.nan], [6000, 300, 700])
+    train, valid = validation_split(y, fraction, random_state=0) or (None, None)
+    assert sorted([*train, *valid]) == list(range(7000))
+    assert len(valid) == math.ceil(7000 * fraction)
+    for stratum in (y == 0, y == 1, np.isnan(y)):
+        assert abs(stratum[valid].sum() - fraction * stratum.sum()) <= 1
+    if fraction in (0.1, 0.25):
+        np.testing.assert_array_equal(valid, make_folds(round(1 / fraction), y, random_state=0).splits[0][1])
+
+
 def test_where_nothing_can_be_held_out() -> None:
+    assert validation_split(np.zeros(4), 0.9, random_state=0) is None
     assert validation_split(np.zeros(3), 0.1, random_state=0) is None
     assert validation_split(np.zeros(30), 0.1, time=np.ones(30)) is None
     assert validation_split(np.zeros(30), 0.1, groups=np.ones(30), random_state=0) is None
