@@ -50,8 +50,8 @@ def evaluate(
         A column of X (ad type, shop) whose every value is judged on its own, or several: every combination is.
     space : {"entire", "conditional"}, default="entire"
         Whether funnel children are judged on all rows, or on those whose parent is positive. In the entire space, where
-        a child is labelled in a share of its parent's positive rows, zeros that the parent tells weigh that share, so
-        that the labelled rows stand for all.
+        a child is labelled in a share of its parent's positive rows (of the same value of ``by``), zeros that the
+        parent tells weigh that share, so that the labelled rows stand for all.
     metrics : list of str, or dict task -> list of str, default=None
         Names that `get_metric` knows; None takes those of the kind (``DEFAULT_METRICS``), and the task's own.
     clusters : str or array of shape (n,), default=None
@@ -204,6 +204,8 @@ def evaluate_scores(
     if classes is None:
         classes = find_classes(Y, scores, tasks)
     seed = root_seed(random_state)
+    by = pd.DataFrame(by) if isinstance(by, np.ndarray) and by.ndim == 2 else as_pandas(by, Y)
+    slices = _slices(by, len(Y))
     known = Known.of(
         Y,
         tasks,
@@ -214,8 +216,8 @@ def evaluate_scores(
         clusters=clusters,
         sample_weight=sample_weight,
         seed=seed,
+        parts=None if by is None else [rows for _, rows in slices],
     )
-    n = len(known.targets)
     own, other = (
         {task.name: task_scores(values, task, tasks, classes, Y, what) for task in tasks}
         for values, what in ((scores, "scores"), (baseline, "baseline"))
@@ -223,8 +225,6 @@ def evaluate_scores(
     asked = {task.name: _metric_names(task, metrics, tasks) for task in tasks}
     for task in tasks:  # what cannot be judged is told before any work
         _check_judged(known, task, asked[task.name], own[task.name], other[task.name])
-    by = pd.DataFrame(by) if isinstance(by, np.ndarray) and by.ndim == 2 else as_pandas(by, Y)
-    slices = _slices(by, n)
     comparisons = (
         comparison
         for _, rows in slices

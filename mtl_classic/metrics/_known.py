@@ -51,13 +51,17 @@ class Known:
         clusters: Any,
         sample_weight: Any,
         seed: int,
+        parts: Sequence[Codes] | None = None,
     ) -> Known:
-        """Check and encode what the user gave; the seed is that of clusters too many to be drawn one by one."""
+        """Check and encode what the user gave; the seed is that of clusters too many to be drawn one by one.
+
+        ``parts`` are rows, each in one part, that are judged on their own; None: all are judged together.
+        """
         targets = encode_targets(Y, tasks, classes=classes, on_conflict=on_conflict)
         n = len(targets)
         codes = _group_codes(groups, tasks, n)
         weights = check_sample_weight(sample_weight, tasks, n)
-        weights = entire_weights(targets, weights) if space == "entire" else weights
+        weights = _entire_weights(targets, weights, parts) if space == "entire" else weights
         return cls(targets, space, weights, codes, _clusters(targets, codes, clusters, seed))
 
     def judged(self, task: Task, scores: Floats, rows: Codes) -> Judged:
@@ -66,6 +70,20 @@ class Known:
         one = np.broadcast_to(1.0, len(y))
         weight = one if self.weights is None else self.weights[:, self.targets.position(task.name)]
         return select(task.kind, y, scores, weight, self.groups.get(task.name), rows)
+
+
+def _entire_weights(targets: Targets, weights: Floats | None, parts: Sequence[Codes] | None) -> Floats | None:
+    """Weights of the entire view, as each part would have them alone: its labelled rows stand for its rows."""
+    if parts is None:
+        return entire_weights(targets, weights)
+    found = [entire_weights(targets.take(rows), None if weights is None else weights[rows]) for rows in parts]
+    if all(own is None for own in found):
+        return None
+    whole = np.ones((len(targets), len(targets.tasks)))
+    for rows, own in zip(parts, found, strict=True):
+        if own is not None:
+            whole[rows] = own
+    return whole
 
 
 def _group_codes(groups: Any, tasks: Sequence[Task], n: int) -> dict[str, Codes]:

@@ -464,3 +464,27 @@ def test_the_truth_wins_where_few_children_are_labelled() -> None:
         assert np.average(labels[known], weights=weight[known]) == pytest.approx(0.2, abs=0.03)
         expected = log_loss(labels[known], truth["buy"][known], sample_weight=weight[known])
         assert report.loc[("buy", "loss"), "value"] == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_slice_is_judged_as_if_it_were_the_table(weighted):
+    random = np.random.default_rng(0)
+    n = 600
+    shop = random.choice(["a", "b", "c"], n)
+    click = random.random(n) < 0.5
+    told = random.random(n) < np.select([shop == "a", shop == "b"], [1.0, 0.2], 0.6)  # which purchases are known
+    buy = np.where(click, np.where(told, random.random(n) < 0.4, np.nan), 0.0)
+    Y = pd.DataFrame({"click": click * 1.0, "buy": buy})
+    scores = pd.DataFrame({"click": np.full(n, 0.5), "buy": random.uniform(0.1, 0.3, n)})
+    weight = random.random(n) if weighted else None
+    asked = {
+        "tasks": [Task("click", "binary"), Task("buy", "binary", given="click")],
+        "metrics": ["loss", "observed"],
+        "n_replicates": 0,
+    }
+    report = mc.evaluate_scores(Y, scores, by=shop, sample_weight=weight, **asked)
+    for name in "abc":
+        rows = shop == name
+        own = None if weight is None else weight[rows]
+        alone = mc.evaluate_scores(Y[rows], scores[rows], sample_weight=own, **asked)
+        pd.testing.assert_frame_equal(report.loc[name], alone, check_index_type=False)
