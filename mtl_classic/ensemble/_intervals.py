@@ -10,7 +10,8 @@ import pandas as pd
 from mtl_classic._core.base import FitInput, Floats, Scores
 from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.exceptions import FoldError, TaskError
-from mtl_classic._core.random import root_seed, spawn_seed
+from mtl_classic._core.random import generator, root_seed, spawn_seed
+from mtl_classic._core.targets import known_share
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_values, row_index
 from mtl_classic.ensemble._members import OverMembers, in_all_classes, shared_plan
@@ -75,8 +76,9 @@ class ConformalModel(OverMembers):
     Rows must be exchangeable with those of the fit for the coverage to be exact: at least 1 − α for ``"split"``, in the
     worst case 1 − 2α for ``"cv+"``, in practice 1 − α and, for models that differ much from fold to fold, a little
     more. On later rows coverage is what drift leaves of it. Residuals count alike whatever their sample
-    weight, but for those of weight 0, which do not. Cost of
-    an interval: one prediction per fold, and a bisection.
+    weight, but for those of weight 0, which do not. Where a funnel child is labelled in a share of its parent's
+    positive rows, as large a share, drawn at random, of the zeros that the parent tells counts. Cost of an interval:
+    one prediction per fold, and a bisection.
 
     References
     ----------
@@ -156,10 +158,10 @@ class ConformalModel(OverMembers):
         self.n_uncovered_ = int((store.fold < 0).sum())
         self.lowest_, self.residuals_ = {}, {}
         for task in numeric:
-            y = given.counted(task.name)
-            known = y[~np.isnan(y)]
+            known = given.counted(task.name)
+            known = known[~np.isnan(known)]
             self.lowest_[task.name] = 0.0 if len(known) and known.min() >= 0 else -np.inf
-            error = _spread_evenly(task, y) - _spread_evenly(task, store.scores["model"][task.name])
+            error = self._errors(given, task, store.scores["model"][task.name])
             by_fold = [error[store.fold == k] for k in range(len(plan))]
             self.residuals_[task.name] = [np.sort(values[~np.isnan(values)]) for values in by_fold]
         progress.end(X, Y)
@@ -185,6 +187,15 @@ class ConformalModel(OverMembers):
         if rows is None:
             raise FoldError(f"{n} rows are too few to hold out {self.calibration_fraction:.0%} of them.")
         return FoldPlan((rows,), n, time is not None)
+
+    def _errors(self, given: FitInput, task: Task, scores: Floats) -> Floats:
+        """Signed residuals of the rows that count, NaN elsewhere."""
+        error = _spread_evenly(task, given.counted(task.name)) - _spread_evenly(task, scores)
+        share = known_share(given.targets, task, given.weights)
+        if share is not None:  # all zeros that the parent tells would be too many beside the labelled children
+            chance = generator(root_seed(self.random_state), "share", task.name).random(len(error))
+            error[chance >= share] = np.nan
+        return error
 
     def _scores(self, X: Table, space: str) -> Scores:
         scores: Scores = self.estimator_._scores(self.estimator_._start_predict(X), space)

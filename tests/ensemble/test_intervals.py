@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from mtl_classic import ConformalModel, FoldError, PerTaskModel, TaskError, make_folds
+from mtl_classic import ConformalModel, FoldError, PerTaskModel, Task, TaskError, make_folds
 from mtl_classic.ensemble._intervals import _upper_bound
 from tests.ensemble.tables import MIXED, mixed, trees
 
@@ -37,6 +37,24 @@ def test_intervals_cover_as_often_as_they_say(method: str, coverage: float) -> N
             inside[name].append(hit[y.notna()].mean())
     assert abs(np.mean(inside["spend"]) - coverage) < 0.02
     assert coverage - 0.02 < np.mean(inside["visits"]) < coverage + 0.05  # whole numbers cover a little more
+
+
+@pytest.mark.parametrize("method", ["cv+", "split"])
+def test_children_that_are_labelled_in_a_share_are_covered_as_often(method: str) -> None:
+    rng = np.random.default_rng(0)
+    tasks = [Task("buy", "binary"), Task("spend", "regression", given="buy")]
+    X = pd.DataFrame(rng.normal(size=(8000, 2)), columns=list("ab"))
+    buy = rng.random(8000) < 0.5
+    truth = np.where(buy, 3 + X["a"] + 2 * rng.normal(size=8000), 0.0)
+    told = ~buy | (rng.random(8000) < 0.2)  # zeros are known of all who did not buy
+    Y = pd.DataFrame({"buy": buy * 1.0, "spend": np.where(told, truth, np.nan)})
+    fit, new = slice(0, 4000), slice(4000, None)
+    model = ConformalModel(PerTaskModel(tasks, learner="linear"), method=method, cv=3, random_state=0)
+    bounds = model.fit(X[fit], Y[fit]).predict_interval(X[new], 0.9)["spend"]
+    inside = (bounds["low"] <= truth[new]) & (truth[new] <= bounds["high"])
+    assert 0.87 < inside.mean() < 0.93
+    again = clone(model).fit(X[fit], Y[fit])
+    np.testing.assert_array_equal(again.residuals_["spend"][0], model.residuals_["spend"][0])
 
 
 def test_bounds_fit_the_label() -> None:
