@@ -46,7 +46,8 @@ class CalibratedModel(OverMembers):
     ----------
     estimator : multi-task estimator
         Unfitted, or fitted with ``cv="prefit"``. One that keeps out-of-fold scores of its own (`AveragingEnsemble` with
-        learnt weights, `StackingEnsemble`, `BaggingEnsemble`, `BoostingEnsemble`) is fitted once, and those are read.
+        learnt weights, `StackingEnsemble`, `BaggingEnsemble`, `BoostingEnsemble`) is fitted once, by its own ``cv`` and
+        ``groups``, and those are read.
     method : {"auto", "sigmoid", "beta", "isotonic", "temperature"} or dict task -> method, default="auto"
         ``"auto"`` chooses among those for the kind. Binary methods leave multiclass tasks to ``"temperature"``. In a
         dict None leaves a task as it is.

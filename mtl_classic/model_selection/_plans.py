@@ -45,6 +45,8 @@ def plan_for(
     queries = query_codes(X, tasks)
     columns = resolve_roles(X, groups=groups, time=time)
     if columns["groups"] is not None:
+        if isinstance(cv, Temporal):
+            raise FoldError(f"groups={groups!r} are kept whole, but {cv} cuts by time; give one of the two.")
         return make_folds(cv, Y, groups=X[columns["groups"]].to_numpy(), random_state=seed)
     stamps = role_values(X, columns["time"])
     if stamps is not None and isinstance(cv, int | np.integer | Temporal) and stamps.nunique() > 1:

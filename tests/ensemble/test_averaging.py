@@ -15,6 +15,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from mtl_classic import (
     AveragingEnsemble,
+    FoldError,
     LightGBMLearner,
     PerTaskModel,
     SklearnLearner,
@@ -364,6 +365,7 @@ def test_a_label_of_the_group_is_not_learnt_across_groups(how: str) -> None:
         ({"weights": "best"}, ValueError, "greedy"),
         ({"weights": [1.0]}, ValueError, "3 non-negative numbers"),
         ({"cv": "fitted"}, ValueError, "prefit"),
+        ({"weights": "greedy", "cv": Temporal(2), "groups": "a"}, FoldError, "kept whole, but Temporal"),
         ({"max_members": 2}, ValueError, "learnt weights"),
         ({"weights": "greedy", "max_members": 0}, ValueError, "positive"),
         ({"costs": {"forest": 1.0}}, ValueError, "unknown members: forest"),
