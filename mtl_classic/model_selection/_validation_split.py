@@ -33,7 +33,7 @@ def validation_split(
         distinct, counts = np.unique(stamps, return_counts=True)
         if len(distinct) < 2:
             return None
-        cut = int(np.searchsorted(np.cumsum(counts), (1 - fraction) * len(stamps)))
+        cut = int(np.searchsorted(np.cumsum(counts), len(stamps) - fraction * len(stamps), side="right"))
         start = distinct[max(cut, 1)]
         train = np.flatnonzero(stamps < start - gap)
         return (train, np.flatnonzero(stamps >= start)) if len(train) else None

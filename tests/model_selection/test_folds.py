@@ -259,8 +259,15 @@ def test_temporal_needs_a_split() -> None:
 
 def test_validation_rows_are_the_latest() -> None:
     train, valid = validation_split(np.zeros(100), 0.1, time=np.arange(100)[::-1], gap=5) or (None, None)
-    assert sorted(valid) == list(range(11))
-    assert sorted(train) == list(range(16, 100))
+    assert sorted(valid) == list(range(10))
+    assert sorted(train) == list(range(15, 100))
+
+
+@pytest.mark.parametrize(("days", "fraction", "held_out"), [(10, 0.1, 1), (4, 0.25, 1), (9, 1 / 3, 3), (10, 0.3, 3)])
+def test_of_equal_days_as_many_as_asked_for_are_held_out(days: int, fraction: float, held_out: int) -> None:
+    time = np.tile(np.arange(days), 7)
+    _, valid = validation_split(np.zeros(len(time)), fraction, time=time) or (None, None)
+    assert sorted(set(time[valid])) == list(range(days - held_out, days))
 
 
 def test_the_first_time_is_never_all_of_the_validation() -> None:
