@@ -92,7 +92,7 @@ def test_children_labelled_in_a_share_are_judged_as_they_are_learnt() -> None:
     other = plain | {"buy": np.where(view == 0, 0.01, 0.3)}
     better, worse = compared_losses(labels, other, plain, None)
     assert (list(better), list(worse)) == ([], ["buy"])
-    counted = pd.DataFrame({"view": 1.0, "buy": (view == 0) * 1.0})  # but for the zeros alone it is better
+    counted = pd.DataFrame({"view": 1.0, "buy": np.where(view == 0, 1.0, 1e-6)})  # but for the zeros it is better
     better, worse = compared_losses(labels, other, plain, None, counted)
     assert (list(better), list(worse)) == (["buy"], [])
 
