@@ -61,15 +61,15 @@ def test_validation_rows_are_the_latest_after_a_gap_as_long_as_the_delay(delay: 
     bench = open_bench(delay=delay)
     assert bench.split is not None
     train, valid = bench.split
-    assert (valid[0], valid[-1]) == (74, 99)
-    assert train[-1] == 74 - (delay or 0) - 1
+    assert (valid[0], valid[-1]) == (75, 99)
+    assert train[-1] == 75 - (delay or 0) - 1
 
 
 @pytest.mark.parametrize("phase", ["whole", "held out"])
 def test_what_does_not_stop_early_is_judged_by_a_fit_without_the_validation_rows(phase: str) -> None:
     bench = open_bench(phase, early_stops=False, refit=False)
     part = bench.fit_entire(bench.targets.tasks[0], judged=True)
-    assert ASKED[0].rows.tolist() == LABELLED[LABELLED < 74].tolist()
+    assert ASKED[0].rows.tolist() == LABELLED[LABELLED < 75].tolist()
     assert ASKED[0].valid_rows is None
     assert part.held_out is not None
     if phase == "whole":  # refit=False is for those that stopped
@@ -81,8 +81,8 @@ def test_boosters_stop_by_the_validation_rows_and_are_then_fitted_on_all_rows() 
     bench = open_bench()
     part = bench.fit_entire(bench.targets.tasks[0])
     first, second = ASKED
-    assert first.rows.tolist() == LABELLED[LABELLED < 74].tolist()
-    assert first.valid_rows.tolist() == LABELLED[LABELLED >= 74].tolist()
+    assert first.rows.tolist() == LABELLED[LABELLED < 75].tolist()
+    assert first.valid_rows.tolist() == LABELLED[LABELLED >= 75].tolist()
     assert second.rows.tolist() == LABELLED.tolist()
     assert (second.valid_rows, second.n_rounds, second.weight) == (None, 7, None)
     assert first.seed == second.seed
@@ -97,7 +97,7 @@ def test_what_is_held_out_sees_no_validation_row(early_stops: bool) -> None:
         part = bench.fit_entire(bench.targets.tasks[0])
         (asked,) = ASKED
         whole = bench.phase == "whole" and not early_stops
-        assert asked.rows.tolist() == (LABELLED if whole else LABELLED[LABELLED < 74]).tolist()
+        assert asked.rows.tolist() == (LABELLED if whole else LABELLED[LABELLED < 75]).tolist()
         assert part.held_out is (part.fit if early_stops else None)
 
 
@@ -107,7 +107,7 @@ def test_rounds_are_kept_for_the_final_stage_and_constants_are_nothing_to_stop_b
     bench.fit(task, np.arange(100.0), "amount")
     assert bench.rounds == {("y", "amount"): 7}
     ASKED.clear()
-    bench.fit(task, np.where(np.arange(100) < 74, 1.0, np.arange(100)))
+    bench.fit(task, np.where(np.arange(100) < 75, 1.0, np.arange(100)))
     assert [asked.valid_rows for asked in ASKED] == [None]
 
 
