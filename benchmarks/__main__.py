@@ -16,6 +16,7 @@ NAMES = (
     "complete_journey_time",
     "hotel_bookings",
     "bank_marketing",
+    "online_retail",
     "history",
     "sharing",
     "latent",
@@ -27,7 +28,7 @@ NAMES = (
 )
 # Options that only some benchmarks know; the others refuse them.
 KNOWN_BY = {
-    "part": ("fm", "sharing", "week"),
+    "part": ("fm", "sharing", "week", "deep"),
     "households": ("quickstart", "complete_journey", "complete_journey_time", "fm", "sharing", "deep"),
     "rows": ("week",),
 }

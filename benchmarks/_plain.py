@@ -1,9 +1,9 @@
-"""Tables without a funnel: our presets beside one LightGBM per task, on the same columns, split by time."""
+"""Tables split by time: our presets beside one LightGBM per task, on the same columns."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ BASELINES = ("defaults", "tuned")
 
 @dataclass
 class PlainTable:
-    """Rows in time order, with labels."""
+    """Rows in time order, with labels; ``settings`` of our model; ``clusters``: the column whose values are drawn."""
 
     name: str
     title: str
@@ -31,14 +31,20 @@ class PlainTable:
     Y: pd.DataFrame
     tasks: tuple[Task, ...]
     roles: dict[str, str]
+    settings: dict[str, Any] = field(default_factory=dict)
+    clusters: str | None = None
+
+    def split(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows to train on, to stop by, and to judge on: the last fifth of the time, and a tenth before."""
+        time = self.X[self.roles["time"]]
+        stop, cut = (time.iloc[int(share * len(time))] for share in (0.7, 0.8))
+        return tuple(np.flatnonzero(rows) for rows in (time < stop, (time >= stop) & (time < cut), time >= cut))
 
 
 def compare_presets(table: PlainTable, options: argparse.Namespace) -> None:
     """Fit on the first 80 % of the time, judge on the rest; all seeds."""
-    time = table.X[table.roles["time"]]
-    cut, stop = (time.iloc[int(share * len(time))] for share in (0.8, 0.7))
-    fit_rows, test = np.flatnonzero(time < cut), np.flatnonzero(time >= cut)
-    train, valid = np.flatnonzero(time.iloc[fit_rows] < stop), np.flatnonzero(time.iloc[fit_rows] >= stop)
+    train, valid, test = table.split()
+    fit_rows = np.r_[train, valid]  # the first ones, so that positions in the table are those among them
     seeds = [_seed(table, fit_rows, test, train, valid, seed) for seed in range(options.seeds)]
     figures = {name: spread(s["figures"][name] for s in seeds) for name in seeds[0]["figures"]}
     rows = {"fit": len(fit_rows), "test": len(test)}
@@ -52,7 +58,7 @@ def _seed(
     X, Y = table.X.iloc[fit_rows], table.Y.iloc[fit_rows]
     models, times = {}, {}
     for preset in PRESETS:
-        model = MultiTaskModel(table.tasks, preset=preset, random_state=seed, **table.roles)
+        model = MultiTaskModel(table.tasks, preset=preset, random_state=seed, **table.roles, **table.settings)
         times[preset], models[preset] = cpu_seconds(lambda: model.fit(X, Y))  # noqa: B023
     history = models["fast"].pipeline_[:-1]
     wide, wide_test = (history.transform(part) if len(history) else part for part in (X, table.X.iloc[test]))
@@ -78,6 +84,7 @@ def _judge(table: PlainTable, model: MultiTaskModel, test: np.ndarray, baseline:
         model.predict_scores(table.X.iloc[test]),
         tasks=table.tasks,
         baseline=baseline,
+        clusters=None if table.clusters is None else table.X[table.clusters].iloc[test],
         metrics=["loss"],
     )
     columns = ["value", "baseline", "difference", "difference_low", "difference_high", "verdict"]

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import _week_days, fm, sharing, week
+from benchmarks import _week_days, deep, fm, online_retail, sharing, week
 from benchmarks._measure import write_text
 from benchmarks._tables import MissingTableError
+from mtl_classic import Task
 from mtl_classic.metrics import roc_auc
 
 
@@ -69,7 +70,7 @@ def test_a_run_that_is_stopped_keeps_the_parts_that_it_did_not_reach(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["history", "--part", "a"], "history has no --part; it is for fm, sharing, week"),
+        (["history", "--part", "a"], "history has no --part; it is for fm, sharing, week, deep"),
         (["bank_marketing", "--households", "9"], "bank_marketing has no --households"),
         (["fm", "--seeds", "0"], "at least 1, got '0'"),
         (["nope"], "invalid choice: 'nope'"),
@@ -83,7 +84,7 @@ def test_what_a_benchmark_does_not_know_is_refused(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["hotel_bookings", "bank_marketing", "latent", "ensembles"])
+@pytest.mark.parametrize("name", ["hotel_bookings", "bank_marketing", "online_retail", "latent", "ensembles"])
 def test_a_table_that_is_not_there_is_named(name: str, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"There is no .*parquet"):
         command.main([name, "--data-dir", str(tmp_path), "--out", str(tmp_path / "out")])
@@ -100,6 +101,57 @@ def test_a_result_is_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(KeyboardInterrupt):
         write_text(file, "new")
     assert file.read_text() == "old"
+
+
+INVOICES = [  # invoice, product, pieces, price, customer, when
+    ("1", "10001a", 2, 1.5, 7, "2010-02-15 08:00"),  # asked about from 1 March on
+    ("2", "10001A", 3, 2.0, 7, "2010-03-05 09:00"),
+    ("2", "20002", 400, 2.0, 7, "2010-03-05 09:00"),  # more than counts; asked about from 29 March on
+    ("C3", "10001A", -1, 2.0, 7, "2010-03-10 10:00"),
+    ("4", "10001A", 9, 2.0, None, "2010-03-11 10:00"),  # by nobody known
+    ("5", "POST", 1, 18.0, 7, "2010-02-20 10:00"),  # no product
+    ("6", "30003", 1, 0.0, 7, "2010-02-20 10:00"),  # a gift
+    ("7", "30003", -5, 1.0, 7, "2010-02-20 10:00"),  # broken, sent back by nobody
+    ("8", "20002", 8, 2.5, 7, "2010-04-01 11:00"),
+    ("9", "30003", 1, 1.0, 8, "2010-05-01 11:00"),  # until when all is known
+]
+
+
+def test_rows_of_the_online_shop_know_what_was_bought_before_and_ask_what_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = ["InvoiceNo", "StockCode", "Quantity", "UnitPrice", "CustomerID", "InvoiceDate"]
+    lines = pd.DataFrame(INVOICES, columns=columns).astype({"InvoiceDate": "datetime64[us]"})
+    lines["Country"] = "France"
+    both = pd.concat([lines.assign(year="a"), lines.assign(year="b")])  # the years overlap
+    both.to_parquet(tmp_path / "online_retail_uci.parquet")
+    monkeypatch.setattr(online_retail, "SHARE", 1.0)
+    monkeypatch.setattr(online_retail, "LAST", "2010-03-29")
+    table = online_retail.prepare(options(tmp_path, "online_retail", data_dir=tmp_path))
+    assert table.X[["product", "price"]].to_numpy().tolist() == [["10001A", 1.5], ["10001A", 2.0], ["20002", 2.0]]
+    assert table.X["time"].dt.strftime("%m-%d").tolist() == ["03-01", "03-29", "03-29"]
+    assert table.Y.to_numpy().tolist() == [[1, 1, 3, 6], [0, 0, 0, 0], [1, 0, 8, 20]]
+
+
+def test_deep_models_judge_by_user(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    Y = pd.DataFrame({"buy": (rng.random(400) < 0.3).astype(float)})
+    X = pd.DataFrame({"user": np.arange(400) // 4})
+    tasks, rows = (Task("buy", "binary"),), np.arange(400)
+    shop = deep.Shop(X, Y, tasks, {"user": "user"}, rows[:200], rows[200:300], rows[300:])
+    ours = {"buy": np.where(Y["buy"].iloc[300:] == 1, 0.6, 0.2)}
+    judged = deep._compare(shop, {"fast": ours, "MMoE": {"buy": np.full(100, 0.3)}})
+    assert judged["verdicts"]["MMoE"]["buy"]["verdict"] == "better"
+    assert judged["losses"]["fast"]["buy"] < judged["losses"]["MMoE"]["buy"]
+    assert "| MMoE | buy |" in deep._page(
+        {
+            "retail": {
+                "rows": {"train": 200, "validation": 100, "test": 100},
+                "seeds": [judged | {"cpu": {"fast": 1.0, "MMoE": 2.0}}],
+                "averaged over the seeds": judged,
+            }
+        }
+    )
 
 
 @pytest.mark.parametrize("name", ["MMoE", "PLE", "ESMM"])
