@@ -17,6 +17,7 @@ from mtl_classic.events._log import EventLog
 
 MAX_CATEGORIES = 1000  # a shared column with more values is an id of its own: name it in aggregates= if it is a key
 MAX_TYPES = 3
+PRICE_SPREAD = 0.1  # share of a column's variance: one that varies less within an item is the item's price
 SAMPLE = 200_000
 _HOUR, _DAY, _WEEK = 3_600_000_000_000, 86_400_000_000_000, 604_800_000_000_000
 _LADDER = (
@@ -40,6 +41,7 @@ def choose_for_log(log: EventLog, shared: Sequence[str], user: str | None, item:
     types = log.event_types[:MAX_TYPES]
     several = len(types) > 1
     deepest = types[-1] if several else None
+    amounts = _amounts(log, deepest, shared)
     chosen: list[Aggregate] = []
     for keys in base:
         chosen += [Aggregate(keys, "count", window=window) for window in dict.fromkeys((short, medium, long))]
@@ -49,7 +51,7 @@ def choose_for_log(log: EventLog, shared: Sequence[str], user: str | None, item:
         chosen += [Aggregate(keys, "decayed", where=deepest, half_life=medium)]
         chosen += [] if several or short == medium else [Aggregate(keys, "decayed", half_life=short)]
         chosen += [Aggregate(keys, "rate", where=b, per=a) for a, b in pairwise(types)]
-        chosen += _amounts(log, keys, deepest, shared, 1 if several else 3, long)
+        chosen += [Aggregate(keys, stat, value=value, where=kind, window=long) for stat, value, kind in amounts]
     for keys in side[:2]:
         chosen += [Aggregate(keys, "count", where=deepest, window=medium)]
         chosen += [
@@ -95,20 +97,35 @@ def span_windows(axis: Any, is_datetime: bool) -> tuple[Any, Any, Any]:
     return tuple(max(1, int(power)) if whole else power for power in powers)  # type: ignore[return-value]
 
 
-def _amounts(
-    log: EventLog, keys: tuple[str, ...], deepest: Any, shared: Sequence[str], limit: int, long: Any
-) -> list[Aggregate]:
-    """Sum and mean of the log's value, and what else is measured: shares of flags, means of numbers."""
+def _amounts(log: EventLog, deepest: Any, shared: Sequence[str]) -> list[tuple[str, str | None, Any]]:
+    """What is measured, as (statistic, column, event type): sum and mean of the log's value, shares of flags, means.
+
+    Of the deepest type, and of all events where others have amounts too: a return is deeper than the sale.
+    """
     value = log.roles.get("value")
-    chosen = []
-    if value is not None:
-        chosen += [Aggregate(keys, stat, where=deepest, window=long) for stat in ("sum", "mean")]
+    measured: list[tuple[str, str | None]] = [] if value is None else [("sum", None), ("mean", None)]
     others = [name for name in log.columns if name not in {*log.roles.values(), *shared} and _is_number(log, name)]
-    for name in others[:limit]:
+    for name in others[: 3 if deepest is None else 1]:
         found = pd.unique(log.column(name)[-SAMPLE:])
-        stat = "rate" if set(found[~pd.isna(found)].tolist()) <= {0, 1} else "mean"
-        chosen.append(Aggregate(keys, stat, value=name, where=deepest, window=long))
+        measured.append(("rate" if set(found[~pd.isna(found)].tolist()) <= {0, 1} else "mean", name))
+    chosen: list[tuple[str, str | None, Any]] = [(stat, name, deepest) for stat, name in measured]
+    if deepest is not None:
+        chosen += [(stat, name, None) for stat, name in measured if _varies(log, deepest, name or value)]
     return chosen
+
+
+def _varies(log: EventLog, deepest: Any, name: Any) -> bool:
+    """Whether events of other types than the deepest have amounts that differ within an item, so are not its price."""
+    codes, types = log.encode(log.roles["event"])
+    amounts = as_floats(log.column(name))
+    if amounts is None:
+        return False
+    kept = (codes != types.get_indexer(pd.Index([deepest]))[0]) & np.isfinite(amounts)
+    kept[:-SAMPLE] = False
+    items, found = log.encode(log.roles["item"])[0][kept], pd.Series(amounts[kept])
+    within = found - found.groupby(items).transform("mean")
+    freedom = len(found) - len(np.unique(items))
+    return freedom > 0 and (within**2).sum() / freedom > PRICE_SPREAD * found.var()
 
 
 def _side_keys(log: EventLog, columns: Sequence[str], user: str | None, item: str | None) -> list[tuple[str, ...]]:

@@ -36,7 +36,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     aggregates : "auto" or list of Aggregate, default="auto"
-        "auto" makes about 30 to 50 columns by the rule below.
+        "auto" makes about 30 to 60 columns by the rule below.
     user, item : str, optional
         Columns of the rows. None: the names that the log's columns have, where the rows have them too.
     time : str, optional
@@ -73,8 +73,10 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
     user × item: the count in each window, the counts of the three most frequent event types (long), the recency of
     all and of the rarest of the three, the mean gap, a decayed count (half-life medium), the smoothed rate of each
     type per the next more frequent, sum and mean of the value (long), and the share of flags or the mean of numbers of
-    the log that the rows do not have. For at most two of user × context and item × context, where the context is a
-    column of texts or integers that rows and log share with at most 1000 values: count, decayed count, recency.
+    the log that the rows do not have: amounts of the rarest type, and of all events where others have them too and
+    they differ within an item (what a sale was worth, beside its return; no price). For at most two of user × context
+    and item × context, where the context is a column of texts or integers that rows and log share with at most 1000
+    values: count, decayed count, recency.
 
     *Without a log* the fitted rows are the log: a row is an event of the type "row" at its time, a label an event of
     the type of its task (`task=class` per class of a multiclass task) with the label as value, at the row's time plus

@@ -14,11 +14,11 @@ def added(model):
 
 
 @pytest.mark.parametrize("typed", [True, False])
-def test_a_typical_log_gives_thirty_to_fifty_columns(typed):
+def test_a_typical_log_gives_thirty_to_sixty_columns(typed):
     log = make_log() if typed else EventLog(make_events(), user="user", item="item", time="time", value="price")
     rows = make_rows()
     model = HistoryFeatures().fit(rows, events=log)
-    assert 30 <= len(added(model)) <= 52
+    assert 30 <= len(added(model)) <= 60
     out = model.transform(rows)
     assert out.shape == (len(rows), rows.shape[1] + len(added(model)))
     assert (out[added(model)].nunique() > 1).all()
@@ -47,6 +47,21 @@ def test_an_attribute_of_the_item_goes_with_the_user_and_the_other_way_round():
     names = added(HistoryFeatures().fit(without_store, events=EventLog(events, **ROLES)))
     keys = {name.split("__")[0] for name in names}
     assert keys == {"user", "item", "user_item", "user_category", "item_age"}
+
+
+def test_amounts_of_all_events_are_asked_for_where_others_have_them_and_they_are_no_prices():
+    events = make_events()
+    events = events[events["type"] != "cart"].drop(columns="coupon")
+    views, price, paid = events["type"] == "view", events["item"].str[1:].astype(float), events["price"]
+
+    def of_all(amounts):
+        names = added(HistoryFeatures().fit(make_rows(), events=EventLog(events.assign(price=amounts), **ROLES)))
+        assert {"user__sum__buy__128", "user__mean__buy__128"} <= set(names)
+        return {"user__sum__128", "user__mean__128"} & set(names)
+
+    assert of_all(paid) == {"user__sum__128", "user__mean__128"}
+    for none in (np.nan, 0.0, price, price + 0.1 * paid):  # the same numbers, or little beside the item's
+        assert not of_all(paid.mask(views, none))
 
 
 def test_windows_follow_the_span():
@@ -102,7 +117,8 @@ def test_dates_give_windows_of_days():
         (
             True,
             "count__2 count__8 count__32 count__view__32 count__buy__32 recency gap recency__buy "
-            "decayed__buy__half_life_8 rate__buy_per_view sum__buy__32 mean__buy__32 rate__promo__buy__32",
+            "decayed__buy__half_life_8 rate__buy_per_view "
+            "sum__buy__32 mean__buy__32 rate__promo__buy__32 rate__promo__32",
             "count__buy__8 decayed__buy__half_life_8 recency__buy",
         ),
         (
