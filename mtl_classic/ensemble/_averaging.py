@@ -17,7 +17,7 @@ from mtl_classic._core.validation import Table, row_index
 from mtl_classic.ensemble._links import average
 from mtl_classic.ensemble._members import Composition, reseeded, shared_plan
 from mtl_classic.ensemble._selection import Problem, check_costs, choose_weights, make_problem, pull_of
-from mtl_classic.ensemble._store import Data, OutOfFold, cross_fit_members, fit_members, latest_rows
+from mtl_classic.ensemble._store import Data, Member, OutOfFold, cross_fit_members, fit_members, latest_rows
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._folds import Rows
@@ -75,7 +75,7 @@ class AveragingEnsemble(Composition):
     n_jobs : int, default=None
         Threads for (member, fold) pairs and within them; changes time, not results.
     random_state : int, RandomState or None
-        Deals the folds; the members have seeds of their own.
+        Deals the folds, and seeds members that have no seed of their own.
 
     Attributes
     ----------
@@ -173,10 +173,11 @@ class AveragingEnsemble(Composition):
             data = Data(given.X, Y, given.weights, events)
             if self._learns():
                 plan = shared_plan(self, given, Y, self.cv, plan)
-                self.weights_ = self._out_of_fold_weights(given, data, plan, progress)
+                members = self._seeded_members()
+                self.weights_ = self._out_of_fold_weights(given, data, members, plan, progress)
             else:
-                self.weights_ = self._given_weights()
-            used = [member for member in self.estimators if self.weights_.loc[member[0]].any()]
+                members, self.weights_ = self._seeded_members(), self._given_weights()
+            used = [member for member in members if self.weights_.loc[member[0]].any()]
             fitted = fit_members(used, data, plan=plan, memory=self.memory, n_jobs=self.n_jobs, progress=progress)
             self._keep_used(dict(zip([name for name, _ in used], fitted, strict=True)))
             self._agree(fitted)
@@ -227,9 +228,11 @@ class AveragingEnsemble(Composition):
         problems = make_problems(given, ([s[task.name] for s in scores] for task in self.tasks_), pull)
         return self._choose(list(problems))
 
-    def _out_of_fold_weights(self, given: FitInput, data: Data, plan: FoldPlan, progress: Progress) -> pd.DataFrame:
+    def _out_of_fold_weights(
+        self, given: FitInput, data: Data, members: list[Member], plan: FoldPlan, progress: Progress
+    ) -> pd.DataFrame:
         store = cross_fit_members(
-            self.estimators,
+            members,
             data,
             plan,
             self.tasks_,

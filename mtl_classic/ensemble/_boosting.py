@@ -58,7 +58,7 @@ class BoostingEnsemble(Composition):
     n_jobs : int, default=None
         Threads for folds and within them; changes time, not results.
     random_state : int, RandomState or None
-        Deals the folds; the members have seeds of their own.
+        Deals the folds, and seeds members that have no seed of their own.
 
     Attributes
     ----------
@@ -145,7 +145,7 @@ class BoostingEnsemble(Composition):
         self.validation_losses_ = self.steps_ * np.nan
         self.named_estimators_: dict[str, Any] = {}
         links: Scores = {}
-        for k, (name, member) in enumerate(self.estimators):
+        for k, (name, member) in enumerate(self._seeded_members()):
             going = [task for task in self.tasks_ if self._goes_on(task)] if k else list(self.tasks_)
             scored = [scored_rows(links[task.name]) for task in going] if k else []
             folds = _folds_from(plan, np.logical_and.reduce(scored)) if scored else plan

@@ -61,7 +61,7 @@ class CalibratedModel(OverMembers):
     n_jobs : int, default=None
         Threads for folds and within them; changes time, not results.
     random_state : int, RandomState or None
-        Deals the folds.
+        Deals the folds, and seeds an estimator that has no seed of its own.
 
     Attributes
     ----------
@@ -172,15 +172,15 @@ class CalibratedModel(OverMembers):
             self.oof_scores_, fold = frame, np.zeros(n_rows(given.X), dtype=np.intp)
             splits = self._meta_splits(given.X, fold, self.roles_["time"] is not None)
             return read_scores(frame, self.tasks_, self.classes_map_), splits
-        members = [("model", self.estimator)]
         run: Any = {"memory": self.memory, "n_jobs": self.n_jobs, "progress": progress}
         if _keeps_scores(self.estimator):
-            (self.estimator_,) = fit_members(members, data, plan=plan, **run)
+            (self.estimator_,) = fit_members(self._seeded_members(), data, plan=plan, **run)
             self._agree([self.estimator_])
             self.oof_scores_ = self.estimator_.oof_scores_
             scores = read_scores(self.oof_scores_, self.tasks_, self.classes_map_)
             return scores, self._meta_splits(given.X, self.estimator_.fold_, self.estimator_.temporal_)
         plan = shared_plan(self, given, data.Y, self.cv, plan)
+        members = self._seeded_members()
         store = cross_fit_members(members, data, plan, self.tasks_, self.classes_map_, **run)
         self.oof_scores_ = store.frame(given.X.index if isinstance(given.X, pd.DataFrame) else None)["model"]
         (self.estimator_,) = fit_members(members, data, plan=plan, **run)

@@ -57,7 +57,7 @@ class ConformalModel(OverMembers):
     n_jobs : int, default=None
         Threads for folds and within them; changes time, not results.
     random_state : int, RandomState or None
-        Deals the folds.
+        Deals the folds, and seeds an estimator that has no seed of its own.
 
     Attributes
     ----------
@@ -145,11 +145,11 @@ class ConformalModel(OverMembers):
             kinds = ", ".join(f"{task.name} ({task.kind})" for task in self.tasks_)
             raise TaskError(f"Intervals are for regression and count tasks; there are only {kinds}.")
         data = Data(given.X, Y, given.weights, events)
-        members = [("model", self.estimator)]
         split = self.method == "split"
         progress = self._begin(1 if split else 2, X, Y)
         run: Any = {"memory": self.memory, "n_jobs": self.n_jobs, "progress": progress}
         plan = self._split(given, data, plan) if split else shared_plan(self, given, Y, self.cv, plan)
+        members = self._seeded_members()
         store = cross_fit_members(members, data, plan, self.tasks_, self.classes_map_, keep_models=True, **run)
         self.fold_estimators_ = store.models["model"]
         self._agree(self.fold_estimators_, all_classes=False)

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from mtl_classic._core.base import FitInput, MultiTaskEstimator, Scores
 from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.exceptions import TaskError
-from mtl_classic._core.random import root_seed, spawn_seed
+from mtl_classic._core.random import root_seed, seeds_within, spawn_seed
 from mtl_classic._core.targets import Classes, encode_targets
 from mtl_classic._core.tasks import Task, resolve_tasks
 from mtl_classic._core.validation import (
@@ -26,7 +26,7 @@ from mtl_classic._core.validation import (
     register_columns,
     role_values,
 )
-from mtl_classic.ensemble._store import meta_splits
+from mtl_classic.ensemble._store import Member, meta_splits
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._plans import plan_for
@@ -42,9 +42,24 @@ class OverMembers(Tracked, MultiTaskEstimator):
     """Base of models of models: tasks and roles are those of the members, so they are said once."""
 
     groups: str | None
+    random_state: Any
 
     def _given_members(self) -> list[Any]:
         return [self.estimator]
+
+    def _seeded_members(self) -> list[Member]:
+        """The members to fit; those without a seed have one from ``random_state``, if that is set, for all their fits.
+
+        A part with a seed of its own seeds what is in it.
+        """
+        members = list(zip(self._names(), self._given_members(), strict=True))
+        if self.random_state is None:
+            return members
+        root = root_seed(self.random_state)
+        return [(name, _seeded(member, root, name)) for name, member in members]
+
+    def _names(self) -> list[str]:
+        return ["model"]
 
     def _members(self) -> list[Any]:
         """The members, taken out of what keeps fitted ones from being cloned."""
@@ -222,6 +237,14 @@ class Composition(_BaseComposition, OverMembers):
             raise TypeError(f"estimators must be a list of (name, estimator), got {self.estimators!r}.")
         self._validate_names(self._names())
         super()._check_members()
+
+
+def _seeded(estimator: Any, root: int, name: str) -> Any:
+    """A clone with seeds where there are none, but for parts of what has one."""
+    given = [path.split("__") for path, value in estimator.get_params().items() if value is not None]
+    told = tuple("".join(f"{part}__" for part in inside) for *inside, last in given if last == "random_state")
+    seeds = seeds_within(estimator, root, "member", name, unset=True)
+    return clone(estimator).set_params(**{path: seed for path, seed in seeds.items() if not path.startswith(told)})
 
 
 def reseeded(estimator: Any, root: int, k: int) -> Any:

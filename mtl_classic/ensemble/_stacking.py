@@ -79,7 +79,7 @@ class StackingEnsemble(Composition):
     n_jobs : int, default=None
         Threads for (member, fold) pairs and within them; changes time, not results.
     random_state : int, RandomState or None
-        Deals the folds; the members have seeds of their own.
+        Deals the folds, and seeds members that have no seed of their own.
 
     Attributes
     ----------
@@ -177,10 +177,11 @@ class StackingEnsemble(Composition):
         plan = shared_plan(self, given, Y, self.cv, plan)
         data = Data(given.X, Y, given.weights, events)
         run: Any = {"memory": self.memory, "n_jobs": self.n_jobs, "progress": progress}
-        store = cross_fit_members(self.estimators, data, plan, self.tasks_, self.classes_map_, **run)
+        members = self._seeded_members()
+        store = cross_fit_members(members, data, plan, self.tasks_, self.classes_map_, **run)
         self.passthrough_ = Passthrough(self.roles_).fit(given.X) if self.passthrough else None
         choices = self._choose(given, store, finals)
-        used = [member for member in self.estimators if member[0] in self._names_read(choices)]
+        used = [member for member in members if member[0] in self._names_read(choices)]
         fitted = fit_members(used, data, plan=plan, **run)
         self._agree(fitted)
         self.named_estimators_ = dict(zip([name for name, _ in used], fitted, strict=True))
