@@ -275,4 +275,6 @@ def shared_plan(model: OverMembers, given: FitInput, Y: Any, cv: Any, plan: Fold
     seed = spawn_seed(root_seed(getattr(model, "random_state", None)), "folds")
     cv = DEFAULT_FOLDS if cv is None else cv
     time, groups = model.roles_["time"], model.groups
-    return plan_for(given.X, Y, given.targets.tasks, cv, plan, time=time, groups=groups, seed=seed)
+    return plan_for(
+        given.X, Y, given.targets.tasks, cv, plan, time=time, groups=groups, seed=seed, sample_weight=given.weights
+    )

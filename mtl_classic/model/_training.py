@@ -103,10 +103,12 @@ class Training:
         return spawn_seed(self.seed, *names)
 
     def make_plan(self, cv: Any) -> FoldPlan:
-        """Folds: in time where the rows have one and ``cv`` is a number; rows without weight are as unlabelled."""
+        """Folds: in time where the rows have one and ``cv`` is a number."""
         time, seed = self.roles["time"], self.seed_for("folds")
-        labels = self.labels if self.weights is None else self.labels.where(self.weights > 0)
-        return plan_for(self.given.X, labels, self.tasks, cv, None, time=time, groups=None, seed=seed)
+        return plan_for(
+            self.given.X, self.labels, self.tasks, cv, None, time=time, groups=None, seed=seed,
+            sample_weight=self.weights,
+        )  # fmt: skip
 
     def split(self) -> tuple[Rows, Rows] | None:
         """Training and validation rows by which choices are made: the last fold of the plan, else a tenth of the rows.

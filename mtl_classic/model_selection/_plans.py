@@ -8,8 +8,9 @@ import numpy as np
 
 from mtl_classic._core.base import query_codes
 from mtl_classic._core.exceptions import FoldError
+from mtl_classic._core.targets import match_columns
 from mtl_classic._core.tasks import Task
-from mtl_classic._core.validation import Table, n_rows, resolve_roles, role_values
+from mtl_classic._core.validation import Table, check_sample_weight, n_rows, resolve_roles, role_values
 from mtl_classic.model_selection._folds import FoldPlan, Temporal, make_folds
 from mtl_classic.model_selection._maturity import temporal_folds
 
@@ -26,6 +27,7 @@ def plan_for(
     time: str | None,
     groups: str | None,
     seed: int,
+    sample_weight: Any = None,
 ) -> FoldPlan:
     """The plan that was passed, else folds of whole groups, else in time where there is one, else of whole queries.
 
@@ -38,10 +40,15 @@ def plan_for(
     time, groups : str or None
         Columns of X.
     seed : int
+    sample_weight : array of shape (n,) or (n, n_tasks), default=None
+        Labels without weight count as missing, but for splitters, which would refuse those.
     """
     if plan is not None:
         check_plan(plan, n_rows(X))
         return plan
+    weights = check_sample_weight(sample_weight, tasks, n_rows(X))
+    if weights is not None and not weights.all() and not hasattr(cv, "split"):
+        Y = match_columns(Y, tasks).where(weights > 0)
     queries = query_codes(X, tasks)
     columns = resolve_roles(X, groups=groups, time=time)
     if columns["groups"] is not None:

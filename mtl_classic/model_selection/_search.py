@@ -213,7 +213,7 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
         seed = int(key[:8], 16) if self.storage and self.random_state is None else root_seed(self.random_state)
         plan = plan_for(
             X, Y, tasks, self.cv, plan, time=getattr(model, "time", None), groups=self.groups,
-            seed=spawn_seed(seed, "folds"),
+            seed=spawn_seed(seed, "folds"), sample_weight=sample_weight,
         )  # fmt: skip
         work = Work(
             self.estimator, dimensions, X, Y, plan, TaskScores(metrics), judge,

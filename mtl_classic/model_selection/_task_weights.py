@@ -52,8 +52,9 @@ def choose_task_weights(
     X, seed = as_table(X), root_seed(model.random_state)
     Y = with_index_of(X, rows_of(Y))
     plan = plan_for(
-        X, Y, tasks, FOLDS, plan, time=model.roles_["time"], groups=None, seed=spawn_seed(seed, "task weights")
-    )
+        X, Y, tasks, FOLDS, plan, time=model.roles_["time"], groups=None, seed=spawn_seed(seed, "task weights"),
+        sample_weight=sample_weight,
+    )  # fmt: skip
     rows = np.flatnonzero(plan.fold >= 0)
     covered, labels = take_rows(X, rows), take_rows(Y, rows)
     users = role_values(covered, model.roles_["user"])

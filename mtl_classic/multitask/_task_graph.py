@@ -248,9 +248,11 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
 
     def _plan(self, given: FitInput, seed: int) -> FoldPlan:
         targets, seed = given.targets, spawn_seed(seed, "folds")
-        labels = pd.DataFrame({task.name: given.counted(task.name) for task in targets.tasks})
-        time = self.roles_["time"]
-        return plan_for(given.X, labels, targets.tasks, self.cv, None, time=time, groups=None, seed=seed)
+        labels = pd.DataFrame({task.name: targets.view(task.name) for task in targets.tasks})
+        return plan_for(
+            given.X, labels, targets.tasks, self.cv, None, time=self.roles_["time"], groups=None, seed=seed,
+            sample_weight=given.weights,
+        )  # fmt: skip
 
     def _learners(self, tasks: Sequence[Task], learner: Any, seed: int) -> PerTaskModel:
         return PerTaskModel(

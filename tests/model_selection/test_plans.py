@@ -1,0 +1,59 @@
+"""One plan for all levels: labels of rows without weight make no folds."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import StratifiedKFold
+
+from mtl_classic import MultiTaskSearchCV, PerTaskModel, SharedTreesModel, StackingEnsemble, Task
+from mtl_classic.model_selection._plans import plan_for
+
+rng = np.random.default_rng(0)
+N = 240
+X = pd.DataFrame(rng.normal(size=(N, 2)), columns=list("ab")).assign(day=np.arange(N) // 4)
+Y = pd.DataFrame({"up": (X["a"] + rng.normal(size=N) > 0) * 1.0, "size": X["b"] + rng.normal(size=N)})
+TASKS = (Task("up", "binary"), Task("size", "regression"))
+LATE = (np.arange(N) >= 120) * 1.0
+LINEAR = PerTaskModel(learner="linear", time="day")
+
+
+def plan(labels: Any, cv: Any = 3, time: str | None = "day", weight: Any = None) -> list[list[int]]:
+    found = plan_for(X, labels, TASKS, cv, None, time=time, groups=None, seed=0, sample_weight=weight)
+    return [rows.tolist() for split in found.splits for rows in split]
+
+
+@pytest.mark.parametrize("time", ["day", None])
+def test_labels_without_weight_count_as_missing(time: str | None) -> None:
+    one = np.column_stack([LATE, np.ones(N)])
+    for weight, known in (
+        (LATE, np.column_stack([LATE, LATE]) > 0),
+        (one, one > 0),
+        (pd.DataFrame(one, columns=list(Y)), one > 0),
+    ):
+        for labels in (Y, Y.to_numpy()):
+            assert plan(labels, time=time, weight=weight) == plan(Y.where(known), time=time)
+    assert plan(Y, time=time, weight=LATE) != plan(Y, time=time, weight=LATE + 1) == plan(Y, time=time)
+
+
+def test_a_splitter_stratifies_by_labels_without_weight_too() -> None:
+    found = plan_for(
+        X, Y["up"], TASKS[:1], StratifiedKFold(3), None, time=None, groups=None, seed=0, sample_weight=LATE
+    )
+    assert len(found) == 3
+
+
+@pytest.mark.filterwarnings("ignore::mtl_classic.FallbackWarning")
+@pytest.mark.parametrize(
+    "model",
+    [
+        StackingEnsemble([("linear", LINEAR)], cv=3, random_state=0),
+        MultiTaskSearchCV(LINEAR, {"max_categories": [3, 4]}, strategy="grid", cv=3, random_state=0),
+        SharedTreesModel(time="day", task_weights="cv", max_iter=5, random_state=0),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_early_rows_without_weight_are_no_folds(model: Any) -> None:
+    scores = model.fit(X, Y, sample_weight=LATE).decision_function(X)
+    assert np.isfinite(scores.to_numpy()).all()
