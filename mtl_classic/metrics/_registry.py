@@ -91,6 +91,11 @@ class Metric:
         """Whether a larger value is a better one."""
         return self.direction > 0
 
+    @property
+    def needs_queries(self) -> bool:
+        """Whether it judges the order within queries, so that a task without any does not have it."""
+        return self.name.partition("@")[0] in ("ndcg", "map", "grouped_auc")
+
     def __call__(self, kind: str, y: Any, scores: Any, *, sample_weight: Any = None, groups: Any = None) -> float:
         """The value for encoded labels and scores of a task of this kind; ranking kinds need ``groups``."""
         return self.bind(judge(kind, y, scores, sample_weight, groups, self)).value()

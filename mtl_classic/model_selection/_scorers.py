@@ -25,7 +25,8 @@ def multitask_scorer(metric: str | None = None, task: str | None = None) -> Call
         A metric that `get_metric` knows ("roc_auc", "log_loss", …). None: 1 − loss / loss of the training prior. Losses
         and errors are negated, so that higher is better.
     task : str, default=None
-        One task; None averages over the tasks that have the metric.
+        One task; None averages over the tasks that have the metric: within queries, those for which the model names a
+        query.
 
     Returns
     -------
@@ -35,7 +36,7 @@ def multitask_scorer(metric: str | None = None, task: str | None = None) -> Call
     Raises
     ------
     ValueError
-        On an unknown metric, or one that judges none of the tasks.
+        On an unknown metric, or one that judges none of the tasks, for want of a query perhaps.
     TaskError
         When called, if the model has no such task.
 
@@ -70,6 +71,14 @@ class _Scorer:
             raise TaskError(f"The scorer is for the task {self.task!r}, which is none of the model's: {names}.")
         if not asked:
             raise ValueError(f"The metric {self.metric!r} judges none of the tasks asked for; choose another.")
+        if self.metric is not None and get_metric(self.metric).needs_queries:
+            queries, without = groups_of(model, as_table(X)), ", ".join(asked)
+            asked = [name for name in asked if name in queries]
+            if not asked:
+                raise ValueError(
+                    f"The metric {self.metric!r} needs the query of each row, and the model names none for {without}; "
+                    f"give it query=, the name of a column, or choose another metric."
+                )
         values = _values(model, X, Y, asked, self.metric)
         return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
 

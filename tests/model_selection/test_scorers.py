@@ -66,6 +66,17 @@ def test_binary_tasks_are_judged_within_the_query_of_the_model() -> None:
     assert multitask_scorer("grouped_auc")(model, frame, Y[["up"]]) == pytest.approx(expected)
 
 
+def test_tasks_without_a_query_have_no_metric_within_queries() -> None:
+    frame = X.assign(q=np.repeat(np.arange(30), 10))
+    labels = pd.DataFrame({"rank": rng.integers(0, 3, 300), "up": (X["a"] > 0) * 1.0})
+    tasks = [Task("rank", "ranking", query="q"), Task("up", "binary")]
+    model = PerTaskModel(tasks, learner="linear").fit(frame, labels)
+    expected = multitask_scorer("grouped_auc", "rank")(model, frame, labels)
+    assert multitask_scorer("grouped_auc")(model, frame, labels) == expected
+    with pytest.raises(ValueError, match="'grouped_auc' needs the query of each row, and the model names none for up"):
+        multitask_scorer("grouped_auc", "up")(model, frame, labels)
+
+
 def test_scorers_that_make_no_sense() -> None:
     with pytest.raises(ValueError, match="Unknown metric 'auc'; expected one of"):
         multitask_scorer("auc")
