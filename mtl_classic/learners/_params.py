@@ -57,11 +57,16 @@ def lightgbm_params(params: Params) -> dict[str, Any]:
 
 
 def xgboost_params(params: Params) -> dict[str, Any]:
-    """The parameters by the names that we set; a booster without trees is refused."""
+    """The parameters by the names that we set; a booster without trees, or trees of other matrices, are refused."""
     renamed = _renamed(params, _XGBOOST)
     if renamed.get("booster") == "gblinear":
         raise ValueError(
             "params has booster='gblinear', but trees are wanted here; for linear models: learner='linear'."
+        )
+    method = renamed.get("tree_method", "hist")
+    if method not in ("hist", "auto"):
+        raise ValueError(
+            f"params has tree_method={method!r}, but the matrix, which is binned once for all tasks, takes 'hist' only."
         )
     return renamed
 

@@ -83,6 +83,12 @@ def test_no_rounds_and_no_trees_are_refused() -> None:
         SharedTreesModel({"y": "regression"}, max_iter=-1).fit(X, Y)
     with pytest.raises(ValueError, match=r"booster='gblinear', but trees are wanted here; .* learner='linear'"):
         predicted(XGBoostLearner(params={"booster": "gblinear"}))
+    for model in (
+        PerTaskModel({"y": "regression"}, learner=XGBoostLearner(params={"tree_method": "approx"})),
+        SharedTreesModel({"y": "regression"}, params={"tree_method": "approx"}),
+    ):
+        with pytest.raises(ValueError, match="tree_method='approx', but the matrix, .* takes 'hist' only"):
+            model.fit(X, Y)
 
 
 @pytest.mark.parametrize("name", ["boosting", "boosting_type"])
