@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mtl_classic._core.exceptions import FoldError
 from mtl_classic._core.labels import sorted_classes
 from mtl_classic.model_selection._folds import FoldPlan, Rows
 
@@ -49,6 +50,12 @@ def _lay_frames(parts: list[pd.DataFrame], tests: list[Rows], n: int, index: pd.
 
 
 def _lay(parts: list[Array], tests: list[Rows], n: int) -> Array:
+    widths = [part.shape[1:] for part in parts]
+    if len(set(widths)) > 1:
+        raise FoldError(
+            f"The folds' models predict arrays of the shapes {', '.join(map(str, dict.fromkeys(widths)))} by row: the "
+            f'training rows of some lack a class. With method="predict_proba" it has probability 0 there.'
+        )
     kinds = {part.dtype.kind for part in parts}
     dtype: Any = object
     if kinds <= set("fc"):

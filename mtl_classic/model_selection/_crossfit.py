@@ -141,10 +141,11 @@ def fit_folds(
     workers, threads = split_budget(n_jobs, len(plan))
     estimator = _unfitted(estimator, Y, threads if n_jobs is not None else None)
     params = dict(fit_params or {})
+    names = [f"Fold {k}" for k in range(len(plan))] if len(plan) > 1 else ["A fold"]  # one of a plan, mostly
     job = delayed(_fit_fold)
     fitted = Parallel(n_jobs=workers)(
-        job(clone(estimator), X, Y, k, train, test, method, sample_weight, dict(params), score, threads, steps[k])
-        for k, (train, test) in enumerate(plan.splits)
+        job(clone(estimator), X, Y, where, train, test, method, sample_weight, dict(params), score, threads, step)
+        for where, (train, test), step in zip(names, plan.splits, steps, strict=True)
     )
     models = [model for model, _, _ in fitted]
     predictions = None
@@ -173,7 +174,7 @@ def _fit_fold(
     model: Any,
     X: Any,
     Y: Any,
-    fold: int,
+    where: str,
     train: Rows,
     test: Rows,
     method: str | None,
@@ -191,9 +192,14 @@ def _fit_fold(
                 model.fit(take_rows(X, train), take_rows(rows_of(Y), train), **fit_params)
         except UnlabelledTaskError as error:
             raise FoldError(
-                f"Fold {fold} cannot be trained: {error} In its {len(train)} training rows, that is; "
+                f"{where} cannot be trained: {error} In its {len(train)} training rows, that is; "
                 f"if the labels begin late, use fewer folds or later rows, or leave the task out."
             ) from error
+        except Exception as error:
+            error.add_note(
+                f"{where} cannot be trained: {type(model).__name__} fails on its {len(train)} training rows."
+            )
+            raise
         X_test = take_rows(X, test)
         predicted = None if method is None else getattr(model, method)(X_test)
         value: Any = float("nan")

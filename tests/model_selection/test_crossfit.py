@@ -18,6 +18,7 @@ from mtl_classic import (
     FoldError,
     LightGBMLearner,
     PerTaskModel,
+    StackingEnsemble,
     Task,
     Temporal,
     cross_fit,
@@ -157,6 +158,26 @@ def test_a_task_whose_labels_begin_after_the_first_fold() -> None:
     plan = make_folds(Temporal(2), Y, time=np.arange(120))
     with pytest.raises(FoldError, match="Fold 0 cannot be trained: Task 'late' has no label in 40 rows; .*fewer folds"):
         cross_fit(PerTaskModel(learner=SMALL), X, Y, plan)
+
+
+def test_a_fold_that_fails_is_named() -> None:
+    y = (X[:, 0] > 0) & (np.arange(120) >= 40)
+    plan = make_folds(Temporal(2), y, time=np.arange(120))
+    with pytest.raises(ValueError, match="only one class") as caught:
+        cross_fit(LogisticRegression(), X, y, plan, method="predict")
+    assert caught.value.__notes__ == ["Fold 0 cannot be trained: LogisticRegression fails on its 40 training rows."]
+    late = pd.DataFrame({"late": np.where(np.arange(120) < 40, np.nan, X[:, 0]), "up": X[:, 1] > 0})
+    model = StackingEnsemble([("trees", PerTaskModel(learner=SMALL))], cv=plan.splits[::-1])
+    with pytest.raises(FoldError, match="^A fold cannot be trained: Task 'late' has no label in 40 rows"):
+        model.fit(X, late)  # it is the second of these folds
+
+
+def test_scores_of_folds_that_lack_a_class_have_no_columns_in_common() -> None:
+    y = np.where(np.arange(120) < 60, X[:, 0] > 0, 2 * (X[:, 0] > 0))
+    plan = make_folds(Temporal(2), y, time=np.arange(120))
+    with pytest.raises(FoldError, match=r"shapes \(\), \(3,\) by row.*predict_proba"):
+        cross_fit(LogisticRegression(), X, y, plan, method="decision_function")
+    assert cross_fit(LogisticRegression(), X, y, plan, method="predict_proba").predictions.shape == (120, 3)
 
 
 def test_a_class_under_which_a_task_lives_that_begins_after_the_first_fold() -> None:
