@@ -8,7 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["KeyCodes", "are_of_other_kinds", "key_kind", "refuse_other_kind", "value_kind"]
+__all__ = [
+    "KeyCodes", "are_of_other_kinds", "join_keys", "key_kind", "key_positions", "refuse_other_kind", "value_kind"
+]  # fmt: skip
+
+_EXACT = 2.0**53  # from here on neighbouring integers are the same float
 
 _KINDS = {
     "string": "text", "integer": "numbers", "floating": "numbers", "mixed-integer-float": "numbers",
@@ -49,6 +53,33 @@ def refuse_other_kind(known: pd.Index[Any], column: pd.Series[Any], is_known: np
     kinds = key_kind(known), key_kind(pd.Index(column.dropna().unique()))
     if are_of_other_kinds(*kinds):
         raise TypeError(f"{column.name!r} held {kinds[0]} when it was learnt; it holds {kinds[1]} now.")
+
+
+def key_positions(known: pd.Index[Any], asked: pd.Index[Any]) -> npt.NDArray[np.int64]:
+    """Where ids are among the known ones, -1 where they are not; long ones are not compared as floats."""
+    known, asked = _of_one_type(known, asked)
+    return known.get_indexer(asked).astype(np.int64, copy=False)
+
+
+def join_keys(known: pd.Index[Any], new: pd.Index[Any]) -> pd.Index[Any]:
+    """Known ids, then new ones; long ones stay apart."""
+    known, new = _of_one_type(known, new)
+    return known.append(new)
+
+
+def _of_one_type(*indexes: pd.Index[Any]) -> tuple[pd.Index[Any], ...]:
+    """Numbers that pandas would compare as floats, as objects where that would mix them up."""
+    kinds = {index.dtype.kind for index in indexes}
+    if len(kinds) > 1 and kinds <= set("iuf") and any(map(_is_inexact, indexes)):
+        return tuple(index.astype(object) for index in indexes)
+    return indexes
+
+
+def _is_inexact(index: pd.Index[Any]) -> bool:
+    """Whether integers have gaps, or are too long for floats."""
+    if index.dtype.kind == "f":
+        return False
+    return index.hasnans or bool(np.abs(index.to_numpy(dtype=np.float64)).max(initial=0.0) >= _EXACT)
 
 
 class KeyCodes:

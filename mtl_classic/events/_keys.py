@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.keys import are_of_other_kinds, key_kind
+from mtl_classic._core.keys import are_of_other_kinds, key_kind, key_positions
 from mtl_classic._core.time import time_dtype, to_time
 from mtl_classic._kernels import history as kernels
 from mtl_classic.events._column import as_column
@@ -100,5 +100,5 @@ def _codes_in_log(log: EventLog, column: str, series: pd.Series[Any]) -> Ints:
         raise TypeError(
             f"the column {column!r} of the log holds {kinds[0]}, the column {series.name!r} of the rows {kinds[1]}."
         )
-    positions = np.append(known.get_indexer(asked), -1).astype(np.int64)  # the code -1, missing, takes the last
+    positions = np.append(key_positions(known, asked), -1)  # the code -1, missing, takes the last
     return positions[codes]

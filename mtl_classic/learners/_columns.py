@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from mtl_classic._core.keys import refuse_other_kind
+from mtl_classic._core.keys import key_positions, refuse_other_kind
 from mtl_classic._core.validation import Table, n_rows
 
 __all__ = ["FeatureColumns", "Features", "days"]
@@ -289,11 +289,11 @@ def _categories(column: pd.Series) -> pd.Index:
         return pd.Index(sorted(values, key=str), dtype=object)
 
 
-def _codes(column: pd.Series, categories: pd.Index) -> npt.NDArray[np.intp]:
+def _codes(column: pd.Series, categories: pd.Index) -> npt.NDArray[np.int64]:
     if isinstance(column.dtype, pd.CategoricalDtype):
-        of_category = categories.get_indexer(column.cat.categories)
+        of_category = key_positions(categories, column.cat.categories)
         codes = column.cat.codes.to_numpy()
         return np.where(codes >= 0, of_category[codes] if len(of_category) else -1, -1)
-    codes = categories.get_indexer(pd.Index(column))
+    codes = key_positions(categories, pd.Index(column))
     codes[column.isna().to_numpy()] = -1
     return codes

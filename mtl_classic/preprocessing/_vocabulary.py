@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.keys import refuse_other_kind
+from mtl_classic._core.keys import join_keys, key_positions, refuse_other_kind
 
 __all__ = ["MISSING", "UNSEEN", "Vocabulary"]
 
@@ -53,11 +53,11 @@ class Vocabulary:
         new = _distinct(column)
         new = new[self._look_up(new) == UNSEEN]
         if len(new):
-            self.values = _sorted(new) if not len(self.values) else self.values.append(_sorted(new))
+            self.values = _sorted(new) if not len(self.values) else join_keys(self.values, _sorted(new))
         return self.codes(column)
 
     def _look_up(self, values: pd.Index) -> Codes:
-        positions = self.values.get_indexer(values).astype(np.int64)
+        positions = key_positions(self.values, values)
         return np.where(positions < 0, UNSEEN, positions + 1)
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from mtl_classic._core.keys import key_positions
 from mtl_classic.events import EventLog, HistoryFeatures
 from mtl_classic.factorization import LatentFeatures, MatrixFactorization
 from mtl_classic.factorization._explicit import ExplicitFactors
@@ -85,7 +86,7 @@ def find_factors(model: Any) -> Factors:
 def seen_pairs(log: EventLog, users: pd.Series, items: pd.Series) -> Array:
     """Which of the items each user has any event with, bool of shape (n_users, n_items)."""
     (user, user_ids), (item, item_ids) = (log.encode(log.roles[role]) for role in ("user", "item"))
-    wanted = user_ids.get_indexer(pd.Index(users))
+    wanted = key_positions(user_ids, pd.Index(users))
     row_of = np.full(len(user_ids) + 1, -1)  # the last for missing ids, which have the code -1
     distinct, rows = np.unique(wanted[wanted >= 0]), np.searchsorted(np.unique(wanted[wanted >= 0]), wanted)
     row_of[distinct] = np.arange(len(distinct))
@@ -94,7 +95,7 @@ def seen_pairs(log: EventLog, users: pd.Series, items: pd.Series) -> Array:
     shape = (len(distinct) + 1, len(item_ids) + 1)  # the last row and column: ids that the log does not have
     pairs = sparse.csr_matrix((np.ones(int(known.sum()), bool), (of_user[known], item[known])), shape=shape)
     rows[wanted < 0] = len(distinct)
-    return np.asarray(pairs[rows][:, item_ids.get_indexer(pd.Index(items))].toarray() > 0)
+    return np.asarray(pairs[rows][:, key_positions(item_ids, pd.Index(items))].toarray() > 0)
 
 
 class OfMatrix:

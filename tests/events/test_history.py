@@ -128,6 +128,14 @@ def test_unseen_users_and_missing_ids_have_the_documented_values():
     np.testing.assert_allclose(got[:, 6], (make_events()["type"] == "buy").mean())
 
 
+def test_long_ids_beside_missing_ones_are_not_those_of_others():
+    users = [2**60, 2**60, 2**60 + 1]
+    log = EventLog(pd.DataFrame({"user": users, "item": "tea", "week": 1}), user="user", item="item", time="week")
+    rows = pd.DataFrame({"user": [2**60, None], "week": 2})  # floats
+    counts = HistoryFeatures([Aggregate("user", "count")]).fit_transform(rows, events=log)
+    assert counts["user__count"].tolist() == [2, 0]
+
+
 @pytest.mark.parametrize("nobody", [np.nan, None, pd.NA])
 def test_an_anonymous_request_where_ids_are_texts(nobody):
     log = EventLog(make_events().assign(user=lambda events: events["user"].astype(str)), **ROLES)

@@ -135,6 +135,16 @@ def test_ids_that_become_floats_through_missing_values_are_the_same_ids() -> Non
         assert with_gap[1].argmax() == 0  # missing was not seen at fit: other
 
 
+@pytest.mark.parametrize("later", ["UInt64", "uint64", "Int64"])
+@pytest.mark.parametrize("first", ["Int64", "int64", "UInt64"])
+def test_long_ids_stay_apart_whatever_holds_them(first: str, later: str) -> None:
+    known, asked = [2**60, 2**60 + 1, 2**60 + 2], [2**60 + 1, 2**60 + 3, 2**60]
+    encoder = FieldEncoder(categorical=["id"]).fit(pd.DataFrame({"id": pd.array(known, dtype=first)}))
+    rows = pd.DataFrame({"id": pd.array(asked, dtype=later)})
+    assert encoder.transform(rows).indices.tolist() == [2, 0, 1]
+    assert encoder.partial_fit(rows).transform(rows).indices.tolist() == [2, 4, 1]
+
+
 def test_rare_values_share_the_other_column() -> None:
     X = pd.DataFrame({"c": list("aaabbc")})
     encoder = FieldEncoder(min_count=2).fit(X)
