@@ -78,13 +78,18 @@ class Hashed:
 
 @dataclass
 class Number:
-    """A scaled column and an indicator of missing values."""
+    """A scaled column and an indicator of missing values; where nothing was known, all values are missing."""
 
     mean: float
     deviation: float
     clip: float | None
     kind: str = "number"
     dated: bool | None = None  # whether there were dates; None where nothing was known
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there was any value to learn from."""
+        return self.dated is not None
 
     @classmethod
     def learn(cls, column: pd.Series, scale: str | None, clip: float | None) -> Number:
@@ -105,6 +110,8 @@ class Number:
         if self.dated not in (None, _is_dated(column)) and not missing.all():
             held, holds = ("dates", "numbers") if self.dated else ("numbers", "dates")
             raise TypeError(f"{column.name!r} held {held} when it was learnt; it holds {holds} now.")
+        if not self.is_known:
+            return np.ones(len(values)), np.ones(len(values), dtype=bool)
         scaled = (values - self.mean) / self.deviation
         if self.clip is not None:
             scaled = np.clip(scaled, -self.clip, self.clip)

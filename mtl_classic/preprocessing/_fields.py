@@ -48,8 +48,8 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
     n_hash : int, default=262144
         Columns of a hashed field.
     scale : {"standard", None}, default="standard"
-        Whether numbers are standardized. Statistics are those of the first fit or ``partial_fit``, for good: weights
-        learnt on them keep their meaning.
+        Whether numbers are standardized. Statistics are those of the first fit or ``partial_fit`` with any value, for
+        good: weights learnt on them keep their meaning. Until then all values are missing ones.
     clip : float or None, default=10.0
         Largest absolute scaled number, in standard deviations: one outlier should not dominate a product of factors.
 
@@ -152,7 +152,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
 
     @all_or_nothing
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Add values not seen before, at the end of the matrix; scales stay those of the first call.
+        """Add values not seen before, at the end of the matrix; scales stay those of the first call that has values.
 
         Parameters
         ----------
@@ -175,6 +175,8 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
                 own.count(own.vocabulary.learn(column))
                 self._add_columns(name, own)
                 fields[name] = own
+            elif isinstance(state, Number) and not state.is_known:
+                fields[name] = Number.learn(frame[name], self.scale, self.clip)
         self._fields = fields
         return self
 

@@ -58,7 +58,7 @@ class RowDesign:
             if isinstance(value, str | bool | np.bool_):
                 raise TypeError(f"{name!r} held numbers or dates when it was learnt; the row has {value!r}.")
             value = as_number(value, name, state.dated)
-            if value != value:
+            if value != value or not state.is_known:
                 entries.append((missing, 1.0))
                 continue
             scaled = (value - state.mean) / state.deviation

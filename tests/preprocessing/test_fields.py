@@ -197,7 +197,19 @@ def test_numbers() -> None:
     np.testing.assert_array_equal(encoder.transform(X).toarray(), expected)
     outlier = encoder.transform(pd.DataFrame({"x": [1e9], "constant": [4], "empty": [1.0]}))
     assert outlier[0, 0] == 10
+    assert outlier.toarray()[0, 4:].tolist() == [0, 1]  # nothing is known of it: as missing as at fit
     assert FieldEncoder(scale=None).fit_transform(X)[1, 0] == 3
+
+
+def test_numbers_that_come_later_are_scaled_when_they_come() -> None:
+    nothing, something = pd.DataFrame({"x": [None, np.nan]}), pd.DataFrame({"x": [300.0, 400.0, np.nan]})
+    encoder = FieldEncoder().fit(nothing)
+    before = pickle.loads(pickle.dumps(encoder))
+    assert encoder.partial_fit(nothing).partial_fit(something).transform(something).toarray().tolist() == [
+        [-1, 0], [1, 0], [0, 1]
+    ]  # fmt: skip
+    assert encoder.partial_fit(something * 9).transform(something)[1, 0] == 1
+    assert before.transform(something)[:, 0].nnz == 0
 
 
 def test_dates_and_durations_are_numbers() -> None:

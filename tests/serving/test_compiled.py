@@ -413,6 +413,15 @@ def test_a_machine_tells_text_from_numbers_and_knows_what_is_missing() -> None:
         assert compiled.predict_scores(row | {"device": nothing})["view"] == expected
 
 
+def test_a_machine_that_learnt_nothing_of_a_column_takes_its_numbers_as_missing() -> None:
+    factors = FactorizationMachineClassifier(categorical=["user", "item"], n_factors=4, max_iter=3, random_state=0)
+    options: dict[str, Any] = {"aggregates": None, "latent": LatentFeatures([("m", factors)], cv=2, random_state=0)}
+    X = SHOP.X[PLAIN].assign(late=np.nan)
+    compiled = MultiTaskModel(SHOP.tasks, **options, random_state=0).fit(X, SHOP.Y).compile_for_serving()
+    row = X.iloc[7].to_dict()
+    assert compiled.predict_scores(row | {"late": 350.0}) == compiled.predict_scores(row)
+
+
 @pytest.mark.parametrize("options", [
     {"objective": "binary"}, {"objective": "binary", "sigmoid": 2.0}, {"objective": "binary", "zero_as_missing": True},
     {"objective": "binary", "use_missing": False}, {"objective": "cross_entropy"}, {"objective": "poisson"},
