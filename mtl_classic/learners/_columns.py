@@ -24,6 +24,7 @@ BLOCK = 1024  # rows
 NO_FEATURE = "holds no numbers, categories or dates; convert it, or name it in exclude="
 EXACT = float(2**24)  # whole numbers up to this are exact in single precision
 _NUMBERS = (int, float, np.number, np.bool_, Real, Decimal)
+_TIMES: tuple[tuple[Any, ...], ...] = ((dt.date, np.datetime64), (dt.timedelta, np.timedelta64), (pd.Period,))
 _BOUNDS = {  # within what nanoseconds can tell; years such as 9999 stand for "never" and are held there
     "M": (np.datetime64("1678-01-01"), np.datetime64("2262-01-01")),
     "m": (np.timedelta64(-106_000, "D"), np.timedelta64(106_000, "D")),
@@ -222,10 +223,14 @@ def _doubles(column: pd.Series, wrong: str = "held numbers at fit; now it does n
 
 def days(column: pd.Series) -> npt.NDArray[np.float64]:
     """Dates, from 1970 on, and durations in days, NaN where missing."""
-    if isinstance(column.dtype, pd.PeriodDtype):
-        column = column.dt.to_timestamp()
+    if column.dtype == object and _holds(column, _TIMES[1]):
+        column = pd.to_timedelta(column)
+    elif column.dtype == object and _holds(column, _TIMES[2]):
+        column = pd.to_datetime(column.map(pd.Period.to_timestamp, na_action="ignore"))
     elif column.dtype == object:
         column = pd.to_datetime(column, utc=True)
+    elif isinstance(column.dtype, pd.PeriodDtype):
+        column = column.dt.to_timestamp()
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)
     values = column.to_numpy()
@@ -264,7 +269,7 @@ def _is_categorical(column: pd.Series) -> bool:
 def _is_time(column: pd.Series) -> bool:
     """Whether a column holds dates, periods or durations, as objects too."""
     if column.dtype == object:
-        return _holds(column, (dt.date, np.datetime64)) and bool(column.notna().any())
+        return any(_holds(column, types) for types in _TIMES) and bool(column.notna().any())
     return column.dtype.kind in "mM" or isinstance(column.dtype, pd.PeriodDtype)
 
 

@@ -96,6 +96,18 @@ def test_dates_and_numbers_do_not_stand_for_each_other() -> None:
         columns.transform(table.assign(**fine))
 
 
+@pytest.mark.parametrize("values", [
+    [dt.timedelta(days=1), None, pd.Timedelta("36h")], [np.timedelta64(24, "h"), None, np.timedelta64(2160, "m")],
+    [pd.Period("1970-01-02"), None, pd.Period("1970-01-02 12:00", "h")],
+])  # fmt: skip
+def test_durations_and_periods_may_come_as_objects(values: list[object]) -> None:
+    objects = pd.DataFrame({"took": pd.Series(values, dtype=object)})
+    typed = objects if isinstance(values[0], pd.Period) else objects.astype("timedelta64[s]")
+    for columns in (FeatureColumns().fit(objects), FeatureColumns().fit(typed)):
+        for table in (objects, typed):
+            np.testing.assert_equal(columns.transform(table).values, np.float32([[1], [np.nan], [1.5]]))
+
+
 def test_roles_and_too_many_categories_are_left_out() -> None:
     frame = pd.DataFrame({"id": [f"u{k}" for k in range(300)], "t": np.arange(300), "x": 1.0})
     columns = FeatureColumns(exclude=["t"]).fit(frame)
