@@ -15,6 +15,7 @@ __all__ = ["Hashed", "Number", "OneHot", "is_number"]
 
 Ints = npt.NDArray[np.int64]
 NANOSECONDS_PER_DAY = 86_400_000_000_000
+DATED = ("datetime", "datetime64", "date", "timedelta", "timedelta64", "period")
 
 
 @dataclass
@@ -122,14 +123,16 @@ class Number:
 
 
 def is_number(column: pd.Series) -> bool:
-    """Whether a column holds numbers or dates; booleans are categories."""
+    """Whether a column holds numbers, dates or durations; booleans are categories."""
     dtype = column.dtype
     numeric = pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
     return numeric or _is_dated(column)
 
 
 def _is_dated(column: pd.Series) -> bool:
-    return is_datetime(column.dtype) or column.dtype.kind == "m"
+    if column.dtype == object:
+        return pd.api.types.infer_dtype(column, skipna=True) in DATED
+    return is_datetime(column.dtype) or column.dtype.kind == "m" or isinstance(column.dtype, pd.PeriodDtype)
 
 
 def as_numbers(column: pd.Series) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
@@ -149,12 +152,14 @@ def as_numbers(column: pd.Series) -> tuple[npt.NDArray[np.float64], npt.NDArray[
 
 
 def _typed(column: pd.Series) -> pd.Series:
-    """A column of objects as what they are: a single row of mixed columns, or one with its only number missing."""
-    if column.dtype != object:
-        return column
-    if column.isna().all():
-        return pd.Series(np.nan, column.index, name=column.name)
-    return column.where(column.notna(), None).infer_objects()  # NA would keep it one of objects
+    """A column of objects as what they are, such as a single row of mixed columns; periods as their beginnings."""
+    if column.dtype == object:
+        if column.isna().all():
+            return pd.Series(np.nan, column.index, name=column.name)
+        column = column.where(column.notna(), None).infer_objects()  # NA would keep it one of objects
+    if isinstance(column.dtype, pd.PeriodDtype):
+        return column.dt.to_timestamp()
+    return pd.to_datetime(column, utc=True) if column.dtype == object and _is_dated(column) else column
 
 
 def _canonical(values: pd.Index) -> list[str]:

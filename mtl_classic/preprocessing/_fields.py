@@ -26,11 +26,11 @@ Ints = npt.NDArray[np.int64]
 class FieldEncoder(TransformerMixin, BaseEstimator):
     """A frame as a sparse matrix with a block of columns for each field.
 
-    Every row stores exactly one entry per field. A *category* (text, booleans, ``category``, objects, and the integer
-    columns named in ``categorical``) stores a 1 in the column of its value, or in the field's *other* column if the
-    value was unseen at fit or rarer than ``min_count``. A *number* x stores (x − mean) / standard deviation, clipped
-    to ±``clip``; a missing number stores a 1 in the field's *missing* column instead, so that its scaled value is 0.
-    Dates are numbers, in days.
+    Every row stores exactly one entry per field. A *category* (text, booleans, ``category``, other objects, and the
+    integer columns named in ``categorical``) stores a 1 in the column of its value, or in the field's *other* column if
+    the value was unseen at fit or rarer than ``min_count``. A *number* x stores (x − mean) / standard deviation,
+    clipped to ±``clip``; a missing number stores a 1 in the field's *missing* column instead, so that its scaled value
+    is 0. Dates, periods and durations are numbers, in days, also as objects.
 
     Parameters
     ----------

@@ -1,3 +1,4 @@
+import datetime as dt
 import pickle
 
 import numpy as np
@@ -218,6 +219,27 @@ def test_dates_and_durations_are_numbers() -> None:
     matrix = FieldEncoder().fit_transform(X).toarray()
     np.testing.assert_allclose(matrix[:, ::2], [[-1] * 3, [1] * 3, [0] * 3], atol=1e-6)
     np.testing.assert_array_equal(matrix[:, 1::2], [[0] * 3, [0] * 3, [1] * 3])
+
+
+ZONES = [dt.timezone(dt.timedelta(hours=hours)) for hours in (1, 2)]
+
+
+@pytest.mark.parametrize("values", [
+    [dt.date(2024, 1, 1), dt.date(2024, 1, 3)],
+    [pd.Timestamp("2024-01-01"), dt.datetime(2024, 1, 3)],
+    [dt.datetime(2024, 1, 1, 1, tzinfo=ZONES[0]), dt.datetime(2024, 1, 3, 2, tzinfo=ZONES[1])],
+    [pd.Period("2024-01-01"), pd.Period("2024-01-03")],
+    [dt.timedelta(1), pd.Timedelta("3D")],
+])  # fmt: skip
+def test_dates_and_durations_may_come_as_objects(values: list[object]) -> None:
+    objects = pd.DataFrame({"d": pd.Series([*values, None], dtype=object)})
+    typed = objects.assign(d=pd.to_datetime(["2024-01-01", "2024-01-03", None]))
+    if isinstance(values[0], dt.timedelta):
+        typed = typed - pd.Timestamp("2023-12-31")
+    for encoder in (FieldEncoder().fit(objects), FieldEncoder().fit(typed)):
+        for X in (objects, typed):
+            np.testing.assert_allclose(encoder.transform(X).toarray(), [[-1, 0], [1, 0], [0, 1]], atol=1e-6)
+    assert FieldEncoder().fit(objects.astype("category")).kinds_ == {"d": "onehot"}
 
 
 def test_roles_and_exclusion_find_prefixed_names() -> None:

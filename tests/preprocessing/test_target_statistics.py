@@ -263,7 +263,7 @@ def test_an_uninformative_key_is_the_mean_and_nothing_to_encode_is_no_error() ->
     X, Y = table()
     one = TargetStatistics(["c"], tasks=TASKS).fit(X.assign(c="same"), Y)
     assert np.isinf(one.smooth_).all()
-    numbers = X[["price", "day"]]
+    numbers = X[["price", "day"]].assign(since=pd.Timestamp("2024-01-01").date())
     pd.testing.assert_frame_equal(TargetStatistics(tasks=TASKS).fit_transform(numbers, Y), numbers)
 
 
