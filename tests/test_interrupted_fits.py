@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 
@@ -16,8 +17,10 @@ from mtl_classic import (
     FunnelModel,
     HistoryFeatures,
     LabelError,
+    MultiTaskFactorizationMachine,
     MultiTaskModel,
     PerTaskModel,
+    SharedTreesModel,
     TargetStatistics,
     Task,
     TaskGraphModel,
@@ -114,3 +117,24 @@ def test_a_transformer_that_fails_to_fit_is_fitted_as_before_or_not_at_all(name:
     assert all(state[key] is value for key, value in vars(transformer).items())
     after = transformer.transform(ROWS)
     assert not (after != before).nnz if name == "encoder" else after.equals(before)
+
+
+def without_weights(model: Any) -> Any:
+    return model.fit(*rows(0), plan=make_folds(2, np.zeros(300), random_state=0))
+
+
+def with_weights(model: Any) -> Any:
+    return without_weights(model.set_params(task_weights="cv")).set_params(task_weights=None)
+
+
+REFITS: dict[str, tuple[Any, Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "history": (HistoryFeatures(time="day"), lambda m: m.fit(ROWS, LABELS), lambda m: m.fit(ROWS, events=LOG)),
+    "trees": (SharedTreesModel(TASKS, max_iter=2, fallback=None, random_state=0), with_weights, without_weights),
+    "machine": (MultiTaskFactorizationMachine(TASKS, max_iter=1, random_state=0), with_weights, without_weights),
+}
+
+
+@pytest.mark.parametrize("name", REFITS)
+def test_a_refit_leaves_nothing_of_the_fit_before(name: str) -> None:
+    estimator, before, after = REFITS[name]
+    assert set(vars(after(before(clone(estimator))))) == set(vars(after(clone(estimator))))

@@ -105,6 +105,10 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
     2  cyd  tea     4          0.0                 NaN
     """
 
+    tasks_: tuple[Task, ...]
+    classes_: Classes
+    labels_: list[str]
+
     def __init__(
         self,
         aggregates: Any = "auto",
@@ -149,6 +153,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         self.roles_ = roles
         self.own_ = events is None
         if events is not None:
+            self.tasks_, self.classes_, self.labels_ = (), {}, []
             self.aggregates_ = self._choose(X, events, last)
             self.log_ = events
         else:
@@ -232,7 +237,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
 
     def _fit_on_rows(self, X: pd.DataFrame, y: Any) -> None:
         """Make the log from the rows and their labels."""
-        self.tasks_: tuple[Task, ...] = () if y is None else resolve_tasks(self.tasks, y)
+        self.tasks_ = () if y is None else resolve_tasks(self.tasks, y)
         targets = None if y is None else self._targets(X, y)
         self.classes_ = {} if targets is None else targets.classes
         if any(task.name == ROW for task in self.tasks_):

@@ -129,7 +129,7 @@ class JointMachine(MultiTaskEstimator):
 
     def _start_machines(self, solver: Solver) -> None:
         """None of them is there yet; where all tasks are constants it stays so, and rows are read as ever."""
-        self._checkpoints, self._alone, self._losses, self._fitted_by = {}, {}, [], solver.name
+        self._checkpoints, self._alone, self._losses, self._fitted_by, self._anchor = {}, {}, [], solver.name, 0
         self.best_iter_, self.fallbacks_ = {}, {}
         self.validation_losses_ = pd.DataFrame(columns=[output.name for output in self.outputs_])
 

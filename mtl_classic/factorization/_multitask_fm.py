@@ -240,6 +240,8 @@ class MultiTaskFactorizationMachine(JointMachine):
             check_plan(plan, len(checked.targets))
         if self.task_weights == BY_CV:
             self.task_weights_ = choose_task_weights(self, X, Y, sample_weight=sample_weight, plan=plan)
+        elif hasattr(self, "task_weights_"):
+            del self.task_weights_
         task_weights = self._check_task_weights()
         weights = mean_one(label_weights(checked.targets, checked.weights)).astype(np.float32)
         self.constants_ = find_constants(checked.targets, weights)

@@ -259,6 +259,8 @@ class SharedTreesModel(LearnerStructure):
         given = self._start_fit(X, Y, sample_weight)
         if self.task_weights == BY_CV:
             self.task_weights_ = choose_task_weights(self, X, Y, sample_weight=sample_weight, plan=plan)
+        elif hasattr(self, "task_weights_"):
+            del self.task_weights_
         gradient_weights(self._gradient_weights(), given.targets.tasks)
         seed = root_seed(self.random_state)
         bench = open_workbench(
