@@ -22,6 +22,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from mtl_classic._kernels.history import _slot
+
 FASTMATH = {"contract", "arcp", "nsz", "reassoc", "afn"}
 # What is kept of each pattern, in three arrays, so that what a pass over the rows touches fits into the nearest cache.
 WEIGHT, REST, ERROR, SHIFT = range(4)  # of `table`; a block of simple patterns needs the first only
@@ -298,3 +300,26 @@ def score_draws(  # type: ignore[no-untyped-def]
                         for f in range(d * n_factors, (d + 1) * n_factors):
                             product += sums[a, f] * sums[b, f]
                         score[d] += share * product
+
+
+@njit(cache=True, nogil=True)
+def count_pairs(first, second, n_second, most, slots):
+    """How many distinct pairs two arrays of codes have, `second` below `n_second`; most + 1 as soon as there are more.
+
+    `slots` (int64) is room for a hash table: a power of two, more than most + 1.
+    """
+    size = 2
+    while size < 2 * (most + 1) and size < slots.size:
+        size *= 2
+    table = slots[:size]
+    table[:] = -1
+    n = 0
+    for i in range(first.size):
+        key = first[i] * n_second + second[i]
+        position = _slot(key, table)
+        if table[position] == -1:
+            n += 1
+            if n > most:
+                return n
+            table[position] = key
+    return n

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from mtl_classic._kernels.fieldwise import count_pairs
+
 __all__ = ["Patterns", "find_patterns", "guess_fields"]
 
 Ints = npt.NDArray[np.int64]
@@ -84,8 +86,9 @@ def find_patterns(X: sparse.csr_matrix, field_of: Ints, part_of_field: Sequence[
     cuts = np.searchsorted(field_of_entry[entries], np.arange(len(part_of_field) + 1))
     fields = [_field_block(X, entries[cuts[k] : cuts[k + 1]], k, part) for k, part in enumerate(part_of_field)]
     blocks: list[_Block] = []
+    slots = np.empty(1 << (X.shape[0] + 1).bit_length(), dtype=np.int64)
     for block in sorted(fields, key=lambda b: (-b.size, b.fields)):
-        _place(block, blocks)
+        _place(block, blocks, slots)
     return _assemble(X, field_of, blocks)
 
 
@@ -145,24 +148,26 @@ def _first_rows(codes: Ints, size: int) -> Ints:
     return rows
 
 
-def _place(block: _Block, blocks: list[_Block]) -> None:
+def _place(block: _Block, blocks: list[_Block], slots: Ints) -> None:
     """Join the block with the one that it enlarges least, if that has room for it, or open a new one."""
-    best: tuple[int, _Block, Ints, int] | None = None
+    best, least = None, block.entries + ROOM * len(block.codes)
     for other in blocks:
         if other.part != block.part:
             continue
-        codes, size = _factorize(other.codes * block.size + block.codes)
-        entries = round(size * (block.entries / block.size + other.entries / other.size))
-        if entries > other.entries + block.entries + ROOM * len(codes):
+        entries = block.entries / block.size + other.entries / other.size  # of a pattern
+        most = min(int((other.entries + least + 1) / entries) + 1, len(block.codes))
+        if max(block.size, other.size) > most:
             continue
-        if best is None or entries - other.entries < best[0]:
-            best = entries - other.entries, other, codes, size
+        size = count_pairs(other.codes, block.codes, block.size, most, slots)
+        growth = round(size * entries) - other.entries
+        if size <= most and (growth < least or (best is None and growth == least)):
+            best, least = other, growth
     if best is None:
         blocks.append(block)
         return
-    growth, other, codes, size = best
-    other.codes, other.size, other.entries = codes, size, other.entries + growth
-    other.fields += block.fields
+    best.codes, best.size = _factorize(best.codes * block.size + block.codes)
+    best.entries += int(least)
+    best.fields += block.fields
 
 
 def _assemble(X: sparse.csr_matrix, field_of: Ints, blocks: list[_Block]) -> Patterns:

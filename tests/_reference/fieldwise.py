@@ -37,3 +37,20 @@ def sweep(X, y, weights, part_of, mixing, order, bias, linear, factors, prior, n
             theta = factors[f, j]
             factors[f, j] = draw(h, e, weights, theta, prior[0, 1 + f, j], prior[1, 1 + f, j], alpha, noise[1 + f, j])
     return linear, factors
+
+
+def join_fields(codes, room):
+    """Fields of each block, for one-hot fields of codes (n, n_fields): every pair is counted, the first best kept."""
+    blocks = []
+    for field in sorted(range(codes.shape[1]), key=lambda k: (-len(np.unique(codes[:, k])), k)):
+        best, least = None, len(np.unique(codes[:, field])) + room * len(codes)
+        for block in blocks:
+            both = len(np.unique(codes[:, [*block, field]], axis=0)) * (len(block) + 1)
+            growth = both - len(np.unique(codes[:, block], axis=0)) * len(block)
+            if growth < least or (best is None and growth == least):
+                best, least = block, growth
+        if best is None:
+            blocks.append([field])
+        else:
+            best.append(field)
+    return blocks
