@@ -134,16 +134,21 @@ class Design:
         if self.encoder is None:
             if self.given_fields is None:
                 return None
-            return {name: self._positions(name, columns) for name, columns in self.given_fields.items()}
+            given = {name: self._positions(name, columns) for name, columns in self.given_fields.items()}
+            _refuse_overlap({name: positions.tolist() for name, positions in given.items()})
+            return given
         own: Fields = dict(self.encoder.fields_)
         if self.given_fields is None:
             return own
-        merged, used = {}, set()
+        merged, parts = {}, {}
         for name, columns in self.given_fields.items():
             listed = self.columns[columns] if isinstance(columns, slice) else _listed(columns)
-            names = [_field(own, column) for column in listed]
-            merged[name] = np.concatenate([own[column] for column in names])
-            used.update(names)
+            if not listed:
+                raise ValueError(f"fields[{name!r}] names no column; each field needs one at least.")
+            parts[name] = [_field(own, column) for column in listed]
+            merged[name] = np.concatenate([own[column] for column in parts[name]])
+        _refuse_overlap(parts)
+        used = set().union(*parts.values())
         if taken := [name for name in merged if name in own and name not in used]:
             raise ValueError(f"fields= gives the names of other columns, {taken}, to fields; choose other names.")
         return merged | {name: columns for name, columns in own.items() if name not in used}
@@ -212,6 +217,16 @@ class Design:
                 raise ValueError(f"{name}[{field!r}] must be a non-negative number, got {value!r}.")
             values[fields[_field(fields, field)]] = value
         return values
+
+
+def _refuse_overlap(fields: Mapping[Any, list[Any]]) -> None:
+    """Refuse a column in two fields, or twice in one: it would have two penalties, and two groups."""
+    owner: dict[Any, Any] = {}
+    for name, columns in fields.items():
+        for column in columns:
+            if column in owner:
+                raise ValueError(f"fields= names the column {column!r} twice, in {owner[column]!r} and in {name!r}.")
+            owner[column] = name
 
 
 def _field(fields: Fields, name: Any) -> Any:

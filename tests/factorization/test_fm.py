@@ -476,6 +476,7 @@ def test_several_classes(matrix, planted) -> None:
         ({"fields": {"user": [10**6]}, "interactions": [("user", "user")]}, "outside X"),
         ({"fields": FIELDS, "groups": {"a": ["user"], "b": ["user"]}, "interactions": [("a", "b")]}, "overlap"),
         ({"fields": FIELDS, "groups": {"a": [], "b": ["user"]}, "interactions": [("a", "b")]}, "no field for 'a'"),
+        ({"fields": {"a": [0, 1], "b": [2, 1]}}, "fields= names the column 1 twice, in 'a' and in 'b'"),
         ({"reg_factors": -1.0}, "reg_factors must be a non-negative"),
         ({"dropout": 1.0}, "dropout must be a number from 0"),
         ({"query": "user", "loss": "bpr"}, "X must be a frame"),
@@ -498,10 +499,14 @@ def test_pairs_are_named_in_any_order_and_form(matrix, planted) -> None:
     np.testing.assert_array_equal(scores[0], scores[2])
 
 
-def test_fields_must_not_have_the_name_of_another_column() -> None:
+def test_fields_have_columns_and_names_of_their_own() -> None:
     X = pd.DataFrame(np.eye(3)[np.arange(30) % 3], columns=["a", "b", "c"])
     with pytest.raises(ValueError, match="names of other columns, \\['c'\\]"):
         FactorizationMachineClassifier(fields={"c": ["a", "b"]}).fit(X, np.arange(30) % 2)
+    with pytest.raises(ValueError, match="fields= names the column 'b' twice, in 'd' and in 'e'"):
+        FactorizationMachineClassifier(fields={"d": ["a", "b"], "e": ["b", "c"]}).fit(X, np.arange(30) % 2)
+    with pytest.raises(ValueError, match="fields\\['d'\\] names no column"):
+        FactorizationMachineClassifier(fields={"d": []}).fit(X, np.arange(30) % 2)
     own = FactorizationMachineClassifier(fields={"c": ["b", "c"]}, max_iter=1).fit(X, np.arange(30) % 2)
     assert {name: len(columns) for name, columns in own.fields_.items()} == {"c": 4, "a": 2}
 
