@@ -29,6 +29,7 @@ from mtl_classic.factorization._latent_features import LatentFeatures
 from mtl_classic.factorization._matrix_columns import PairVectors, as_rows
 from mtl_classic.factorization._members import choose_task
 from mtl_classic.factorization._out_of_fold import log_for_full_fit
+from mtl_classic.factorization._settings import check_numbers
 from mtl_classic.model_selection import FoldPlan
 
 __all__ = ["MatrixFactorization"]
@@ -42,6 +43,7 @@ DEFAULTS: dict[str, tuple[int, float, float]] = {
     "logistic": (30, 1.0, 0.6),
     "explicit": (100, 0.0, 0.0),
 }
+OPTIONAL = {"max_iter": "an integer of at least 1", "learning_rate": "positive", "reg_factors": "at least 0"}
 OUTPUTS = ("scores", "vectors", "both")
 
 
@@ -312,12 +314,8 @@ class MatrixFactorization(PairVectors, BaseEstimator):
             raise ValueError(f"model must be one of {', '.join(DEFAULTS)}, got {self.model!r}.")
         if self.output not in OUTPUTS:
             raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, got {self.output!r}.")
-        if not isinstance(self.n_factors, int | np.integer) or self.n_factors < 1:
-            raise ValueError(f"n_factors must be a positive integer, got {self.n_factors!r}.")
-        if self.max_iter is not None and self.max_iter < 1:
-            raise ValueError(f"max_iter must be at least 1, or None, got {self.max_iter!r}.")
-        if not self.alpha > 0:
-            raise ValueError(f"alpha must be positive, got {self.alpha!r}.")
+        given = {name: wanted for name, wanted in OPTIONAL.items() if getattr(self, name) is not None}
+        check_numbers(self, {"n_factors": "an integer of at least 1", "alpha": "positive"} | given)
 
     def _learns_numbers(self) -> bool:
         return self.model == "explicit"

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from mtl_classic._kernels import fm_steps
 from mtl_classic.factorization._descent import descend
 from mtl_classic.factorization._problem import Parameters, Problem
-from mtl_classic.factorization._settings import Report, Settings
+from mtl_classic.factorization._settings import Report, Settings, check_numbers
 
 __all__ = ["Adadelta", "Adagrad", "Adam", "Capabilities", "Ftrl", "Report", "Settings", "Sgd", "Solver"]
 
@@ -49,11 +49,15 @@ class Capabilities:
 
 
 class Solver(ABC):
-    """A way to fit the parameters; see the module."""
+    """A way to fit the parameters; see the module. `ranges` says which numbers each tunable may be."""
 
     name: ClassVar[str]
     can: ClassVar[Capabilities]
     n_slots: ClassVar[int] = 1
+    ranges: ClassVar[dict[str, str]] = {}
+
+    def __post_init__(self) -> None:
+        check_numbers(self, self.ranges)
 
     @abstractmethod
     def solve(self, problem: Problem, parameters: Parameters, settings: Settings) -> Report:
@@ -129,11 +133,8 @@ class Adagrad(StochasticSolver):
 
     name: ClassVar[str] = "adagrad"
     n_slots: ClassVar[int] = 2
+    ranges: ClassVar[dict[str, str]] = {"accumulator_start": "positive"}
     default_rate: ClassVar[float] = 0.05
-
-    def __post_init__(self) -> None:
-        if not self.accumulator_start > 0:
-            raise ValueError(f"accumulator_start must be positive, got {self.accumulator_start}.")
 
     def rules(self, rate: float, dtype: Any) -> tuple[Any, Any]:
         """See `StochasticSolver`."""
@@ -173,6 +174,9 @@ class Adam(StochasticSolver):
 
     name: ClassVar[str] = "adam"
     n_slots: ClassVar[int] = 3
+    ranges: ClassVar[dict[str, str]] = {
+        "beta1": "at least 0 and less than 1", "beta2": "at least 0 and less than 1", "epsilon": "at least 0",
+    }  # fmt: skip
     default_rate: ClassVar[float] = 0.002
 
     def rules(self, rate: float, dtype: Any) -> tuple[Any, Any]:
@@ -207,6 +211,7 @@ class Adadelta(StochasticSolver):
 
     name: ClassVar[str] = "adadelta"
     n_slots: ClassVar[int] = 3
+    ranges: ClassVar[dict[str, str]] = {"rho": "at least 0 and less than 1", "epsilon": "positive"}
     default_rate: ClassVar[float] = 1.0
 
     def rules(self, rate: float, dtype: Any) -> tuple[Any, Any]:
@@ -253,6 +258,9 @@ class Ftrl(StochasticSolver):
     name: ClassVar[str] = "ftrl"
     can: ClassVar[Capabilities] = Capabilities(members=False, time=False)  # a mean of sparse weights is not sparse
     n_slots: ClassVar[int] = 3
+    ranges: ClassVar[dict[str, str]] = {
+        "l1_linear": "at least 0", "l1_factors": "at least 0", "accumulator_start": "positive",
+    }  # fmt: skip
     default_rate: ClassVar[float] = 0.05
 
     def rules(self, rate: float, dtype: Any) -> tuple[Any, Any]:

@@ -113,6 +113,9 @@ class Gibbs(Solver):
     max_bytes: int = 2**28
 
     name: ClassVar[str] = "gibbs"
+    ranges: ClassVar[dict[str, str]] = {
+        "burn_in": "at least 0 and less than 1", "max_draws": "an integer of at least 1", "max_bytes": "at least 0",
+    }  # fmt: skip
     can: ClassVar[Capabilities] = Capabilities(
         losses=frozenset({"squared", "probit"}),
         partial_fit=False,
@@ -120,12 +123,6 @@ class Gibbs(Solver):
         dropout=False,
         time=False,
     )
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.burn_in < 1:
-            raise ValueError(f"burn_in must be at least 0 and less than 1, got {self.burn_in}.")
-        if self.max_draws < 1:
-            raise ValueError(f"max_draws must be at least 1, got {self.max_draws}.")
 
     @np.errstate(over="ignore", invalid="ignore")
     def solve(self, problem: Problem, parameters: Parameters, settings: Settings) -> Report:

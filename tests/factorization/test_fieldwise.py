@@ -12,7 +12,14 @@ from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from mtl_classic._core.random import generator
-from mtl_classic.factorization import FactorizationMachineClassifier, FactorizationMachineRegressor
+from mtl_classic.factorization import (
+    Adadelta,
+    Adagrad,
+    Adam,
+    FactorizationMachineClassifier,
+    FactorizationMachineRegressor,
+    Ftrl,
+)
 from mtl_classic.factorization._chain import Chain
 from mtl_classic.factorization._draws import Scale, scores_of_draws
 from mtl_classic.factorization._patterns import find_patterns, guess_fields
@@ -301,10 +308,15 @@ def test_memory_of_draws_is_bounded() -> None:
     assert fit_gibbs(X, y[:, 1], fields, sweeps=1)[0].extra.n_draws == 1
 
 
-@pytest.mark.parametrize(("arguments", "message"), [({"burn_in": 1.0}, "burn_in"), ({"max_draws": 0}, "max_draws")])
-def test_wrong_settings_are_refused(arguments: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Gibbs(**arguments)
+@pytest.mark.parametrize(("solver", "name", "value"), [
+    (Gibbs, "burn_in", 1.0), (Gibbs, "max_draws", 0), (Gibbs, "max_draws", 1.5), (Gibbs, "max_bytes", -1),
+    (Adagrad, "accumulator_start", 0.0), (Adam, "beta1", 1.0), (Adam, "beta2", -0.1), (Adam, "epsilon", np.nan),
+    (Adam, "epsilon", True), (Adadelta, "rho", 1), (Adadelta, "epsilon", 0.0), (Adadelta, "epsilon", np.inf),
+    (Ftrl, "l1_linear", -1.0), (Ftrl, "l1_factors", "1"), (Ftrl, "accumulator_start", -1.0),
+])  # fmt: skip
+def test_wrong_settings_are_refused(solver: type, name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be .*, got {value!r}"):
+        solver(**{name: value})
 
 
 def test_odd_shapes() -> None:
