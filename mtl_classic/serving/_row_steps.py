@@ -142,7 +142,7 @@ class OfMachineRow:
         indices: npt.NDArray[np.int32] = np.zeros(n + ENTRIES_AHEAD, dtype=np.int32)
         values: npt.NDArray[np.float32] = np.zeros(n + ENTRIES_AHEAD, dtype=np.float32)
         indices[:n], values[:n] = zip(*entries, strict=True)
-        if extra is not None and hasattr(extra, "row_score"):
+        if extra is not None:
             order = np.argsort(indices[:n])
             raw = np.array([extra.row_score(indices[:n][order], values[:n][order])])
         else:
