@@ -43,7 +43,10 @@ class Vocabulary:
             table = np.append(self._look_up(column.cat.categories), MISSING)
             codes = np.asarray(table[column.cat.codes.to_numpy()], dtype=np.int64)
         else:
-            codes = self._look_up(pd.Index(column))
+            try:
+                codes = self._look_up(pd.Index(column))
+            except TypeError as error:
+                raise _not_comparable(column, error) from None
             codes[column.isna().to_numpy()] = MISSING
         refuse_other_kind(self.values, column, codes > MISSING)
         return codes
@@ -65,7 +68,14 @@ def _distinct(column: pd.Series) -> pd.Index:
     if isinstance(column.dtype, pd.CategoricalDtype):
         used = np.bincount(column.cat.codes.to_numpy() + 1, minlength=len(column.cat.categories) + 1)[1:] > 0
         return column.cat.categories[used]
-    return pd.Index(column.dropna().unique())
+    try:
+        return pd.Index(column.dropna().unique())
+    except TypeError as error:
+        raise _not_comparable(column, error) from None
+
+
+def _not_comparable(column: pd.Series, error: TypeError) -> TypeError:
+    return TypeError(f"Column {column.name!r} holds values that cannot be compared: {error}.")
 
 
 def _sorted(values: pd.Index) -> pd.Index:

@@ -269,6 +269,13 @@ def test_mixed_types_in_one_column() -> None:
     np.testing.assert_array_equal(FieldEncoder().fit(X.iloc[::-1]).transform(X).toarray(), matrix)
 
 
+def test_values_that_cannot_be_compared_are_refused_by_name() -> None:
+    lists = pd.DataFrame({"c": [[1], [2]]})
+    for refuse in (FieldEncoder().fit, FieldEncoder().fit(pd.DataFrame({"c": ["a"]})).transform):
+        with pytest.raises(TypeError, match="Column 'c' holds values that cannot be compared: unhashable type"):
+            refuse(lists)
+
+
 def test_a_million_categories() -> None:
     X = pd.DataFrame({"id": np.random.default_rng(0).permutation(1_000_000)})
     encoder = FieldEncoder(categorical=["id"]).fit(X)
