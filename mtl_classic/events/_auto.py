@@ -27,10 +27,13 @@ _LADDER = (
 )
 
 
-def choose_for_log(log: EventLog, shared: Sequence[str], user: str | None, item: str | None) -> tuple[Aggregate, ...]:
+def choose_for_log(
+    log: EventLog, shared: Sequence[str], user: str | None, item: str | None, labels: Sequence[str] = ()
+) -> tuple[Aggregate, ...]:
     """The automatic aggregates of a log; the rule stands in the docstring of `HistoryFeatures`.
 
-    `shared` are the columns that rows and log share, under the log's names, roles excepted.
+    `shared` are the columns that rows and log share, under the log's names, roles excepted; `labels` what is to be
+    told.
     """
     roles = [name for name in (user, item) if name is not None]
     base: list[tuple[str, ...]] = [(name,) for name in roles] + ([(user, item)] if user and item else [])
@@ -38,9 +41,8 @@ def choose_for_log(log: EventLog, shared: Sequence[str], user: str | None, item:
     if not base:
         base, side = side[:3], []
     short, medium, long = span_windows(log.time, log.is_datetime)
-    types = log.event_types[:MAX_TYPES]
+    types, deepest = _types(log, labels)
     several = len(types) > 1
-    deepest = types[-1] if several else None
     amounts = _amounts(log, deepest, shared)
     chosen: list[Aggregate] = []
     for keys in base:
@@ -95,6 +97,14 @@ def span_windows(axis: Any, is_datetime: bool) -> tuple[Any, Any, Any]:
     whole = axis.dtype.kind in "iu"
     powers = (2.0 ** math.floor(math.log2(span / part)) if span > 0 else 1.0 for part in (24, 6, 2))
     return tuple(max(1, int(power)) if whole else power for power in powers)  # type: ignore[return-value]
+
+
+def _types(log: EventLog, labels: Sequence[str]) -> tuple[list[Any], Any]:
+    """Event types that are asked for, the most frequent first, and of those called like a label the rarest."""
+    named = [kind for kind in log.event_types if kind in labels][-MAX_TYPES:]
+    others = [kind for kind in log.event_types if kind not in named][: MAX_TYPES - len(named)]
+    types = [kind for kind in log.event_types if kind in (*named, *others)]
+    return types, (named or types)[-1] if len(types) > 1 else None
 
 
 def _amounts(log: EventLog, deepest: Any, shared: Sequence[str]) -> list[tuple[str, str | None, Any]]:

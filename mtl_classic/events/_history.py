@@ -69,14 +69,15 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
     Notes
     -----
     *With a log* (``events=``) the rule of "auto" is: windows short, medium, long = the largest of 1h … 1w, 2w, 4w, 8w,
-    13w, 26w … (powers of two for numbers) within 1/24, 1/6 and 1/2 of the log's span. For each of user, item and
-    user × item: the count in each window, the counts of the three most frequent event types (long), the recency of
-    all and of the rarest of the three, the mean gap, a decayed count (half-life medium), the smoothed rate of each
-    type per the next more frequent, sum and mean of the value (long), and the share of flags or the mean of numbers of
-    the log that the rows do not have: amounts of the rarest type, and of all events where others have them too and
-    they differ within an item (what a sale was worth, beside its return; no price). For at most two of user × context
-    and item × context, where the context is a column of texts or integers that rows and log share with at most 1000
-    values: count, decayed count, recency.
+    13w, 26w … (powers of two for numbers) within 1/24, 1/6 and 1/2 of the log's span. For each of user, item and user ×
+    item: the count in each window, the counts of three event types (long; first those called like a label, of more than
+    three the rarest, then the most frequent), the recency of all and of the *deepest* type (of the three the rarest
+    that is called like a label, else the rarest), the mean gap, a decayed count (of the deepest, half-life medium), the
+    smoothed rate of each type per the next more frequent, sum and mean of the value (long), and the share of flags or
+    the mean of numbers of the log that the rows do not have. These amounts are those of the deepest type, and of all
+    events where others have them too and they differ within an item (what a sale was worth, beside its return; no
+    price). For at most two of user × context and item × context, where the context is a column of texts or integers
+    that rows and log share with at most 1000 values: count, decayed count, recency.
 
     *Without a log* the fitted rows are the log: a row is an event of the type "row" at its time, a label an event of
     the type of its task (`task=class` per class of a multiclass task) with the label as value, at the row's time plus
@@ -132,7 +133,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
 
     @all_or_nothing
     def fit(self, X: Any, y: Any = None, *, events: EventLog | None = None) -> Self:
-        """Choose the aggregates and keep the log; labels y are read only without `events`.
+        """Choose the aggregates and keep the log; of the labels y only the names are read with `events`.
 
         Parameters
         ----------
@@ -154,7 +155,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         self.own_ = events is None
         if events is not None:
             self.tasks_, self.classes_, self.labels_ = (), {}, []
-            self.aggregates_ = self._choose(X, events, last)
+            self.aggregates_ = self._choose(X, y, events, last)
             self.log_ = events
         else:
             self._fit_on_rows(X, y)
@@ -224,7 +225,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
             )
         return roles
 
-    def _choose(self, X: pd.DataFrame, events: EventLog, last: Any) -> tuple[Aggregate, ...]:
+    def _choose(self, X: pd.DataFrame, y: Any, events: EventLog, last: Any) -> tuple[Aggregate, ...]:
         if not is_auto(self.aggregates):
             return tuple(self.aggregates)
         # not even the choice of columns may look beyond the last row
@@ -233,7 +234,14 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         taken = {*self.roles_.values(), *events.roles.values()}
         shared = [name for name in events.columns if name not in taken and _has(X.columns, name)]
         user, item = (events.roles[role] if role in self.roles_ else None for role in ("user", "item"))
-        return choose_for_log(events, shared, user, item)
+        return choose_for_log(events, shared, user, item, self._label_names(y))
+
+    def _label_names(self, y: Any) -> list[str]:
+        """What is to be told, as far as it has names."""
+        if self.tasks is not None:
+            return [task.name for task in resolve_tasks(self.tasks, None)]
+        named = y.columns if hasattr(y, "columns") else [getattr(y, "name", None)]
+        return [str(name) for name in named if name is not None]
 
     def _fit_on_rows(self, X: pd.DataFrame, y: Any) -> None:
         """Make the log from the rows and their labels."""

@@ -64,6 +64,33 @@ def test_amounts_of_all_events_are_asked_for_where_others_have_them_and_they_are
         assert not of_all(paid.mask(views, none))
 
 
+@pytest.mark.parametrize(
+    ("labels", "types", "deepest"),
+    [
+        (None, "view cart remove", "remove"),  # the sale is only the fourth
+        (["buy", "spend"], "view cart buy", "buy"),
+        (["view"], "view cart remove", "view"),
+        (["return", "buy", "cart", "view"], "cart buy return", "return"),
+    ],
+)
+def test_events_called_like_a_label_are_asked_for_first(labels, types, deepest):
+    number = np.arange(400)
+    kinds = np.select([number % 20 == 0, number % 10 == 1, number % 5 == 2, number % 3 == 0],
+                      ["return", "buy", "remove", "cart"], "view")  # fmt: skip
+    log = EventLog(make_events(400).assign(type=kinds), **ROLES)
+    assert log.event_types == ("view", "cart", "remove", "buy", "return")
+    y = None if labels is None else pd.DataFrame(0.0, index=range(800), columns=labels)
+    tasks = None if labels is None else dict.fromkeys(labels, "regression")
+    for model in (
+        HistoryFeatures().fit(make_rows(), y, events=log),
+        HistoryFeatures(tasks=tasks).fit(make_rows(), events=log),
+    ):
+        names = [name for name in added(model) if name.startswith("user__")]
+        of_types = [name.split("__")[2] for name in names if name.startswith("user__count__") and name.count("__") == 3]
+        assert " ".join(of_types) == types
+        assert f"user__recency__{deepest}" in names
+
+
 def test_windows_follow_the_span():
     def windows(days):
         return span_windows(np.array([0, int(days * 86_400e9)]), True)
