@@ -1,7 +1,7 @@
 """Online Retail II: what customers of a gift shop buy again within four weeks, with returns, pieces and pounds.
 
 A row is a customer, a product that the customer bought in the thirteen weeks before, and a day four weeks after the
-one before; a third of them, drawn at random. No default of the library's learners was chosen on this table; that its
+one before; a fifth of them, drawn at random. No default of the library's learners was chosen on this table; that its
 automatic history asks for the amounts of all events, not of returns alone, was, on rows before those judged here.
 """
 
@@ -25,7 +25,7 @@ TASKS = (
 )
 ROLES = {"user": "customer", "item": "product", "time": "time"}
 FIRST, LAST = "2010-03-01", "2011-11-07"
-HORIZON, MEMORY, SHARE = pd.Timedelta("28D"), pd.Timedelta("91D"), 1 / 3
+HORIZON, MEMORY, SHARE = pd.Timedelta("28D"), pd.Timedelta("91D"), 1 / 5
 MOST = {"quantity": 100, "spend": 500}  # wholesale orders of thousands would decide every mean
 
 

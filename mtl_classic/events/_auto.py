@@ -57,7 +57,7 @@ def choose_for_log(
     for keys in side[:2]:
         chosen += [Aggregate(keys, "count", where=deepest, window=medium)]
         chosen += [
-            Aggregate(keys, "decayed", where=deepest, half_life=medium),
+            Aggregate(keys, "decayed", half_life=medium),
             Aggregate(keys, "recency", where=deepest),
         ]
     return tuple(chosen)

@@ -77,7 +77,8 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
     the mean of numbers of the log that the rows do not have. These amounts are those of the deepest type, and of all
     events where others have them too and they differ within an item (what a sale was worth, beside its return; no
     price). For at most two of user × context and item × context, where the context is a column of texts or integers
-    that rows and log share with at most 1000 values: count, decayed count, recency.
+    that rows and log share with at most 1000 values: count and recency of the deepest type, decayed count of all
+    events.
 
     *Without a log* the fitted rows are the log: a row is an event of the type "row" at its time, a label an event of
     the type of its task (`task=class` per class of a multiclass task) with the label as value, at the row's time plus

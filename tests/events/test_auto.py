@@ -146,7 +146,7 @@ def test_dates_give_windows_of_days():
             "count__2 count__8 count__32 count__view__32 count__buy__32 recency gap recency__buy "
             "decayed__buy__half_life_8 rate__buy_per_view "
             "sum__buy__32 mean__buy__32 rate__promo__buy__32 rate__promo__32",
-            "count__buy__8 decayed__buy__half_life_8 recency__buy",
+            "count__buy__8 decayed__half_life_8 recency__buy",
         ),
         (
             False,
