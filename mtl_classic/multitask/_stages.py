@@ -84,7 +84,8 @@ class _BenchStage:
         if random_state is not None:
             model.random_state = random_state
         seed = self.bench.seed if random_state is None else root_seed(random_state)
-        model._fit_on(replace(self.bench, phase="final", seed=seed))
+        phase = "final" if self.bench.refit else "whole"  # without a refit the first fits are those that count
+        model._fit_on(replace(self.bench, phase=phase, seed=seed))
         return model
 
 

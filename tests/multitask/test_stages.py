@@ -29,10 +29,12 @@ STRUCTURES = {
 }
 
 
+@pytest.mark.parametrize("refit", [True, False])
 @pytest.mark.parametrize("name", STRUCTURES)
-def test_both_stages_together_are_a_fit(name: str) -> None:
-    whole = clone(STRUCTURES[name]).fit(X, Y, plan=PLAN)
-    final = stage(STRUCTURES[name], X, Y, SPLIT).final()
+def test_both_stages_together_are_a_fit(name: str, refit: bool) -> None:
+    structure = clone(STRUCTURES[name]).set_params(refit=refit)
+    whole = clone(structure).fit(X, Y, plan=PLAN)
+    final = stage(structure, X, Y, SPLIT).final()
     pd.testing.assert_frame_equal(final.predict_scores(X), whole.predict_scores(X), check_exact=True)
     pd.testing.assert_frame_equal(
         final.predict_scores(X, space="conditional"), whole.predict_scores(X, space="conditional"), check_exact=True
