@@ -1,17 +1,20 @@
 """Folds of the front door's latent features: in time where rows have one."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
 from sklearn.base import clone
 
-from mtl_classic import EventLog, MultiTaskModel, Task, make_funnel
+from mtl_classic import EventLog, LightGBMLearner, MultiTaskModel, Task, make_folds, make_funnel
 from mtl_classic._core.targets import encode_targets
 from mtl_classic.model._latent_choice import (
     LatentChoice,
     _better,
     _stacked_losses,
+    choose_latent,
     compared_losses,
     latent_folds,
     latent_help,
@@ -166,3 +169,38 @@ def test_a_task_with_a_handful_of_validation_labels_has_no_say() -> None:
     assert latent_help(poor, pd.DataFrame({"score": latent + 99 * rare}), labels, None).keys() == {"buy"}
     weights = pd.DataFrame({"buy": np.r_[np.ones(12), np.zeros(19_988)], "rare": np.ones(20_000)})
     assert not latent_help(poor, pd.DataFrame({"score": latent}), labels, None, weights)
+
+
+@pytest.mark.parametrize(("delay", "in_time"), [(None, True), ("5D", True), (None, False)])
+def test_columns_and_trees_of_a_trial_on_the_past_are_kept(
+    delay: str | None, in_time: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits, told = [], []
+
+    def counted(self: LightGBMLearner, binned: Any, request: Any) -> Any:
+        fits.append(request.task.name)
+        return fit_task(self, binned, request)
+
+    def recorded(*args: Any, **kwargs: Any) -> LatentChoice:
+        told.extend([*args, choose_latent(*args, **kwargs)])
+        return told[-1]
+
+    fit_task = LightGBMLearner.fit_task
+    monkeypatch.setattr(LightGBMLearner, "fit_task", counted)
+    monkeypatch.setattr("mtl_classic.model._features.choose_latent", recorded)
+    shop = make_funnel(6000, n_users=200, n_items=60, delay=delay, random_state=0)
+    plan = None if in_time else make_folds(5, shop.Y, random_state=0)
+    model = MultiTaskModel(shop.tasks, **shop.roles, aggregates=None, random_state=0)
+    model.fit(shop.X, shop.Y, events=shop.events, plan=plan)
+    assert "latent features help" in model.latent_choice_
+    _, _, latent, table, labels, (train, valid), choice = told
+    # without the columns, with them, and on all rows; in a random split they know of later rows, and are made anew
+    assert fits == ["view", "cart", "buy", "spend"] * 3 if in_time else len(fits) == 16 and choice.table is None
+    names = model.pipeline_["latent"].latent_features_
+    full = clone(latent).fit(table, labels, events=shop.events).transform(table)[names]
+    pd.testing.assert_frame_equal(model.pipeline_["latent"].transform(table)[names], full)
+    if in_time:
+        later = np.delete(np.arange(len(table)), train)
+        assert (len(later) > len(valid)) == (delay is not None)  # rows between have columns, too
+        past = clone(latent).fit(table.iloc[train], labels.iloc[train], events=shop.events).transform(table)[names]
+        pd.testing.assert_frame_equal(choice.table[names].iloc[later], past.iloc[later])

@@ -75,7 +75,7 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator) -> tu
     -------
     step : fitted LatentFeatures, or None
     staged : Stage, or None
-        The structure on the table as it was, if it was fitted to find out and the columns did not help.
+        The structure on the table as it is now, if the fits to find out are those of its first stage.
     why : str
     """
     seed, events, weight = training.seed_for("latent"), training.events, training.named_weights
@@ -104,6 +104,10 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator) -> tu
     )
     if not choice.helps:
         return None, staged, choice.why
+    if choice.table is not None:
+        latent.fit(training.table, training.labels, sample_weight=weight, events=events)
+        training.table = choice.table
+        return latent, choice.staged, choice.why
     folds = latent_folds(
         training.labels,
         training.sorted_tasks,

@@ -130,10 +130,16 @@ def latent_folds(
 
 @dataclass(frozen=True)
 class LatentChoice:
-    """Whether latent columns help a structure, and why."""
+    """Whether latent columns help a structure, and why.
+
+    Where they help, and the trial left out the latest rows, its columns of all rows are of fits on the past already:
+    `table` has them, and `staged` is the structure on it. In a random split both are None.
+    """
 
     helps: bool
     why: str
+    table: pd.DataFrame | None = None
+    staged: Stage | None = None
 
 
 def choose_latent(
@@ -184,8 +190,9 @@ def choose_latent(
     taught, heavy = (None if weight is None else take_rows(weight, part) for part in (train, valid))
     without = held_out._scores(held_out._start_predict(judged), "entire")
     asked = clone(latent).fit(rows, known, sample_weight=taught, events=events)
-    told = asked.transform(judged)[asked.latent_features_]
-    if not latent_help(without, told, targets, who, heavy):
+    others = np.delete(np.arange(len(table)), train)  # validation rows, and those whose labels come too late for them
+    told = asked.transform(take_rows(table, others))[asked.latent_features_]
+    if not latent_help(without, told.iloc[np.searchsorted(others, valid)], targets, who, heavy):
         return LatentChoice(False, "latent features tell no task much more than its own score")
     plan = latent_folds(
         known,
@@ -197,16 +204,19 @@ def choose_latent(
     trained = asked._transform_fitted(rows, known, taught, events, plan)
     columns = pd.DataFrame(np.nan, index=table.index, columns=told.columns, dtype=np.float32)
     columns.iloc[train] = trained[told.columns].to_numpy()
-    columns.iloc[valid] = told.to_numpy()
+    columns.iloc[others] = told.to_numpy()
     wide = pd.concat([table, columns], axis=1)
-    trial = stage(structure, wide, labels, split, sample_weight=weight).held_out
+    tried = stage(structure, wide, labels, split, sample_weight=weight)
+    trial = tried.held_out
     better, worse = compared_losses(
         targets, trial._scores(trial._start_predict(take_rows(wide, valid)), "entire"), without, who, heavy
     )
     shown = ", ".join(f"{name}: {why}" for name, why in (worse or better).items())
     if worse or not better:
         return LatentChoice(False, f"latent features make no task better, or one worse ({shown})")
-    return LatentChoice(True, f"latent features help ({shown})")
+    stamps = None if time is None else to_time(time)
+    kept = (wide, tried) if stamps is not None and stamps[train].max() < stamps[others].min() else ()
+    return LatentChoice(True, f"latent features help ({shown})", *kept)
 
 
 def latent_help(
