@@ -204,3 +204,10 @@ def test_columns_and_trees_of_a_trial_on_the_past_are_kept(
         assert (len(later) > len(valid)) == (delay is not None)  # rows between have columns, too
         past = clone(latent).fit(table.iloc[train], labels.iloc[train], events=shop.events).transform(table)[names]
         pd.testing.assert_frame_equal(choice.table[names].iloc[later], past.iloc[later])
+
+
+def test_of_a_split_at_random_the_events_of_its_rows_are_not_asked() -> None:
+    shop = make_funnel(6000, n_users=3000, n_items=60, strength=0.0, random_state=0)  # nobody wants one thing more
+    plan = make_folds(5, shop.Y, random_state=0)
+    model = MultiTaskModel(shop.tasks, **shop.roles, aggregates=None, random_state=0)
+    assert "help" not in model.fit(shop.X, shop.Y, events=shop.events, plan=plan).latent_choice_

@@ -10,9 +10,11 @@ from sklearn.base import BaseEstimator, clone
 from mtl_classic._core.base import MultiTaskEstimator
 from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.random import seeds_within
+from mtl_classic._core.time import to_time
 from mtl_classic.events import HistoryFeatures
 from mtl_classic.model._latent_choice import choose_latent, latent_folds, propose_latent
 from mtl_classic.model._training import Training
+from mtl_classic.model_selection._folds import Rows
 from mtl_classic.multitask._stages import Stage, stage
 from mtl_classic.preprocessing import TargetStatistics
 
@@ -78,9 +80,9 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator) -> tu
         The structure on the table as it is now, if the fits to find out are those of its first stage.
     why : str
     """
-    seed, events, weight = training.seed_for("latent"), training.events, training.named_weights
+    seed, weight, split = training.seed_for("latent"), training.named_weights, training.split()
+    events = training.events if split is not None and _is_in_time(split, training.time) else None
     latent = propose_latent(training.table, training.sorted_tasks, training.roles, seed, events, training.n_jobs)
-    split = None if latent is None else training.split()
     if latent is None or split is None:
         return None, None, "no user and item with enough rows to learn latent features for"
     names = [task.name for task in training.tasks]
@@ -119,6 +121,14 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator) -> tu
         training.table, training.labels, sample_weight=weight, events=events, plan=folds
     )
     return latent, None, choice.why
+
+
+def _is_in_time(split: tuple[Rows, Rows], time: Any) -> bool:
+    """Whether a split holds out later rows; of others the factors of a log would know what they are to tell."""
+    if time is None:
+        return False
+    stamps = to_time(time)
+    return bool(stamps[split[0]].max() <= stamps[split[1]].min())
 
 
 def _takes(step: Any, parameter: str) -> bool:
