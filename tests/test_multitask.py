@@ -177,6 +177,18 @@ def test_a_row_of_weight_zero_is_a_row_without_label(name: str) -> None:
     assert_equal(weighted, hidden.predict_scores(X))
 
 
+@pytest.mark.parametrize("name", [name for name in ALL if name not in ("history", "best")])
+def test_labels_of_rows_without_weight_have_no_say_not_even_in_which_rows_are_held_out(name: str) -> None:
+    """But for those of a history made of the rows, which are events like all others."""
+    off = np.arange(N) % 4 == 0
+    other = Y.copy()
+    other.loc[off] = Y.loc[off].sample(frac=1.0, random_state=0).to_numpy()
+    other["items"] = other["items"].astype(float) + 5 * off
+    other = other.astype({"buy": float, "spend": float, "grade": float})
+    models = [clone(ALL[name]).fit(X, labels, sample_weight=np.where(off, 0.0, 1.0)) for labels in (Y, other)]
+    assert_equal(*(model.predict_scores(X) for model in models))
+
+
 @every
 def test_the_same_row_gets_the_same_answer_in_any_company(name: str) -> None:
     model = fit(name)

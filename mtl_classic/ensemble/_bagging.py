@@ -234,7 +234,7 @@ class BaggingEnsemble(OverMembers):
 
     def _complete(self, given: FitInput, inside: npt.NDArray[np.bool_]) -> bool:
         for task in self.tasks_:
-            y = given.targets.view(task.name)
+            y = given.counted(task.name)
             labels = [y[rows & ~np.isnan(y)] for rows in (np.ones(len(y), bool), inside)]
             kinds = [min(len(np.unique(values)), 2) for values in labels]
             if kinds[1] < kinds[0]:

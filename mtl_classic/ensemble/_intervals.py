@@ -177,7 +177,7 @@ class ConformalModel(OverMembers):
         gap = longest_delay(self.tasks_, time)
         seed = spawn_seed(root_seed(self.random_state), "calibration")
         rows = validation_split(
-            data.Y,
+            given.dealt(data.Y),
             self.calibration_fraction,
             groups=role_values(given.X, column),
             time=time,

@@ -200,7 +200,7 @@ class StackingEnsemble(Composition):
         pull = pull_of(None, store.temporal)
         problems = list(make_problems(given, (store.of_task(task.name) for task in self.tasks_), pull))
         features = None if self.passthrough_ is None else self.passthrough_.transform(given.X)
-        self._label_sizes = {task.name: _mean_size(given.targets.view(task.name)) for task in self.tasks_}
+        self._label_sizes = {task.name: _mean_size(given.counted(task.name)) for task in self.tasks_}
         moments = {t.name: [fold_moments(scores) for scores in store.of_task(t.name)] for t in _rankings(self.tasks_)}
         links = self._links(store.scores, moments)
         choices: dict[str, Choice] = {}

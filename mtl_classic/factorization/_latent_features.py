@@ -25,7 +25,7 @@ from mtl_classic._core.validation import align_columns, as_table, check_labels_o
 from mtl_classic.events import EventLog
 from mtl_classic.factorization._appended import append_columns
 from mtl_classic.factorization._feedback import check_log
-from mtl_classic.factorization._members import LatentMember, choose_task, reads_events
+from mtl_classic.factorization._members import LatentMember, choose_task, counted, reads_events
 from mtl_classic.factorization._out_of_fold import columns_before_blocks, columns_by_folds, log_for_full_fit
 from mtl_classic.model_selection import FoldPlan, Temporal, make_folds
 
@@ -235,7 +235,8 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
                 blocks = self.cv if whole else getattr(self.cv, "n_splits", DEFAULT_BLOCKS)
                 columns.append(columns_before_blocks(member, full, table, time, events, plan, blocks))
             else:
-                folds = self._plan(labels, time) if folds is None else folds
+                if folds is None:
+                    folds = self._plan(counted(labels, self.tasks_, sample_weight), time)
                 columns.append(columns_by_folds(member, full, table, labels, folds, sample_weight, self.n_jobs))
         return _append(table, columns)
 

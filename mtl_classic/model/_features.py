@@ -85,8 +85,7 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator) -> tu
     latent = propose_latent(training.table, training.sorted_tasks, training.roles, seed, events, training.n_jobs)
     if latent is None or split is None:
         return None, None, "no user and item with enough rows to learn latent features for"
-    names = [task.name for task in training.tasks]
-    taught = training.labels[names].notna().to_numpy() & (True if weight is None else weight.to_numpy() > 0)
+    taught = training.counted.notna().to_numpy()
     if not taught[split[0]].any(axis=0).all():
         return None, None, "a task has labels among the validation rows only, so that latent features cannot be tried"
     staged = stage(structure, training.table, training.labels, split, sample_weight=training.weights)
@@ -111,7 +110,7 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator) -> tu
         training.table = choice.table
         return latent, choice.staged, choice.why
     folds = latent_folds(
-        training.labels,
+        training.counted,
         training.sorted_tasks,
         time=training.time,
         groups=training.queries,

@@ -195,7 +195,7 @@ def choose_latent(
     if not latent_help(without, told.iloc[np.searchsorted(others, valid)], targets, who, heavy):
         return LatentChoice(False, "latent features tell no task much more than its own score")
     plan = latent_folds(
-        known,
+        known if taught is None else known.where(taught[list(known)].to_numpy() > 0),
         held_out.tasks_,
         time=None if time is None else take_rows(time, train),
         groups=None if groups is None else np.asarray(groups)[train],

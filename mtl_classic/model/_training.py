@@ -78,6 +78,11 @@ class Training:
         return None if self.weights is None else pd.DataFrame(self.weights, columns=names)
 
     @property
+    def counted(self) -> pd.DataFrame:
+        """Labels, NaN also in rows without weight."""
+        return self.labels if self.weights is None else self.labels.where(self.weights > 0)
+
+    @property
     def ids(self) -> list[str]:
         """The columns of user and item."""
         return [column for column in (self.roles["user"], self.roles["item"]) if column is not None]
@@ -105,10 +110,7 @@ class Training:
     def make_plan(self, cv: Any) -> FoldPlan:
         """Folds: in time where the rows have one and ``cv`` is a number."""
         time, seed = self.roles["time"], self.seed_for("folds")
-        return plan_for(
-            self.given.X, self.labels, self.tasks, cv, None, time=time, groups=None, seed=seed,
-            sample_weight=self.weights,
-        )  # fmt: skip
+        return plan_for(self.given.X, self.counted, self.tasks, cv, None, time=time, groups=None, seed=seed)
 
     def split(self) -> tuple[Rows, Rows] | None:
         """Training and validation rows by which choices are made: the last fold of the plan, else a tenth of the rows.
@@ -119,5 +121,5 @@ class Training:
             return self.plan.last
         gap, seed = longest_delay(self.tasks, self.time), self.seed_for("validation")
         return validation_split(
-            self.labels, VALIDATION_SHARE, groups=self.queries, time=self.time, gap=gap, random_state=seed
+            self.counted, VALIDATION_SHARE, groups=self.queries, time=self.time, gap=gap, random_state=seed
         )

@@ -249,7 +249,7 @@ class FunnelModel(LearnerStructure):
         if isinstance(self.hurdle, str):
             if self.hurdle != "auto":
                 raise ValueError(f'hurdle must be None, "auto" or a list of tasks, got {self.hurdle!r}.')
-            return {name for name in able if _zero_share(bench.targets.view(name)) >= HURDLE_SHARE}
+            return {name for name in able if _zero_share(bench, name) >= HURDLE_SHARE}
         wrong = sorted(set(self.hurdle) - able)
         if wrong:
             raise ValueError(
@@ -310,6 +310,10 @@ class FunnelModel(LearnerStructure):
         return conditional(self.tasks_, self.classes_map_, self.routes_, parts, entire)
 
 
-def _zero_share(y: Floats) -> float:
-    known = y[~np.isnan(y)]
-    return float((known == 0).mean())
+def _zero_share(bench: Workbench, name: str) -> float:
+    """Of the rows that count; 0 if none does."""
+    y = bench.targets.view(name)
+    known = ~np.isnan(y)
+    if bench.weights is not None:
+        known &= bench.weights[:, bench.targets.position(name)] > 0
+    return float((y[known] == 0).mean()) if known.any() else 0.0

@@ -265,7 +265,7 @@ def _split(
                     f"make it with make_folds(…, groups=the query)."
                 )
         return plan.last
-    Y = pd.DataFrame(given.targets.entire, columns=[task.name for task in given.targets.tasks])
+    Y = pd.DataFrame({task.name: given.counted(task.name) for task in given.targets.tasks})
     time = role_values(given.X, model.roles_["time"])
     gap = longest_delay(given.targets.tasks, time)
     random_state = spawn_seed(seed, "validation")

@@ -169,7 +169,8 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         """
         table, codes, labels, weights = self._learn(X, Y, sample_weight)
         if plan is None:
-            plan = self._plan(table, Y)
+            whole = weights is None or (weights > 0).all()
+            plan = self._plan(table, Y if weights is None or whole else np.where(weights > 0, labels, np.nan))
         if not self.keys_:
             return table
         model = CategoryMeans(self._means.sizes, self.smooth, self.counts)

@@ -494,6 +494,15 @@ def test_models_and_times_that_cannot_be() -> None:
         Segments(n_segments=2.5, model=als()[1]).fit(X, Y)
 
 
+def test_labels_of_rows_without_weight_deal_no_folds() -> None:
+    X, Y, _ = world(1000)
+    off = np.arange(1000) % 3 == 0
+    features = LatentFeatures([machine()], cv=3, random_state=0)
+    other = pd.concat([Y[off].sample(frac=1.0, random_state=0).set_axis(Y.index[off]), Y[~off]]).sort_index()
+    columns = [features.fit_transform(X, labels, sample_weight=1.0 - off) for labels in (Y, other)]
+    pd.testing.assert_frame_equal(*columns)
+
+
 def test_amounts_of_minus_one_are_labels():
     X, y = pd.DataFrame({"a": np.arange(10.0)}), np.repeat([-1.0, 1.0], 5)
     features = LatentFeatures([("mean", DummyRegressor())], tasks={"y0": "regression"}, random_state=0).fit(X, y)

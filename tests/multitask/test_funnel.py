@@ -168,6 +168,10 @@ def test_a_hurdle() -> None:
     np.testing.assert_allclose(hurdle.predict_scores(X).mean(), labels.mean(), rtol=0.15)
     assert model(tasks, hurdle=["spend"]).fit(X, labels).routes_ == {"items": "root", "spend": "hurdle"}
     assert model({"spend": "regression"}, hurdle="auto").fit(X, labels + 1).routes_ == {"spend": "root"}
+    even = np.arange(N) % 2 == 0
+    zeros = (labels[["spend"]] + 1).mul(even, axis=0)  # half of them: without weight they do not count
+    weighted = model({"spend": "regression"}, hurdle="auto").fit(X, zeros, sample_weight=even * 1.0)
+    assert weighted.routes_ == {"spend": "root"}
     with pytest.raises(ValueError, match="hurdle names buy; only count and regression tasks without parent"):
         model(hurdle=["buy"]).fit(X, Y)
     with pytest.raises(TypeError, match="'items' needs probabilities, and LinearSVC has no predict_proba"):

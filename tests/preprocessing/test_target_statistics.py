@@ -259,6 +259,15 @@ def test_a_weight_of_two_is_a_row_seen_twice_and_small_weights_lose_nothing() ->
     )
 
 
+def test_labels_of_rows_without_weight_deal_no_folds() -> None:
+    X, Y = table()
+    off = np.arange(len(X)) % 3 == 0
+    other = pd.concat([Y[off].sample(frac=1.0, random_state=0).set_axis(Y.index[off]), Y[~off]]).sort_index()
+    statistics = TargetStatistics(["user"], tasks=TASKS, random_state=0)
+    columns = [statistics.fit_transform(X, labels, sample_weight=1.0 - off) for labels in (Y, other)]
+    pd.testing.assert_frame_equal(*columns)
+
+
 def test_an_uninformative_key_is_the_mean_and_nothing_to_encode_is_no_error() -> None:
     X, Y = table()
     one = TargetStatistics(["c"], tasks=TASKS).fit(X.assign(c="same"), Y)
