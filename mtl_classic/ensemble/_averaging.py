@@ -57,8 +57,9 @@ class AveragingEnsemble(Composition):
         folds in time the last one counts, and those before it only for tasks that have too few labels there: its models
         are the most like those fitted in the end.
     cv : int, splitter, Temporal, array of fold numbers, "prefit" or None, default=None
-        Folds for learnt weights; None is 5, in time where the members name a time. ``"prefit"``: the rows given to
-        ``fit`` are rows that the members have not seen, and learnt weights are chosen on them.
+        Folds for learnt weights; None is 5, in time where the members, or the log given to ``fit``, name a time.
+        ``"prefit"``: the rows given to ``fit`` are rows that the members have not seen, and learnt weights are chosen
+        on them.
     max_members : int, default=None
         The most members that all tasks together may use; one used by two tasks counts once.
     costs : dict name -> float, default=None
@@ -171,12 +172,12 @@ class AveragingEnsemble(Composition):
             given = self._start_fit(X, Y, sample_weight)
             Y = rows_of(Y)
             data = Data(given.X, Y, given.weights, events)
+            members = self._seeded_members()
             if self._learns():
-                plan = shared_plan(self, given, Y, self.cv, plan)
-                members = self._seeded_members()
+                plan = shared_plan(self, given, Y, self.cv, plan, events)
                 self.weights_ = self._out_of_fold_weights(given, data, members, plan, progress)
             else:
-                members, self.weights_ = self._seeded_members(), self._given_weights()
+                self.weights_ = self._given_weights()
             used = [member for member in members if self.weights_.loc[member[0]].any()]
             fitted = fit_members(used, data, plan=plan, memory=self.memory, n_jobs=self.n_jobs, progress=progress)
             self._keep_used(dict(zip([name for name, _ in used], fitted, strict=True)))

@@ -50,7 +50,8 @@ class BoostingEnsemble(Composition):
     learning_rate : float, default=1.0
         Factor of every step but the first, in (0, 1].
     cv : int, splitter, Temporal or array of fold numbers, default=5
-        An int gives folds in time where the members name a time. The last fold is the validation.
+        An int gives folds in time where the members, or the log given to ``fit``, name a time. The last fold is the
+        validation.
     groups : str, default=None
         Column whose groups are never split between folds; then folds are not in time.
     memory : str or joblib.Memory, default=None
@@ -139,7 +140,7 @@ class BoostingEnsemble(Composition):
         given = self._start_fit(X, Y, sample_weight)
         progress = self._begin(2 * len(self.estimators), X, Y)
         Y = rows_of(Y)
-        plan = shared_plan(self, given, Y, self.cv, plan)
+        plan = shared_plan(self, given, Y, self.cv, plan, events)
         names = [task.name for task in self.tasks_]
         self.steps_ = pd.DataFrame(0.0, index=pd.Index(self._names(), name="member"), columns=names)
         self.validation_losses_ = self.steps_ * np.nan

@@ -179,7 +179,7 @@ class CalibratedModel(OverMembers):
             self.oof_scores_ = self.estimator_.oof_scores_
             scores = read_scores(self.oof_scores_, self.tasks_, self.classes_map_)
             return scores, self._meta_splits(given.X, self.estimator_.fold_, self.estimator_.temporal_)
-        plan = shared_plan(self, given, data.Y, self.cv, plan)
+        plan = shared_plan(self, given, data.Y, self.cv, plan, data.events)
         members = self._seeded_members()
         store = cross_fit_members(members, data, plan, self.tasks_, self.classes_map_, **run)
         self.oof_scores_ = store.frame(given.X.index if isinstance(given.X, pd.DataFrame) else None)["model"]

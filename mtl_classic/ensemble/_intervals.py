@@ -18,6 +18,7 @@ from mtl_classic.ensemble._members import OverMembers, in_all_classes, shared_pl
 from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import rows_of
+from mtl_classic.model_selection._plans import time_for_folds
 from mtl_classic.model_selection._progress import with_callbacks
 from mtl_classic.model_selection._validation_split import validation_split
 
@@ -47,9 +48,9 @@ class ConformalModel(OverMembers):
     method : {"cv+", "split"}, default="cv+"
         ``"split"`` costs one fit and needs rows to spare; ``"cv+"`` uses all rows for both.
     cv : int, splitter, Temporal or array of fold numbers, default=5
-        Of ``"cv+"``; an int gives folds in time where the member names a time.
+        Of ``"cv+"``; an int gives folds in time where the member, or the log given to ``fit``, names a time.
     calibration_fraction : float, default=0.25
-        Of ``"split"``: the share of rows held out, the latest where the member names a time.
+        Of ``"split"``: the share of rows held out, the latest where folds would be in time.
     groups : str, default=None
         Column whose groups are never split; then folds are not in time.
     memory : str or joblib.Memory, default=None
@@ -148,7 +149,7 @@ class ConformalModel(OverMembers):
         split = self.method == "split"
         progress = self._begin(1 if split else 2, X, Y)
         run: Any = {"memory": self.memory, "n_jobs": self.n_jobs, "progress": progress}
-        plan = self._split(given, data, plan) if split else shared_plan(self, given, Y, self.cv, plan)
+        plan = self._split(given, data, plan) if split else shared_plan(self, given, Y, self.cv, plan, events)
         members = self._seeded_members()
         store = cross_fit_members(members, data, plan, self.tasks_, self.classes_map_, keep_models=True, **run)
         self.fold_estimators_ = store.models["model"]
@@ -172,7 +173,8 @@ class ConformalModel(OverMembers):
         if plan is not None:
             return FoldPlan((plan.last,), n, plan.temporal)
         column = resolve_roles(given.X, groups=self.groups)["groups"] if self.groups is not None else None
-        time = None if column is not None else role_values(given.X, self.roles_["time"])
+        named = time_for_folds(given.X, self.roles_["time"], data.events)
+        time = None if column is not None else role_values(given.X, named)
         time = None if time is None or time.nunique() < 2 else time
         gap = longest_delay(self.tasks_, time)
         seed = spawn_seed(root_seed(self.random_state), "calibration")

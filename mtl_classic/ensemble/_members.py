@@ -29,7 +29,7 @@ from mtl_classic._core.validation import (
 from mtl_classic.ensemble._store import Member, meta_splits
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import Rows
-from mtl_classic.model_selection._plans import plan_for
+from mtl_classic.model_selection._plans import plan_for, time_for_folds
 from mtl_classic.model_selection._progress import Tracked
 
 __all__ = ["Composition", "OverMembers", "in_all_classes", "reseeded", "shared_plan"]
@@ -270,11 +270,11 @@ def _same_tasks(own: Sequence[Task], other: Sequence[Task]) -> None:
         raise TaskError(f"Members must have the same tasks, in the same order: {names[0]} against {names[1]}.")
 
 
-def shared_plan(model: OverMembers, given: FitInput, Y: Any, cv: Any, plan: FoldPlan | None) -> FoldPlan:
+def shared_plan(model: OverMembers, given: FitInput, Y: Any, cv: Any, plan: FoldPlan | None, events: Any) -> FoldPlan:
     """The plan that was passed, else folds in time where there is a time, else of whole groups and queries."""
     seed = spawn_seed(root_seed(getattr(model, "random_state", None)), "folds")
     cv = DEFAULT_FOLDS if cv is None else cv
-    time, groups = model.roles_["time"], model.groups
+    time, groups = time_for_folds(given.X, model.roles_["time"], events), model.groups
     return plan_for(
         given.X, Y, given.targets.tasks, cv, plan, time=time, groups=groups, seed=seed, sample_weight=given.weights
     )

@@ -66,7 +66,7 @@ class StackingEnsemble(Composition):
     passthrough : bool, default=False
         Whether the combiners read the features too (numbers, and categories as one-hot columns).
     cv : int, splitter, Temporal or array of fold numbers, default=5
-        An int gives folds in time where the members name a time.
+        An int gives folds in time where the members, or the log given to ``fit``, name a time.
     neighbours : "all", None or dict task -> list of tasks, default="all"
         Whose scores a task's combiner reads besides its own.
     fallback : bool or "auto", default="auto"
@@ -174,7 +174,7 @@ class StackingEnsemble(Composition):
         progress = self._begin(2, X, Y)
         self._neighbours = check_neighbours(self.neighbours, self.tasks_)
         finals = check_finals(self.final_estimator, self.tasks_)
-        plan = shared_plan(self, given, Y, self.cv, plan)
+        plan = shared_plan(self, given, Y, self.cv, plan, events)
         data = Data(given.X, Y, given.weights, events)
         run: Any = {"memory": self.memory, "n_jobs": self.n_jobs, "progress": progress}
         members = self._seeded_members()

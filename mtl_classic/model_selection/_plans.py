@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mtl_classic._core.base import query_codes
 from mtl_classic._core.exceptions import FoldError
@@ -14,7 +15,7 @@ from mtl_classic._core.validation import Table, check_sample_weight, n_rows, res
 from mtl_classic.model_selection._folds import FoldPlan, Temporal, make_folds
 from mtl_classic.model_selection._maturity import temporal_folds
 
-__all__ = ["check_plan", "plan_for"]
+__all__ = ["check_plan", "plan_for", "time_for_folds"]
 
 
 def plan_for(
@@ -59,6 +60,12 @@ def plan_for(
     if stamps is not None and isinstance(cv, int | np.integer | Temporal) and stamps.nunique() > 1:
         return temporal_folds(cv, Y, tasks, stamps, groups=queries)
     return make_folds(cv, Y, groups=queries, time=stamps if isinstance(cv, Temporal) else None, random_state=seed)
+
+
+def time_for_folds(X: Table, time: str | None, events: Any) -> str | None:
+    """The time column that was named, else that of a log: a model of the log may know what came after earlier rows."""
+    own = None if events is None else getattr(events, "roles", {}).get("time")
+    return own if time is None and isinstance(X, pd.DataFrame) and own in X.columns else time
 
 
 def check_plan(plan: Any, n: int) -> None:

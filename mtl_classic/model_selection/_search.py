@@ -24,7 +24,7 @@ from mtl_classic._core.validation import as_table
 from mtl_classic.model_selection._crossfit import events_for, fit_name, rows_of
 from mtl_classic.model_selection._fingerprint import fingerprint
 from mtl_classic.model_selection._folds import FoldPlan
-from mtl_classic.model_selection._plans import plan_for
+from mtl_classic.model_selection._plans import plan_for, time_for_folds
 from mtl_classic.model_selection._progress import Progress, Tracked, with_callbacks
 from mtl_classic.model_selection._scorers import TaskScores, multitask_scorer
 from mtl_classic.model_selection._search_delegates import BestEstimator
@@ -64,7 +64,8 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
         Seconds for the search and the refit; at least one candidate is judged. What is found then depends on the
         machine.
     cv : int, splitter, Temporal, (train, test) pairs or array of fold numbers, default=5
-        In time where the estimator names a time column, else by whole queries where there is a ranking task.
+        In time where the estimator, or the log given to ``fit``, names a time column, else by whole queries where there
+        is a ranking task.
     groups : str, default=None
         Column whose groups are never split between folds; then folds are not in time.
     metrics : dict name -> scorer or name of a metric, default=None
@@ -212,8 +213,8 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
         key = fingerprint(X, Y, sample_weight, events) if self.storage else ""
         seed = int(key[:8], 16) if self.storage and self.random_state is None else root_seed(self.random_state)
         plan = plan_for(
-            X, Y, tasks, self.cv, plan, time=getattr(model, "time", None), groups=self.groups,
-            seed=spawn_seed(seed, "folds"), sample_weight=sample_weight,
+            X, Y, tasks, self.cv, plan, time=time_for_folds(X, getattr(model, "time", None), events),
+            groups=self.groups, seed=spawn_seed(seed, "folds"), sample_weight=sample_weight,
         )  # fmt: skip
         work = Work(
             self.estimator, dimensions, X, Y, plan, TaskScores(metrics), judge,

@@ -163,3 +163,27 @@ def test_members_are_told_of_new_events(wrap: str) -> None:
     within = [*getattr(model, "fold_estimators_", []), *getattr(model, "estimators_", [])] or [model.estimator_]
     assert {part.as_of_ for part in within} == {log["time"].max()}
     assert not hasattr(CalibratedModel(PerTaskModel()), "observe")
+
+
+@pytest.mark.parametrize("wrap", ["averaging", "stacking", "boosting", "calibrated", "cv+", "split"])
+def test_folds_are_in_time_where_the_log_names_it(wrap: str) -> None:
+    """A member of a log takes its roles from there, and factors of users know all that was before its last row."""
+    shop = make_funnel(300, n_users=40, n_items=20, random_state=0)
+    latest: list[Any] = []
+
+    class Spy(PerTaskModel):
+        def fit(self, X: Any, Y: Any, **given: Any) -> "Spy":
+            latest.append(X["time"].max())
+            return super().fit(X, Y, **given)
+
+    member = Spy(shop.tasks, learner="linear", exclude=["time"])
+    ensemble: Any = {
+        "averaging": AveragingEnsemble([("a", member), ("b", member)], weights="greedy", cv=2),
+        "stacking": StackingEnsemble([("a", member)], cv=2),
+        "boosting": BoostingEnsemble([("a", member)], cv=2),
+        "calibrated": CalibratedModel(member, cv=2),
+        "cv+": ConformalModel(member, cv=2),
+        "split": ConformalModel(member, method="split"),
+    }[wrap]
+    ensemble.fit(shop.X, shop.Y, events=shop.events)
+    assert min(latest) < shop.X["time"].quantile(0.8)

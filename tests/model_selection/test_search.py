@@ -4,6 +4,7 @@ import pickle
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -262,6 +263,16 @@ def test_weights_and_events_reach_the_fits() -> None:
     assert (found.cv_results_["state"] == "complete").all()
     assert found.best_estimator_[-1].events_ == "log"
     assert found.best_estimator_[-1].weighted_
+
+
+def test_folds_are_in_time_where_the_log_names_it() -> None:
+    table = pd.DataFrame(X, columns=["x0", "x1"]).assign(day=np.arange(len(X)))
+    spread = {"days": lambda model, X, Y: float(X["day"].max() - X["day"].min())}
+    found = MultiTaskSearchCV(Planted(TASKS), {"a": [0.0]}, strategy="grid", metrics=spread, **EXACT)
+    log = SimpleNamespace(roles={"time": "day"})
+    days = [found.fit(table, Y, events=told).cv_results_["mean_test_score_days"][0] for told in (None, log)]
+    assert days[0] > 50
+    assert days[1] < 20
 
 
 class Told(TransformerMixin, BaseEstimator):
