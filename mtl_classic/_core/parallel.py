@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from numbers import Integral
 
 from joblib import effective_n_jobs
 from threadpoolctl import ThreadpoolController
@@ -15,6 +16,8 @@ __all__ = ["n_threads", "split_budget", "thread_limit"]
 
 def n_threads(n_jobs: int | None) -> int:
     """The number of threads that ``n_jobs`` stands for, as joblib counts: ``None`` is 1, ``-1`` all cores."""
+    if n_jobs is not None and not isinstance(n_jobs, Integral):
+        raise TypeError(f"n_jobs must be an integer or None, got {n_jobs!r}.")
     if n_jobs == 0:
         raise ValueError("n_jobs=0 is no number of threads; None is one, -1 all cores, -2 all but one.")
     return int(effective_n_jobs(n_jobs))

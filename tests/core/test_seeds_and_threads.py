@@ -48,6 +48,9 @@ def test_budget() -> None:
     assert split_budget(2, 0)[0] == 1
     with pytest.raises(ValueError, match="n_jobs=0 is no number of threads; None is one"):
         n_threads(0)
+    for wrong in ("two", 1.5):
+        with pytest.raises(TypeError, match=f"n_jobs must be an integer or None, got {wrong!r}"):
+            n_threads(wrong)
 
 
 def blas_threads() -> list[int]:
