@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,8 @@ def is_auto(aggregates: Any) -> bool:
         return True
     if isinstance(aggregates, Aggregate):
         raise TypeError("aggregates must be a list of Aggregate objects, got a single one; put it into a list.")
+    if not isinstance(aggregates, Collection):
+        raise TypeError(f'aggregates must be "auto" or a list of Aggregate objects, got {aggregates!r}.')
     strange = [type(aggregate).__name__ for aggregate in aggregates if not isinstance(aggregate, Aggregate)]
     if strange or not len(aggregates):
         raise TypeError(f"aggregates must be a list of Aggregate objects, got {strange or 'an empty list'}.")
