@@ -488,3 +488,12 @@ def test_a_slice_is_judged_as_if_it_were_the_table(weighted):
         own = None if weight is None else weight[rows]
         alone = mc.evaluate_scores(Y[rows], scores[rows], sample_weight=own, **asked)
         pd.testing.assert_frame_equal(report.loc[name], alone, check_index_type=False)
+
+
+@pytest.mark.parametrize("what", ["by", "clusters"])
+def test_slices_and_clusters_in_another_order_are_refused(what):
+    X, Y = (frame.add_prefix("r", axis=0) for frame in shop(200))
+    model = Oracle([Task("click", "binary")]).fit(X, Y)
+    mc.evaluate(model, X, Y, n_replicates=0, **{what: X["shop"]})
+    with pytest.raises(ValueError, match=f"The rows of {what} are those of X in another order"):
+        mc.evaluate(model, X, Y, n_replicates=0, **{what: X["shop"][::-1]})
