@@ -15,6 +15,7 @@ __all__ = ["Hashed", "Number", "OneHot", "is_number"]
 
 Ints = npt.NDArray[np.int64]
 NANOSECONDS_PER_DAY = 86_400_000_000_000
+LARGEST = 1e30  # statistics of them, and single precision, stay finite
 DATED = ("datetime", "datetime64", "date", "timedelta", "timedelta64", "period")
 
 
@@ -136,7 +137,7 @@ def _is_dated(column: pd.Series) -> bool:
 
 
 def as_numbers(column: pd.Series) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """A column as float64 (days for dates and durations), and which rows are missing."""
+    """A column as float64 (days for dates and durations), none beyond ±`LARGEST`, and which rows are missing."""
     column = _typed(column)
     if not is_number(column):
         raise TypeError(f"{column.name!r} held numbers or dates when it was learnt; it holds {column.dtype} now.")
@@ -145,7 +146,7 @@ def as_numbers(column: pd.Series) -> tuple[npt.NDArray[np.float64], npt.NDArray[
         days = column.to_numpy(dtype="timedelta64[ns]").astype(np.int64) / NANOSECONDS_PER_DAY
         return np.where(missing, np.nan, days), missing
     if not is_datetime(column.dtype):
-        return column.to_numpy(dtype=np.float64, na_value=np.nan), missing
+        return np.clip(column.to_numpy(dtype=np.float64, na_value=np.nan), -LARGEST, LARGEST), missing
     values = np.full(len(column), np.nan)
     values[~missing] = to_time(column[~missing], str(column.name)) / NANOSECONDS_PER_DAY
     return values, missing

@@ -11,7 +11,7 @@ from mtl_classic._core.keys import KeyCodes
 from mtl_classic.preprocessing import FieldEncoder
 from mtl_classic.preprocessing._blocks import Number, OneHot
 from mtl_classic.preprocessing._vocabulary import MISSING
-from mtl_classic.serving._row_values import Row, Source, Sources, as_number, is_missing
+from mtl_classic.serving._row_values import Row, Source, Sources, as_number, held, is_missing
 
 __all__ = ["RowDesign"]
 
@@ -57,7 +57,7 @@ class RowDesign:
             value = row.get(name, at)
             if isinstance(value, str | bool | np.bool_):
                 raise TypeError(f"{name!r} held numbers or dates when it was learnt; the row has {value!r}.")
-            value = as_number(value, name, state.dated)
+            value = held(as_number(value, name, state.dated))
             if value != value or not state.is_known:
                 entries.append((missing, 1.0))
                 continue

@@ -14,7 +14,7 @@ import pandas as pd
 from mtl_classic._core.keys import KeyCodes
 from mtl_classic.learners._columns import LARGEST, FeatureColumns, days
 
-__all__ = ["Encoders", "Row", "RowEncoder", "Source", "Sources", "as_number", "is_missing"]
+__all__ = ["Encoders", "Row", "RowEncoder", "Source", "Sources", "as_number", "held", "is_missing"]
 
 Floats32 = npt.NDArray[np.float32]
 Source = tuple[int, int] | None  # block and position in it; None: a named value
@@ -92,7 +92,7 @@ class RowEncoder:
         for j, name, codes, dated, source, offset in self.named:
             value = row.get(name, source)
             if codes is None:
-                out[j] = _held(as_number(value, name, dated) - offset)
+                out[j] = held(as_number(value, name, dated) - offset)
             else:
                 code = codes.get(value)
                 out[j] = math.nan if code is None else code
@@ -169,5 +169,5 @@ def _are_alike(a: FeatureColumns, b: FeatureColumns) -> bool:
     return all(values.equals(b.categories_[name]) for name, values in a.categories_.items())
 
 
-def _held(number: float) -> float:
+def held(number: float) -> float:
     return number if number != number else min(max(number, -_BOUND), _BOUND)

@@ -202,6 +202,14 @@ def test_numbers() -> None:
     assert FieldEncoder(scale=None).fit_transform(X)[1, 0] == 3
 
 
+@pytest.mark.parametrize("huge", [1e39, 1e155, 1.7e308])
+def test_huge_numbers_are_held_finite(huge: float) -> None:
+    X = pd.DataFrame({"x": [huge, -huge, 0.0, np.nan]})
+    root = np.sqrt(1.5)
+    np.testing.assert_allclose(FieldEncoder().fit_transform(X).toarray()[:, 0], [root, -root, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(FieldEncoder(scale=None).fit_transform(X).toarray()[:2, 0], [1e30, -1e30], rtol=1e-6)
+
+
 def test_numbers_that_come_later_are_scaled_when_they_come() -> None:
     nothing, something = pd.DataFrame({"x": [None, np.nan]}), pd.DataFrame({"x": [300.0, 400.0, np.nan]})
     encoder = FieldEncoder().fit(nothing)
