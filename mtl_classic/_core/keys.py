@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,20 @@ _EXACT = 2.0**53  # from here on neighbouring integers are the same float
 
 _KINDS = {
     "string": "text", "integer": "numbers", "floating": "numbers", "mixed-integer-float": "numbers",
-    "boolean": "truth values",
+    "boolean": "truth values", "datetime64": "dates", "datetime": "dates", "date": "dates",
+    "timedelta64": "durations", "timedelta": "durations",
 }  # fmt: skip
+_TYPES: tuple[tuple[str, Any], ...] = (
+    ("text", str),
+    ("truth values", bool | np.bool_),
+    ("dates", dt.date | np.datetime64),
+    ("durations", dt.timedelta | np.timedelta64),
+    ("numbers", int | float | np.number),
+)
 
 
 def key_kind(values: pd.Index[Any]) -> str:
-    """What ids are: "text", "numbers", "truth values" or "other"."""
+    """What ids are: "text", "numbers", "truth values", "dates", "durations" or "other"."""
     if not len(values):  # nothing that could differ, whatever its type
         return "other"
     held = values.categories if isinstance(values, pd.CategoricalIndex) else values
@@ -30,10 +39,10 @@ def key_kind(values: pd.Index[Any]) -> str:
 
 def value_kind(value: Any) -> str:
     """The same of one id; missing, it is "other"."""
-    if isinstance(value, bool | np.bool_):
-        return "truth values"
-    is_number = isinstance(value, int | float | np.number) and value == value
-    return "text" if isinstance(value, str) else "numbers" if is_number else "other"
+    if value is pd.NaT or value is pd.NA:
+        return "other"
+    kind = next((kind for kind, types in _TYPES if isinstance(value, types)), "other")
+    return kind if kind == "text" or value == value else "other"
 
 
 def are_of_other_kinds(kind: str, other: str) -> bool:

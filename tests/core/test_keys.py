@@ -1,9 +1,12 @@
 """Ids of 64 bits, whatever types hold them."""
 
+import datetime as dt
+
+import numpy as np
 import pandas as pd
 import pytest
 
-from mtl_classic._core.keys import join_keys, key_positions
+from mtl_classic._core.keys import KeyCodes, join_keys, key_kind, key_positions, refuse_other_kind, value_kind
 
 LONG = [2**60, 2**60 + 1, 2**60 + 2]
 TYPES = ["Int64", "UInt64", "int64", "uint64", "object"]
@@ -25,3 +28,25 @@ def test_missing_ids_are_not_known(known: str, asked: str) -> None:
 def test_floats_are_the_integers_that_they_equal() -> None:
     assert key_positions(pd.Index(LONG), pd.Index([2.0**60, float("nan")])).tolist() == [0, -1]
     assert join_keys(pd.Index([3, 5]), pd.Index([4.0])).dtype == "float64"
+
+
+@pytest.mark.parametrize(("kind", "values"), [
+    ("text", ["a", "nan"]), ("numbers", [1, 2.5]), ("numbers", [np.int64(1), np.float32(2)]),
+    ("truth values", [True, np.False_]), ("dates", [pd.Timestamp("2024"), pd.Timestamp("2024-02", tz="UTC")]),
+    ("dates", [dt.date(2024, 1, 1)]), ("dates", [np.datetime64("2024-01-01")]),
+    ("durations", [pd.Timedelta("1D"), dt.timedelta(2)]), ("durations", [np.timedelta64(1, "h")]),
+    ("other", [b"a"]), ("other", [(1, 2)]),
+])  # fmt: skip
+def test_the_kind_of_ids_is_that_of_each(kind: str, values: list[object]) -> None:
+    assert {value_kind(value) for value in values} == {kind}
+    assert key_kind(pd.Index(pd.Series(values, dtype=object))) == kind
+
+
+def test_text_is_no_date() -> None:
+    known = pd.Index(["2024-01-01"])
+    with pytest.raises(TypeError, match="'day' held text when it was learnt; it holds dates now"):
+        refuse_other_kind(known, pd.Series(pd.to_datetime(["2024-01-01"]), name="day"), np.array([False]))
+    with pytest.raises(TypeError, match="'day' held text when it was learnt; the row has Timestamp"):
+        KeyCodes("day", known).get(pd.Timestamp("2024-01-01"))
+    for nothing in (None, np.nan, pd.NA, pd.NaT, np.datetime64("NaT"), np.timedelta64("NaT")):
+        assert KeyCodes("day", known).get(nothing) is None
