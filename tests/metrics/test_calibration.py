@@ -62,6 +62,37 @@ def test_weights_and_unlabelled_rows():
     assert table["observed"].tolist() == [0.75]
 
 
+@pytest.mark.parametrize(("strategy", "last"), [("uniform", [0, 0, 0, 1]), ("quantile", [0, 0, 1, 1])])
+def test_the_error_is_the_weighted_mean_distance_of_the_bins(strategy, last):
+    y, p, weight = np.array([0.0, 1, 1, 0]), np.array([0.1, 0.2, 0.5, 0.51]), np.array([1.0, 2, 3, 8])
+    last = np.array(last, dtype=bool)  # a score on an edge belongs to the bin below
+    off = [abs(np.average(y[rows] - p[rows], weights=weight[rows])) * weight[rows].sum() for rows in (~last, last)]
+    found = mc.expected_calibration_error(y, p, n_bins=2, strategy=strategy, sample_weight=weight)
+    assert found == pytest.approx(sum(off) / weight.sum())
+    assert mc.calibration_table(y, p, n_bins=2, strategy=strategy)["n"].tolist() == [(~last).sum(), last.sum()]
+
+
+def test_rates_of_clicks_and_conversions_are_weighted_in_as_many_bins_as_asked():
+    y, p, weight = [0, 1, 0, 1], [0.1, 0.2, 0.3, 0.4], [1, 1, 1, 5]
+    clicks = [1, 1, np.nan, 1]  # what nobody knows of is no click
+    for table, n in (
+        (mc.ctr(y, p, n_bins=2, sample_weight=weight), 4),
+        (mc.cvr(y, p, clicks, n_bins=2, sample_weight=weight), 3),
+    ):
+        assert table.index.tolist() == ["all", 1, 2]
+        assert table.loc["all", "n"] == n
+        assert table.loc["all", "observed"] == pytest.approx(6 / (n + 4))
+
+
+def test_bins_that_make_no_sense():
+    with pytest.raises(ValueError, match="n_bins must be at least 1, got 0"):
+        mc.calibration_table([0, 1], [0.1, 0.9], n_bins=0)
+    with pytest.raises(ValueError, match='strategy must be "quantile" or "uniform"'):
+        mc.calibration_table([0, 1], [0.1, 0.9], strategy="width")
+    with pytest.raises(ValueError, match="Expected probabilities"):
+        mc.calibration_table([10.0, 30.0], [20.0, 20.0], strategy="uniform")
+
+
 def test_nothing_observed_has_no_ratio():
     assert np.isnan(mc.ctr([0, 0], [0.1, 0.2]).loc["all", "ratio"])
 
@@ -76,8 +107,11 @@ def test_amounts_have_a_calibration_too():
 def test_lengths_must_agree():
     with pytest.raises(ValueError, match="2 conversions, 1 scores and 2 clicks"):
         mc.cvr([0, 1], [0.5], [1, 1])
+    with pytest.raises(ValueError, match="2 conversions, 2 scores and 1 clicks"):
+        mc.cvr([0, 1], [0.5, 0.5], [1])
 
 
 def test_empty():
     assert mc.calibration_table([], []).empty
     assert mc.ctr([], []).empty
+    assert np.isnan(mc.expected_calibration_error([], []))
