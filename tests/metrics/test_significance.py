@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from mtl_classic import metrics as mc
 from mtl_classic.metrics import _significance as sig
@@ -80,6 +81,7 @@ def test_the_interval_of_a_calibration_error_allows_for_noise():
             y, p, tasks={"t": "binary"}, metrics="calibration_error", n_replicates=100, random_state=seed
         )
         lows.append(table["low"].iloc[0])
+        assert lows[-1] >= 0
         values.append(table["value"].iloc[0])
     assert np.mean(lows) < 0.25 * np.mean(values)  # the scores are the truth, so all of the value is noise
 
@@ -164,6 +166,29 @@ def test_verdicts(shift, verdict):
     assert (row["difference_low"] > 0) == (verdict == "worse")
 
 
+@pytest.mark.parametrize(
+    ("replicates", "p"),
+    [
+        (np.r_[np.full(3, -1.0), np.ones(97)], 0.06),
+        (np.r_[0.0, np.full(99, 2.0)], 0.02),  # one at 0 counts for both sides
+        (np.linspace(0.1, 1.9, 100), 2 / 101),  # none on the other side: the tail would be .057
+        (np.linspace(0.5, 1.5, 100), 2 * norm.cdf(-1 / np.linspace(0.5, 1.5, 100).std())),
+        (np.zeros(100), 1.0),
+        (np.ones(100), 2.0**-39),  # what 40 clusters agree on by chance
+        (np.r_[np.ones(100), np.full(50, np.nan)], 2.0**-39),
+    ],
+)
+def test_p_values_are_those_of_the_construction(replicates, p):
+    assert sig._p_value(1.0, replicates, 40) == pytest.approx(p)
+    assert sig._p_value(-1.0, -replicates, 40) == pytest.approx(p)
+
+
+def test_an_interval_is_that_of_the_defined_replicates_if_they_are_the_most():
+    replicates = np.r_[np.full(100, np.nan), np.arange(101.0)]
+    assert sig._interval(replicates, 0.9) == pytest.approx((5, 95))
+    assert np.isnan(sig._interval(replicates[:-1], 0.9)).all()
+
+
 def test_equal_losses_are_the_same():
     own, _, clusters = clustered(np.random.default_rng(0))
     row = mc.compare({"t": own}, {"t": own.copy()}, clusters=clusters).loc["t"]
@@ -183,6 +208,31 @@ def test_holm_takes_back_what_many_tasks_make_by_chance():
     )
     assert many.loc["t", "difference_low"] == alone["difference_low"] > 0
     assert many.loc["t", "verdict"] == "same"
+    turned = mc.compare(
+        {"t": other} | {k: v[1] for k, v in noise.items()},
+        {"t": own} | {k: v[0] for k, v in noise.items()},
+        clusters=clusters,
+    )
+    assert turned.loc["t", "difference_high"] < 0
+    assert turned.loc["t", "verdict"] == "same"
+
+
+def test_a_metric_is_corrected_over_tasks_and_not_over_metrics():
+    tables = {f"t{seed}": table_of("binary", seed, n=300) for seed in range(3)}
+    y, own = (pd.DataFrame({name: table[k] for name, table in tables.items()}) for k in (0, 1))
+
+    def p_values(columns, metrics):
+        found = mc.evaluate_scores(
+            y[columns], own[columns], tasks=dict.fromkeys(columns, "binary"), baseline=own[columns] * 0.9 + 0.03,
+            metrics=metrics, clusters=np.arange(300) % 30, n_replicates=200,
+        )  # fmt: skip
+        return found["p_value"].unstack("metric").loc[columns]
+
+    metrics = ["loss", "brier"]
+    together, alone = p_values(list(y), metrics), pd.concat([p_values([name], metrics) for name in y])
+    for metric in metrics:
+        np.testing.assert_allclose(together[metric], sig.holm(alone[metric].to_numpy()))
+    assert (together > alone).any().all()
 
 
 def test_deterministic_and_apart():
@@ -201,6 +251,9 @@ def test_few_clusters_prove_nothing():
     assert few["verdict"] == "same"
     assert few["difference_low"] > 0
     assert enough["verdict"] == "worse"
+    clusters = np.arange(500) % 12
+    weightless = mc.compare({"t": own}, {"t": other}, clusters=clusters, sample_weight=(clusters < 5) * 1.0)
+    assert weightless.loc["t", "verdict"] == "same"
 
 
 def test_pairs_that_were_read_are_not_kept():
@@ -269,6 +322,7 @@ def test_unlabelled_and_weightless_rows_do_not_count():
     expected = mc.compare({"t": own[keep]}, {"t": other[keep]}, clusters=clusters[keep])
     for table in (
         mc.compare({"t": masked}, {"t": other}, clusters=clusters),
+        mc.compare({"t": own}, {"t": np.where(keep, other, np.nan)}, clusters=clusters),
         mc.compare({"t": own}, {"t": other}, clusters=clusters, sample_weight=weight),
         mc.compare({"t": own}, {"t": other}, clusters=clusters, sample_weight={"t": weight}),
     ):
@@ -290,6 +344,8 @@ def test_a_task_without_labels_has_no_verdict():
         (lambda: mc.compare({"a": [1.0]}, {"a": [1.0, 2.0]}), "shapes .1,. and .2,."),
         (lambda: mc.compare({"a": [1.0]}, {"a": [1.0]}, n_replicates=10), "at least 100"),
         (lambda: mc.compare({"a": [1.0]}, {"a": [1.0]}, level=95), "between 0 and 1"),
+        (lambda: mc.compare({"a": [1.0]}, {"a": [1.0]}, level=0.0), "between 0 and 1"),
+        (lambda: mc.compare({"a": [1.0]}, {"a": [1.0]}, level=1.0), "between 0 and 1"),
         (lambda: mc.compare({"a": [1.0]}, {"a": [1.0]}, clusters=[1, 2]), "clusters have 2 rows"),
         (lambda: mc.compare(*[{"a": [1.0, 2.0], "b": [1.0]}] * 2, clusters=[1, 2]), "clusters have 2 rows"),
     ],
