@@ -1,0 +1,74 @@
+"""Weights of members: the least of the stated objective, whole budgets, nothing to choose by."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mtl_classic import Task
+from mtl_classic._core.losses import task_loss
+from mtl_classic.ensemble._selection import choose_weights, greedy_weights, make_problem, optimal_weights, pull_of
+
+SOLVERS = [greedy_weights, optimal_weights]
+rng = np.random.default_rng(0)
+
+
+def two_members(kind: str, n: int = 300) -> tuple[Any, list[Any], Any]:
+    y = rng.integers(0, 2 if kind == "binary" else 4, n).astype(float)
+    scores = [np.abs(y + s * rng.normal(size=n)) + 0.05 for s in (0.9, 1.2)]
+    if kind == "binary":
+        scores = [1 / (1 + np.exp(-2 * (y - 0.5) - s * rng.normal(size=n))) for s in (0.6, 1.2)]
+    return y, scores, rng.uniform(0.2, 3, n)
+
+
+@pytest.mark.parametrize("pull", [0.0, 30.0, 300.0])
+@pytest.mark.parametrize("kind", ["binary", "regression", "count"])
+@pytest.mark.parametrize("solve", SOLVERS)
+def test_weights_have_the_least_objective(solve: Any, kind: str, pull: float) -> None:
+    """Of all shares of two members: the loss in units of the smaller of the average's and the prior's, and the pull."""
+    y, scores, weight = two_members(kind)
+
+    def loss(share: float) -> float:
+        parts = np.log(scores) if kind == "count" else np.asarray(scores)
+        mean = share * parts[0] + (1 - share) * parts[1]
+        return task_loss(kind, y, np.exp(mean) if kind == "count" else mean, weight)
+
+    unit = min(loss(0.5), task_loss(kind, y, np.full(len(y), np.average(y, weights=weight)), weight))
+    shares = np.linspace(0, 1, 1001)
+    best = shares[np.argmin([loss(w) / unit + pull / len(y) * 2 * (w - 0.5) ** 2 for w in shares])]
+    found = solve(make_problem(Task("y", kind), y, scores, weight, None, pull), range(2))
+    assert found.sum() == pytest.approx(1)
+    assert found[0] == pytest.approx(best, abs=0.005 if solve is optimal_weights else 0.02)
+
+
+@pytest.mark.parametrize("kind", ["binary", "ranking"])
+@pytest.mark.parametrize("solve", SOLVERS)
+def test_without_labels_all_that_may_count_count_alike(solve: Any, kind: str) -> None:
+    task = Task("y", kind, query="q" if kind == "ranking" else None)
+    problem = make_problem(task, np.full(4, np.nan), [np.full(4, 0.5)] * 3, None, np.zeros(4, dtype=np.intp), 10.0)
+    np.testing.assert_allclose(solve(problem, range(3)), 1 / 3)
+    np.testing.assert_allclose(solve(problem, [0, 2]), [0.5, 0, 0.5])
+
+
+def test_a_ranking_without_relevant_rows_or_differences_has_no_loss() -> None:
+    task = Task("y", "ranking", query="q")
+    problem = make_problem(task, np.zeros(4), [np.arange(4.0), np.ones(4)], None, np.array([0, 0, 1, 1]), 10.0)
+    assert np.isfinite(problem.parts).all()
+    assert [problem.loss(part) for part in problem.parts] == [0, 0]
+    np.testing.assert_allclose(greedy_weights(problem), 0.5)
+
+
+@pytest.mark.parametrize("method", ["greedy", "optimize"])
+def test_members_that_fill_the_budget_stay(method: str) -> None:
+    y, scores, weight = two_members("regression")
+    problem = make_problem(Task("y", "regression"), y, scores, weight, None, 10.0)
+    empty = make_problem(Task("z", "regression"), y * np.nan, scores, weight, None, 10.0)
+    free = choose_weights([problem, empty], method, max_members=None, costs=[1.0, 2.0])
+    full = choose_weights([problem, empty], method, max_members=3, costs=[1.0, 2.0])
+    np.testing.assert_array_equal(full, free)
+    less = choose_weights([problem, empty], method, max_members=2, costs=[1.0, 2.0])
+    assert less.tolist() == [[1.0, 1.0], [0.0, 0.0]]
+
+
+def test_the_pull_is_stronger_in_time_and_may_be_none() -> None:
+    assert (pull_of(None, False), pull_of(None, True), pull_of(0.0, True), pull_of(5.0, False)) == (10, 100, 0, 5)
