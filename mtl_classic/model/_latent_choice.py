@@ -45,7 +45,6 @@ MIN_ROWS = 2000
 FOLDS = 3
 # Relative gain of a linear model that is worth growing trees for: .0015 on Complete Journey told trees nothing.
 LEAST_GAIN = 0.003
-FEW = 2000  # validation rows among which such a gain is within the noise, and on whose tables trees are soon grown
 
 
 def propose_latent(
@@ -222,11 +221,10 @@ def choose_latent(
 def latent_help(
     scores: Scores, columns: pd.DataFrame, labels: Targets, clusters: Any, weights: pd.DataFrame | None = None
 ) -> dict[str, str]:
-    """Tasks whose scores a linear model improves by the latent columns, by `LEAST_GAIN` and beyond the noise.
+    """Tasks whose scores a linear model improves by the latent columns beyond the noise and by `LEAST_GAIN`.
 
     On one half of the validation rows a linear model of the score, and of the score and the columns, is fitted, and
-    judged on the other half, both ways: cheap enough to ask before trees are grown on the columns. Among few rows
-    nothing is beyond the noise; there the gain is enough, and trees tell.
+    judged on the other half, both ways: cheap enough to ask before trees are grown on the columns.
     """
     extra = np.nan_to_num(columns.to_numpy(dtype=np.float64))
     fold = np.arange(len(extra)) % 2 if clusters is None else pd.factorize(clusters)[0] % 2
@@ -239,7 +237,7 @@ def latent_help(
             wide = np.column_stack([link, extra])
             own[task.name] = _stacked_losses(task.kind, wide, y, fold, weight[task.name])
             base[task.name] = _stacked_losses(task.kind, link[:, None], y, fold, weight[task.name])
-    return _better(own, base, clusters, weight, LEAST_GAIN, sure=len(extra) > FEW)
+    return _better(own, base, clusters, weight, LEAST_GAIN)
 
 
 def compared_losses(
@@ -276,15 +274,13 @@ def _better(
     clusters: Any,
     weight: Mapping[str, Any] | None = None,
     least_gain: float = 0.0,
-    *,
-    sure: bool = True,
 ) -> dict[str, str]:
-    """The figures of the tasks whose loss is less by a share of it and, if that is to be sure, beyond the noise."""
+    """The figures of the tasks whose loss is less beyond the noise, and by a share of it."""
     found = compare(own, base, clusters=clusters, sample_weight=weight) if own else pd.DataFrame({"verdict": []})
     return {
         str(name): f"validation loss {row['value']:.5g} against {row['baseline']:.5g}"
         for name, row in found.iterrows()
-        if (row["verdict"] == "better" or not sure) and row["value"] <= (1 - least_gain) * row["baseline"]
+        if row["verdict"] == "better" and row["value"] <= (1 - least_gain) * row["baseline"]
     }
 
 
