@@ -80,9 +80,12 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator) -> tu
         The structure on the table as it is now, if the fits to find out are those of its first stage.
     why : str
     """
-    seed, weight, split = training.seed_for("latent"), training.named_weights, training.split()
-    events = training.events if split is not None and _is_in_time(split, training.time) else None
-    latent = propose_latent(training.table, training.sorted_tasks, training.roles, seed, events, training.n_jobs)
+    seed, events, weight = training.seed_for("latent"), training.events, training.named_weights
+    proposed = (training.table, training.sorted_tasks, training.roles, seed)
+    latent = propose_latent(*proposed, events, training.n_jobs)
+    split = None if latent is None else training.split()
+    if events is not None and split is not None and not _is_in_time(split, training.time):
+        events, latent = None, propose_latent(*proposed, None, training.n_jobs)
     if latent is None or split is None:
         return None, None, "no user and item with enough rows to learn latent features for"
     taught = training.counted.notna().to_numpy()
