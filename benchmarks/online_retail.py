@@ -1,8 +1,8 @@
 """Online Retail II: what customers of a gift shop buy again within four weeks, with returns, pieces and pounds.
 
 A row is a customer, a product that the customer bought in the thirteen weeks before, and a day four weeks after the
-one before; a fifth of them, drawn at random. No default of the library's learners was chosen on this table; two rules of
-its automatic history were (amounts of all events, not of returns alone; decayed counts of contexts), on rows before
+one before; a fifth of them, drawn at random. No default of the library's learners was chosen on this table; two rules
+of its automatic history were (amounts of all events, not of returns alone; decayed counts of contexts), on rows before
 those judged here.
 """
 
