@@ -62,12 +62,15 @@ class Feedback:
         Weights, positive; for ratings the ratings.
     weight : ndarray of float64, shape (n,)
         Weights, positive.
+    time : ndarray of int64 or float64, shape (n,)
+        Of the events; None for pairs of rows.
     """
 
     user: pd.Series
     item: pd.Series
     value: Floats
     weight: Floats
+    time: npt.NDArray[Any] | None = None
 
 
 def feedback_from_events(
@@ -103,7 +106,7 @@ def feedback_from_events(
         if "value" not in log.roles:
             raise ValueError("Ratings are the log's value; make the log with EventLog(…, value=…).")
         value = np.asarray(log.column(log.roles["value"]), dtype=np.float64)
-    return _kept(frame["user"], frame["item"], value, weights, keep)
+    return _kept(frame["user"], frame["item"], value, weights, keep, log.time)
 
 
 def check_log(log: Any, event: Any) -> None:
@@ -130,9 +133,12 @@ def feedback_from_rows(
     return _kept(X[user], X[item], y if ratings else weights, weights, keep)
 
 
-def _kept(user: pd.Series, item: pd.Series, value: Floats, weight: Floats, keep: npt.NDArray[np.bool_]) -> Feedback:
+def _kept(
+    user: pd.Series, item: pd.Series, value: Floats, weight: Floats, keep: npt.NDArray[np.bool_], time: Any = None
+) -> Feedback:
     keep = keep & (weight > 0) & ~np.isnan(value)
-    return Feedback(user[keep].reset_index(drop=True), item[keep].reset_index(drop=True), value[keep], weight[keep])
+    user, item = (column[keep].reset_index(drop=True) for column in (user, item))
+    return Feedback(user, item, value[keep], weight[keep], None if time is None else time[keep])
 
 
 def _listed(event: Any) -> list[Any]:

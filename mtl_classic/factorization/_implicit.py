@@ -68,13 +68,20 @@ class ImplicitFactors:
         self.users = np.vstack([self.users, np.tile(with_mean(self.users)[-1:], (n_new, 1))])
         self.user_bias = np.append(self.user_bias, np.full(n_new, with_mean(self.user_bias)[-1], dtype=np.float32))
         if means is None:
-            self.users[touched] = _solve_users(self, self.matrix[touched])
+            self.users[touched] = self.solved(self.matrix[touched])
             return
         touched = touched[touched >= known]
         weights = self.matrix[touched]
         total = np.asarray(weights.sum(axis=1))
         vectors = (weights @ means) / np.where(total > 0, total, 1)
         self.users[touched], self.user_bias[touched] = vectors[:, :-1], vectors[:, -1]
+
+    def solved(self, matrix: sparse.csr_matrix) -> Array:
+        """Vectors that minimize the ALS objective for each row of a matrix, given the items."""
+        solver = _make("als", self.items.shape[1], 1, 0.0, self.regularization, self.alpha, 1, 0)
+        solver.item_factors = np.ascontiguousarray(self.items)
+        with thread_limit(1):
+            return np.asarray(solver.recalculate_user(np.arange(matrix.shape[0]), matrix))
 
 
 def weight_matrix(user: Ints, item: Ints, weight: Floats, shape: tuple[int, int]) -> sparse.csr_matrix:
@@ -110,7 +117,7 @@ def fit_implicit(
     p, q = p[:, :n_factors].copy(), q[:, :n_factors].copy()
     factors = ImplicitFactors(model, p, q, user_bias, item_bias, regularization, alpha, matrix)
     if model == "als":  # the last half step moved the items: now users who are folded in later are like these
-        factors.users = _solve_users(factors, matrix)
+        factors.users = factors.solved(matrix)
     return factors
 
 
@@ -137,15 +144,6 @@ def _make(
         # More threads would write over each other, in another order in each run.
         kind = BayesianPersonalizedRanking if model == "bpr" else LogisticMatrixFactorization
         return kind(**common, learning_rate=learning_rate, num_threads=1)
-
-
-def _solve_users(factors: ImplicitFactors, matrix: sparse.csr_matrix) -> Array:
-    """Vectors that minimize the ALS objective for each row of a matrix, given the items."""
-    n_factors = factors.items.shape[1]
-    solver = _make("als", n_factors, 1, 0.0, factors.regularization, factors.alpha, 1, 0)
-    solver.item_factors = np.ascontiguousarray(factors.items)
-    with thread_limit(1):
-        return np.asarray(solver.recalculate_user(np.arange(matrix.shape[0]), matrix))
 
 
 def _neighbours(matrix: sparse.csr_matrix, vectors: Array) -> Array:

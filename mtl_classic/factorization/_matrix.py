@@ -30,6 +30,7 @@ from mtl_classic.factorization._matrix_columns import PairVectors, as_rows
 from mtl_classic.factorization._members import choose_task
 from mtl_classic.factorization._out_of_fold import log_for_full_fit
 from mtl_classic.factorization._settings import check_numbers
+from mtl_classic.factorization._told import Told
 from mtl_classic.model_selection import FoldPlan
 
 __all__ = ["MatrixFactorization"]
@@ -149,6 +150,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
 
     as_of_: Any
     _untold: tuple[Ids, Any, Any] | None  # users, factors and their time before the first `observe`
+    _told: Told | None  # what ALS was told since
 
     def __init__(
         self,
@@ -270,7 +272,8 @@ class MatrixFactorization(PairVectors, BaseEstimator):
     def observe(self, events: Any) -> Self:
         """Fold in new events: users, known and new, move; items and everything else stay.
 
-        With ``"bpr"`` and ``"logistic"`` known users stay too, and new ones have what the first events say of them.
+        With ``"als"`` a row whose time is among those of the events has its user as of then. With ``"bpr"`` and
+        ``"logistic"`` known users stay too, and new ones have what the first events say of them.
 
         Parameters
         ----------
@@ -290,6 +293,9 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         user = users.learn(pairs.user[known])
         factors.fold_in(len(users), user, item[known], pairs.value[known], pairs.weight[known])
         self._untold = self._untold or (self._users, self._factors, self.as_of_)
+        if self.model == "als" and pairs.time is not None and known.any():
+            told = Told.of(user, item[known], pairs.weight[known], pairs.time[known], log.is_datetime)
+            self._told = told if self._told is None else self._told.and_then(told)
         self._users, self._factors = users, factors
         self.as_of_ = max((time for time in (self.as_of_, log.last_time) if time is not None), default=None)
         return self
@@ -302,7 +308,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
             return self
         earlier = copy(self)
         earlier._users, earlier._factors, earlier.as_of_ = self._untold
-        earlier._untold = None
+        earlier._untold = earlier._told = None
         if log is None:
             return earlier
         events = log.before(time).to_frame()
@@ -327,7 +333,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
             raise ValueError("Found array with 0 sample(s): MatrixFactorization needs at least one row to fit.")
         register_columns(self, X)
         self._event_roles = {} if events is None else dict(events.roles)
-        self.as_of_, self._untold = None, None
+        self.as_of_, self._untold, self._told = None, None, None
         self.roles_ = {}
         for role in ("user", "item"):
             name = getattr(self, role) or self._event_roles.get(role)

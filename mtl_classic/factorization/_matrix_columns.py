@@ -32,6 +32,10 @@ class PairVectors(TransformerMixin):
     _users: Ids
     _items: Ids
     _factors: Any
+    _untold: Any
+    _told: Any
+    _event_roles: dict[str, str]
+    time: str | None
 
     def transform(self, X: Any) -> pd.DataFrame:
         """Append the columns of the full fit.
@@ -135,11 +139,40 @@ class PairVectors(TransformerMixin):
             "user_norm": lengths[0][user],
             "item_norm": lengths[1][item],
         }
+        rows, earlier, seen = self._earlier(X, user)
+        if len(rows):
+            q = with_mean(self.item_factors_)[item[rows]]
+            columns["score"][rows] = np.einsum("nf,nf->n", earlier.astype(np.float64), q)
+            columns["user_norm"][rows] = np.where(seen, np.linalg.norm(earlier, axis=1), 0.0)
         return pd.DataFrame(columns, index=X.index)
 
     def _vectors(self, X: pd.DataFrame) -> dict[str, Array]:
         user, item = self._codes(X)
-        return {"user": with_mean(self.user_factors_)[user], "item": with_mean(self.item_factors_)[item]}
+        vectors = {"user": with_mean(self.user_factors_)[user], "item": with_mean(self.item_factors_)[item]}
+        rows, earlier, _ = self._earlier(X, user)
+        vectors["user"][rows] = earlier
+        return vectors
+
+    def _earlier(self, X: pd.DataFrame, user: Array) -> tuple[Array, Array, Array]:
+        """Rows before events that their user was told of since the fit: users' vectors as of then, and who was seen."""
+        time = self.time or self._event_roles.get("time")
+        rows = count = np.zeros(0, dtype=np.int64)
+        if self._told is not None and time in X.columns:
+            rows, count = self._told.not_yet(user, X[time])
+        states, which = np.unique(np.column_stack([user[rows], count]), axis=0, return_inverse=True)
+        vectors, seen = self._as_of(*states.T)
+        return rows, vectors[which.ravel()], seen[which.ravel()]
+
+    def _as_of(self, user: Array, count: Array) -> tuple[Array, Array]:
+        """Vectors of users after the first so many events told, (n, n_factors), and whether there were any by then."""
+        if not len(user):
+            return np.zeros((0, self.n_factors), dtype=np.float32), np.zeros(0, dtype=bool)
+        fitted = self._untold[1]
+        n_fitted = len(fitted.users)
+        vectors = with_mean(fitted.users)[np.minimum(user, n_fitted)]
+        moved = np.flatnonzero(count)
+        vectors[moved] = fitted.solved(self._told.matrix(user[moved], count[moved], fitted.matrix))
+        return vectors, (user < n_fitted) | (count > 0)
 
     def _basis(self) -> tuple[pd.Index, Array]:
         keys = [("user", value) for value in self.users_] + [("item", value) for value in self.items_]

@@ -46,6 +46,7 @@ _HOMES = {
     "mtl_classic.factorization._feedback": "Ids",
     "mtl_classic.factorization._outputs": "TaskOutput",
     "mtl_classic.factorization._implicit": "ImplicitFactors",
+    "mtl_classic.factorization._told": "Told",
     "mtl_classic.factorization._members": "LatentMember",
     "mtl_classic.factorization._problem": "Interactions Parameters",
     "mtl_classic.factorization._design": "Design",

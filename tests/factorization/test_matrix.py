@@ -446,7 +446,7 @@ def test_events_that_are_interrupted_move_nobody(model: str, monkeypatch: pytest
     log = log_of(X, Y)
     fitted = make(model, max_iter=3).fit(X.assign(day=50), events=log)
     before, users = fitted.transform(X), fitted.users_
-    solver = "_implicit._solve_users" if model == "als" else "_explicit.ExplicitFactors._solve_user"
+    solver = "_implicit.ImplicitFactors.solved" if model == "als" else "_explicit.ExplicitFactors._solve_user"
 
     def interrupted(*arguments) -> None:
         raise KeyboardInterrupt
@@ -456,3 +456,29 @@ def test_events_that_are_interrupted_move_nobody(model: str, monkeypatch: pytest
         fitted.observe(log_of(X.assign(user=X["user"] + 1000, day=100), Y))
     assert fitted.users_.equals(users)
     pd.testing.assert_frame_equal(fitted.transform(X), before)
+
+
+def test_a_row_has_its_user_as_of_its_time_whatever_was_told_later() -> None:
+    """Told of all days at once, rows of each day have the columns that they have when days are told one by one."""
+    X, Y, _ = world(6000)
+    X = X.assign(user=np.where(X["user"] % 9 == 0, 1000 + X["user"], X["user"]))
+    old = (X["day"] < 70) & (X["user"] < 1000)  # newcomers from then on
+    log, new = log_of(X[old], Y[old]), log_of(X[~old & (X["day"] >= 70)], Y[~old & (X["day"] >= 70)]).to_frame()
+    fitted = make("als", user=None, item=None, output="both").fit(X[old], events=log)
+    daily, parts = pickle.loads(pickle.dumps(fitted)), []
+    rows = X[X["day"] >= 70].sort_values("day", kind="stable")
+    for day, today in rows.groupby("day"):
+        parts.append(daily.transform(today))
+        daily.observe(new[new["day"] == day])
+    at_once = fitted.observe(new[new["day"] >= 85]).observe(new[new["day"] < 85]).transform(rows)
+    by_day = pd.concat(parts)
+    seen = by_day["als__user_norm"] > 0
+    assert 0.5 < seen.mean() < 1
+    assert (by_day["als__user_norm"] == at_once["als__user_norm"]).all()
+    pd.testing.assert_frame_equal(at_once[seen], by_day[seen], rtol=1e-4, atol=1e-5)
+    pd.testing.assert_frame_equal(fitted.transform(rows[::-1]), at_once[::-1])  # no row minds the others
+    later = fitted.transform(rows.assign(day=101))
+    assert (later["als__score"] != at_once["als__score"]).mean() > 0.5
+    unknown = rows.assign(day=np.where(rows["day"] < 85, np.nan, 101))
+    pd.testing.assert_frame_equal(fitted.transform(unknown).drop(columns="day"), later.drop(columns="day"))
+    pd.testing.assert_frame_equal(fitted.transform(rows.drop(columns="day")), later.drop(columns="day"))
