@@ -155,13 +155,18 @@ class PairVectors(TransformerMixin):
 
     def _earlier(self, X: pd.DataFrame, user: Array) -> tuple[Array, Array, Array]:
         """Rows before events that their user was told of since the fit: users' vectors as of then, and who was seen."""
-        time = self.time or self._event_roles.get("time")
+        time = self._time_of_rows(X.columns)
         rows = count = np.zeros(0, dtype=np.int64)
-        if self._told is not None and time in X.columns:
+        if time is not None:
             rows, count = self._told.not_yet(user, X[time])
         states, which = np.unique(np.column_stack([user[rows], count]), axis=0, return_inverse=True)
         vectors, seen = self._as_of(*states.T)
         return rows, vectors[which.ravel()], seen[which.ravel()]
+
+    def _time_of_rows(self, columns: Any) -> str | None:
+        """The column of the rows' times, where it says what was told of by then."""
+        time = self.time or self._event_roles.get("time")
+        return time if self._told is not None and time in columns else None
 
     def _as_of(self, user: Array, count: Array) -> tuple[Array, Array]:
         """Vectors of users after the first so many events told, (n, n_factors), and whether there were any by then."""

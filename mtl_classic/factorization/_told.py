@@ -38,6 +38,11 @@ class Told:
     time: npt.NDArray[Any]
     of_dates: bool
 
+    @property
+    def latest(self) -> Any:
+        """Time of the last."""
+        return self.time.max()
+
     def and_then(self, later: Told) -> Told:
         """Both together."""
         both = ((self.user, later.user), (self.item, later.item), (self.weight, later.weight), (self.time, later.time))
@@ -60,7 +65,7 @@ class Told:
             return nothing
         rows = np.flatnonzero(time.notna().to_numpy() & (user >= 0))
         times = to_time(time.iloc[rows])
-        early = times <= self.time.max()  # none at all where candidates of the next day are scored
+        early = times <= self.latest  # none at all where candidates of the next day are scored
         rows, times = rows[early], times[early]
         if not len(rows):
             return nothing

@@ -159,8 +159,8 @@ def choose_latent(
     """Ask the validation rows whether latent columns help a structure.
 
     A linear model is asked first, of the columns that one fit on the training rows gives the validation rows. Only if
-    it gains something of note are trees grown on columns made out-of-fold, too; they are kept if at least one task is
-    better beyond the noise and none is worse. Tasks with too few validation labels to tell have no say.
+    it seems to gain something of note are trees grown on columns made out-of-fold, too; they are kept if at least one
+    task is better beyond the noise and none is worse. Tasks with too few validation labels to tell have no say.
 
     Parameters
     ----------
@@ -221,10 +221,11 @@ def choose_latent(
 def latent_help(
     scores: Scores, columns: pd.DataFrame, labels: Targets, clusters: Any, weights: pd.DataFrame | None = None
 ) -> dict[str, str]:
-    """Tasks whose scores a linear model improves by the latent columns beyond the noise and by `LEAST_GAIN`.
+    """Tasks whose scores a linear model improves by the latent columns by `LEAST_GAIN` and a standard error.
 
     On one half of the validation rows a linear model of the score, and of the score and the columns, is fitted, and
-    judged on the other half, both ways: cheap enough to ask before trees are grown on the columns.
+    judged on the other half, both ways: cheap enough to ask before trees are grown on the columns. Trees find more in
+    them, and surer, so that such a gain need not be beyond the noise; theirs must be.
     """
     extra = np.nan_to_num(columns.to_numpy(dtype=np.float64))
     fold = np.arange(len(extra)) % 2 if clusters is None else pd.factorize(clusters)[0] % 2
@@ -237,7 +238,10 @@ def latent_help(
             wide = np.column_stack([link, extra])
             own[task.name] = _stacked_losses(task.kind, wide, y, fold, weight[task.name])
             base[task.name] = _stacked_losses(task.kind, link[:, None], y, fold, weight[task.name])
-    return _better(own, base, clusters, weight, LEAST_GAIN)
+    found = _compared(own, base, clusters, weight)
+    error = (found["difference_high"] - found["difference_low"]) / (2 * 1.96)
+    gain = -found["difference"]
+    return _figures(found[(gain >= LEAST_GAIN * found["baseline"]) & (gain > error)])
 
 
 def compared_losses(
@@ -269,18 +273,25 @@ def _judgeable(labels: Targets, scores: Scores, weights: pd.DataFrame | None) ->
 
 
 def _better(
-    own: dict[str, Any],
-    base: dict[str, Any],
-    clusters: Any,
-    weight: Mapping[str, Any] | None = None,
-    least_gain: float = 0.0,
+    own: dict[str, Any], base: dict[str, Any], clusters: Any, weight: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
-    """The figures of the tasks whose loss is less beyond the noise, and by a share of it."""
-    found = compare(own, base, clusters=clusters, sample_weight=weight) if own else pd.DataFrame({"verdict": []})
+    """The figures of the tasks whose loss is less beyond the noise."""
+    found = _compared(own, base, clusters, weight)
+    return _figures(found[found["verdict"] == "better"])
+
+
+def _compared(
+    own: dict[str, Any], base: dict[str, Any], clusters: Any, weight: Mapping[str, Any] | None
+) -> pd.DataFrame:
+    if own:
+        return compare(own, base, clusters=clusters, sample_weight=weight)
+    columns = ("value", "baseline", "difference", "difference_low", "difference_high", "verdict")
+    return pd.DataFrame({name: [] for name in columns})
+
+
+def _figures(found: pd.DataFrame) -> dict[str, str]:
     return {
-        str(name): f"validation loss {row['value']:.5g} against {row['baseline']:.5g}"
-        for name, row in found.iterrows()
-        if row["verdict"] == "better" and row["value"] <= (1 - least_gain) * row["baseline"]
+        str(name): f"validation loss {row['value']:.5g} against {row['baseline']:.5g}" for name, row in found.iterrows()
     }
 
 

@@ -38,8 +38,9 @@ class ServingMethods:
         in it, by `RepeatedEventsWarning`; factors alone cannot know). A model without history and latent features
         stays as it is. Calls from several threads wait for each other.
 
-        A row's history ends before its own time, however much is told; factors of users hold all that was told. So
-        judge a model on rows after `as_of_`: earlier ones it may know too well, where it has factors of the log.
+        A row's history ends before its own time, however much is told, and so do the factors of its user, but for what
+        they have of the fit: on rows after the fit a model may be judged at once, as if it had been told day by day.
+        (Factors of other models than ALS, which the user chooses, and segments hold all that was told.)
 
         Parameters
         ----------

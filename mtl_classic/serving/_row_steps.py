@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from sklearn.base import is_classifier
 
 from mtl_classic._core.keys import KeyCodes
@@ -68,7 +69,7 @@ def _of_member(member: Any, sources: Sources, columns: list[str]) -> RowStep:
     model = member.model_
     if member.output == "scores":
         if isinstance(model, MatrixFactorization) and isinstance(model._factors, ImplicitFactors):
-            return OfPairs(model, sources)
+            return OfPairs(model, sources, OfMemberFrame(member, columns, sources))
         if isinstance(model, BaseFactorizationMachine) and OfMachineRow.can_read(model):
             return OfMachineRow(model, sources)
     return OfMemberFrame(member, columns, sources)
@@ -90,11 +91,14 @@ class OfHistory:
 
 
 class OfPairs:
-    """Score and lengths of the vectors of a `MatrixFactorization`."""
+    """Score and lengths of the vectors of a `MatrixFactorization`; ``frames`` makes those of rows of the past."""
 
-    def __init__(self, model: MatrixFactorization, sources: Sources) -> None:
+    def __init__(self, model: MatrixFactorization, sources: Sources, frames: OfMemberFrame) -> None:
         self.user, self.item = model.roles_["user"], model.roles_["item"]
         self.at = sources.get(self.user), sources.get(self.item)
+        self.frames = frames
+        self.time = model._time_of_rows(frames.columns)
+        self.told_to: float = -np.inf if model._told is None else model._told.latest
         factors = model._factors
         self.codes = KeyCodes(self.user, model._users.values), KeyCodes(self.item, model._items.values)
         self.vectors = [with_mean(vectors) for vectors in (factors.users, factors.items)]
@@ -103,6 +107,9 @@ class OfPairs:
 
     def apply(self, row: Row) -> None:
         """Add the three columns."""
+        if self.time is not None and not self._is_later(row.get(self.time, self.frames.sources.get(self.time))):
+            self.frames.apply(row)
+            return
         known = (self.codes[0].get(row.get(self.user, self.at[0])), self.codes[1].get(row.get(self.item, self.at[1])))
         u, i = (-1 if code is None else code for code in known)
         bias = self.biases[0][u].astype(np.float64) + self.biases[1][i]
@@ -110,6 +117,12 @@ class OfPairs:
             "nf,nf->n", self.vectors[0][u : u + 1 or None].astype(np.float64), self.vectors[1][i : i + 1 or None]
         )
         row.blocks.append(np.array([product[0] + bias, self.lengths[0][u], self.lengths[1][i]], dtype=np.float32))
+
+    def _is_later(self, time: Any) -> bool:
+        """Whether a time surely comes after all that was told."""
+        if isinstance(time, pd.Timestamp) and time.tz is None:
+            return bool(time.as_unit("ns").value > self.told_to)
+        return isinstance(time, int | float) and time > self.told_to
 
 
 class OfMachineRow:
