@@ -63,7 +63,9 @@ def grow(
     plain = bool((weights == 1).all())
     settings: dict[str, Any] = {"n_estimators": n_trees, "random_state": seed, "n_jobs": threads}
     model = ExtraTreesRegressor(**settings | {"min_samples_leaf": 2, "max_features": "sqrt"} | dict(params or {}))
-    model.fit(matrix, scaled, sample_weight=None if plain or (row_weight == row_weight[0]).all() else row_weight)
+    weighted = not plain and (row_weight != row_weight[0]).any()
+    outputs = scaled if scaled.shape[1] > 1 else scaled[:, 0]  # a column-vector is warned of
+    model.fit(matrix, outputs, sample_weight=row_weight if weighted else None)
     model.n_jobs = None
     if not plain:
         for tree in model.estimators_:

@@ -10,6 +10,7 @@ import pytest
 import xgboost as xgb
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.metrics import roc_auc_score
 
 from mtl_classic import PerTaskModel, SharedTreesModel, Task, Temporal
@@ -369,6 +370,18 @@ def test_choices_are_checked() -> None:
     ):
         with pytest.raises(ValueError, match="must be|has no gradients"):
             SharedTreesModel(**options).fit(X, Y)
+
+
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+def test_extra_trees_of_one_task_are_a_forest_of_its_labels(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 3)).astype(np.float32)
+    y = (X[:, 0] > 0).astype(np.float64)
+    block = make_block(CoreTask("y", kind), 0, y, None)
+    forest = grow(X, [block], n_trees=5, params=None, seed=1, threads=1)
+    settings = {"min_samples_leaf": 2, "max_features": "sqrt", "random_state": 1}
+    peer = ExtraTreesRegressor(5, **settings).fit(X, (y - y.mean()) / y.std())
+    np.testing.assert_allclose(forest.predict(X)["y"], y.mean() + y.std() * peer.predict(X), rtol=1e-9, atol=1e-12)
 
 
 def test_further_parameters_of_extra_trees_take_precedence() -> None:
