@@ -56,8 +56,9 @@ def label_from_events(
     What happens at t itself counts. Where rows are events of the log themselves (purchases, of which we ask whether
     another follows), give them a time just after theirs, or each row is its own label.
 
-    A child is 0 where its parent is 0 (the entire view). Where horizon and delay (a child's not shorter than its
-    parent's) are not over at the end of the log, the label is NaN: it has not matured.
+    A child is 0 where its parent is 0 (the entire view). Where the horizon or the delay, both from the row's time on (a
+    child's delay is not shorter than its parent's), is not over at the end of the log, the label is NaN: it has not
+    matured.
 
     Parameters
     ----------
@@ -129,7 +130,7 @@ def label_from_events(
     labels = _labels(resolved, sums)
     end = _end_of(log, as_of)
     for name, delay in label_delays(resolved, axis).items():
-        labels[name][~_is_over(keyed.times, length + delay, end)] = np.nan
+        labels[name][~_is_over(keyed.times, max(length, delay), end)] = np.nan
     return pd.DataFrame({task.name: labels[task.name] for task in resolved}, index=table.index)
 
 
