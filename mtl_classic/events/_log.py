@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.time import is_datetime, time_dtype, to_time
 from mtl_classic._core.validation import as_table, find_role
 from mtl_classic.events._coded import Coded
@@ -53,7 +54,7 @@ class EventLog:
     ValueError
         A column name that occurs twice, a missing or infinite time (their number is told).
     RoleError
-        A role column that is not there.
+        A role column that is not there; no column for user, item or time.
 
     Notes
     -----
@@ -90,6 +91,7 @@ class EventLog:
     ) -> None:
         table = _as_frame(frame)
         named = dict(zip(ROLES, (user, item, time, event, value), strict=True))
+        _check_named(named)
         roles = {role: str(find_role(table.columns, name, role)) for role, name in named.items() if name is not None}
         axis, columns = _read(table, table.columns, roles)
         order = None if _is_sorted(axis) else np.argsort(axis, kind="stable")
@@ -336,6 +338,16 @@ class EventLog:
         stamps = pd.Series(axis.view("datetime64[ns]"))
         zone = getattr(self._time_dtype, "tz", None)
         return stamps if zone is None else stamps.dt.tz_localize("UTC").dt.tz_convert(zone)
+
+
+def _check_named(named: Mapping[str, str | None]) -> None:
+    """Refuse a log without user, item or time; one without items has the same item everywhere."""
+    missing = [role for role in ROLES[:3] if named[role] is None]
+    if missing:
+        raise RoleError(
+            f"An event log has user, item and time; there is no column for {', '.join(missing)}. Where events have no "
+            f'item (or user), give them and the rows a column of one value: frame.assign(item="-").'
+        )
 
 
 def _read(

@@ -125,6 +125,12 @@ def test_a_role_that_is_not_there_is_refused(role):
         EventLog(make_events(5), **{**ROLES, role: "nowhere"})
 
 
+@pytest.mark.parametrize("role", ["user", "item", "time"])
+def test_a_log_needs_user_item_and_time_and_says_what_takes_their_place(role):
+    with pytest.raises(RoleError, match=f"no column for {role}. .* column of one value"):
+        EventLog(make_events(5), **{**ROLES, role: None})
+
+
 def test_duplicated_names_infinite_and_textual_values_are_refused():
     events = make_events(5)
     with pytest.raises(ValueError, match="user"):
