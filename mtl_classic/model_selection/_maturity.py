@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mtl_classic._core.delays import label_delays, longest_delay
 from mtl_classic._core.exceptions import FoldError, LabelError
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.time import is_datetime, time_dtype, to_duration, to_time
+from mtl_classic.model_selection._dealing import group_codes
 from mtl_classic.model_selection._folds import FoldPlan, Temporal, make_folds
 
 __all__ = ["mask_immature", "temporal_folds"]
@@ -72,8 +74,11 @@ def temporal_folds(cv: Any, Y: Any, tasks: Iterable[Task], time: Any, *, groups:
     """Folds in time with a gap of at least the longest delay.
 
     An int ``cv`` is the most that there may be: a gap that swallows the first block makes the blocks fewer and larger.
+    A query that lives on into a block belongs to it, as where boosters stop.
     """
     gap = longest_delay(tasks, time)
+    if groups is not None:
+        time = _of_last_row(time, group_codes(groups))
     if isinstance(cv, Temporal):
         own = 0 if cv.gap is None else to_duration(cv.gap, time_dtype(time))
         return make_folds(Temporal(cv.n_splits, _duration(max(gap, own), time)), Y, groups=groups, time=time)
@@ -85,6 +90,15 @@ def temporal_folds(cv: Any, Y: Any, tasks: Iterable[Task], time: Any, *, groups:
         except FoldError:
             continue
     return make_folds(Temporal(1, _duration(gap, time)), Y, groups=groups, time=time)
+
+
+def _of_last_row(time: Any, codes: Any) -> pd.Series[Any]:
+    """The time of the last row of each row's group."""
+    times = pd.Series(time)
+    order = np.argsort(to_time(times), kind="stable")
+    last = np.empty(codes.max(initial=-1) + 1, dtype=np.intp)
+    last[codes[order]] = order
+    return times.iloc[last[codes]]
 
 
 def _duration(gap: int | float, time: Any) -> Any:

@@ -333,6 +333,20 @@ def test_gaps_are_as_long_as_the_longest_delay() -> None:
         temporal_folds(5, np.zeros(40), (Task("buy", "binary", delay=35),), time)
 
 
+@pytest.mark.parametrize("cv", [3, Temporal(3)])
+@pytest.mark.parametrize("form", [lambda t: t, lambda t: pd.Timestamp("2024-01-01") + pd.to_timedelta(t, "D")])
+def test_a_query_that_lives_on_into_a_block_of_time_belongs_to_it(cv: Any, form: Any) -> None:
+    time = np.random.default_rng(0).permutation(40)
+    queries = time // 2 % 5 + 5 * (time // 15)  # each of several times, apart by up to 11
+    plan = temporal_folds(cv, np.zeros(40), (Task("view", "binary"),), form(time), groups=queries)
+    assert len(plan) == 3
+    last = pd.Series(time).groupby(queries).transform("max").to_numpy()
+    for train, test in plan.splits:
+        assert not set(queries[train]) & set(queries[test])
+        assert last[train].max() < last[test].min()
+    assert set(np.concatenate([plan.splits[0][0], *(test for _, test in plan.splits)])) == set(range(40))
+
+
 @pytest.mark.parametrize("form", [list, iter, lambda pairs: [(np.isin(np.arange(12), a), b) for a, b in pairs]])
 def test_pairs_of_training_and_test_rows(form: Any) -> None:
     pairs = list(TimeSeriesSplit(3).split(np.zeros((12, 1))))
