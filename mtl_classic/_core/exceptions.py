@@ -6,6 +6,7 @@ __all__ = [
     "FallbackWarning",
     "FoldError",
     "FunnelConflictError",
+    "FunnelConflictWarning",
     "LabelError",
     "LeakedLabelWarning",
     "RepeatedEventsWarning",
@@ -27,6 +28,10 @@ class EmptyLogWarning(UserWarning):
 
 class FallbackWarning(UserWarning):
     """A part that was asked for made a task worse, or could not work, and a simpler one took its place."""
+
+
+class FunnelConflictWarning(UserWarning):
+    """A child often happened where its parent did not: those labels are 0."""
 
 
 class LeakedLabelWarning(UserWarning):

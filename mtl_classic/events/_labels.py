@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtl_classic._core.delays import label_delays
-from mtl_classic._core.exceptions import TaskError
+from mtl_classic._core.exceptions import FunnelConflictWarning, TaskError
 from mtl_classic._core.tasks import Task, fitting_order, resolve_tasks
 from mtl_classic._core.time import to_duration
 from mtl_classic._core.validation import as_table, find_role
@@ -22,6 +23,7 @@ from mtl_classic.events._log import EventLog
 from mtl_classic.events._windows import sum_ahead
 
 Floats = npt.NDArray[np.float64]
+TOLERATED = 0.05  # share of a child's rows without its parent: a horizon always cuts some visits in two
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,9 @@ def label_from_events(
     What happens at t itself counts. Where rows are events of the log themselves (purchases, of which we ask whether
     another follows), give them a time just after theirs, or each row is its own label.
 
-    A child is 0 where its parent is 0 (the entire view). Where the horizon or the delay, both from the row's time on (a
-    child's delay is not shorter than its parent's), is not over at the end of the log, the label is NaN: it has not
-    matured.
+    A child is 0 where its parent is 0 (the entire view); a warning tells where more than one in twenty of its rows are
+    lost to that. Where the horizon or the delay, both from the row's time on (a child's delay is not shorter than its
+    parent's), is not over at the end of the log, the label is NaN: it has not matured.
 
     Parameters
     ----------
@@ -85,6 +87,11 @@ def label_from_events(
         A role column that the rows do not have.
     TaskError
         A task that none of the rules can make, or of a kind that events do not define (multiclass, ranking).
+
+    Warns
+    -----
+    FunnelConflictWarning
+        Of children that often happened where the parent's label is 0.
 
     Notes
     -----
@@ -127,10 +134,11 @@ def label_from_events(
     keyed = key_rows(log, table[column["time"]], keys)
     parts = [(source.events, source.weights) for source in sources.values()]
     sums = dict(zip(sources, sum_ahead(log, keyed, ("user", "item"), length, parts), strict=True))
-    labels = _labels(resolved, sums)
+    labels, orphans = _labels(resolved, sums)
     end = _end_of(log, as_of)
     for name, delay in label_delays(resolved, axis).items():
         labels[name][~_is_over(keyed.times, max(length, delay), end)] = np.nan
+    _warn_of_orphans(resolved, labels, orphans)
     return pd.DataFrame({task.name: labels[task.name] for task in resolved}, index=table.index)
 
 
@@ -177,14 +185,35 @@ def _amount(log: EventLog, task: Task) -> Floats | None:
     return np.nan_to_num(log.column(log.roles["value"]).astype(np.float64))
 
 
-def _labels(tasks: tuple[Task, ...], sums: Mapping[str, Floats]) -> dict[str, Floats]:
+def _labels(tasks: tuple[Task, ...], sums: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Any]]:
+    """Labels, and of each child the rows where it happened without its parent, where its label is 0."""
     labels: dict[str, Floats] = {}
+    orphans: dict[str, npt.NDArray[np.bool_]] = {}
     for task in fitting_order(tasks):
         label = (sums[task.name] > 0).astype(np.float64) if task.kind == "binary" else sums[task.name].copy()
         if task.parent is not None:
-            label[labels[task.parent] == 0] = 0.0
+            orphans[task.name] = (label != 0) & (labels[task.parent] == 0)
+            label[orphans[task.name]] = 0.0
         labels[task.name] = label
-    return labels
+    return labels, orphans
+
+
+def _warn_of_orphans(tasks: tuple[Task, ...], labels: Mapping[str, Floats], orphans: Mapping[str, Any]) -> None:
+    found = []
+    for task in (task for task in tasks if task.name in orphans):
+        known = ~np.isnan(labels[task.name])
+        lost = int((orphans[task.name] & known).sum())
+        happened = lost + np.count_nonzero(labels[task.name][known])
+        if lost > TOLERATED * happened:
+            found.append(f"{task.name!r} in {lost} of {happened} rows where {task.parent!r} is 0")
+    if found:
+        warnings.warn(
+            f"Tasks happened where the task on which they depend did not: {', '.join(found)}. These labels are 0, too. "
+            f"Leave given= out of what happens without its parent; or out of the tasks that make the labels alone, and "
+            f'fit with on_conflict="lift", which makes the parents positive.',
+            FunnelConflictWarning,
+            stacklevel=3,
+        )
 
 
 def _end_of(log: EventLog, as_of: Any) -> Any:

@@ -1,10 +1,12 @@
+from contextlib import nullcontext
+
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
 from mtl_classic import Task
-from mtl_classic._core.exceptions import RoleError, TaskError
+from mtl_classic._core.exceptions import FunnelConflictWarning, RoleError, TaskError
 from mtl_classic.events import EventLog, label_from_events
 from tests._reference.history import labels as twin
 from tests.events.shop import ROLES, make_events, make_log, make_rows
@@ -42,7 +44,8 @@ def test_events_of_a_type_equal_a_look_at_every_pair():
 
 def test_a_funnel_of_columns_below_an_event_type():
     rows, events = rows_with_hits(), busy_events()
-    got = label_from_events(rows, EventLog(busy_events(), **ROLES), FUNNEL, 30)
+    with pytest.warns(FunnelConflictWarning, match="'buy' in .* rows where 'view' is 0"):
+        got = label_from_events(rows, EventLog(busy_events(), **ROLES), FUNNEL, 30)
     viewed = twin(events, rows, event="type", value="price", horizon=30)["n_view"] > 0
     buys = events[events["type"] == "buy"].assign(
         price=lambda f: f["price"].fillna(0), coupon=lambda f: f["coupon"] * 1.0
@@ -72,6 +75,22 @@ def test_a_column_as_a_parent_filters_the_events_of_its_children():
     np.testing.assert_array_equal(got["coupon"], truth["n_buy"] > 0)
     np.testing.assert_allclose(got["saved"], truth["sum_buy"], rtol=1e-12)
     np.testing.assert_array_equal(got["discount"], truth["n_buy"])
+
+
+@pytest.mark.parametrize("n_orphans", [1, 2])
+def test_children_that_often_happen_without_their_parent_are_told(n_orphans):
+    users = np.arange(30)
+    cart, buy = (pd.DataFrame({"user": users, "item": 1, "week": 1, "type": kind}) for kind in ("cart", "buy"))
+    late = pd.DataFrame({"user": [0], "item": 1, "week": [9], "type": "cart"})
+    log = EventLog(pd.concat([cart[n_orphans:], buy, late]), **WEEKLY)
+    rows = pd.DataFrame({"user": users, "item": 1, "week": 1})
+    tasks = [Task("cart", "binary"), Task("buy", "binary", given="cart"), Task("n", "count", given="buy")]
+    said = "'buy' in 2 of 30 rows where 'cart' is 0, 'n' in 2 of 30 rows where 'buy' is 0. These labels are 0"
+    with pytest.warns(FunnelConflictWarning, match=said) if n_orphans == 2 else nullcontext():
+        labels = label_from_events(rows, log, tasks, 2)
+    assert labels.sum().tolist() == [30 - n_orphans] * 3
+    alone = label_from_events(rows, log, {"cart": "binary", "buy": "binary"}, 2)
+    assert alone.sum().tolist() == [30 - n_orphans, 30]
 
 
 def test_the_start_counts_and_the_end_does_not():
