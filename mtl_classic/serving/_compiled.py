@@ -88,11 +88,18 @@ class CompiledModel:
 
         Raises
         ------
+        TypeError
+            If the row is none, but a frame or a list, or a value is of another type than at fit.
         ValueError
             If the row lacks a column, or a number is infinite.
         """
         if space not in ("entire", "conditional"):
             raise ValueError(f'space must be "entire" or "conditional", got {space!r}.')
+        if not hasattr(row, "keys") or getattr(row, "ndim", 1) != 1:
+            raise TypeError(
+                f"A row maps columns to values, as a dict or a Series does; got {type(row).__name__}. "
+                "Take one of a frame by {**frame.iloc[0]}; whole frames are for the model that was compiled."
+            )
         if not self._needed.issubset(row.keys()):
             missing = [name for name in self.feature_names_in_ if name not in row]
             raise ValueError(f"The row lacks the columns {', '.join(missing)}; it has {', '.join(map(str, row))}.")

@@ -350,6 +350,17 @@ def test_dates_and_flags_of_another_type_are_refused_as_in_a_table(structure: st
         assert compiled.predict_scores(row | {name: None}) == pytest.approx(scores, rel=1e-6)
 
 
+@pytest.mark.parametrize("form", [pd.DataFrame, lambda rows: rows.to_dict("records"), lambda rows: rows.to_numpy()])
+def test_what_is_no_row_is_told(form: Any) -> None:
+    shop = make_funnel(300, n_users=20, n_items=10, random_state=0)
+    X = shop.X.drop(columns=["time", "day"])
+    model = MultiTaskModel(shop.tasks, user="user", item="item", learner=LightGBMLearner(max_iter=3))
+    serving = model.fit(X, shop.Y).compile_for_serving()
+    with pytest.raises(TypeError, match="A row maps columns to values, as a dict or a Series does; got"):
+        serving.predict_scores(form(X[:1]))
+    assert serving.predict_scores(X.iloc[0]) == serving.predict_scores({**X.iloc[0]})
+
+
 def test_what_is_wrong_is_told() -> None:
     compiled = model_of("funnel").compile_for_serving()
     row = rows().iloc[7].to_dict()
