@@ -182,7 +182,7 @@ def choose_weights(
     problems : sequence of Problem
     method : {"greedy", "optimize"}
     max_members : float or None
-        The costs of the members that any task uses sum to at most this.
+        The costs of the members that any task uses sum to at most this, or to the least cost if that is more.
     costs : sequence of float, one per member
 
     Returns
@@ -194,10 +194,10 @@ def choose_weights(
     if max_members is None:
         return weights
     small = [p.take(thinned(np.arange(len(p.y)), max(1, len(p.y) // BUDGET_ROWS), p.groups)) for p in problems]
-    while (used := [m for m in allowed if weights[m].any()]) and sum(costs[m] for m in used) > max_members:
-        if len(used) == 1:
-            break  # the cheapest single member may still be dearer: one model there must be
-        allowed = _drop_one(small, used, costs)
+    budget = max(max_members, min(costs))  # one model there must be
+    while (used := [m for m in allowed if weights[m].any()]) and sum(costs[m] for m in used) > budget:
+        affordable = [m for m in allowed if costs[m] <= budget]
+        allowed = _drop_one(small, used, costs) if set(used) <= set(affordable) else affordable
         weights = _solve(problems, method, allowed)
     return weights
 

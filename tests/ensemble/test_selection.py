@@ -10,10 +10,10 @@ from mtl_classic._core.losses import task_loss
 from mtl_classic.ensemble._selection import choose_weights, greedy_weights, make_problem, optimal_weights, pull_of
 
 SOLVERS = [greedy_weights, optimal_weights]
-rng = np.random.default_rng(0)
 
 
 def two_members(kind: str, n: int = 300) -> tuple[Any, list[Any], Any]:
+    rng = np.random.default_rng(0)
     y = rng.integers(0, 2 if kind == "binary" else 4, n).astype(float)
     scores = [np.abs(y + s * rng.normal(size=n)) + 0.05 for s in (0.9, 1.2)]
     if kind == "binary":
@@ -68,6 +68,19 @@ def test_members_that_fill_the_budget_stay(method: str) -> None:
     np.testing.assert_array_equal(full, free)
     less = choose_weights([problem, empty], method, max_members=2, costs=[1.0, 2.0])
     assert less.tolist() == [[1.0, 1.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize("method", ["greedy", "optimize"])
+def test_a_member_dearer_than_the_budget_has_no_weight_where_another_fits(method: str) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=300)
+    scores = [y + s * rng.normal(size=300) for s in (0.1, 1.0, 1.2)]  # the first is by far the best
+    problem = make_problem(Task("y", "regression"), y, scores, None, None, 10.0)
+    weights = choose_weights([problem], method, max_members=2, costs=[3.0, 1.0, 1.0])[:, 0]
+    assert weights[0] == 0
+    assert (weights[1:] > 0.2).all()
+    none_fits = choose_weights([problem], method, max_members=0.5, costs=[3.0, 2.0, 1.0])
+    assert none_fits.tolist() == [[0.0], [0.0], [1.0]]  # the cheapest
 
 
 def test_the_pull_is_stronger_in_time_and_may_be_none() -> None:
