@@ -105,6 +105,14 @@ def test_automatic_smoothing_recovers_the_variance_ratio() -> None:
     assert fitted.smooth_[0, 1] > 300
 
 
+@pytest.mark.parametrize("weight", [None, [0.01] * 6 + [9.0]])
+def test_automatic_smoothing_is_by_the_analysis_of_variance(weight: list | None) -> None:
+    X, Y = pd.DataFrame({"c": list("aaabbcd")}), pd.DataFrame({"y": [0, 2, 1, 5, 7, 3, np.nan]})
+    fitted = TargetStatistics(["c"], tasks={"y": "regression"}).fit(X, Y, sample_weight=weight)
+    within, between, size = 4 / 3, 30 / 2, (6 - 14 / 6) / 2  # of categories of 3, 2 and 1 rows; d has no label
+    assert fitted.smooth_.item() == pytest.approx(within / ((between - within) / size))
+
+
 def test_automatic_smoothing_at_the_edges() -> None:
     y = np.array([0.0, 1.0, 1.0, 0.0])
     X = pd.DataFrame({"c": list("abcd")})
@@ -230,20 +238,21 @@ def test_delays_need_a_time() -> None:
 
 def test_rows_that_no_fold_predicts_get_the_first_mean() -> None:
     X, Y = table()
-    statistics = TargetStatistics(["user"], tasks={"buy": "binary"}, time="day", cv=3, counts=True)
+    statistics = TargetStatistics(["user", "shop"], tasks={"buy": "binary"}, time="day", cv=3, counts=True)
     out = statistics.fit_transform(X, Y[["buy"]])
     plan = make_folds(3, Y[["buy"]], time=X["day"])
     first = out[plan.fold == -1]
-    assert first["user__buy__count"].eq(0).all()
-    np.testing.assert_allclose(first["user__buy__mean"], Y["buy"].iloc[plan.splits[0][0]].mean())
+    for key in ("user", "shop"):
+        assert first[f"{key}__buy__count"].eq(0).all()
+        np.testing.assert_allclose(first[f"{key}__buy__mean"], Y["buy"].iloc[plan.splits[0][0]].mean())
 
 
-def test_a_fold_without_labels_of_a_task_is_no_hole() -> None:
+@pytest.mark.parametrize("weight", [None, 0.5])
+def test_a_fold_without_labels_of_a_task_is_no_hole(weight: float | None) -> None:
     X, Y = table()
     late = Y[["buy", "visits"]].mask(X["day"] < 25)
-    out = TargetStatistics(["user"], tasks={"buy": "binary", "visits": "count"}, time="day", cv=3).fit_transform(
-        X, late
-    )
+    statistics = TargetStatistics(["user"], tasks={"buy": "binary", "visits": "count"}, time="day", cv=3)
+    out = statistics.fit_transform(X, late, sample_weight=None if weight is None else np.full(len(X), weight))
     assert not out.isna().iloc[:, 4:].any(axis=None)
 
 
@@ -272,6 +281,16 @@ def test_without_smoothing_a_category_without_labels_has_the_mean() -> None:
     X, Y = pd.DataFrame({"c": list("aab")}), pd.DataFrame({"y": [1.0, 4.0, None]})
     statistics = TargetStatistics(["c"], tasks={"y": "regression"}, smooth=0).fit(X, Y)
     assert statistics.transform(X)["c__y__mean"].tolist() == [2.5, 2.5, 2.5]
+
+
+def test_without_smoothing_a_category_of_one_row_has_its_label_and_the_mean_needs_no_weight_of_one() -> None:
+    X, y = pd.DataFrame({"c": list("aab")}), pd.DataFrame({"y": [1.0, 4.0, 7.0]})
+    statistics = TargetStatistics(["c"], tasks={"y": "regression"}, smooth=0)
+    for weight in (None, [0.1, 0.1, 0.1]):
+        statistics.fit(X, y, sample_weight=weight)
+        assert statistics.transform(pd.DataFrame({"c": list("abz")}))["c__y__mean"].tolist() == pytest.approx(
+            [2.5, 7, 4]
+        )
 
 
 def test_an_uninformative_key_is_the_mean_and_nothing_to_encode_is_no_error() -> None:
