@@ -73,7 +73,7 @@ def sum_ahead(
     """
     events = Events(log, rows.times, None)
     grouped = Grouped(events, rows, keys)
-    ahead = -np.int64(min(math.ceil(horizon), _LONGEST)) if events.times.dtype == np.int64 else np.float64(-horizon)
+    ahead = -np.int64(math.ceil(min(horizon, _LONGEST))) if events.times.dtype == np.int64 else np.float64(-horizon)
     sums = []
     for keep, weights in parts:
         stream = grouped.filtered(keep)
@@ -114,7 +114,7 @@ class Events:
     def offset(self, window: Any) -> Any:
         """How far before the row's time an end of its window lies; on an integer axis the integer that cuts alike."""
         back = self.lag if window is None else self.lag + self.duration(window, "window")
-        return np.int64(min(math.floor(back), _LONGEST)) if self.times.dtype == np.int64 else np.float64(back)
+        return np.int64(math.floor(min(back, _LONGEST))) if self.times.dtype == np.int64 else np.float64(back)
 
     def conditions(self, spec: Any) -> tuple[tuple[str, tuple[Any, ...]], ...]:
         return as_conditions(spec, self.log.roles.get("event"))

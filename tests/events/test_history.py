@@ -156,6 +156,15 @@ def test_a_window_longer_than_time_itself():
     assert label_from_events(rows, log, {"buy": "binary"}, "100000w")["buy"].isna().all()  # nor is it over
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_without_end(dtype):
+    log, rows = EventLog(make_events().astype({"time": dtype}), **ROLES), make_events().assign(time=dtype(10_000))
+    got = features(rows, log, [Aggregate("user", "count"), Aggregate("user", "count", window=np.inf)])
+    assert got["user__count"].tolist() == got["user__count__inf"].tolist()
+    assert (features(rows, log, [Aggregate("user", "count")], lag=np.inf)["user__count"] == 0).all()
+    assert label_from_events(rows, log, {"buy": "binary"}, np.inf)["buy"].isna().all()
+
+
 def test_an_empty_log_gives_the_values_of_nothing_seen():
     chosen = [Aggregate("user", "count"), Aggregate("user", "recency"), Aggregate("user", "rate", value="price")]
     got = features(make_rows(), make_log().before(-1), chosen)
