@@ -287,6 +287,38 @@ def test_spelling_out_makes_the_positive_class_explicit() -> None:
     assert only_no.view("buy").tolist() == [0, 0]
 
 
+def test_decoded_labels_are_encoded_alike() -> None:
+    Y = pd.DataFrame(
+        {
+            "text": ["y", "n", None, "y"],
+            "positive": ["n", "p", "p", None],
+            "alone": [7, 7, np.nan, 7],
+            "none": [0, 0, 0, 0],
+            "soft": [0.3, 0.7, np.nan, 1.0],
+            "way": ["x", None, "z", "y"],
+            "way_alone": ["q", "q", None, "q"],
+            "visits": [0, 2, 5, np.nan],
+            "child": ["b", None, "a", "a"],
+        }
+    )
+    tasks = [Task(name, "binary") for name in ("text", "alone", "none")]
+    tasks += [Task("positive", "binary", positive="n"), Task("soft", "binary", loss="kl"), Task("visits", "count")]
+    tasks += [Task("way", "multiclass"), Task("way_alone", "multiclass"), Task("child", "binary", given="text")]
+    targets = encode_targets(Y, tasks)
+    for again in (
+        encode_targets(decode_targets(targets), tasks, classes=targets.classes),
+        encode_targets(decode_targets(targets), tasks),
+    ):
+        np.testing.assert_equal(again.entire, targets.entire)
+        np.testing.assert_equal(again.conditional, targets.conditional)
+    decoded = decode_targets(targets)
+    assert decoded["text"].tolist()[:2] == ["y", "n"]
+    assert decoded["alone"].tolist()[:2] == [7, 7]
+    assert decoded["way"].isna().tolist() == [False, True, False, False]
+    unseen = encode_targets(Y.assign(way="new"), tasks, classes=targets.classes)
+    assert decode_targets(unseen)["way"].isna().all()
+
+
 def test_targets_know_their_place() -> None:
     Y = pd.DataFrame({"a": [0, 1, 1], "b": [1.0, 2.0, 3.0]})
     targets = encode_targets(Y, [Task("b", "regression"), Task("a", "binary")])

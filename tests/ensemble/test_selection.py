@@ -83,5 +83,31 @@ def test_a_member_dearer_than_the_budget_has_no_weight_where_another_fits(method
     assert none_fits.tolist() == [[0.0], [0.0], [1.0]]  # the cheapest
 
 
+@pytest.mark.parametrize("method", ["greedy", "optimize"])
+def test_of_members_that_each_fit_the_budget_the_dearest_for_what_it_brings_leaves(method: str) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=400)
+    scores = [y + s * rng.normal(size=400) for s in (0.5, 0.55, 0.6)]
+    problem = make_problem(Task("y", "regression"), y, scores, None, None, 10.0)
+    weights = choose_weights([problem], method, max_members=3, costs=[3.0, 1.0, 1.0])[:, 0]
+    assert weights[0] == 0
+    assert (weights[1:] > 0.3).all()
+
+
+@pytest.mark.parametrize("method", ["greedy", "optimize"])
+def test_members_of_single_tasks_count_against_the_budget(method: str) -> None:
+    rng = np.random.default_rng(0)
+    Y = rng.normal(size=(2, 300))
+    near, far = 0.01 * rng.normal(size=300), 5 * rng.normal(size=300)
+    problems = [
+        make_problem(Task(f"y{j}", "regression"), y, [y + (near, far)[j], y + (far, near)[j]], None, None, 0.0)
+        for j, y in enumerate(Y)
+    ]
+    free = choose_weights(problems, method, max_members=None, costs=[1, 1])
+    assert (free.argmax(axis=0) == [0, 1]).all()
+    weights = choose_weights(problems, method, max_members=1, costs=[1, 1])
+    assert sorted(weights.tolist()) == [[0, 0], [1, 1]]
+
+
 def test_the_pull_is_stronger_in_time_and_may_be_none() -> None:
     assert (pull_of(None, False), pull_of(None, True), pull_of(0.0, True), pull_of(5.0, False)) == (10, 100, 0, 5)
