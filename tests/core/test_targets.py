@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mtl_classic import FunnelConflictError, LabelError, LeakedLabelWarning, PerTaskModel, RoleError, Task, TaskError
 from mtl_classic._core.base import group_codes
-from mtl_classic._core.targets import decode_targets, encode_targets, spell_out
+from mtl_classic._core.targets import condition_holds, decode_targets, encode_targets, spell_out
 
 NAN = np.nan
 CLICK = Task("click", "binary")
@@ -110,6 +110,7 @@ def test_a_multiclass_parent_that_is_itself_a_child() -> None:
     targets = encode_targets(Y, tasks)
     np.testing.assert_equal(targets.view("refund"), [9, 0, 0, 0, 4])
     np.testing.assert_equal(targets.view("refund", "conditional"), [9, NAN, NAN, NAN, 4])
+    np.testing.assert_equal(condition_holds(targets, tasks[2]), [1, 0, 0, 0, 1])
 
 
 CHAIN = [CLICK, Task("cart", "binary", given="click"), Task("spend", "regression", given="cart")]

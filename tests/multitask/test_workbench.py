@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mtl_classic import Learner, PerTaskModel, Task
-from mtl_classic._core.targets import encode_targets
+from mtl_classic._core.targets import encode_targets, entire_weight
 from mtl_classic.multitask._workbench import (
     Workbench,
     conditional_labels,
@@ -185,6 +185,41 @@ def test_zeros_that_only_the_parent_tells_weigh_the_share_of_labelled_children()
     np.testing.assert_allclose(dropped[:-1], [3 / 8] * 4 + [1] * 10)
     complete = encode_targets(pd.DataFrame({"click": click, "buy": np.nan_to_num(buy)}), FUNNEL)
     assert known_share(complete, FUNNEL[1], None) is None
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_known_share_along_a_chain_and_with_weights(weighted: bool) -> None:
+    rng = np.random.default_rng(0)
+    chain = [*FUNNEL, Task("spend", "regression", given="buy")]
+    click, buy = rng.random(300) < 0.6, rng.random(300) < 0.5
+    spend = np.where(rng.random(300) < 0.7, rng.integers(0, 3, 300), NAN)
+    Y = pd.DataFrame({"click": click, "buy": click & buy, "spend": np.where(click & buy, spend, NAN)}).astype(float)
+    w = rng.integers(0, 4, (300, 3)).astype(float) if weighted else np.ones((300, 3))
+    targets = encode_targets(Y, chain)
+    held, bought = click & buy, click & buy & ~np.isnan(spend) & (w[:, 2] > 0)
+    below = w[bought, 1].sum() / w[held, 1].sum()
+    told = w[bought, 0].sum() + below * w[click & ~buy & (w[:, 2] > 0), 0].sum()
+    expected = np.where(held, 1.0, np.where(click, below, told / w[click, 0].sum()))
+    share = known_share(targets, chain[2], w if weighted else None)
+    assert share is not None
+    np.testing.assert_allclose(share, expected)
+    entire = entire_weight(targets, chain[2], w if weighted else None)
+    assert entire is not None
+    np.testing.assert_allclose(entire, expected * w[:, 2])
+
+
+@pytest.mark.parametrize("click", [[0, 0, 1], [0, 0, 0]])
+def test_without_a_label_where_the_parent_is_positive_zeros_count_whole(click: list) -> None:
+    targets = encode_targets(pd.DataFrame({"click": click, "buy": [NAN, 0, NAN]}), FUNNEL)
+    assert known_share(targets, FUNNEL[1], None) is None
+
+
+def test_a_ranking_below_a_parent_is_conditional_everywhere() -> None:
+    tasks = [FUNNEL[0], Task("grade", "ranking", query="q", given="click")]
+    targets = encode_targets(pd.DataFrame({"click": [0, 1, 1, NAN, NAN], "grade": [0, 0, 2, 0, 1]}), tasks)
+    for space in ("entire", "conditional"):
+        np.testing.assert_equal(targets.view("grade", space), [NAN, 0, 2, NAN, 1])
+    assert known_share(targets, tasks[1], None) is None
 
 
 def test_children_of_unknown_parents_teach_nothing_where_only_those_that_happened_are_seen() -> None:
