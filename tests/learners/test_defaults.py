@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from mtl_classic.learners._defaults import tree_defaults
+from mtl_classic.learners._defaults import n_bins, tree_defaults
+
+
+@pytest.mark.parametrize(("n", "bins"), [(0, 32), (164, 32), (165, 33), (1_000, 200), (1_284, 256), (10**6, 256)])
+def test_bins_are_a_fifth_of_the_rows(n: int, bins: int) -> None:
+    assert n_bins(n) == bins
 
 
 def labels(n: int, positives: int) -> np.ndarray:
@@ -12,7 +17,14 @@ def labels(n: int, positives: int) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("n", "positives", "min_hessian"),
-    [(400_000, 600, 20.0), (50_000, 700, 0.03 / 0.014), (40_000, 9_600, 0.125), (320, 16, 0.6), (320, 2, 0.1)],
+    [
+        (400_000, 600, 20.0),
+        (50_000, 700, 0.03 / 0.014),
+        (40_000, 9_600, 0.125),
+        (320, 16, 0.6),
+        (320, 2, 0.1),
+        (3, 1, 0.05),
+    ],
 )
 def test_rarer_positives_bound_a_leaf_more(n: int, positives: int, min_hessian: float) -> None:
     assert tree_defaults("binary", labels(n, positives)).min_hessian == pytest.approx(min_hessian)
@@ -60,6 +72,7 @@ def grades(n: int, ones: int, twos: int) -> np.ndarray:
         ("count", grades(2_000, 60, 40), 10, 10, 5.0, 0.1),
         ("regression", np.arange(400.0), 20, 3, 1e-3, 0.05),
         ("regression", np.arange(8_000.0), 31, 40, 1e-3, 0.05),
+        ("regression", np.arange(20_000.0), 31, 50, 1e-3, 0.05),
         ("ranking", grades(3_000, 100, 21), 11, 15, 1e-3, 0.05),
     ],
 )
