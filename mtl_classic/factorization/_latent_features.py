@@ -341,8 +341,8 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         names = [name for name, _ in self.models]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"models must be a list of (name, model) with distinct names, got the names {names}.")
-        if taken := sorted(set(names) & set(self.get_params(deep=False))):
-            raise ValueError(f"Names of models must not be those of parameters: {', '.join(taken)}.")
+        if taken := sorted(str(n) for n in names if "__" in str(n) or n in self.get_params(deep=False)):
+            raise ValueError(f"Names of models must not hold __, nor be those of parameters: {', '.join(taken)}.")
         if isinstance(self.task, Mapping) and not set(self.task) <= set(names):
             raise ValueError(f"task= names models that there are not: {sorted(set(self.task) - set(names))}.")
 

@@ -420,6 +420,7 @@ def test_soft_labels_are_for_models_that_take_them() -> None:
         ({"output": "factors"}, ValueError, "output"),
         ({"models": [als(), als()]}, ValueError, "distinct names"),
         ({"models": []}, ValueError, "distinct names"),
+        ({"models": [als(), ("als__b", als()[1])]}, ValueError, "must not hold __, .*: als__b"),
         ({"models": [("linear", LogisticRegression())], "output": "vectors"}, ValueError, "no vectors"),
         ({"task": {"bpr": "buy"}}, ValueError, "there are not"),
         ({"task": "click"}, TaskError, "the tasks are buy, kind, rating"),
