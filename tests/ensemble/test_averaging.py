@@ -230,7 +230,9 @@ def test_folds_before_the_last_count_where_it_has_too_few_labels() -> None:
     for least, rows in ((10, fold == 2), (11, fold >= 1), (99, fold >= 0)):
         chosen = latest_rows(fold, True, lambda rows, least=least: len(rows) >= least)
         np.testing.assert_array_equal(chosen, np.flatnonzero(rows))
-    np.testing.assert_array_equal(latest_rows(fold, False, lambda rows: False), np.flatnonzero(fold >= 0))
+    for answer in (False, True):
+        rows = latest_rows(fold, False, lambda rows, answer=answer: answer)
+        np.testing.assert_array_equal(rows, np.flatnonzero(fold >= 0))
 
 
 def test_a_plan_is_used_in_place_of_cv() -> None:

@@ -116,6 +116,24 @@ def test_blocks_of_time_keep_rows_of_one_time_together() -> None:
     assert sorted(np.concatenate([test for _, test in together])) == list(range(5))
 
 
+def test_what_is_learnt_from_scores_is_judged_on_other_rows() -> None:
+    fold, covered = np.repeat([-1, 0, 1, 2], 10), np.arange(10, 40)
+    for k, (train, test) in enumerate(meta_splits(fold, False)):
+        np.testing.assert_array_equal(test, np.flatnonzero(fold == k))
+        np.testing.assert_array_equal(train, np.setdiff1d(covered, test))
+    for k, (train, test) in enumerate(meta_splits(fold, True, np.arange(40))):
+        np.testing.assert_array_equal(test, np.flatnonzero(fold == k + 1))
+        np.testing.assert_array_equal(train, np.arange(10, test[0]))
+    assert len(meta_splits(np.minimum(fold, 1), True)) == 1
+    for temporal, time in ((False, None), (False, np.arange(40)), (True, None)):  # of one fold: dealt out
+        dealt = meta_splits(np.minimum(fold, 0), temporal, time)
+        assert [len(test) for _, test in dealt] == [6] * 5
+        np.testing.assert_array_equal(np.sort(np.concatenate([test for _, test in dealt])), covered)
+        assert all(np.ptp(test) > 6 for _, test in dealt)
+        for train, test in dealt:
+            np.testing.assert_array_equal(train, np.setdiff1d(covered, test))
+
+
 def test_maps_wait_for_labels() -> None:
     fold, time = np.repeat([-1, 0, 1, 2], 10), np.arange(40)
     (first, _), (second, held) = meta_splits(fold, True, time, gap=12)
