@@ -7,7 +7,14 @@ import pytest
 
 from mtl_classic import Task
 from mtl_classic._core.losses import task_loss
-from mtl_classic.ensemble._selection import choose_weights, greedy_weights, make_problem, optimal_weights, pull_of
+from mtl_classic.ensemble._selection import (
+    choose_weights,
+    greedy_weights,
+    make_problem,
+    optimal_weights,
+    pull_of,
+    thinned,
+)
 
 SOLVERS = [greedy_weights, optimal_weights]
 
@@ -66,6 +73,7 @@ def test_members_that_fill_the_budget_stay(method: str) -> None:
     free = choose_weights([problem, empty], method, max_members=None, costs=[1.0, 2.0])
     full = choose_weights([problem, empty], method, max_members=3, costs=[1.0, 2.0])
     np.testing.assert_array_equal(full, free)
+    np.testing.assert_array_equal(free[:, 0], SOLVERS[method == "optimize"](problem, range(2)))
     less = choose_weights([problem, empty], method, max_members=2, costs=[1.0, 2.0])
     assert less.tolist() == [[1.0, 1.0], [0.0, 0.0]]
 
@@ -107,6 +115,13 @@ def test_members_of_single_tasks_count_against_the_budget(method: str) -> None:
     assert (free.argmax(axis=0) == [0, 1]).all()
     weights = choose_weights(problems, method, max_members=1, costs=[1, 1])
     assert sorted(weights.tolist()) == [[0, 0], [1, 1]]
+
+
+def test_thinned_rows_are_every_so_many_rows_or_whole_queries() -> None:
+    rows, queries = np.arange(7), np.array([5, 5, 7, 9, 7, 9, 9])
+    assert thinned(rows, 3, None).tolist() == [0, 3, 6]
+    assert thinned(rows, 2, queries).tolist() == [0, 1, 3, 5, 6]
+    assert thinned(rows[2:], 2, queries).tolist() == [2, 4]
 
 
 def test_the_pull_is_stronger_in_time_and_may_be_none() -> None:

@@ -42,6 +42,15 @@ def test_events_of_a_type_equal_a_look_at_every_pair():
     assert got.mean().min() > 0.05
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+@pytest.mark.parametrize(("horizon", "views"), [(1, 0), (1.5, 1), (2, 1), (2.5, 2), (3, 2), (3.5, 3)])
+def test_the_end_of_a_horizon_may_lie_between_integers(dtype, horizon, views):
+    events = pd.DataFrame({"user": 1, "item": 1, "type": "view", "time": np.array([2, 3, 4, 99], dtype=dtype)})
+    log = EventLog(events, user="user", item="item", time="time", event="type")
+    rows = pd.DataFrame({"user": [1], "item": [1], "time": np.array([1], dtype=dtype)})
+    assert label_from_events(rows, log, {"view": "count"}, horizon)["view"].tolist() == [views]
+
+
 def test_a_funnel_of_columns_below_an_event_type():
     rows, events = rows_with_hits(), busy_events()
     with pytest.warns(FunnelConflictWarning, match="'buy' in .* rows where 'view' is 0"):
