@@ -275,6 +275,13 @@ def test_labels_of_rows_without_weight_deal_no_folds() -> None:
     statistics = TargetStatistics(["user"], tasks=TASKS, random_state=0)
     columns = [statistics.fit_transform(X, labels, sample_weight=1.0 - off) for labels in (Y, other)]
     pd.testing.assert_frame_equal(*columns)
+    weight, buy = np.where(off, 0.0, 0.5), Y[["buy"]]
+    statistics = TargetStatistics(["user"], tasks={"buy": "binary"}, random_state=0)
+    plan = make_folds(5, buy.mask(off[:, None]), random_state=0)
+    pd.testing.assert_frame_equal(
+        statistics.fit_transform(X, buy, sample_weight=weight),
+        statistics.fit_transform(X, buy, sample_weight=weight, plan=plan),
+    )
 
 
 def test_without_smoothing_a_category_without_labels_has_the_mean() -> None:
