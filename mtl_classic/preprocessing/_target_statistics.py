@@ -179,9 +179,8 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         # The first mean that there is, because that of all rows would tell the earliest rows about the future.
         means = pd.DataFrame([model.priors() for model in (*crossed.models, self._means)])
         first = means.bfill().iloc[0].to_numpy()
-        values[crossed.fold < 0] = first
-        for column, prior in zip(values.T, first, strict=True):
-            column[np.isnan(column)] = prior  # a task without a label in some fold's training rows has no mean there
+        for column, prior in zip(values.T, first, strict=True):  # no fold, or none whose training rows have a label
+            column[np.isnan(column)] = prior
         return self._append(table, values)
 
     def transform(self, X: Any) -> Any:
