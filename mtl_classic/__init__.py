@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mtl_classic._core.exceptions import FallbackWarning as FallbackWarning
     from mtl_classic._core.exceptions import FoldError as FoldError
     from mtl_classic._core.exceptions import FunnelConflictError as FunnelConflictError
+    from mtl_classic._core.exceptions import FunnelConflictWarning as FunnelConflictWarning
     from mtl_classic._core.exceptions import LabelError as LabelError
     from mtl_classic._core.exceptions import LeakedLabelWarning as LeakedLabelWarning
     from mtl_classic._core.exceptions import RepeatedEventsWarning as RepeatedEventsWarning
@@ -86,6 +87,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
         "FallbackWarning",
         "FoldError",
         "FunnelConflictError",
+        "FunnelConflictWarning",
         "LabelError",
         "LeakedLabelWarning",
         "RepeatedEventsWarning",
@@ -159,6 +161,7 @@ __all__ = [
     "FoldError",
     "FoldPlan",
     "FunnelConflictError",
+    "FunnelConflictWarning",
     "FunnelModel",
     "HistoryFeatures",
     "LabelError",
