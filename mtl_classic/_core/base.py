@@ -28,7 +28,6 @@ from mtl_classic._core.validation import (
     align_columns,
     as_table,
     check_labels_of,
-    check_order,
     check_sample_weight,
     n_rows,
     register_columns,
@@ -155,10 +154,10 @@ class MultiTaskEstimator(BaseEstimator):
             raise ValueError(
                 f"Found array with 0 sample(s) (shape={X.shape}) while a minimum of 1 is required: nothing to fit."
             )
-        targets = encode_targets(Y, tasks, classes=classes, on_conflict=self._conflict_rule()).of_rows(X)
+        targets = encode_targets(Y, tasks, classes=classes, on_conflict=self._conflict_rule())
+        targets = targets.of_rows(X, sample_weight)
         check_score_names(tasks, targets.classes)
         warn_of_leaked_labels(X, Y, tasks)
-        check_order(X, sample_weight, "sample_weight")
         weights = targets.weigh(check_sample_weight(sample_weight, tasks, n))
         self.roles_ = resolve_roles(
             X, **{role: getattr(self, role, None) for role in ("user", "item", "time", "query")}
@@ -294,8 +293,7 @@ class MultiTaskEstimator(BaseEstimator):
         """
         table = self._start_predict(X)
         targets = encode_targets(Y, self.tasks_, classes=self.classes_map_, on_conflict=self._conflict_rule())
-        check_labels_of(table, targets)
-        check_order(table, sample_weight, "sample_weight")
+        check_labels_of(table, targets, sample_weight)
         weights = check_sample_weight(sample_weight, self.tasks_, len(targets))
         scores = self._scores(table, "entire")
         values = [

@@ -115,9 +115,9 @@ class Targets:
         """Weights that are 0 where a label was dropped: written out again, such a child would be 0, not unlabelled."""
         return np.where(self.dropped, 0.0, 1.0 if weights is None else weights) if self.dropped.any() else weights
 
-    def of_rows(self, X: Table) -> Targets:
-        """The labels of the rows of X, checked, with their names."""
-        check_labels_of(X, self)
+    def of_rows(self, X: Table, sample_weight: Any = None) -> Targets:
+        """The labels of the rows of X, checked as the weights are, with their names."""
+        check_labels_of(X, self, sample_weight)
         return replace(self, index=X.index if isinstance(X, pd.DataFrame) else None)
 
 

@@ -100,8 +100,8 @@ def row_index(X: Table) -> pd.Index:
     return X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(n_rows(X))
 
 
-def check_labels_of(X: Table, labels: Any) -> None:
-    """Refuse labels of another number of rows, or of the same rows in another order.
+def check_labels_of(X: Table, labels: Any, sample_weight: Any = None) -> None:
+    """Refuse labels of another number of rows, and labels or weights of the same rows in another order.
 
     Rows are matched by position. The order is told only by two indexes that somebody has made: not by numbers from 0.
 
@@ -109,6 +109,7 @@ def check_labels_of(X: Table, labels: Any) -> None:
     ----------
     X : table
     labels : sized, with an ``index`` where its rows have names
+    sample_weight : array, Series or frame of n rows, default=None
 
     Raises
     ------
@@ -119,33 +120,35 @@ def check_labels_of(X: Table, labels: Any) -> None:
         raise ValueError(
             f"X has {n} rows, but Y has {len(labels)}; expected the same number (inconsistent numbers of samples)."
         )
-    check_order(X, labels, "Y")
+    check_order(X, Y=labels, sample_weight=sample_weight)
 
 
-def check_order(X: Table, given: Any, what: str) -> None:
-    """Refuse labels or weights, called ``what``, whose index is that of X in another order."""
-    index = getattr(given, "index", None)
-    if isinstance(X, pd.DataFrame) and isinstance(index, pd.Index) and _in_another_order(X.index, index):
-        raise ValueError(
-            f"The rows of {what} are those of X in another order, by their indexes, and rows are matched by position; "
-            f"sort them alike: {what}.loc[X.index]. If they belong together as they are, drop an index: "
-            f"{what}.reset_index(drop=True)."
-        )
+def check_order(rows: Any, /, of: str = "X", **given: Any) -> None:
+    """Refuse what is given for each row, by its name, if its index is that of ``rows`` in another order."""
+    one = getattr(rows, "index", None)
+    for what, values in given.items():
+        other = getattr(values, "index", None)
+        if isinstance(one, pd.Index) and isinstance(other, pd.Index) and _in_another_order(one, other):
+            raise ValueError(
+                f"The rows of {what} are those of {of} in another order, by their indexes, and rows are matched by "
+                f"position; sort them alike: {what}.loc[{of}.index]. If they belong together as they are, drop an "
+                f"index: {what}.reset_index(drop=True)."
+            )
 
 
 def _in_another_order(one: pd.Index, other: pd.Index) -> bool:
     numbers = pd.RangeIndex(len(one))
-    if one.equals(other) or one.equals(numbers) or other.equals(numbers):
+    if len(one) != len(other) or one.equals(other) or one.equals(numbers) or other.equals(numbers):
         return False
     return bool(one.is_unique and other.is_unique and one.isin(other).all())
 
 
-def with_index_of(X: Table, labels: Any) -> Any:
-    """Checked labels, with the index of X where both are of pandas: so that parts of both still tell the same rows."""
-    if not isinstance(labels, pd.DataFrame | pd.Series):
-        return labels
-    check_labels_of(X, labels)
-    return labels.set_axis(X.index, axis=0) if isinstance(X, pd.DataFrame) else labels
+def with_index_of(X: Table, given: Any, what: str = "Y") -> Any:
+    """What is given for each row, with the index of X where both are of pandas: so that parts still tell the rows."""
+    if not isinstance(X, pd.DataFrame) or not isinstance(given, pd.DataFrame | pd.Series):
+        return given
+    check_order(X, "X", **{what: given})
+    return given.set_axis(X.index, axis=0)
 
 
 def take_rows(X: Table, rows: npt.NDArray[Any]) -> Table:

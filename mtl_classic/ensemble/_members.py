@@ -174,7 +174,7 @@ class OverMembers(Tracked, MultiTaskEstimator):
         self._take_over(members)
         table = self._columns_of(members, as_table(X))
         targets = encode_targets(Y, self.tasks_, classes=self.classes_map_, on_conflict=self._conflict_rule())
-        targets = targets.of_rows(table)
+        targets = targets.of_rows(table, sample_weight)
         return FitInput(table, targets, check_sample_weight(sample_weight, self.tasks_, len(targets)))
 
     def _columns_of(self, members: Sequence[Any], table: Table) -> Table:

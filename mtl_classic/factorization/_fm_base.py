@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, check_consistent_leng
 from mtl_classic._core.base import all_or_nothing
 from mtl_classic._core.random import root_seed
 from mtl_classic._core.time import to_time
-from mtl_classic._core.validation import find_role
+from mtl_classic._core.validation import check_order, find_role
 from mtl_classic.factorization._design import Design, input_form, read_table, refuse_empty
 from mtl_classic.factorization._draws import Draws
 from mtl_classic.factorization._pairs import has_pairs
@@ -101,6 +101,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self._check_parameters(X, time=time)
         resume = self.warm_start and hasattr(self, "_parameters")
         table = read_table(self, X, reset=not resume)
+        check_order(table, y=y, sample_weight=sample_weight, query=query, time=time)
         labels = self._labels(y, reset=not resume, sample_weight=sample_weight)
         matrix = self._encode(table, resume)
         problem = self._problem(table, matrix, labels, sample_weight, query, self._times(table, time))
@@ -116,6 +117,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self._check_parameters(X, partial_fit=True)
         resume = hasattr(self, "_parameters")
         table = read_table(self, X, reset=not resume)
+        check_order(table, y=y, sample_weight=sample_weight, query=query)
         labels = self._labels(y, reset=not resume, classes=classes, sample_weight=sample_weight)
         matrix = self._encode(table, resume)
         problem = self._problem(table, matrix, labels, sample_weight, query)

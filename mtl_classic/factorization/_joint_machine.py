@@ -93,7 +93,7 @@ class JointMachine(MultiTaskEstimator):
                     f"Give all classes at the first call, and later the same or none."
                 )
         targets = encode_targets(Y, self.tasks_, classes=self.classes_map_, on_conflict=self._conflict_rule())
-        check_labels_of(table, targets)
+        check_labels_of(table, targets, sample_weight)
         return FitInput(table, targets, check_sample_weight(sample_weight, self.tasks_, len(targets)))
 
     def _check_resumes(self, solver: Solver) -> None:

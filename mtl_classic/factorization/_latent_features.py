@@ -314,7 +314,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         self.tasks_ = () if Y is None else resolve_tasks(self.tasks, Y)
         targets = None if Y is None else encode_targets(Y, self.tasks_)
         if targets is not None:
-            check_labels_of(table, targets)
+            check_labels_of(table, targets, sample_weight)
         self._members = {}
         for name, model in self.models:
             if reads := self._read_log[name]:

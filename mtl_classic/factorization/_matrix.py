@@ -229,7 +229,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
             raise ValueError("MatrixFactorization learns from events=, or from labels; both are None.")
         tasks = resolve_tasks(self.tasks, Y)
         targets = encode_targets(Y, tasks)
-        check_labels_of(X, targets)
+        check_labels_of(X, targets, sample_weight)
         self.task_ = choose_task(self, targets, self.task)
         weights = check_sample_weight(sample_weight, tasks, len(targets))
         weight = None if weights is None else weights[:, targets.position(str(self.task_))]

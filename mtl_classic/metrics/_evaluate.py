@@ -11,7 +11,7 @@ import pandas as pd
 from mtl_classic._core.random import root_seed
 from mtl_classic._core.targets import Classes
 from mtl_classic._core.tasks import Task, resolve_tasks
-from mtl_classic._core.validation import as_table
+from mtl_classic._core.validation import as_table, check_order
 from mtl_classic.metrics._arrays import Codes, Floats, factorize
 from mtl_classic.metrics._fitted import clusters_of_rows, column_values, conflict_rule, groups_of, last_step, scores_of
 from mtl_classic.metrics._known import Known
@@ -94,6 +94,7 @@ def evaluate(
     if baseline is not None and not isinstance(baseline, pd.DataFrame | Mapping | np.ndarray):
         baseline = scores_of(baseline, X, space)
     table = as_table(X)
+    check_order(table, sample_weight=sample_weight)
     return evaluate_scores(
         Y,
         scores,
@@ -204,6 +205,9 @@ def evaluate_scores(
     if classes is None:
         classes = find_classes(Y, scores, tasks)
     seed = root_seed(random_state)
+    check_order(Y, "Y", by=by, clusters=clusters, sample_weight=sample_weight)
+    for values in groups.values() if isinstance(groups, Mapping) else [groups]:
+        check_order(Y, "Y", groups=values)
     by = pd.DataFrame(by) if isinstance(by, np.ndarray) and by.ndim == 2 else as_pandas(by, Y)
     slices = _slices(by, len(Y))
     known = Known.of(

@@ -62,7 +62,7 @@ def column_values(table: Any, values: Any, what: str) -> Any:
     """The column of that name, or the columns of a list of names; values that are no names, as they are."""
     several = isinstance(values, list | tuple) and len(values) != n_rows(table)
     if not (isinstance(values, str) or (several and values and all(isinstance(name, str) for name in values))):
-        check_order(table, values, what)
+        check_order(table, **{what: values})
         return values
     if not isinstance(table, pd.DataFrame):
         raise ValueError(f"{what}={values!r} names a column, but X is no frame; pass the values themselves.")

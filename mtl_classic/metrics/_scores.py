@@ -38,13 +38,15 @@ def task_scores(scores: Any, task: Task, tasks: Sequence[Task], classes: Classes
     what : {"scores", "baseline"}
         For the errors; a baseline may lack tasks.
     """
-    if scores is None:
+    own = scores.get(task.name) if isinstance(scores, Mapping) else scores
+    if own is None:
         return None
-    if isinstance(scores, pd.DataFrame):
-        _check_index(scores, Y, what)
+    _check_index(own, Y, what)
+    values: Floats | None
+    if isinstance(scores, Mapping):
+        values = as_floats(own, what)
+    elif isinstance(scores, pd.DataFrame):
         values = _from_frame(scores, task, classes, what)
-    elif isinstance(scores, Mapping):
-        values = as_floats(scores[task.name], what) if task.name in scores else None
     else:
         values = as_floats(scores, what)
         if task.kind != "multiclass" or len(tasks) > 1:
@@ -131,9 +133,10 @@ def _by_position(values: Floats, task: Task, tasks: Sequence[Task], what: str) -
     return values[:, [other.name for other in tasks].index(task.name)]
 
 
-def _check_index(scores: pd.DataFrame, Y: Any, what: str) -> None:
+def _check_index(scores: Any, Y: Any, what: str) -> None:
     """Rows are matched by position; the same labels in another order are surely a mistake."""
-    if not isinstance(Y, pd.DataFrame | pd.Series) or len(Y) != len(scores) or scores.index.equals(Y.index):
+    named = isinstance(scores, pd.DataFrame | pd.Series) and isinstance(Y, pd.DataFrame | pd.Series)
+    if not named or len(Y) != len(scores) or scores.index.equals(Y.index):
         return
     if scores.index.is_unique and Y.index.is_unique and scores.index.isin(Y.index).all():
         raise ValueError(

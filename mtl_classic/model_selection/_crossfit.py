@@ -130,7 +130,6 @@ def fit_folds(
 ) -> CrossFit:
     """`cross_fit` as a part of another fit, whose callbacks are told of each fold's step."""
     X = as_table(X)
-    Y = None if Y is None else with_index_of(X, rows_of(Y))
     if plan.n_rows != n_rows(X):
         raise FoldError(f"The fold plan is for {plan.n_rows} rows, but X has {n_rows(X)}.")
     for what, values in (("Y", Y), ("sample_weight", sample_weight)):
@@ -138,6 +137,10 @@ def fit_folds(
             raise ValueError(
                 f"X has {n_rows(X)} rows, but {what} has {_num_samples(values)}; expected the same number."
             )
+    Y, sample_weight = (
+        None if values is None else with_index_of(X, rows_of(values), what)
+        for what, values in (("Y", Y), ("sample_weight", sample_weight))
+    )
     workers, threads = split_budget(n_jobs, len(plan))
     estimator = _unfitted(estimator, Y, threads if n_jobs is not None else None)
     params = dict(fit_params or {})
@@ -185,7 +188,7 @@ def _fit_fold(
     step: Progress,
 ) -> tuple[Any, Any, Any]:
     if sample_weight is not None:
-        fit_params[fit_name(model, "sample_weight")] = take_rows(rows_of(sample_weight), train)
+        fit_params[fit_name(model, "sample_weight")] = take_rows(sample_weight, train)
     with thread_limit(threads):
         try:
             with step.fitting(model):

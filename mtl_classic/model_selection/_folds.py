@@ -14,6 +14,7 @@ import numpy.typing as npt
 from mtl_classic._core.exceptions import FoldError
 from mtl_classic._core.tasks import label_frame
 from mtl_classic._core.time import time_dtype, to_duration, to_time
+from mtl_classic._core.validation import check_order
 from mtl_classic.model_selection._dealing import Rows, deal, group_codes
 from mtl_classic.model_selection._row_order import warn_of_row_order
 
@@ -134,6 +135,7 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
     codes = group_codes(groups)
     if codes is not None and len(codes) != n:
         raise FoldError(f"groups has {len(codes)} values for {n} rows.")
+    check_order(Y, "Y", cv=cv, groups=groups, time=time)
     if isinstance(cv, bool | str | float) or cv is None:
         raise TypeError(
             f"cv must be an int, a splitter, Temporal(...), a list of (train, test) pairs or an array of fold numbers, "

@@ -20,7 +20,7 @@ from mtl_classic._core.parallel import n_threads, thread_limit
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.task_weights import check_task_weights
 from mtl_classic._core.tasks import Task, resolve_tasks
-from mtl_classic._core.validation import as_table
+from mtl_classic._core.validation import as_table, check_labels_of
 from mtl_classic.model_selection._crossfit import events_for, fit_name, rows_of
 from mtl_classic.model_selection._fingerprint import fingerprint
 from mtl_classic.model_selection._folds import FoldPlan
@@ -210,6 +210,7 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
         self._check_names(tasks, list(metrics), dimensions)
         judge = self._judge(tasks)
         X, Y = as_table(X), rows_of(Y)
+        check_labels_of(X, Y, sample_weight)
         key = fingerprint(X, Y, sample_weight, events) if self.storage else ""
         seed = int(key[:8], 16) if self.storage and self.random_state is None else root_seed(self.random_state)
         plan = plan_for(

@@ -231,7 +231,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
             raise ValueError("Found array with 0 sample(s): TargetStatistics needs at least one row to learn from.")
         self.tasks_ = resolve_tasks(self.tasks, Y)
         targets = encode_targets(Y, self.tasks_)
-        check_labels_of(table, targets)
+        check_labels_of(table, targets, sample_weight)
         weights = check_sample_weight(sample_weight, self.tasks_, len(targets))
         register_columns(self, table)
         frame = as_frame(table)

@@ -39,7 +39,7 @@ def refresh_model(model: Any, X: Any, Y: Any, sample_weight: Any, how: str, deca
         raise ValueError(f"decay is the share of the old leaf values, from 0 to 1, got {decay!r}.")
     table = model._start_predict(X)
     targets = _targets(model, table, Y)
-    check_labels_of(table, targets)
+    check_labels_of(table, targets, sample_weight)
     if not len(targets):
         raise ValueError("X and Y have 0 rows; a refresh needs at least one.")
     weights = check_sample_weight(sample_weight, model.tasks_, len(targets))
