@@ -54,12 +54,6 @@ class FitInput:
         y = self.targets.view(name)
         return y if self.weights is None else np.where(self.weights[:, self.targets.position(name)] > 0, y, np.nan)
 
-    def dealt(self, Y: Any) -> Any:
-        """The labels by which folds are dealt: those that the user gave, but for rows without weight."""
-        if self.weights is None or (self.weights > 0).all():
-            return Y
-        return pd.DataFrame({task.name: self.counted(task.name) for task in self.targets.tasks})
-
     def entire_weight(self, task: Task) -> Floats | None:
         """Weights of the rows for what is learnt from a task's entire view; None where all are 1."""
         return entire_weight(self.targets, task, self.weights)

@@ -18,7 +18,7 @@ from mtl_classic.ensemble._members import OverMembers, in_all_classes, shared_pl
 from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import rows_of
-from mtl_classic.model_selection._plans import time_for_folds
+from mtl_classic.model_selection._plans import labels_for_folds, time_for_folds
 from mtl_classic.model_selection._progress import with_callbacks
 from mtl_classic.model_selection._validation_split import validation_split
 
@@ -179,7 +179,7 @@ class ConformalModel(OverMembers):
         gap = longest_delay(self.tasks_, time)
         seed = spawn_seed(root_seed(self.random_state), "calibration")
         rows = validation_split(
-            given.dealt(data.Y),
+            labels_for_folds(data.Y, self.tasks_, given.weights),
             self.calibration_fraction,
             groups=role_values(given.X, column),
             time=time,

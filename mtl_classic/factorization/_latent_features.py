@@ -25,9 +25,10 @@ from mtl_classic._core.validation import align_columns, as_table, check_labels_o
 from mtl_classic.events import EventLog
 from mtl_classic.factorization._appended import append_columns
 from mtl_classic.factorization._feedback import check_log
-from mtl_classic.factorization._members import LatentMember, choose_task, counted, reads_events
+from mtl_classic.factorization._members import LatentMember, choose_task, reads_events
 from mtl_classic.factorization._out_of_fold import columns_before_blocks, columns_by_folds, log_for_full_fit
 from mtl_classic.model_selection import FoldPlan, Temporal, make_folds
+from mtl_classic.model_selection._plans import labels_for_folds
 
 __all__ = ["LatentFeatures"]
 
@@ -236,7 +237,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
                 columns.append(columns_before_blocks(member, full, table, time, events, plan, blocks))
             else:
                 if folds is None:
-                    folds = self._plan(counted(labels, self.tasks_, sample_weight), time)
+                    folds = self._plan(labels_for_folds(labels, self.tasks_, sample_weight, self.cv), time)
                 columns.append(columns_by_folds(member, full, table, labels, folds, sample_weight, self.n_jobs))
         return _append(table, columns)
 

@@ -19,7 +19,7 @@ from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import check_sample_weight, take_rows
 from mtl_classic.events import EventLog
 
-__all__ = ["LatentMember", "choose_task", "counted", "reads_events"]
+__all__ = ["LatentMember", "choose_task", "reads_events"]
 
 Array = npt.NDArray[Any]
 # Keys, and vectors of shape (len(keys), n_factors), or (len(keys), n_classes, n_factors).
@@ -210,12 +210,6 @@ def _refuse_task(model: Any, targets: Targets, name: str) -> None:
             f"{type(model).__name__} learns {'classes' if of_classes else 'numbers'}; the task {name!r} is of the kind "
             f"{task.kind!r}. Give it another task, or another model."
         )
-
-
-def counted(labels: pd.DataFrame, tasks: Sequence[Task], sample_weight: Any) -> pd.DataFrame:
-    """Labels, NaN also in rows without weight."""
-    weights = check_sample_weight(sample_weight, tasks, len(labels))
-    return labels if weights is None else labels.where(weights > 0)
 
 
 def _needs_classes(model: Any) -> bool:

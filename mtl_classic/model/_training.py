@@ -15,7 +15,7 @@ from mtl_classic._core.validation import Table, role_values
 from mtl_classic.events import EventLog
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import Rows
-from mtl_classic.model_selection._plans import plan_for
+from mtl_classic.model_selection._plans import labels_for_folds, plan_for
 from mtl_classic.model_selection._validation_split import validation_split
 
 __all__ = ["Roles", "Training"]
@@ -80,7 +80,8 @@ class Training:
     @property
     def counted(self) -> pd.DataFrame:
         """Labels, NaN also in rows without weight."""
-        return self.labels if self.weights is None else self.labels.where(self.weights > 0)
+        counted: pd.DataFrame = labels_for_folds(self.labels, self.tasks, self.weights)
+        return counted
 
     @property
     def ids(self) -> list[str]:
@@ -110,7 +111,17 @@ class Training:
     def make_plan(self, cv: Any) -> FoldPlan:
         """Folds: in time where the rows have one and ``cv`` is a number."""
         time, seed = self.roles["time"], self.seed_for("folds")
-        return plan_for(self.given.X, self.counted, self.tasks, cv, None, time=time, groups=None, seed=seed)
+        return plan_for(
+            self.given.X,
+            self.labels,
+            self.tasks,
+            cv,
+            None,
+            time=time,
+            groups=None,
+            seed=seed,
+            sample_weight=self.weights,
+        )
 
     def split(self) -> tuple[Rows, Rows] | None:
         """Training and validation rows by which choices are made: the last fold of the plan, else a tenth of the rows.

@@ -15,7 +15,7 @@ from mtl_classic._core.validation import Table, check_sample_weight, n_rows, res
 from mtl_classic.model_selection._folds import FoldPlan, Temporal, make_folds
 from mtl_classic.model_selection._maturity import temporal_folds
 
-__all__ = ["check_plan", "plan_for", "time_for_folds"]
+__all__ = ["check_plan", "labels_for_folds", "plan_for", "time_for_folds"]
 
 
 def plan_for(
@@ -42,14 +42,12 @@ def plan_for(
         Columns of X.
     seed : int
     sample_weight : array of shape (n,) or (n, n_tasks), default=None
-        Labels without weight count as missing, but for splitters, which would refuse those.
+        As in `labels_for_folds`.
     """
     if plan is not None:
         check_plan(plan, n_rows(X))
         return plan
-    weights = check_sample_weight(sample_weight, tasks, n_rows(X))
-    if weights is not None and not weights.all() and not hasattr(cv, "split"):
-        Y = match_columns(Y, tasks).where(weights > 0)
+    Y = labels_for_folds(Y, tasks, sample_weight, cv)
     queries = query_codes(X, tasks)
     columns = resolve_roles(X, groups=groups, time=time)
     if columns["groups"] is not None:
@@ -60,6 +58,22 @@ def plan_for(
     if stamps is not None and isinstance(cv, int | np.integer | Temporal) and stamps.nunique() > 1:
         return temporal_folds(cv, Y, tasks, stamps, groups=queries)
     return make_folds(cv, Y, groups=queries, time=stamps if isinstance(cv, Temporal) else None, random_state=seed)
+
+
+def labels_for_folds(Y: Any, tasks: tuple[Task, ...], sample_weight: Any, cv: Any = None) -> Any:
+    """The labels by which folds are dealt: those of tasks; without weight missing, but for splitters, which refuse it.
+
+    Parameters
+    ----------
+    Y : labels of n rows
+    tasks : tuple of Task
+    sample_weight : array of shape (n,) or (n, n_tasks), or None
+    cv : int, splitter, Temporal or array of fold numbers, default=None
+    """
+    weights = check_sample_weight(sample_weight, tasks, len(Y))
+    if weights is not None and not weights.all() and not hasattr(cv, "split"):
+        return match_columns(Y, tasks).where(weights > 0)
+    return match_columns(Y, tasks) if hasattr(Y, "columns") else Y
 
 
 def time_for_folds(X: Table, time: str | None, events: Any) -> str | None:

@@ -27,6 +27,7 @@ from mtl_classic._core.validation import (
 )
 from mtl_classic.model_selection import FoldPlan, Temporal, cross_fit, make_folds
 from mtl_classic.model_selection._maturity import temporal_folds
+from mtl_classic.model_selection._plans import labels_for_folds
 from mtl_classic.preprocessing._category_means import CategoryMeans, Floats, Ints
 from mtl_classic.preprocessing._keys import Key, KeyCoder, as_frame, find_keys
 
@@ -169,8 +170,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         """
         table, codes, labels, weights = self._learn(X, Y, sample_weight)
         if plan is None:
-            whole = weights is None or (weights > 0).all()
-            plan = self._plan(table, Y if weights is None or whole else np.where(weights > 0, labels, np.nan))
+            plan = self._plan(table, labels_for_folds(Y, self.tasks_, sample_weight, self.cv))
         if not self.keys_:
             return table
         model = CategoryMeans(self._means.sizes, self.smooth, self.counts)

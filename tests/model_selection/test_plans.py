@@ -7,7 +7,15 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
-from mtl_classic import MultiTaskSearchCV, PerTaskModel, SharedTreesModel, StackingEnsemble, Task
+from mtl_classic import (
+    ConformalModel,
+    MultiTaskSearchCV,
+    PerTaskModel,
+    SharedTreesModel,
+    StackingEnsemble,
+    TargetStatistics,
+    Task,
+)
 from mtl_classic.model_selection._plans import plan_for
 
 rng = np.random.default_rng(0)
@@ -35,6 +43,23 @@ def test_labels_without_weight_count_as_missing(time: str | None) -> None:
         for labels in (Y, Y.to_numpy()):
             assert plan(labels, time=time, weight=weight) == plan(Y.where(known), time=time)
     assert plan(Y, time=time, weight=LATE) != plan(Y, time=time, weight=LATE + 1) == plan(Y, time=time)
+
+
+@pytest.mark.parametrize("extra", [rng.integers(0, 50, N), rng.choice(["yes", "no"], N), [["text"]] * N])
+def test_columns_that_are_no_task_change_no_folds(extra: Any) -> None:
+    few = Y.assign(up=Y["up"].where(X["day"] > 20), size=Y["size"].where(X["day"] > 20))
+    more = few.assign(comment=extra)
+    for time in ("day", None):
+        assert plan(more, time=time) == plan(few, time=time) == plan(more[["comment", "size", "up"]], time=time)
+        statistics = TargetStatistics(["day"], tasks=TASKS, time=time, cv=3, random_state=0)
+        np.testing.assert_array_equal(*(statistics.fit_transform(X.round(), labels) for labels in (few, more)))
+    one = PerTaskModel(TASKS[1:], learner="linear")
+    intervals = (ConformalModel(one, random_state=0).fit(X, labels) for labels in (few, more))
+    np.testing.assert_array_equal(*(model.predict_interval(X) for model in intervals))
+    stratified = plan_for(
+        X, Y.assign(comment=extra), TASKS[:1], StratifiedKFold(3), None, time=None, groups=None, seed=0
+    )
+    assert len(stratified) == 3
 
 
 def test_a_splitter_stratifies_by_labels_without_weight_too() -> None:
