@@ -95,7 +95,9 @@ class StackingEnsemble(Composition):
         Which tasks fell back, and why.
     oof_predictions_ : DataFrame with the columns (member, score)
     oof_scores_ : DataFrame
-        Scores of the ensemble on rows that neither members nor combiners were fitted on; NaN elsewhere.
+        Scores of the ensemble on rows that neither members nor combiners were fitted on; NaN elsewhere. Only the
+        penalty of the linear combiner was chosen by all of them, which flatters: in a trial with two members by half a
+        per cent of the loss at 300 rows, by a tenth of one at 1,500.
     fold_ : ndarray of shape (n,)
     n_uncovered_ : int
         Rows that no fold predicts: left out of what the combiners learn.
