@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,7 +43,9 @@ class GradientWeights(Protocol):
         ...
 
 
-def check_task_weights(task_weights: Mapping[str, float] | None, tasks: Sequence[Task]) -> npt.NDArray[np.float64]:
+def check_task_weights(
+    task_weights: Mapping[str, float] | None, tasks: Sequence[Task], what: str = "task_weights"
+) -> npt.NDArray[np.float64]:
     """Weights of the tasks in their order, scaled to a mean of one.
 
     Parameters
@@ -50,6 +53,8 @@ def check_task_weights(task_weights: Mapping[str, float] | None, tasks: Sequence
     task_weights : dict name -> weight, or None
         ``None``: all equal. Tasks that the dict does not name have weight 1.
     tasks : sequence of Task
+    what : str, default="task_weights"
+        The parameter, for the errors.
 
     Returns
     -------
@@ -57,6 +62,8 @@ def check_task_weights(task_weights: Mapping[str, float] | None, tasks: Sequence
 
     Raises
     ------
+    TypeError
+        On weights that are no dict, or no numbers.
     TaskError
         On names that are no task, negative or non-finite weights, or only zeros.
     """
@@ -65,15 +72,17 @@ def check_task_weights(task_weights: Mapping[str, float] | None, tasks: Sequence
         return np.ones(len(names))
     if not isinstance(task_weights, Mapping):
         raise TypeError(
-            f"task_weights must be None, a dict name -> weight, or a name the estimator knows; got {task_weights!r}."
+            f"{what} must be None, a dict name -> weight, or a name the estimator knows; got {task_weights!r}."
         )
     given: dict[str, Any] = dict(task_weights)
     unknown = sorted(set(given) - set(names))
     if unknown:
-        raise TaskError(f"task_weights names unknown tasks: {', '.join(unknown)}; the tasks are {', '.join(names)}.")
+        raise TaskError(f"{what} names unknown tasks: {', '.join(unknown)}; the tasks are {', '.join(names)}.")
+    if wrong := {name: weight for name, weight in given.items() if not isinstance(weight, Real)}:
+        raise TypeError(f"{what} must be numbers, got {wrong}.")
     weights = np.array([float(given.get(name, 1.0)) for name in names])
     if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() == 0:
-        raise TaskError(f"task_weights must be finite, non-negative and not all zero, got {given}.")
+        raise TaskError(f"{what} must be finite, non-negative and not all zero, got {given}.")
     return weights * (len(names) / weights.sum())
 
 

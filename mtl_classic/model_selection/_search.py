@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import warnings
@@ -219,7 +220,7 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
         )  # fmt: skip
         work = Work(
             self.estimator, dimensions, X, Y, plan, TaskScores(metrics), judge,
-            self.pruning and judge.objective != "pareto", self.n_jobs, sample_weight,
+            bool(self.pruning) and judge.objective != "pareto", self.n_jobs, sample_weight,
             events_for(self.estimator, events), isinstance(self.error_score, str),
         )  # fmt: skip
         limits = Limits(self.n_trials, self.time_budget, started, reserve_refit=self.refit is not False)
@@ -258,7 +259,7 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
             If no candidate keeps the constraints.
         """
         check_is_fitted(self)
-        task_weights = _weights_of(weights, self.tasks_)
+        task_weights = _weights_of(weights, self.tasks_, "weights")
         best = choose(self._points, [task.name for task in self.tasks_], task_weights, at_least)
         return dict(self.cv_results_["params"][best])
 
@@ -289,7 +290,10 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
                 f"refit must be True, False, a metric's or a task's name, or callable; got {self.refit!r}."
             )
         self._check_metrics()
-        if isinstance(self.error_score, str) and self.error_score != "raise":
+        if not isinstance(self.pruning, bool | np.bool_):
+            raise TypeError(f"pruning must be True or False, got {self.pruning!r}.")
+        is_nan = isinstance(self.error_score, Real) and math.isnan(self.error_score)
+        if not is_nan and not (isinstance(self.error_score, str) and self.error_score == "raise"):
             raise ValueError(f'error_score must be "raise" or NaN, got {self.error_score!r}.')
         if not isinstance(_last_step(self.estimator), MultiTaskEstimator):
             raise TypeError(
@@ -327,7 +331,7 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
 
     def _judge(self, tasks: tuple[Task, ...]) -> Judge:
         given = self.objective if isinstance(self.objective, Mapping) else None
-        return Judge("mean" if given is not None else str(self.objective), _weights_of(given, tasks))
+        return Judge("mean" if given is not None else str(self.objective), _weights_of(given, tasks, "objective"))
 
     def _report(self, work: Work, outcomes: Sequence[Outcome]) -> None:
         failed = [outcome for outcome in outcomes if outcome.state == FAILED]
@@ -365,7 +369,7 @@ def _last_step(estimator: Any) -> Any:
     return estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
 
 
-def _weights_of(given: Mapping[str, float] | None, tasks: Sequence[Task]) -> Floats:
+def _weights_of(given: Mapping[str, float] | None, tasks: Sequence[Task], what: str) -> Floats:
     """Weights of an objective: a task that the dict does not name is not asked for."""
     zeros = {task.name: 0.0 for task in tasks}
-    return check_task_weights(zeros | dict(given) if isinstance(given, Mapping) else given, tasks)
+    return check_task_weights(zeros | dict(given) if isinstance(given, Mapping) else given, tasks, what)
