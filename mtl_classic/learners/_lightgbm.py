@@ -16,7 +16,7 @@ from mtl_classic._core.tasks import Task
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import tree_defaults
 from mtl_classic.learners._flat_trees import flat_trees_for
-from mtl_classic.learners._params import check_max_iter, lightgbm_params
+from mtl_classic.learners._params import check_lightgbm, check_max_iter, lightgbm_params
 from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit, constant_fit, run_lengths
 
 __all__ = ["LightGBMLearner"]
@@ -57,8 +57,8 @@ class LightGBMLearner(Learner):
         means of small categories decide, which are noise.
     max_bin : int, default=255
     params : dict, default=None
-        Further parameters of LightGBM, by any of its names, taking precedence. ``boosting="dart"`` can't be stopped
-        early: it takes ``max_iter`` rounds.
+        Further parameters of LightGBM, by any of its names, taking precedence; an objective must be one of the kind of
+        the tasks. ``boosting="dart"`` can't be stopped early: it takes ``max_iter`` rounds.
 
     References
     ----------
@@ -117,7 +117,7 @@ class LightGBMLearner(Learner):
     def check_task(self, task: Task) -> None:
         """Refuse settings that LightGBM would not take, or ignore."""
         check_max_iter(self.max_iter)
-        lightgbm_params(self.params)
+        check_lightgbm(self.params, task)
 
     def bin(self, features: Features, *, n_threads: int = 1) -> BinnedLightGBM:
         """Construct the Dataset that all tasks share.
@@ -190,7 +190,9 @@ class LightGBMLearner(Learner):
     def _dataset_params(self) -> dict[str, Any]:
         # without feature_pre_filter=False a column useless for one task's leaf size would be lost to all tasks
         params = {"verbosity": -1, "max_bin": self.max_bin, "feature_pre_filter": False, "deterministic": True}
-        return params | {"force_col_wise": True} | lightgbm_params(self.params)
+        given = lightgbm_params(self.params)
+        given.pop("objective", None)  # of the tasks: it says nothing of bins
+        return params | {"force_col_wise": not given.get("force_row_wise", False)} | given
 
     def _train_params(self, request: FitRequest, n_columns: int) -> dict[str, Any]:
         kind = request.task.kind

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["check_max_iter", "lightgbm_params", "xgboost_params"]
+from mtl_classic._core.tasks import Task
+
+__all__ = ["OF_JOINT_TREES", "check_lightgbm", "check_max_iter", "check_xgboost", "lightgbm_params", "xgboost_params"]
 
 Params = Mapping[str, Any] | None
 
@@ -26,6 +28,7 @@ _OF_LIGHTGBM = {
     "seed": "random_seed random_state",
     "num_threads": "num_thread nthread nthreads n_jobs",
     "num_class": "num_classes",
+    "categorical_feature": "cat_feature categorical_column cat_column categorical_features",
     "verbosity": "verbose",
     "eval_at": "ndcg_eval_at ndcg_at map_eval_at map_at",
     "num_iterations": (
@@ -41,6 +44,35 @@ _OF_XGBOOST = {
     "num_iterations": "n_estimators num_boost_round num_round max_iter",
     "early_stopping_round": "early_stopping_rounds n_iter_no_change",
 }
+_NUMBERS_OF_LIGHTGBM = (
+    "regression regression_l2 l2 mean_squared_error mse l2_root root_mean_squared_error rmse regression_l1 l1 "
+    "mean_absolute_error mae huber fair poisson quantile mape mean_absolute_percentage_error gamma tweedie"
+)
+_OBJECTIVES_OF_LIGHTGBM = {
+    "binary": "binary cross_entropy xentropy",
+    "multiclass": "multiclass softmax",
+    "regression": _NUMBERS_OF_LIGHTGBM,
+    "count": _NUMBERS_OF_LIGHTGBM,
+    "ranking": "lambdarank rank_xendcg xendcg xe_ndcg xe_ndcg_mart xendcg_mart",
+}
+_NUMBERS_OF_XGBOOST = (
+    "reg:squarederror reg:squaredlogerror reg:pseudohubererror reg:absoluteerror reg:quantileerror reg:expectileerror "
+    "reg:gamma reg:tweedie count:poisson"
+)
+_OBJECTIVES_OF_XGBOOST = {
+    "binary": "binary:logistic reg:logistic",
+    "multiclass": "multi:softprob",
+    "regression": _NUMBERS_OF_XGBOOST,
+    "count": _NUMBERS_OF_XGBOOST,
+    "ranking": "rank:ndcg rank:pairwise rank:map",
+}
+# What the task and the table say: another value would fail in the library, or be ignored.
+_OWN_OF_LIGHTGBM = ("num_class", "categorical_feature", "feature_pre_filter")
+_OWN_OF_XGBOOST = (
+    "num_class", "num_target", "num_feature", "feature_types", "enable_categorical", "missing", "updater",
+    "process_type",
+)  # fmt: skip
+OF_JOINT_TREES = ("objective", "base_score", "eval_metric", "disable_default_eval_metric")
 _SET_ELSEWHERE = {"num_iterations": "max_iter", "early_stopping_round": "n_iter_no_change"}
 
 
@@ -53,12 +85,12 @@ _LIGHTGBM, _XGBOOST = _main_names(_OF_LIGHTGBM), _main_names(_OF_XGBOOST)
 
 def lightgbm_params(params: Params) -> dict[str, Any]:
     """The parameters by LightGBM's main names; where both names are given, the main one counts, as in LightGBM."""
-    return _renamed(params, _LIGHTGBM)
+    return _renamed(params, _LIGHTGBM, _OWN_OF_LIGHTGBM)
 
 
-def xgboost_params(params: Params) -> dict[str, Any]:
+def xgboost_params(params: Params, own: tuple[str, ...] = ()) -> dict[str, Any]:
     """The parameters by the names that we set; a booster without trees, or trees of other matrices, are refused."""
-    renamed = _renamed(params, _XGBOOST)
+    renamed = _renamed(params, _XGBOOST, (*_OWN_OF_XGBOOST, *own))
     if renamed.get("booster") == "gblinear":
         raise ValueError(
             "params has booster='gblinear', but trees are wanted here; for linear models: learner='linear'."
@@ -71,17 +103,39 @@ def xgboost_params(params: Params) -> dict[str, Any]:
     return renamed
 
 
+def check_lightgbm(params: Params, task: Task) -> None:
+    """Refuse parameters with which LightGBM could not learn the task, or would learn another."""
+    _check_objective(lightgbm_params(params), task, _OBJECTIVES_OF_LIGHTGBM)
+
+
+def check_xgboost(params: Params, task: Task) -> None:
+    """Refuse parameters with which XGBoost could not learn the task, or would learn another."""
+    _check_objective(xgboost_params(params), task, _OBJECTIVES_OF_XGBOOST)
+
+
+def _check_objective(params: Mapping[str, Any], task: Task, objectives: Mapping[str, str]) -> None:
+    known = objectives[task.kind].split()
+    if "objective" in params and params["objective"] not in known:
+        raise ValueError(
+            f"params has objective={params['objective']!r}, and the task {task.name!r} is of the kind {task.kind!r}, "
+            f"which takes {', '.join(known)}. Leave the objective out, or give a learner for each task: "
+            f"learner={{{task.name!r}: …}}."
+        )
+
+
 def check_max_iter(max_iter: int) -> None:
     """Refuse less than one round of boosting."""
     if max_iter < 1:
         raise ValueError(f"max_iter must be at least 1, got {max_iter!r}.")
 
 
-def _renamed(params: Params, main: Mapping[str, str]) -> dict[str, Any]:
+def _renamed(params: Params, main: Mapping[str, str], own: tuple[str, ...]) -> dict[str, Any]:
     given = dict(params or {})
     for name, value in given.items():
         if (ours := _SET_ELSEWHERE.get(main.get(name, name))) is not None:
             raise ValueError(f"params has {name!r}, but the rounds are not set there; use {ours}={value!r}.")
+        if main.get(name, name) in own:
+            raise ValueError(f"params has {name!r}, which follows from the tasks and the table here; leave it out.")
     return {
         main.get(name, name): value
         for name, value in given.items()

@@ -15,7 +15,7 @@ from scipy.stats import loguniform, uniform
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import n_bins, tree_defaults
-from mtl_classic.learners._params import check_max_iter, xgboost_params
+from mtl_classic.learners._params import check_max_iter, check_xgboost, xgboost_params
 from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit, constant_fit, run_lengths
 
 __all__ = ["XGBoostLearner", "set_threads"]
@@ -61,7 +61,8 @@ class XGBoostLearner(Learner):
         None is a fifth of the rows, between 32 and 256: a histogram with as many bins as rows takes more time than the
         rows themselves, and tells no more.
     params : dict, default=None
-        Further parameters of XGBoost, by any of its names, taking precedence.
+        Further parameters of XGBoost, by any of its names, taking precedence; an objective must be one of the kind of
+        the tasks.
 
     References
     ----------
@@ -115,7 +116,7 @@ class XGBoostLearner(Learner):
     def check_task(self, task: Task) -> None:
         """Refuse settings that XGBoost would not take, or ignore."""
         check_max_iter(self.max_iter)
-        xgboost_params(self.params)
+        check_xgboost(self.params, task)
 
     def bin(self, features: Features, *, n_threads: int = 1) -> BinnedXGBoost:
         """Sketch the quantiles once."""

@@ -12,7 +12,7 @@ import xgboost as xgb
 from mtl_classic._core.task_weights import gradient_weights
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._defaults import TreeDefaults, tree_defaults
-from mtl_classic.learners._params import xgboost_params
+from mtl_classic.learners._params import OF_JOINT_TREES, xgboost_params
 from mtl_classic.learners._protocol import Floats, Rows
 from mtl_classic.learners._xgboost import set_threads
 from mtl_classic.multitask._gradient_log import GradientLog
@@ -63,7 +63,7 @@ class BoosterSettings:
             "nthread": threads,
             "verbosity": 0,
         }
-        params = fixed | given | xgboost_params(self.params)
+        params = fixed | given | xgboost_params(self.params, OF_JOINT_TREES)
         if not params["lambda"] > 0:
             raise ValueError(
                 f"reg_lambda must be positive, got {params['lambda']}: "

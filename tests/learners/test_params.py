@@ -96,3 +96,70 @@ def test_dart_takes_all_its_rounds(name: str) -> None:
     model = PerTaskModel({"y": "regression"}, learner=LightGBMLearner(max_iter=40, params={name: "dart"}))
     assert model.set_params(random_state=0).fit(X, Y).fits_["y"].n_rounds == 40
     assert model.score(X, Y) > 0.5
+
+
+@pytest.mark.parametrize(
+    "name", ["num_class", "num_classes", "cat_feature", "categorical_feature", "feature_pre_filter"]
+)
+def test_lightgbm_is_told_of_tasks_and_table_by_the_learner_alone(name: str) -> None:
+    with pytest.raises(ValueError, match=f"params has '{name}', which follows from the tasks and the table"):
+        predicted(LightGBMLearner(params={name: 3}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_class", 3),
+        ("num_target", 2),
+        ("updater", "prune"),
+        ("updater", "grow_colmaker"),
+        ("process_type", "update"),
+        ("feature_types", ["c"]),
+        ("missing", 0),
+    ],
+)
+def test_xgboost_is_told_of_tasks_and_table_by_the_learner_alone(name: str, value: Any) -> None:
+    params = {name: value}
+    for model in (
+        PerTaskModel({"y": "regression"}, learner=XGBoostLearner(params=params)),
+        SharedTreesModel({"y": "regression"}, params=params),
+    ):
+        with pytest.raises(ValueError, match=f"params has '{name}', which follows from the tasks and the table"):
+            model.fit(X, Y)
+
+
+@pytest.mark.parametrize("params", [{"objective": "binary:logistic"}, {"base_score": 0.5}, {"eval_metric": "rmse"}])
+def test_shared_trees_have_an_objective_of_their_own(params: Any) -> None:
+    with pytest.raises(ValueError, match="which follows from the tasks and the table here; leave it out"):
+        SharedTreesModel({"y": "regression"}, params=params).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("learner", "objective", "kinds"),
+    [
+        (LightGBMLearner, "multiclass", ["multiclass"]),
+        (LightGBMLearner, "xentropy", ["binary"]),
+        (LightGBMLearner, "tweedie", ["regression", "count"]),
+        (LightGBMLearner, "multiclassova", []),
+        (LightGBMLearner, "nothing", []),
+        (XGBoostLearner, "multi:softprob", ["multiclass"]),
+        (XGBoostLearner, "multi:softmax", []),
+        (XGBoostLearner, "binary:logitraw", []),
+        (XGBoostLearner, "reg:tweedie", ["regression", "count"]),
+        (XGBoostLearner, "reg:logistic", ["binary"]),
+    ],
+)
+def test_objectives_are_those_of_the_kind(learner: Any, objective: str, kinds: list[str]) -> None:
+    labels = {"binary": Y > 0, "multiclass": np.digitize(Y, [-1, 1]), "regression": np.exp(Y), "count": Y.round() ** 2}
+    for kind, y in labels.items():
+        model = PerTaskModel({"y": kind}, learner=learner(max_iter=20, params={"objective": objective}), random_state=0)
+        if kind in kinds:
+            assert model.fit(X, y).score(X, y) > 0.1
+        else:
+            with pytest.raises(ValueError, match=f"objective='{objective}', and the task 'y' is of the kind '{kind}'"):
+                model.fit(X, y)
+
+
+def test_bins_may_be_read_row_wise() -> None:
+    by_row, by_column = (LightGBMLearner(max_iter=10, params=p) for p in ({"force_row_wise": True}, None))
+    np.testing.assert_allclose(predicted(by_row), predicted(by_column))
