@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.time import is_datetime, to_time
+from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import as_table
 from mtl_classic.inspection._drift import effective_rows
 from mtl_classic.metrics._fitted import end_of, role_column, scores_of
@@ -172,7 +172,7 @@ def _describe_ids(column: pd.Series, missing: float, time: npt.NDArray[Any] | No
 
 
 def _is_number(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column.dtype) or is_datetime(column.dtype) or column.dtype.kind == "m"
+    return pd.api.types.is_numeric_dtype(column.dtype) or is_number(column)
 
 
 def as_numbers(column: pd.Series) -> Floats:

@@ -36,6 +36,7 @@ from mtl_classic.model_selection._folds import Rows
 from mtl_classic.model_selection._maturity import temporal_folds
 from mtl_classic.multitask._stages import Stage, stage
 from mtl_classic.multitask._workbench import MIN_VALIDATION_EVENTS, n_events
+from mtl_classic.preprocessing._blocks import is_number
 
 __all__ = ["LatentChoice", "choose_latent", "latent_folds", "propose_latent"]
 
@@ -341,8 +342,8 @@ def _sides(table: pd.DataFrame, user: str, item: str, roles: tuple[str, ...]) ->
     sides = {"user": [user], "item": [item]}
     for name in table.columns:
         column = table[name]
-        is_number = pd.api.types.is_numeric_dtype(column.dtype) or column.dtype.kind in "Mm"
-        if name in (user, item, *roles) or is_number or column.nunique() > MAX_FIELD:
+        numeric = pd.api.types.is_numeric_dtype(column.dtype) or is_number(column)
+        if name in (user, item, *roles) or numeric or column.nunique() > MAX_FIELD:
             continue
         per_item = table.groupby(item, observed=True)[name].nunique()
         sides["item" if (per_item <= 1).mean() > 0.99 else "user"].append(str(name))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,7 @@ __all__ = ["Hashed", "Number", "OneHot", "is_number"]
 Ints = npt.NDArray[np.int64]
 NANOSECONDS_PER_DAY = 86_400_000_000_000
 LARGEST = 1e30  # statistics of them, and single precision, stay finite
+NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
 DATED = ("datetime", "datetime64", "date", "timedelta", "timedelta64", "period")
 
 
@@ -124,10 +127,20 @@ class Number:
 
 
 def is_number(column: pd.Series) -> bool:
-    """Whether a column holds numbers, dates or durations; booleans are categories."""
+    """Whether a column holds numbers, dates or durations, as objects too; booleans are categories."""
+    if column.dtype == object:
+        return _holds_numbers(column) or _is_dated(column)
     dtype = column.dtype
     numeric = pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
     return numeric or _is_dated(column)
+
+
+def _holds_numbers(column: pd.Series) -> bool:
+    """Whether objects are numbers of Python, decimals among them, as drivers of databases give them."""
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    if not kind.startswith("mixed") or kind in NUMBERS:
+        return kind in NUMBERS
+    return all(isinstance(value, Real | Decimal) and not isinstance(value, bool) for value in column.dropna())
 
 
 def _is_dated(column: pd.Series) -> bool:
@@ -146,7 +159,10 @@ def as_numbers(column: pd.Series) -> tuple[npt.NDArray[np.float64], npt.NDArray[
         days = column.to_numpy(dtype="timedelta64[ns]").astype(np.int64) / NANOSECONDS_PER_DAY
         return np.where(missing, np.nan, days), missing
     if not is_datetime(column.dtype):
-        return np.clip(column.to_numpy(dtype=np.float64, na_value=np.nan), -LARGEST, LARGEST), missing
+        numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        if np.isinf(numbers).any():  # of objects: others are checked at the door
+            raise ValueError(f"Infinite values in the column {column.name!r}; expected finite numbers, or NaN.")
+        return np.clip(numbers, -LARGEST, LARGEST), missing
     values = np.full(len(column), np.nan)
     values[~missing] = to_time(column[~missing], str(column.name)) / NANOSECONDS_PER_DAY
     return values, missing

@@ -30,7 +30,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
     integer columns named in ``categorical``) stores a 1 in the column of its value, or in the field's *other* column if
     the value was unseen at fit or rarer than ``min_count``. A *number* x stores (x − mean) / standard deviation,
     clipped to ±``clip``; a missing number stores a 1 in the field's *missing* column instead, so that its scaled value
-    is 0. Dates, periods and durations are numbers, in days, also as objects.
+    is 0. Dates, periods and durations are numbers, in days; numbers may be objects too, such as decimals.
 
     Parameters
     ----------

@@ -1,5 +1,6 @@
 import datetime as dt
 import pickle
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,8 @@ from sklearn.base import clone
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from mtl_classic.preprocessing import FieldEncoder
+from mtl_classic.learners._columns import FeatureColumns
+from mtl_classic.preprocessing import FieldEncoder, TargetStatistics
 
 
 def table(n: int = 200, seed: int = 0) -> pd.DataFrame:
@@ -314,6 +316,37 @@ def test_zero_rows() -> None:
 def test_bad_input_at_fit(options: dict, X: object, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         FieldEncoder(**options).fit(X)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [3, 1, 2, 1],
+        [2.5, 1, 2, 1],
+        [Decimal("2.5"), Decimal(1), Decimal(2), Decimal(1)],
+        [Decimal("2.5"), 1, np.float32(2), np.int64(1)],
+    ],
+)
+def test_numbers_may_come_as_objects(values: list[object]) -> None:
+    objects = pd.DataFrame({"x": pd.Series([*values, None], dtype=object), "c": list("ababa")})
+    typed = objects.assign(x=[*map(float, values), np.nan])  # type: ignore[arg-type]
+    one, other = FieldEncoder().fit(objects), FieldEncoder().fit(typed)
+    assert one.kinds_ == other.kinds_ == {"x": "number", "c": "onehot"}
+    for X in (objects, typed, objects.iloc[:1], objects.iloc[4:]):
+        for encoder in (one, other):
+            assert (encoder.transform(X) != other.transform(typed.loc[X.index])).nnz == 0
+    learner = FeatureColumns()
+    assert set(learner.fit(objects).categories_) == {"c"}
+    statistics = TargetStatistics(tasks={"y": "binary"}).fit(objects, [0, 1, 0, 1, 1])
+    assert statistics.keys_ == [("c",)]
+    with pytest.raises(ValueError, match="Infinite values in the column 'x'"):
+        FieldEncoder().fit(objects.assign(x=pd.Series([Decimal("Infinity"), 1, 2, 3, 4], dtype=object)))
+
+
+@pytest.mark.parametrize("values", [["1", 2, 3], [1, 2, "x"], [Decimal(1), "x", 2], [True, False, True], [1, True, 2]])
+def test_mixed_objects_stay_categories(values: list[object]) -> None:
+    X = pd.DataFrame({"x": pd.Series(values, dtype=object)})
+    assert FieldEncoder().fit(X).kinds_ == {"x": "onehot"}
 
 
 def test_bad_input_at_transform() -> None:
