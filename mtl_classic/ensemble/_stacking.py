@@ -280,7 +280,7 @@ class StackingEnsemble(Composition):
                 read |= {name for name, w in zip(names, choice.weights, strict=True) if w > 0}
             else:
                 return set(names)
-        return read
+        return read or {names[0]}  # where no score tells anything, one member says whose rows they are
 
     def _report(self, X: Table, store: OutOfFold, choices: Mapping[str, Choice]) -> None:
         self.final_estimators_ = {name: choice.meta for name, choice in choices.items()}

@@ -399,3 +399,12 @@ def test_members_that_are_surer_of_themselves_on_all_rows_are_brought_back(n_unl
     model = StackingEnsemble([("one", Surer({"y": "regression"}))], cv=np.arange(600) % 3, fallback=False).fit(X, y)
     scores = model.predict_scores(X)["y"].to_numpy()
     np.testing.assert_allclose(scores, wide * X[:, 0] + (wide > 1), atol=0.03)
+
+
+def test_members_that_tell_nothing_leave_a_model_that_predicts() -> None:
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(300, 3)), pd.DataFrame({"noise": rng.integers(0, 2, 300)})
+    member = PerTaskModel({"noise": "binary"}, learner="forest", random_state=0)
+    model = StackingEnsemble([("forest", member)], cv=3, fallback=False, random_state=0).fit(X, Y)
+    assert model.weights_.loc["forest", "noise"] == 0
+    np.testing.assert_allclose(model.predict_scores(X)["noise"], Y["noise"].mean(), atol=0.05)
