@@ -6,8 +6,9 @@ import zlib
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 
-__all__ = ["generator", "root_seed", "seeds_within", "spawn_seed"]
+__all__ = ["generator", "root_seed", "seeded", "seeds_within", "spawn_seed"]
 
 
 def root_seed(random_state: Any) -> int:
@@ -51,6 +52,14 @@ def seeds_within(estimator: Any, root: int, *names: str | int, unset: bool = Fal
         if last == "random_state" and "learner" not in path and not (unset and value is not None):
             seeds[name] = spawn_seed(root, *names, *path)
     return seeds
+
+
+def seeded(estimator: Any, root: int, *names: str | int) -> Any:
+    """A clone with seeds where there are none, but for parts of what has one."""
+    given = [path.split("__") for path, value in estimator.get_params().items() if value is not None]
+    told = tuple("".join(f"{part}__" for part in inside) for *inside, last in given if last == "random_state")
+    seeds = seeds_within(estimator, root, *names, unset=True)
+    return clone(estimator).set_params(**{path: seed for path, seed in seeds.items() if not path.startswith(told)})
 
 
 def _sequence(root: int, names: tuple[str | int, ...]) -> np.random.SeedSequence:

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from mtl_classic._core.base import FitInput, MultiTaskEstimator, Scores
 from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.exceptions import TaskError
-from mtl_classic._core.random import root_seed, seeds_within, spawn_seed
+from mtl_classic._core.random import root_seed, seeded, spawn_seed
 from mtl_classic._core.targets import Classes, encode_targets
 from mtl_classic._core.tasks import Task, resolve_tasks
 from mtl_classic._core.validation import (
@@ -56,7 +56,7 @@ class OverMembers(Tracked, MultiTaskEstimator):
         if self.random_state is None:
             return members
         root = root_seed(self.random_state)
-        return [(name, _seeded(member, root, name)) for name, member in members]
+        return [(name, seeded(member, root, "member", name)) for name, member in members]
 
     def _names(self) -> list[str]:
         return ["model"]
@@ -237,14 +237,6 @@ class Composition(_BaseComposition, OverMembers):
             raise TypeError(f"estimators must be a list of (name, estimator), got {self.estimators!r}.")
         self._validate_names(self._names())
         super()._check_members()
-
-
-def _seeded(estimator: Any, root: int, name: str) -> Any:
-    """A clone with seeds where there are none, but for parts of what has one."""
-    given = [path.split("__") for path, value in estimator.get_params().items() if value is not None]
-    told = tuple("".join(f"{part}__" for part in inside) for *inside, last in given if last == "random_state")
-    seeds = seeds_within(estimator, root, "member", name, unset=True)
-    return clone(estimator).set_params(**{path: seed for path, seed in seeds.items() if not path.startswith(told)})
 
 
 def reseeded(estimator: Any, root: int, k: int) -> Any:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from mtl_classic._core.base import FitInput, Floats, Scores, group_codes
 from mtl_classic._core.exceptions import FallbackWarning
+from mtl_classic._core.random import root_seed, seeded
 from mtl_classic._core.score_frames import scores_frame
 from mtl_classic._core.spaces import hold_monotone
 from mtl_classic._core.tasks import Task
@@ -79,7 +80,7 @@ class StackingEnsemble(Composition):
     n_jobs : int, default=None
         Threads for (member, fold) pairs and within them; changes time, not results.
     random_state : int, RandomState or None
-        Deals the folds, and seeds members that have no seed of their own.
+        Deals the folds, and seeds members and final estimators that have no seed of their own.
 
     Attributes
     ----------
@@ -182,6 +183,9 @@ class StackingEnsemble(Composition):
         members = self._seeded_members()
         store = cross_fit_members(members, data, plan, self.tasks_, self.classes_map_, **run)
         self.passthrough_ = Passthrough(self.roles_).fit(given.X) if self.passthrough else None
+        if self.random_state is not None:
+            root = root_seed(self.random_state)
+            finals = {name: seeded(final, root, "final", name) for name, final in finals.items()}
         choices = self._choose(given, store, finals)
         used = [member for member in members if member[0] in self._names_read(choices)]
         fitted = fit_members(used, data, plan=plan, **run)

@@ -17,7 +17,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 from mtl_classic._core.base import all_or_nothing
 from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.exceptions import FoldError, RoleError
-from mtl_classic._core.random import root_seed, spawn_seed
+from mtl_classic._core.random import root_seed, seeded, spawn_seed
 from mtl_classic._core.targets import encode_targets
 from mtl_classic._core.tasks import Task, label_frame, resolve_tasks
 from mtl_classic._core.time import is_datetime
@@ -68,7 +68,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
     n_jobs : int, default=None
         Folds in parallel; changes time, not results.
     random_state : int, RandomState or None, default=None
-        Of the folds; models have their own.
+        Deals the folds, and seeds models that have no seed of their own.
 
     Attributes
     ----------
@@ -316,12 +316,14 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         targets = None if Y is None else encode_targets(Y, self.tasks_)
         if targets is not None:
             check_labels_of(table, targets, sample_weight)
-        self._members = {}
+        self._members, self._seed = {}, root_seed(self.random_state)
         for name, model in self.models:
             if reads := self._read_log[name]:
                 check_log(events, model.event)
             task = None if reads or targets is None else self._task_of(name, model, targets)
             classes = None if targets is None else targets.classes
+            if self.random_state is not None:
+                model = seeded(model, self._seed, "model", name)
             member = LatentMember(name, model, task, self.tasks_, classes, self.output)
             if self.output != "scores" and not member.has_vectors():
                 raise ValueError(f'The model {name!r}, {type(model).__name__}, has no vectors: give output="scores".')
@@ -382,7 +384,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
                 )
             duration = np.timedelta64(int(gap), "ns") if is_datetime(time.dtype) else gap
             cv = Temporal(min(int(cv), int(time.nunique()) - 1), duration if gap else None)
-        seed = spawn_seed(root_seed(self.random_state), "folds")
+        seed = spawn_seed(self._seed, "folds")
         return make_folds(cv, labels, time=time, random_state=seed)
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -86,3 +86,16 @@ def test_what_has_a_seed_keeps_it_and_seeds_its_own_parts() -> None:
 def test_without_a_seed_members_are_left_alone(name: str) -> None:
     model = clone(ENSEMBLES[name]).fit(X, Y)
     assert {fitted.random_state for fitted in model.estimators_} == {None}
+
+
+def test_final_estimators_are_seeded_where_they_have_no_seed() -> None:
+    def stacked(seed: int | None, own: int | None = None) -> StackingEnsemble:
+        final = DecisionTreeRegressor(max_features=1, random_state=own)
+        members = [(name, model.set_params(random_state=0)) for name, model in pair()]
+        return StackingEnsemble(members, final_estimator=final, cv=2, random_state=seed).fit(X, Y)
+
+    one, other = stacked(0), stacked(0)
+    pd.testing.assert_frame_equal(one.oof_scores_, other.oof_scores_)
+    assert one.final_estimator.random_state is None
+    assert {meta.model.random_state for meta in stacked(0, own=7).final_estimators_.values()} == {7}
+    assert {meta.model.random_state for meta in stacked(None).final_estimators_.values()} == {None}

@@ -331,6 +331,24 @@ def test_pairs_of_a_fold_without_positive_rows_say_nothing() -> None:
     assert model.fit_transform(X, late)["als__score"].notna()[X["day"] > 50].all()
 
 
+def test_models_without_a_seed_have_that_of_the_features() -> None:
+    X, Y, _ = world(600)
+    tree = make_pipeline(OneHotEncoder(handle_unknown="ignore"), DecisionTreeClassifier(max_features=1))
+    models = [("tree", tree), ("pairs", MatrixFactorization(user="user", item="item", random_state=7))]
+
+    def columns(seed: int | None) -> pd.DataFrame:
+        features = LatentFeatures(models, tasks={"buy": "binary"}, cv=2, random_state=seed)
+        frame = features.fit_transform(X, Y)
+        assert features.models_["pairs"].random_state == 7
+        assert (features.models_["tree"].steps[-1][1].random_state is None) == (seed is None)
+        return frame
+
+    pd.testing.assert_frame_equal(columns(0), columns(0))
+    assert not columns(0)["tree__score"].equals(columns(1)["tree__score"])
+    columns(None)
+    assert tree.steps[-1][1].random_state is None
+
+
 def test_the_order_of_models_does_not_matter() -> None:
     X, Y, _ = world(600)
     unlabelled = Y[["buy"]].mask(X["day"] < 30)  # folds hold as many labels each, blocks of the log as many rows
