@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
-__all__ = ["asked_parts", "earlier_result", "result_name", "seeds_text"]
+from benchmarks._tables import MissingTableError
+
+__all__ = ["asked_parts", "earlier_result", "made_parts", "result_name", "seeds_text"]
+
+
+Made = TypeVar("Made")
 
 
 def asked_parts(options: argparse.Namespace, known: Iterable[str]) -> list[str]:
@@ -17,6 +22,19 @@ def asked_parts(options: argparse.Namespace, known: Iterable[str]) -> list[str]:
     if unknown := [name for name in asked if name not in parts]:
         raise SystemExit(f"{options.name} has no part {', '.join(unknown)}; it has {', '.join(parts)}.")
     return [name for name in parts if name in asked]
+
+
+def made_parts(
+    options: argparse.Namespace, known: Mapping[str, tuple[str, Callable[[argparse.Namespace], Made]]]
+) -> Iterator[tuple[str, Made]]:
+    """What each part that is asked for makes; one whose table is not there is left out."""
+    for name in asked_parts(options, known):
+        try:
+            made = known[name][1](options)
+        except MissingTableError as error:
+            print(f"{name} is left out: {error}")
+            continue
+        yield name, made
 
 
 def result_name(options: argparse.Namespace, name: str) -> str:

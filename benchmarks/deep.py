@@ -18,8 +18,7 @@ import pandas as pd
 
 from benchmarks import _markdown, complete_journey, online_retail
 from benchmarks._measure import cpu_seconds, spread, write
-from benchmarks._parts import asked_parts, earlier_result, result_name
-from benchmarks._tables import MissingTableError
+from benchmarks._parts import earlier_result, made_parts, result_name
 from mtl_classic import MultiTaskModel, Task
 from mtl_classic.metrics import evaluate_scores
 
@@ -88,12 +87,7 @@ def run(options: argparse.Namespace) -> None:
         raise SystemExit("deep needs PyTorch, which is no dependency of this project: pip install torch") from None
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # moments of rarely seen ids would slow every step
-    for part in asked_parts(options, PARTS):
-        try:
-            shop = PARTS[part][1](options)
-        except MissingTableError as error:
-            print(f"{part} is left out: {error}")
-            continue
+    for part, shop in made_parts(options, PARTS):
         _run_part(part, shop, options)
 
 

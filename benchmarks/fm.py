@@ -14,8 +14,7 @@ from typing import Any
 
 from benchmarks import _fm_boosting, _fm_compile, _fm_quality, _fm_several, _fm_speed, _markdown
 from benchmarks._measure import spread, write
-from benchmarks._parts import asked_parts, earlier_result, result_name, seeds_text
-from benchmarks._tables import MissingTableError
+from benchmarks._parts import earlier_result, made_parts, result_name, seeds_text
 
 PARTS: dict[str, tuple[str, Callable[[argparse.Namespace], dict[str, list[float]]]]] = {
     "speed": (
@@ -72,12 +71,7 @@ def run(options: argparse.Namespace) -> None:
     file = result_name(options, "fm")
     earlier = earlier_result(options, file)
     parts, seeds = earlier.get("parts", {}), earlier.get("seeds", {})
-    for name in asked_parts(options, PARTS):
-        try:
-            figures = PARTS[name][1](options)
-        except MissingTableError as error:
-            print(f"{name} is left out: {error}")
-            continue
+    for name, figures in made_parts(options, PARTS):
         parts[name] = {"peers": _versions(), "summary": {key: spread(values) for key, values in figures.items()}}
         seeds[name] = options.seeds
         parts, seeds = ({key: found[key] for key in PARTS if key in found} for found in (parts, seeds))
