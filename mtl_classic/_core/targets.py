@@ -265,9 +265,9 @@ def _resolve_conflicts(
                 rows = ", ".join(repr(label) for label in index[conflict][:5].tolist())
                 raise FunnelConflictError(
                     f"{int(conflict.sum())} rows have {task.name!r} non-zero although {below.parent!r}, on which it "
-                    f"depends, is negative (first rows: {rows}). Correct the labels, or pass "
-                    f'on_conflict="lift" (the parent becomes positive, where no child needs another of its classes) '
-                    f'or "drop" (the child becomes unlabelled).'
+                    f"depends, is negative (first rows: {rows}). Correct the labels, or give the model, whose parts "
+                    f'follow it, on_conflict="lift" (the parent becomes positive, where no child needs another of its '
+                    f'classes) or "drop" (the child becomes unlabelled).'
                 )
             below = tasks[parent]
     return dropped
