@@ -24,6 +24,7 @@ from mtl_classic.metrics._significance import compare_pairs
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._folds import Rows
+from mtl_classic.model_selection._plans import time_for_folds
 from mtl_classic.model_selection._progress import Progress, with_callbacks
 from mtl_classic.multitask._score_columns import read_scores
 
@@ -170,7 +171,8 @@ class CalibratedModel(OverMembers):
             (self.estimator_,) = self._members()
             frame = self.estimator_.predict_scores(given.X)
             self.oof_scores_, fold = frame, np.zeros(n_rows(given.X), dtype=np.intp)
-            splits = self._meta_splits(given.X, fold, self.roles_["time"] is not None)
+            temporal = time_for_folds(given.X, self.roles_["time"], data.events) is not None
+            splits = self._meta_splits(given.X, fold, temporal, data.events)
             return read_scores(frame, self.tasks_, self.classes_map_), splits
         run: Any = {"memory": self.memory, "n_jobs": self.n_jobs, "progress": progress}
         if _keeps_scores(self.estimator):
@@ -178,14 +180,14 @@ class CalibratedModel(OverMembers):
             self._agree([self.estimator_])
             self.oof_scores_ = self.estimator_.oof_scores_
             scores = read_scores(self.oof_scores_, self.tasks_, self.classes_map_)
-            return scores, self._meta_splits(given.X, self.estimator_.fold_, self.estimator_.temporal_)
+            return scores, self._meta_splits(given.X, self.estimator_.fold_, self.estimator_.temporal_, data.events)
         plan = shared_plan(self, given, data.Y, self.cv, plan, data.events)
         members = self._seeded_members()
         store = cross_fit_members(members, data, plan, self.tasks_, self.classes_map_, **run)
         self.oof_scores_ = store.frame(given.X.index if isinstance(given.X, pd.DataFrame) else None)["model"]
         (self.estimator_,) = fit_members(members, data, plan=plan, **run)
         self._agree([self.estimator_])
-        return store.scores["model"], self._meta_splits(given.X, store.fold, store.temporal)
+        return store.scores["model"], self._meta_splits(given.X, store.fold, store.temporal, data.events)
 
     def _choose(
         self, given: FitInput, asked: dict[str, tuple[str, ...]], scores: Scores, splits: list[tuple[Rows, Rows]]

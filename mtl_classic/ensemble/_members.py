@@ -192,9 +192,9 @@ class OverMembers(Tracked, MultiTaskEstimator):
         """Whether a fit leaves out-of-fold scores of the ensemble itself: ``oof_scores_``, ``fold_``, ``temporal_``."""
         return False
 
-    def _meta_splits(self, X: Any, fold: Rows, temporal: bool) -> list[tuple[Rows, Rows]]:
+    def _meta_splits(self, X: Any, fold: Rows, temporal: bool, events: Any) -> list[tuple[Rows, Rows]]:
         """Splits of the rows with out-of-fold scores for what is learnt from these; labels are waited for."""
-        time = role_values(X, self.roles_["time"])
+        time = role_values(X, time_for_folds(X, self.roles_["time"], events))
         return meta_splits(fold, temporal, time, longest_delay(self.tasks_, time))
 
     def _users(self, X: Any) -> Any:

@@ -186,7 +186,7 @@ class StackingEnsemble(Composition):
         if self.random_state is not None:
             root = root_seed(self.random_state)
             finals = {name: seeded(final, root, "final", name) for name, final in finals.items()}
-        choices = self._choose(given, store, finals)
+        choices = self._choose(given, store, finals, events)
         used = [member for member in members if member[0] in self._names_read(choices)]
         fitted = fit_members(used, data, plan=plan, **run)
         self._agree(fitted)
@@ -201,8 +201,8 @@ class StackingEnsemble(Composition):
     def _keeps_scores(self) -> bool:
         return True
 
-    def _choose(self, given: FitInput, store: OutOfFold, finals: dict[str, Any]) -> dict[str, Choice]:
-        splits = self._meta_splits(given.X, store.fold, store.temporal)
+    def _choose(self, given: FitInput, store: OutOfFold, finals: dict[str, Any], events: Any) -> dict[str, Choice]:
+        splits = self._meta_splits(given.X, store.fold, store.temporal, events)
         pull = pull_of(None, store.temporal)
         problems = list(make_problems(given, (store.of_task(task.name) for task in self.tasks_), pull))
         features = None if self.passthrough_ is None else self.passthrough_.transform(given.X)

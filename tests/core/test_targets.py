@@ -129,7 +129,9 @@ CHAIN = [CLICK, Task("cart", "binary", given="click"), Task("spend", "regression
 )
 def test_conflicts_along_a_chain(row: tuple, lifted: tuple, dropped: tuple) -> None:
     Y = pd.DataFrame([(1, 1, 2.0), row], columns=["click", "cart", "spend"], index=["fine", "odd"])
-    with pytest.raises(FunnelConflictError, match=r"1 rows have .* although .*'odd'.* give the model, .*\"lift\".*\"drop\""):
+    with pytest.raises(
+        FunnelConflictError, match=r"1 rows have .* although .*'odd'.* give the model, .*\"lift\".*\"drop\""
+    ):
         encode_targets(Y, CHAIN)
     np.testing.assert_equal(encode_targets(Y, CHAIN, on_conflict="lift").entire[1], lifted)
     np.testing.assert_equal(encode_targets(Y, CHAIN, on_conflict="drop").entire[1], dropped)

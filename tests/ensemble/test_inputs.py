@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from sklearn.base import clone
 from sklearn.model_selection import TimeSeriesSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -21,8 +22,11 @@ from mtl_classic import (
     PerTaskModel,
     StackingEnsemble,
     Task,
+    Temporal,
     make_funnel,
 )
+from mtl_classic.ensemble import _members
+from mtl_classic.ensemble._store import meta_splits
 from tests.ensemble.tables import MIXED, members, mixed, trees
 
 pytestmark = pytest.mark.filterwarnings("ignore::mtl_classic.FallbackWarning")
@@ -187,3 +191,25 @@ def test_folds_are_in_time_where_the_log_names_it(wrap: str) -> None:
     }[wrap]
     ensemble.fit(shop.X, shop.Y, events=shop.events)
     assert min(latest) < shop.X["time"].quantile(0.8)
+
+
+@pytest.mark.parametrize("wrap", ["calibrated", "prefit", "stacking"])
+def test_what_is_learnt_from_one_fold_in_time_is_judged_in_time(wrap: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = make_funnel(300, n_users=40, n_items=20, random_state=0)
+    member = PerTaskModel(shop.tasks, learner="linear", exclude=["time"], random_state=0)
+    found: list[Any] = []
+
+    def split(*args: Any) -> Any:
+        found.extend(meta_splits(*args))
+        return found
+
+    monkeypatch.setattr(_members, "meta_splits", split)
+    ensemble: Any = {
+        "calibrated": CalibratedModel(member, cv=Temporal(1)),
+        "prefit": CalibratedModel(clone(member).fit(shop.X, shop.Y), cv="prefit"),
+        "stacking": StackingEnsemble([("a", member)], cv=Temporal(1)),
+    }[wrap]
+    ensemble.fit(shop.X, shop.Y, events=shop.events)
+    time = shop.X["time"].to_numpy()
+    assert found
+    assert all(time[train].max() < time[test].min() for train, test in found)
