@@ -16,6 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic._core.delays import check_delays
+from mtl_classic._core.keys import warn_of_lost_digits
 from mtl_classic._core.labels import warn_of_leaked_labels
 from mtl_classic._core.losses import least_loss, prior_scores, task_loss
 from mtl_classic._core.score_frames import check_score_names, scores_frame
@@ -156,6 +157,7 @@ class MultiTaskEstimator(BaseEstimator):
         self.roles_ = resolve_roles(
             X, **{role: getattr(self, role, None) for role in ("user", "item", "time", "query")}
         )
+        warn_of_lost_digits(X, (self.roles_[role] for role in ("user", "item", "query")))
         if hasattr(self, "time"):  # others do not ask when labels are known
             check_delays(tasks, self.roles_["time"])
         register_columns(self, X)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,13 @@ import numpy.typing as npt
 import pandas as pd
 
 __all__ = [
-    "KeyCodes", "are_of_other_kinds", "join_keys", "key_kind", "key_positions", "refuse_other_kind", "value_kind"
+    "KeyCodes", "are_of_other_kinds", "join_keys", "key_kind", "key_positions", "refuse_other_kind", "value_kind",
+    "warn_of_lost_digits",
 ]  # fmt: skip
 
 _EXACT = 2.0**53  # from here on neighbouring integers are the same float
+
+_EXACT_OF_BYTES = {2: 2.0**11, 4: 2.0**24}  # the same of smaller floats
 
 _KINDS = {
     "string": "text", "integer": "numbers", "floating": "numbers", "mixed-integer-float": "numbers",
@@ -89,6 +94,22 @@ def _is_inexact(index: pd.Index[Any]) -> bool:
     if index.dtype.kind == "f":
         return False
     return index.hasnans or bool(np.abs(index.to_numpy(dtype=np.float64)).max(initial=0.0) >= _EXACT)
+
+
+def warn_of_lost_digits(X: Any, columns: Iterable[str | None]) -> None:
+    """Warn of ids that are floats too long to tell neighbours apart, as reading whole numbers with gaps makes them."""
+    for name in columns:
+        if name is None or X[name].dtype.kind != "f":
+            continue
+        largest, exact = X[name].abs().max(), _EXACT_OF_BYTES.get(X[name].dtype.itemsize, _EXACT)
+        if pd.notna(largest) and largest >= exact:
+            warnings.warn(
+                f"The column {name!r} holds ids as {X[name].dtype}, up to {largest:.17g}: from {exact:.0f} on "
+                f"neighbouring whole numbers are the same float, and different ids may have become one. Read them as "
+                f'text or as "Int64".',
+                UserWarning,
+                stacklevel=4,
+            )
 
 
 class KeyCodes:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtl_classic._core.exceptions import RoleError
+from mtl_classic._core.keys import warn_of_lost_digits
 from mtl_classic._core.time import is_datetime, time_dtype, to_time
 from mtl_classic._core.validation import as_table, find_role
 from mtl_classic.events._coded import Coded
@@ -93,6 +94,7 @@ class EventLog:
         named = dict(zip(ROLES, (user, item, time, event, value), strict=True))
         _check_named(named)
         roles = {role: str(find_role(table.columns, name, role)) for role, name in named.items() if name is not None}
+        warn_of_lost_digits(table, (roles["user"], roles["item"]))
         axis, columns = _read(table, table.columns, roles)
         order = None if _is_sorted(axis) else np.argsort(axis, kind="stable")
         names = tuple(str(name) for name in table.columns)

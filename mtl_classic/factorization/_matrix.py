@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic._core.base import all_or_nothing
 from mtl_classic._core.exceptions import LabelError, RoleError
+from mtl_classic._core.keys import warn_of_lost_digits
 from mtl_classic._core.parallel import n_threads
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.targets import encode_targets
@@ -342,6 +343,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
                     f"The {role} column is needed: name it with {role}=; the columns are {list(X.columns)}."
                 )
             self.roles_[role] = str(find_role(X.columns, name, role))
+        warn_of_lost_digits(X, self.roles_.values())
         return X
 
     def _fit_events(self, X: Any, events: EventLog) -> Self:

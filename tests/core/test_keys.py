@@ -1,11 +1,13 @@
 """Ids of 64 bits, whatever types hold them."""
 
 import datetime as dt
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from mtl_classic import EventLog, MatrixFactorization, PerTaskModel
 from mtl_classic._core.keys import KeyCodes, join_keys, key_kind, key_positions, refuse_other_kind, value_kind
 
 LONG = [2**60, 2**60 + 1, 2**60 + 2]
@@ -50,3 +52,31 @@ def test_text_is_no_date() -> None:
         KeyCodes("day", known).get(pd.Timestamp("2024-01-01"))
     for nothing in (None, np.nan, pd.NA, pd.NaT, np.datetime64("NaT"), np.timedelta64("NaT")):
         assert KeyCodes("day", known).get(nothing) is None
+
+
+@pytest.mark.parametrize(
+    ("dtype", "largest", "warns"),
+    [
+        ("float64", 2**53, True),
+        ("float64", 2**53 - 1, False),
+        ("Float64", 2**60, True),
+        ("float32", 2**24, True),
+        ("float32", 2**24 - 1, False),
+        ("Int64", 2**60, False),
+        ("int64", 2**60, False),
+        ("str", 2**60, False),
+    ],
+)
+def test_ids_that_have_lost_digits_are_told(dtype: str, largest: int, warns: bool) -> None:
+    ids = pd.Series([1, largest, 3, largest] * 5, dtype="int64").astype(dtype)
+    X = pd.DataFrame({"user": ids, "item": [1, 2] * 10, "time": range(20)})
+    y = pd.Series([0, 1, 1, 0] * 5)
+    for call in (
+        lambda: EventLog(X, user="user", item="item", time="time"),
+        lambda: PerTaskModel({"y": "binary"}, user="user", learner="linear").fit(X, y),
+        lambda: MatrixFactorization(user="user", item="item").fit(X, y),
+    ):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            call()
+        assert any("'user' holds ids as" in str(one.message) for one in told) == warns
