@@ -80,8 +80,7 @@ class Training:
     @property
     def counted(self) -> pd.DataFrame:
         """Labels, NaN also in rows without weight."""
-        counted: pd.DataFrame = labels_for_folds(self.labels, self.tasks, self.weights)
-        return counted
+        return labels_for_folds(self.labels, self.tasks, self.weights)
 
     @property
     def ids(self) -> list[str]:

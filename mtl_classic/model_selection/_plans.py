@@ -60,7 +60,7 @@ def plan_for(
     return make_folds(cv, Y, groups=queries, time=stamps if isinstance(cv, Temporal) else None, random_state=seed)
 
 
-def labels_for_folds(Y: Any, tasks: tuple[Task, ...], sample_weight: Any, cv: Any = None) -> Any:
+def labels_for_folds(Y: Any, tasks: tuple[Task, ...], sample_weight: Any, cv: Any = None) -> pd.DataFrame:
     """The labels by which folds are dealt: those of tasks; without weight missing, but for splitters, which refuse it.
 
     Parameters
@@ -71,9 +71,9 @@ def labels_for_folds(Y: Any, tasks: tuple[Task, ...], sample_weight: Any, cv: An
     cv : int, splitter, Temporal or array of fold numbers, default=None
     """
     weights = check_sample_weight(sample_weight, tasks, len(Y))
-    if weights is not None and not weights.all() and not hasattr(cv, "split"):
-        return match_columns(Y, tasks).where(weights > 0)
-    return match_columns(Y, tasks) if hasattr(Y, "columns") else Y
+    labels = match_columns(Y, tasks)
+    unweighted = weights is not None and not weights.all() and not hasattr(cv, "split")
+    return labels.where(weights > 0) if unweighted else labels
 
 
 def time_for_folds(X: Table, time: str | None, events: Any) -> str | None:

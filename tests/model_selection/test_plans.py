@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold
 
 from mtl_classic import (
@@ -82,3 +83,41 @@ def test_a_splitter_stratifies_by_labels_without_weight_too() -> None:
 def test_early_rows_without_weight_are_no_folds(model: Any) -> None:
     scores = model.fit(X, Y, sample_weight=LATE).decision_function(X)
     assert np.isfinite(scores.to_numpy()).all()
+
+
+def test_other_columns_and_the_order_of_tasks_have_no_say() -> None:
+    other = pd.DataFrame({"a": rng.choice(list("abcd"), N), "late": np.where(LATE, 1.0, np.nan)})
+    unlabelled = Y.mask(np.column_stack([LATE, LATE]) == 0)
+    for time in ("day", None):
+        expected = plan(unlabelled, time=time)
+        for labels in (unlabelled.assign(**other), unlabelled.assign(early=1.0)[["early", "size", "up"]]):
+            assert plan(labels, time=time) == expected
+        found = plan_for(X, unlabelled[["size", "up"]].to_numpy(), TASKS[::-1], 3, None, time=time, groups=None, seed=0)
+        assert [rows.tolist() for split in found.splits for rows in split] == expected
+
+
+@pytest.mark.filterwarnings("ignore::mtl_classic.FallbackWarning")
+@pytest.mark.parametrize(
+    "model",
+    [
+        ConformalModel(PerTaskModel(TASKS, learner="linear"), random_state=0),
+        TargetStatistics(["shop"], tasks=TASKS, cv=3, random_state=0),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_columns_of_y_that_are_no_tasks_change_nothing(model: Any) -> None:
+    shops = X[["a", "b"]].assign(shop=np.arange(N) * 7 % 11)
+    results = []
+    for labels in (Y, Y.assign(other=rng.choice(list("abcd"), N))):
+        if isinstance(model, TargetStatistics):
+            results.append(model.fit_transform(shops, labels))
+        else:
+            fitted = clone(model).fit(shops, labels)
+            ask = fitted.predict_interval if isinstance(model, ConformalModel) else fitted.predict_scores
+            results.append(ask(shops))
+    pd.testing.assert_frame_equal(*results)
+
+
+def test_a_splitter_stratifies_one_task_beside_other_columns() -> None:
+    found = plan_for(X, Y, TASKS[:1], StratifiedKFold(3), None, time=None, groups=None, seed=0)
+    assert len(found) == 3
