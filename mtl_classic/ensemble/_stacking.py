@@ -276,7 +276,7 @@ class StackingEnsemble(Composition):
             warnings.warn(f"Task {name!r} is averaged, not stacked: {reason}.", FallbackWarning, stacklevel=5)
 
     def _names_read(self, choices: Mapping[str, Choice]) -> set[str]:
-        """Members that some combiner reads."""
+        """Members that some combiner reads; where none reads any, one that says how many rows there are."""
         names, read = self._names(), set()
         for task in self.tasks_:
             choice = choices[task.name]

@@ -72,8 +72,9 @@ def labels_for_folds(Y: Any, tasks: tuple[Task, ...], sample_weight: Any, cv: An
     """
     weights = check_sample_weight(sample_weight, tasks, len(Y))
     labels = match_columns(Y, tasks)
-    unweighted = weights is not None and not weights.all() and not hasattr(cv, "split")
-    return labels.where(weights > 0) if unweighted else labels
+    if weights is None or weights.all() or hasattr(cv, "split"):
+        return labels
+    return labels.where(weights > 0)
 
 
 def time_for_folds(X: Table, time: str | None, events: Any) -> str | None:

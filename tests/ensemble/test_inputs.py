@@ -213,3 +213,12 @@ def test_what_is_learnt_from_one_fold_in_time_is_judged_in_time(wrap: str, monke
     time = shop.X["time"].to_numpy()
     assert found
     assert all(time[train].max() < time[test].min() for train, test in found)
+
+
+def test_stacked_members_that_tell_nothing_leave_the_intercept() -> None:
+    rng = np.random.default_rng(4)
+    rows, labels = rng.normal(size=(400, 2)), pd.DataFrame({"x": rng.poisson(1.0, 400)})
+    models = [(name, PerTaskModel({"x": "count"}, learner=name, random_state=0)) for name in ("linear", "hist")]
+    model = StackingEnsemble(models, cv=2, random_state=0).fit(rows, labels)
+    assert not model.weights_.to_numpy().any()
+    np.testing.assert_allclose(model.predict(rows)["x"], labels["x"].mean(), rtol=0.01)
