@@ -113,7 +113,7 @@ class FlatXGBoost:
         out = np.empty(len(raw))
         apply_links(raw, self.starts, self.links, out)
         return [
-            out[None, own] if link == SOFTMAX else out[own] + center
+            (out[own] / out[own].sum())[None] if link == SOFTMAX else out[own] + center
             for own, link, center in zip(self.slices, self.links, self.centers, strict=True)
         ]
 

@@ -301,4 +301,7 @@ class XGBoostFit:
             return np.empty((0, *shape[1:]))
         set_threads(self.booster, n_threads)
         values = self.booster.inplace_predict(features.values, iteration_range=(0, self.n_rounds or 0))
-        return np.asarray(values, dtype=np.float64) + self.center
+        scores = np.asarray(values, dtype=np.float64)
+        if scores.ndim == 2:  # of single precision they sum to 1 only nearly, of which scikit-learn warns
+            return scores / scores.sum(axis=1, keepdims=True)
+        return scores + self.center
