@@ -1,13 +1,14 @@
-"""Columns whose values Arrow holds, in the types of pandas that all parts know."""
+"""Columns whose values Arrow holds, or in another byte order, in the types that all parts know."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["frame_from_arrow", "from_arrow", "keep_long_integers"]
+__all__ = ["frame_from_arrow", "from_arrow", "in_native_order", "keep_long_integers"]
 
 _EXACT = 2.0**53  # from here on neighbouring integers are the same float
 
@@ -15,6 +16,8 @@ _EXACT = 2.0**53  # from here on neighbouring integers are the same float
 def from_arrow(column: pd.Series[Any]) -> pd.Series[Any]:
     """Numbers, flags, dates, durations, texts, categories and decimals of Arrow as those of pandas; others stay."""
     dtype = column.dtype
+    if _is_swapped(dtype):
+        return column.astype(dtype.newbyteorder("="))
     if not isinstance(dtype, pd.ArrowDtype):
         return column
     held = dtype.pyarrow_dtype
@@ -36,6 +39,15 @@ def from_arrow(column: pd.Series[Any]) -> pd.Series[Any]:
         exact = plain.__from_arrow__(column.array.__arrow_array__())  # `astype` goes by way of floats
         return pd.Series(exact, index=column.index, name=column.name)
     return column.astype("string[pyarrow]") if "string" in kind else column
+
+
+def in_native_order(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Numbers as pandas reads them: as files of another byte order hold them it looks nothing up."""
+    return values.astype(values.dtype.newbyteorder("=")) if _is_swapped(values.dtype) else values
+
+
+def _is_swapped(dtype: Any) -> TypeGuard[np.dtype[Any]]:
+    return isinstance(dtype, np.dtype) and not dtype.isnative
 
 
 def keep_long_integers(frame: pd.DataFrame, held: Any) -> pd.DataFrame:
@@ -64,7 +76,7 @@ def _masked(kind: str) -> str:
 
 def frame_from_arrow(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame itself where no column needs another type, else a shallow copy."""
-    held = [j for j, dtype in enumerate(frame.dtypes) if isinstance(dtype, pd.ArrowDtype)]
+    held = [j for j, dtype in enumerate(frame.dtypes) if isinstance(dtype, pd.ArrowDtype) or _is_swapped(dtype)]
     if not held:
         return frame
     frame = frame.copy(deep=False)

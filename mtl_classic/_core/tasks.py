@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.arrow import frame_from_arrow, from_arrow
+from mtl_classic._core.arrow import frame_from_arrow, from_arrow, in_native_order
 from mtl_classic._core.exceptions import LabelError, TaskError
 
 __all__ = ["KINDS", "Task", "fitting_order", "infer_tasks", "label_array", "label_frame", "resolve_tasks"]
@@ -297,7 +297,7 @@ def label_array(Y: Any) -> npt.NDArray[Any]:
     """Labels as an array; beside text the numbers of a list stay numbers, and NaN stays missing."""
     values = np.asarray(Y)
     if values.dtype.kind not in "US":
-        return values
+        return in_native_order(values)
     if not isinstance(Y, np.ndarray):
         return np.array(Y, dtype=object)
     if missing := int((values == ("nan" if values.dtype.kind == "U" else b"nan")).sum()):

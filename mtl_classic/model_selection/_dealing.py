@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mtl_classic._core.arrow import in_native_order
 from mtl_classic._core.exceptions import FoldError
 from mtl_classic._core.random import generator, root_seed
 from mtl_classic._core.tasks import label_frame
@@ -27,7 +28,7 @@ def group_codes(groups: Any) -> Rows | None:
     is_rows = isinstance(groups, list | tuple) and len(groups) > 0 and isinstance(groups[0], tuple)
     if is_rows or (isinstance(groups, np.ndarray) and groups.ndim == 2):
         groups = pd.DataFrame(groups)
-    key = np.asarray(groups)
+    key = in_native_order(np.asarray(groups))
     if isinstance(groups, pd.DataFrame):
         number = groups.groupby(list(groups.columns), sort=False, dropna=False, observed=True).ngroup()
         key = number.mask(groups.isna().all(axis=1)).to_numpy()

@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 from sklearn.base import BaseEstimator
 
-from mtl_classic import RoleError, Task, TaskError
+from mtl_classic import HistoryFeatures, RoleError, Task, TaskError, make_folds
 from mtl_classic._core.targets import encode_targets
 from mtl_classic._core.task_weights import check_task_weights
 from mtl_classic._core.time import time_dtype, to_time
@@ -181,3 +181,21 @@ def test_long_ids_stay_apart_beside_missing_ones(kind: str) -> None:
         assert column.isna().tolist() == [False, False, False, False, True] * times
         assert column.dropna().tolist() == ids[:4] * times
     assert as_table(of_polars)["n"].dtype == np.float64
+
+
+def test_numbers_in_another_byte_order_are_the_same_numbers() -> None:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"user": rng.integers(9, size=60), "x": rng.normal(size=60), "day": np.arange(60)})
+    Y = pd.DataFrame({"buy": X["x"] + rng.normal(size=60) > 0, "n": X["user"] % 3}).astype({"buy": float})
+    other = {dtype: dtype.newbyteorder("S") for dtype in {*X.dtypes, *Y.dtypes}}
+    swapped, labels = (frame.astype({name: other[kind] for name, kind in frame.dtypes.items()}) for frame in (X, Y))
+    pd.testing.assert_frame_equal(as_table(swapped), X)
+    assert as_table(swapped.to_numpy(other[X.dtypes["x"]])).dtype.isnative
+    tasks = [Task("buy", "binary"), Task("n", "count")]
+    for table, given in ((X, labels), (swapped, Y), (swapped, labels.to_numpy(other[X.dtypes["x"]]))):
+        found = encode_targets(given, tasks)
+        np.testing.assert_array_equal(found.entire, encode_targets(Y, tasks).entire)
+        folds = make_folds(2, given, groups=table["user"].to_numpy(), random_state=0).fold
+        np.testing.assert_array_equal(folds, make_folds(2, Y, groups=X["user"], random_state=0).fold)
+    history = HistoryFeatures(user="user", time="day").fit(X)
+    pd.testing.assert_frame_equal(history.transform(swapped), history.transform(X))
