@@ -289,7 +289,8 @@ def label_frame(Y: Any) -> pd.DataFrame:
     if values.ndim == 1:
         values = values[:, None]
     if values.ndim != 2:
-        raise ValueError(f"Y must be 1-D or 2-D (rows, tasks), got {values.ndim} dimensions.")
+        what = f"{values.ndim} dimensions" if isinstance(Y, np.ndarray | list | tuple) else f"a {type(Y).__name__}"
+        raise ValueError(f"Y must be a frame, or a 1-D or 2-D array (rows, tasks), got {what}.")
     return pd.DataFrame(values, columns=[f"y{j}" for j in range(values.shape[1])])
 
 

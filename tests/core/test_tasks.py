@@ -8,6 +8,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from scipy.sparse import csr_matrix
 
 from mtl_classic import LabelError, Task, TaskError, infer_tasks
 from mtl_classic._core.targets import encode_targets
@@ -97,6 +98,15 @@ def test_labels_become_a_frame_whatever_they_come_in() -> None:
         label_frame(np.zeros((2, 2, 2)))
     with pytest.raises(TaskError, match="unique names; repeated: buy"):
         label_frame(pd.DataFrame([[0, 1]], columns=["buy", "buy"]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [({"a": [0, 1]}, "a dict"), (csr_matrix([[0, 1]]), "a csr_matrix"), (np.zeros((2, 2, 2)), "3 dimensions")],
+)
+def test_labels_that_are_no_table_are_called_what_they_are(labels: object, says: str) -> None:
+    with pytest.raises(ValueError, match=f"1-D or 2-D array.*got {says}"):
+        label_frame(labels)
 
 
 def test_resolving_checks_the_whole() -> None:
