@@ -291,7 +291,7 @@ def _categories(column: pd.Series) -> pd.Index:
     try:
         return values.sort_values()
     except TypeError:
-        return pd.Index(sorted(values, key=str), dtype=object)
+        return pd.Index(sorted(values, key=str), dtype=object, tupleize_cols=False)
 
 
 def _codes(column: pd.Series, categories: pd.Index) -> npt.NDArray[np.int64]:

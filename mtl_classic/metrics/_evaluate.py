@@ -305,7 +305,7 @@ def _index(names: list[tuple[Any, ...]], levels: list[str]) -> pd.MultiIndex:
     columns: list[Any] = [pd.Series([name[i] for name in names], dtype=object) for i in range(len(levels))]
     metrics: Any = pd.Index(report_order(columns.pop()), dtype=object)
     factors = [pd.factorize(column) for column in columns]
-    values: list[Any] = [*(pd.Index(list(found)) for _, found in factors), metrics]
+    values: list[Any] = [*(pd.Index(list(found), tupleize_cols=False) for _, found in factors), metrics]
     codes: list[Any] = [*(found for found, _ in factors), metrics.get_indexer([name[-1] for name in names])]
     return pd.MultiIndex(levels=values, codes=codes, names=levels)
 

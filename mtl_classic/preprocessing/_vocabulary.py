@@ -82,7 +82,7 @@ def _sorted(values: pd.Index) -> pd.Index:
     try:
         return values.sort_values()
     except TypeError:  # mixed types: any order will do that depends on the values alone
-        return pd.Index(sorted(values, key=_type_and_text), dtype=object)
+        return pd.Index(sorted(values, key=_type_and_text), dtype=object, tupleize_cols=False)
 
 
 def _type_and_text(value: Any) -> tuple[str, str]:

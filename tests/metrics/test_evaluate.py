@@ -497,3 +497,9 @@ def test_slices_and_clusters_in_another_order_are_refused(what):
     mc.evaluate(model, X, Y, n_replicates=0, **{what: X["shop"]})
     with pytest.raises(ValueError, match=f"The rows of {what} are those of X in another order"):
         mc.evaluate(model, X, Y, n_replicates=0, **{what: X["shop"][::-1]})
+
+
+def test_slices_may_be_tuples():
+    keys = pd.Series([(1,), (1, 2), ("a", 3)] * 20)
+    table = mc.evaluate_scores([0, 1, 1, 0] * 15, np.full(60, 0.5), tasks={"y": "binary"}, by=keys, n_replicates=0)
+    assert set(table.index.get_level_values(0)) == set(keys)

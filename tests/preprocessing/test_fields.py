@@ -349,6 +349,15 @@ def test_mixed_objects_stay_categories(values: list[object]) -> None:
     assert FieldEncoder().fit(X).kinds_ == {"x": "onehot"}
 
 
+def test_tuples_of_any_lengths_and_types_are_categories() -> None:
+    values = [(1,), (1, 2), ("a", 1), (1, 2, 3)]
+    X = pd.DataFrame({"x": pd.Series(values * 5)})
+    assert FieldEncoder().fit_transform(X).sum(axis=0).tolist() == [[0, 5, 5, 5, 5]]
+    encoded = FeatureColumns().fit(X).transform(X).values[:, 0]
+    assert sorted(encoded[:4]) == [0, 1, 2, 3]
+    assert TargetStatistics(tasks={"y": "binary"}).fit_transform(X, [0, 1, 0, 1] * 5).shape[0] == 20
+
+
 def test_bad_input_at_transform() -> None:
     X = table()
     encoder = FieldEncoder().fit(X)
