@@ -16,7 +16,7 @@ from mtl_classic._core.tasks import Task
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import tree_defaults
 from mtl_classic.learners._flat_trees import flat_trees_for
-from mtl_classic.learners._params import check_lightgbm, check_max_iter, lightgbm_params
+from mtl_classic.learners._params import check_count, check_lightgbm, lightgbm_params
 from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit, constant_fit, run_lengths
 
 __all__ = ["LightGBMLearner"]
@@ -116,7 +116,7 @@ class LightGBMLearner(Learner):
 
     def check_task(self, task: Task) -> None:
         """Refuse settings that LightGBM would not take, or ignore."""
-        check_max_iter(self.max_iter)
+        check_count("max_iter", self.max_iter)
         check_lightgbm(self.params, task)
 
     def bin(self, features: Features, *, n_threads: int = 1) -> BinnedLightGBM:

@@ -6,11 +6,12 @@ A library that is given a parameter by its main name ignores the other names, so
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 from mtl_classic._core.tasks import Task
 
-__all__ = ["OF_JOINT_TREES", "check_lightgbm", "check_max_iter", "check_xgboost", "lightgbm_params", "xgboost_params"]
+__all__ = ["OF_JOINT_TREES", "check_count", "check_lightgbm", "check_xgboost", "lightgbm_params", "xgboost_params"]
 
 Params = Mapping[str, Any] | None
 
@@ -123,10 +124,12 @@ def _check_objective(params: Mapping[str, Any], task: Task, objectives: Mapping[
         )
 
 
-def check_max_iter(max_iter: int) -> None:
-    """Refuse less than one round of boosting."""
-    if max_iter < 1:
-        raise ValueError(f"max_iter must be at least 1, got {max_iter!r}.")
+def check_count(name: str, value: Any) -> None:
+    """Refuse a number of rounds that is no integer of at least 1, by the name of the parameter."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r}.")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value!r}.")
 
 
 def _renamed(params: Params, main: Mapping[str, str], own: tuple[str, ...]) -> dict[str, Any]:

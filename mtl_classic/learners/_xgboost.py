@@ -15,7 +15,7 @@ from scipy.stats import loguniform, uniform
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import n_bins, tree_defaults
-from mtl_classic.learners._params import check_max_iter, check_xgboost, xgboost_params
+from mtl_classic.learners._params import check_count, check_xgboost, xgboost_params
 from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit, constant_fit, run_lengths
 
 __all__ = ["XGBoostLearner", "set_threads"]
@@ -115,7 +115,8 @@ class XGBoostLearner(Learner):
 
     def check_task(self, task: Task) -> None:
         """Refuse settings that XGBoost would not take, or ignore."""
-        check_max_iter(self.max_iter)
+        check_count("max_iter", self.max_iter)
+        check_count("n_iter_no_change", self.n_iter_no_change)
         check_xgboost(self.params, task)
 
     def bin(self, features: Features, *, n_threads: int = 1) -> BinnedXGBoost:

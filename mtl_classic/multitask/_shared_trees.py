@@ -16,7 +16,7 @@ from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, role_values, take_rows
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import n_bins
-from mtl_classic.learners._params import OF_JOINT_TREES, check_max_iter, xgboost_params
+from mtl_classic.learners._params import OF_JOINT_TREES, check_count, xgboost_params
 from mtl_classic.learners._protocol import ConstantFit, Floats, TaskFit
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._task_weights import choose_task_weights
@@ -300,7 +300,7 @@ class SharedTreesModel(LearnerStructure):
         if self.funnel not in FUNNELS:
             raise ValueError(f"funnel must be one of {', '.join(FUNNELS)}, got {self.funnel!r}.")
         if self.trees == "boosted":
-            check_max_iter(self.max_iter)
+            check_count("max_iter", self.max_iter)
             xgboost_params(self.params, OF_JOINT_TREES)
         if self.trees == "extra" and (self.funnel == "joint" or isinstance(self.task_weights, str)):
             raise ValueError(

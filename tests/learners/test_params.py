@@ -163,3 +163,28 @@ def test_objectives_are_those_of_the_kind(learner: Any, objective: str, kinds: l
 def test_bins_may_be_read_row_wise() -> None:
     by_row, by_column = (LightGBMLearner(max_iter=10, params=p) for p in ({"force_row_wise": True}, None))
     np.testing.assert_allclose(predicted(by_row), predicted(by_column))
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"max_iter": 1.5}, TypeError, "max_iter must be an integer, got 1.5"),
+        ({"max_iter": None}, TypeError, "max_iter must be an integer, got None"),
+        ({"n_iter_no_change": None}, TypeError, "n_iter_no_change must be an integer, got None"),
+        ({"n_iter_no_change": 0}, ValueError, "n_iter_no_change must be at least 1, got 0"),
+        ({"n_iter_no_change": -1}, ValueError, "n_iter_no_change must be at least 1, got -1"),
+    ],
+)
+def test_rounds_of_xgboost_are_counts(settings: Any, error: Any, message: str) -> None:
+    with pytest.raises(error, match=message):
+        predicted(XGBoostLearner(**settings))
+
+
+def test_rounds_are_integers() -> None:
+    for wrong in (1.5, None, "many", True):
+        for model in (
+            PerTaskModel({"y": "regression"}, learner=LightGBMLearner(max_iter=wrong)),
+            SharedTreesModel({"y": "regression"}, max_iter=wrong),
+        ):
+            with pytest.raises(TypeError, match="max_iter must be an integer, got"):
+                model.fit(X, Y)
