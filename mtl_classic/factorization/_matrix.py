@@ -293,11 +293,11 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         known = item >= 0
         user = users.learn(pairs.user[known])
         factors.fold_in(len(users), user, item[known], pairs.value[known], pairs.weight[known])
-        self._untold = self._untold or (self._users, self._factors, self.as_of_)
+        told, untold = self._told, self._untold or (self._users, self._factors, self.as_of_)
         if self.model == "als" and pairs.time is not None and known.any():
-            told = Told.of(user, item[known], pairs.weight[known], pairs.time[known], log.is_datetime)
-            self._told = told if self._told is None else self._told.and_then(told)
-        self._users, self._factors = users, factors
+            new = Told.of(user, item[known], pairs.weight[known], pairs.time[known], log.is_datetime)
+            told = new if told is None else told.and_then(new)
+        self._untold, self._told, self._users, self._factors = untold, told, users, factors
         self.as_of_ = max((time for time in (self.as_of_, log.last_time) if time is not None), default=None)
         return self
 
