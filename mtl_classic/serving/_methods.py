@@ -40,7 +40,7 @@ class ServingMethods:
 
         A row's history ends before its own time, however much is told, and so do the factors of its user, but for what
         they have of the fit: on rows after the fit a model may be judged at once, as if it had been told day by day.
-        (Factors of other models than ALS, which the user chooses, and segments hold all that was told.)
+        (Factors of other models than ALS, which the user chooses, hold all that was told.)
 
         Parameters
         ----------

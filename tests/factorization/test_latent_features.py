@@ -239,7 +239,7 @@ def test_observe_reaches_the_models_of_the_log() -> None:
     X, Y, _ = world(3000)
     log = EventLog(X[Y["buy"] == 1], user="user", item="item", time="day")
     features = LatentFeatures([als(), machine()], tasks=TASKS).fit(X, Y, events=log)
-    new = pd.DataFrame({"user": [9999], "item": [3], "day": [60]})
+    new = pd.DataFrame({"user": [9999], "item": [3], "day": [61]})
     before = features.transform(new)
     features.observe(pd.DataFrame({"user": [9999] * 3, "item": [3, 4, 5], "day": [60] * 3}))
     after = features.transform(new)
@@ -505,7 +505,7 @@ def test_models_and_times_that_cannot_be() -> None:
     X, Y, _ = world(300)
     with pytest.raises(TypeError, match=r"a list of \(name, model\)"):
         LatentFeatures([als()[1]]).fit(X, Y)
-    with pytest.raises(ValueError, match="must not be those of parameters: cv"):
+    with pytest.raises(ValueError, match="must not hold __, nor be those of parameters: cv"):
         LatentFeatures([("cv", als()[1])]).fit(X, Y)
     with pytest.raises(ValueError, match="'day' is the same in all"):
         LatentFeatures([als(max_iter=1)], tasks=TASKS[:1], time="day").fit_transform(X.assign(day=3), Y)

@@ -72,7 +72,7 @@ def test_with_a_log() -> None:
     newcomer = pd.DataFrame({"user": [10**6] * 10, "item": np.arange(3, 43, 4), "day": 50})
     users.observe(newcomer)
     assert users.as_of_ == 50
-    assert users.transform(newcomer)["user_segment"][0] == users.segments_[3]
+    assert users.transform(newcomer.assign(day=51))["user_segment"][0] == users.segments_[3]
 
 
 def test_edges() -> None:
