@@ -22,6 +22,7 @@ from mtl_classic import (
     LabelError,
     LatentFeatures,
     LightGBMLearner,
+    MatrixFactorization,
     MultiTaskFactorizationMachine,
     MultiTaskModel,
     PerTaskModel,
@@ -392,12 +393,14 @@ def test_folds_keep_the_delay_as_a_gap() -> None:
         model(far, preset="best").fit(LATE.X, LATE.Y, events=LATE.events)
 
 
-def test_offline_evaluation_agrees_with_a_replay_day_by_day() -> None:
+@pytest.mark.parametrize("latent", [None, LatentFeatures([("mf", MatrixFactorization(random_state=0))])])
+def test_offline_evaluation_agrees_with_a_replay_day_by_day(latent: LatentFeatures | None) -> None:
     """AUC of rows scored at once, with a log that is complete, and of rows scored daily with the log of the day."""
     shop = make_funnel(10_000, n_users=400, n_items=100, n_days=60, delay="7D", random_state=1)
     cut = (shop.X["time"].min() + pd.Timedelta("45D")).normalize()
     rows = shop.X["time"] < cut
-    fitted = model(shop.tasks, learner="lightgbm").fit(shop.X[rows], shop.Y[rows], events=shop.events.before(cut))
+    fitted = model(shop.tasks, learner="lightgbm", latent=latent)
+    fitted.fit(shop.X[rows], shop.Y[rows], events=shop.events.before(cut))
     log, test = shop.events.to_frame(), shop.X[~rows]
     replay = pickle.loads(pickle.dumps(fitted))
     daily = []

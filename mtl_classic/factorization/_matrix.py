@@ -150,8 +150,6 @@ class MatrixFactorization(PairVectors, BaseEstimator):
     """
 
     as_of_: Any
-    _untold: tuple[Ids, Any, Any] | None  # users, factors and their time before the first `observe`
-    _told: Told | None  # what ALS was told since
 
     def __init__(
         self,
@@ -295,8 +293,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         factors.fold_in(len(users), user, item[known], pairs.value[known], pairs.weight[known])
         told, untold = self._told, self._untold or (self._users, self._factors, self.as_of_)
         if self.model == "als" and pairs.time is not None and known.any():
-            new = Told.of(user, item[known], pairs.weight[known], pairs.time[known], log.is_datetime)
-            told = new if told is None else told.and_then(new)
+            told = Told.of(user, item[known], pairs.weight[known], pairs.time[known], log.is_datetime, told)
         self._untold, self._told, self._users, self._factors = untold, told, users, factors
         self.as_of_ = max((time for time in (self.as_of_, log.last_time) if time is not None), default=None)
         return self
@@ -365,12 +362,11 @@ class MatrixFactorization(PairVectors, BaseEstimator):
             if not isinstance(self.weight, str):
                 raise ValueError("Without a log weight= is the name of a column; weights per event type need events=.")
             weight = str(find_role(X.columns, self.weight, "weight"))
-        user, item = self.roles_["user"], self.roles_["item"]
-        return self._fit_pairs(
-            feedback_from_rows(
-                X, user, item, y, weight=weight, sample_weight=sample_weight, ratings=self._learns_numbers()
-            )
-        )
+        pairs = feedback_from_rows(
+            X, self.roles_["user"], self.roles_["item"], y, weight=weight, sample_weight=sample_weight,
+            ratings=self._learns_numbers(),
+        )  # fmt: skip
+        return self._fit_pairs(pairs)
 
     def _from_events(self, log: EventLog) -> Feedback:
         return feedback_from_events(log, event=self.event, weight=self.weight, ratings=self._learns_numbers())
@@ -385,7 +381,6 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         max_iter, learning_rate, regularization = DEFAULTS[self.model]
         max_iter = max_iter if self.max_iter is None else self.max_iter
         seed = spawn_seed(root_seed(self.random_state), "matrix", self.model)
-        self._factors: Any
         if self.model == "explicit":
             self._factors = fit_explicit(
                 users, items, pairs.value, pairs.weight, shape, n_factors=self.n_factors, max_iter=max_iter, seed=seed

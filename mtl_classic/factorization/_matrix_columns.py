@@ -13,7 +13,8 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 from mtl_classic._core.validation import align_columns, as_table
 from mtl_classic.factorization._appended import append_columns
 from mtl_classic.factorization._feedback import Ids
-from mtl_classic.factorization._implicit import with_mean
+from mtl_classic.factorization._implicit import ImplicitFactors, with_mean
+from mtl_classic.factorization._told import Told
 
 __all__ = ["PairVectors", "as_rows", "largest", "nearest"]
 
@@ -32,8 +33,8 @@ class PairVectors(TransformerMixin):
     _users: Ids
     _items: Ids
     _factors: Any
-    _untold: Any
-    _told: Any
+    _untold: tuple[Ids, Any, Any] | None  # users, factors and their time before the first `observe`
+    _told: Told | None  # what ALS was told since
     _event_roles: dict[str, str]
     time: str | None
 
@@ -155,29 +156,20 @@ class PairVectors(TransformerMixin):
 
     def _earlier(self, X: pd.DataFrame, user: Array) -> tuple[Array, Array, Array]:
         """Rows before events that their user was told of since the fit: users' vectors as of then, and who was seen."""
-        time = self._time_of_rows(X.columns)
-        rows = count = np.zeros(0, dtype=np.int64)
-        if time is not None:
-            rows, count = self._told.not_yet(user, X[time])
-        states, which = np.unique(np.column_stack([user[rows], count]), axis=0, return_inverse=True)
-        vectors, seen = self._as_of(*states.T)
-        return rows, vectors[which.ravel()], seen[which.ravel()]
+        time, told, untold = self._time_of_rows(X.columns), self._told, self._untold
+        rows = np.zeros(0, dtype=np.int64)
+        if time is not None and told is not None and untold is not None:
+            rows, count = told.not_yet(user, X[time])
+            if len(rows):
+                states, which = np.unique(np.column_stack([user[rows], count]), axis=0, return_inverse=True)
+                vectors, seen = _as_of(told, untold[1], *states.T)
+                return rows, vectors[which.ravel()], seen[which.ravel()]
+        return rows, np.zeros((0, self.user_factors_.shape[1]), dtype=np.float32), np.zeros(0, dtype=bool)
 
     def _time_of_rows(self, columns: Any) -> str | None:
         """The column of the rows' times, where it says what was told of by then."""
         time = self.time or self._event_roles.get("time")
         return time if self._told is not None and time in columns else None
-
-    def _as_of(self, user: Array, count: Array) -> tuple[Array, Array]:
-        """Vectors of users after the first so many events told, (n, n_factors), and whether there were any by then."""
-        if not len(user):
-            return np.zeros((0, self.n_factors), dtype=np.float32), np.zeros(0, dtype=bool)
-        fitted = self._untold[1]
-        n_fitted = len(fitted.users)
-        vectors = with_mean(fitted.users)[np.minimum(user, n_fitted)]
-        moved = np.flatnonzero(count)
-        vectors[moved] = fitted.solved(self._told.matrix(user[moved], count[moved], fitted.matrix))
-        return vectors, (user < n_fitted) | (count > 0)
 
     def _basis(self) -> tuple[pd.Index, Array]:
         keys = [("user", value) for value in self.users_] + [("item", value) for value in self.items_]
@@ -188,6 +180,16 @@ class PairVectors(TransformerMixin):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_factors")
+
+
+def _as_of(told: Told, fitted: ImplicitFactors, user: Array, count: Array) -> tuple[Array, Array]:
+    """Vectors of users after the first so many events told, (n, n_factors), and whether there were any by then."""
+    n_fitted = len(fitted.users)
+    vectors = with_mean(fitted.users)[np.minimum(user, n_fitted)]
+    moved = np.flatnonzero(count)
+    if len(moved):
+        vectors[moved] = fitted.solved(told.matrix(user[moved], count[moved], fitted.matrix))
+    return vectors, (user < n_fitted) | (count > 0)
 
 
 def as_rows(X: Any) -> pd.DataFrame:

@@ -43,15 +43,14 @@ class Told:
         """Time of the last."""
         return self.time.max()
 
-    def and_then(self, later: Told) -> Told:
-        """Both together."""
-        both = ((self.user, later.user), (self.item, later.item), (self.weight, later.weight), (self.time, later.time))
-        user, item, weight, time = (np.concatenate(parts) for parts in both)
-        return Told.of(user, item, weight, time, later.of_dates)
-
     @classmethod
-    def of(cls, user: Ints, item: Ints, weight: Floats, time: npt.NDArray[Any], of_dates: bool) -> Told:
-        """Pairs in any order."""
+    def of(
+        cls, user: Ints, item: Ints, weight: Floats, time: npt.NDArray[Any], of_dates: bool, earlier: Told | None = None
+    ) -> Told:
+        """Pairs in any order, and those that were told earlier."""
+        if earlier is not None:
+            user, item = np.append(earlier.user, user), np.append(earlier.item, item)
+            weight, time = np.append(earlier.weight, weight), np.append(earlier.time, time)
         order = np.lexsort((time, user))
         return cls(user[order], item[order], weight[order], time[order], of_dates)
 
