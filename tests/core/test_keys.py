@@ -50,7 +50,7 @@ def test_text_is_no_date() -> None:
         refuse_other_kind(known, pd.Series(pd.to_datetime(["2024-01-01"]), name="day"), np.array([False]))
     with pytest.raises(TypeError, match="'day' held text when it was learnt; the row has Timestamp"):
         KeyCodes("day", known).get(pd.Timestamp("2024-01-01"))
-    for nothing in (None, np.nan, pd.NA, pd.NaT, np.datetime64("NaT"), np.timedelta64("NaT", "ns")):
+    for nothing in (None, np.nan, pd.NA, pd.NaT, np.datetime64("NaT", "ns"), np.timedelta64("NaT", "ns")):
         assert KeyCodes("day", known).get(nothing) is None
 
 
