@@ -8,22 +8,27 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 
 from benchmarks import _markdown
 from benchmarks._baselines import fit_one_per_task
 from benchmarks._measure import cpu_seconds, spread, write
-from mtl_classic import MultiTaskModel, Task
+from mtl_classic import EventLog, MultiTaskModel, Task
 from mtl_classic._core.targets import encode_targets
 from mtl_classic.learners._columns import FeatureColumns
 from mtl_classic.metrics import evaluate_scores
 
 PRESETS = ("fast", "best")
 BASELINES = ("defaults", "tuned")
+WITH_LATENT = "best, latent features"
 
 
 @dataclass
 class PlainTable:
-    """Rows in time order, with labels; ``settings`` of our model; ``clusters``: the column whose values are drawn."""
+    """Rows in time order, with labels; ``settings`` of our model; ``clusters``: the column whose values are drawn.
+
+    ``events``, where there is a log that latent features, of ``"best"``, are learnt from in one more fit.
+    """
 
     name: str
     title: str
@@ -33,6 +38,7 @@ class PlainTable:
     roles: dict[str, str]
     settings: dict[str, Any] = field(default_factory=dict)
     clusters: str | None = None
+    events: EventLog | None = None
 
     def split(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows to train on, to stop by, and to judge on: the last fifth of the time, and a tenth before."""
@@ -60,6 +66,9 @@ def _seed(
     for preset in PRESETS:
         model = MultiTaskModel(table.tasks, preset=preset, random_state=seed, **table.roles, **table.settings)
         times[preset], models[preset] = cpu_seconds(lambda: model.fit(X, Y))  # noqa: B023
+    if table.events is not None:
+        model = clone(models["best"]).set_params(latent="auto")
+        times[WITH_LATENT], models[WITH_LATENT] = cpu_seconds(lambda: model.fit(X, Y, events=table.events))
     history = models["fast"].pipeline_[:-1]
     wide, wide_test = (history.transform(part) if len(history) else part for part in (X, table.X.iloc[test]))
     columns = FeatureColumns(tuple(table.roles.values())[-1:], tuple(table.roles.values())).fit(wide)
@@ -74,8 +83,16 @@ def _seed(
         scores = pd.DataFrame(fitted.predict(features_test.values))
         for preset, model in models.items():
             verdicts[f"{preset} against {baseline}"] = _judge(table, model, test, scores)
-    figures = {f"fit time: {p} ÷ {b}": times[p] / times[b] for p in PRESETS for b in BASELINES}
-    return {"figures": figures, "verdicts": verdicts}
+    figures = {f"fit time: {name} ÷ {b}": times[name] / times[b] for name in models for b in BASELINES}
+    result = {"figures": figures, "verdicts": verdicts}
+    if WITH_LATENT in models:
+        without = models["best"].predict_scores(table.X.iloc[test]).reset_index(drop=True)
+        verdicts[f"{WITH_LATENT}, against best"] = _judge(table, models[WITH_LATENT], test, without)
+        result["latent"] = {
+            "choice": models[WITH_LATENT].latent_choice_,
+            "weights": models[WITH_LATENT].member_weights_.to_dict(),
+        }
+    return result
 
 
 def _judge(table: PlainTable, model: MultiTaskModel, test: np.ndarray, baseline: pd.DataFrame) -> dict[str, Any]:

@@ -12,14 +12,13 @@ from mtl_classic import EventLog, LightGBMLearner, MultiTaskModel, Task, make_fo
 from mtl_classic._core.targets import encode_targets
 from mtl_classic.model._latent_choice import (
     LatentChoice,
-    _better,
+    _compared,
     _stacked_losses,
     choose_latent,
     compared_losses,
-    latent_folds,
     latent_help,
-    propose_latent,
 )
+from mtl_classic.model._latent_proposal import latent_folds, propose_latent
 
 TASKS = [Task("buy", "binary")]
 
@@ -79,7 +78,7 @@ def test_a_gain_that_is_sure_but_tiny_is_not_worth_trees(weight: float, is_of_no
     y = (rng.random(60_000) < expit(known + weight * latent)).astype(float)
     fold = np.arange(len(y)) % 2
     base, own = (_stacked_losses("binary", columns, y, fold) for columns in (known[:, None], np.c_[known, latent]))
-    assert _better({"buy": own}, {"buy": base}, None)
+    assert _compared({"buy": own}, {"buy": base}, None, None).loc["buy", "verdict"] == "better"
     labels = encode_targets(pd.DataFrame({"buy": y}), TASKS)
     assert bool(latent_help({"buy": expit(known)}, pd.DataFrame({"score": latent}), labels, None)) == is_of_note
 
@@ -193,7 +192,8 @@ def test_columns_and_trees_of_a_trial_on_the_past_are_kept(
     model = MultiTaskModel(shop.tasks, **shop.roles, aggregates=None, random_state=0)
     model.fit(shop.X, shop.Y, events=shop.events, plan=plan)
     assert "latent features help" in model.latent_choice_
-    _, _, latent, table, labels, (train, valid), choice = told
+    _, _, trial, choice = told
+    latent, table, labels, (train, valid) = trial.latent, trial.table, trial.labels, trial.split
     # without the columns, with them, and on all rows; in a random split they know of later rows, and are made anew
     assert fits == ["view", "cart", "buy", "spend"] * 3 if in_time else len(fits) == 16 and choice.table is None
     names = model.pipeline_["latent"].latent_features_

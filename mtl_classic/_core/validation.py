@@ -29,6 +29,7 @@ __all__ = [
     "resolve_roles",
     "role_values",
     "row_index",
+    "take_over_columns",
     "take_rows",
     "with_index_of",
 ]
@@ -163,6 +164,15 @@ def register_columns(estimator: Any, X: Table) -> None:
     estimator.n_features_in_ = X.shape[1]
     if isinstance(X, pd.DataFrame) and all(isinstance(name, str) for name in X.columns):
         estimator.feature_names_in_ = np.asarray(X.columns, dtype=object)
+    elif hasattr(estimator, "feature_names_in_"):
+        del estimator.feature_names_in_
+
+
+def take_over_columns(estimator: Any, fitted: Any) -> None:
+    """Read the columns that another estimator was fitted with."""
+    estimator.n_features_in_ = fitted.n_features_in_
+    if hasattr(fitted, "feature_names_in_"):
+        estimator.feature_names_in_ = fitted.feature_names_in_
     elif hasattr(estimator, "feature_names_in_"):
         del estimator.feature_names_in_
 

@@ -16,7 +16,7 @@ from mtl_classic._core.base import FitInput, Floats, Scores
 from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.losses import losses
 from mtl_classic._core.tasks import Task
-from mtl_classic._core.validation import Table, n_rows
+from mtl_classic._core.validation import Table, n_rows, take_over_columns
 from mtl_classic.ensemble._links import SMALLEST, from_link, scored_rows
 from mtl_classic.ensemble._members import OverMembers, shared_plan
 from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members
@@ -160,6 +160,7 @@ class CalibratedModel(OverMembers):
         """
         other = copy(self)
         other.estimator = other.estimator_ = estimator
+        take_over_columns(other, estimator)
         other._agree([estimator])
         return other
 

@@ -12,10 +12,11 @@ from sklearn.base import BaseEstimator, clone
 from mtl_classic._core.base import MultiTaskEstimator
 from mtl_classic._core.random import seeds_within
 from mtl_classic.factorization import MultiTaskFactorizationMachine
+from mtl_classic.model._latent_choice import LatentOffer
 from mtl_classic.model._training import Training
 from mtl_classic.multitask import FunnelModel, PerTaskModel, SharedTreesModel, TaskGraphModel
 
-__all__ = ["STRUCTURES", "Member", "families", "make_structure", "simple_structure"]
+__all__ = ["STRUCTURES", "Member", "families", "is_standard", "make_structure", "simple_structure"]
 
 STRUCTURES = ("parallel", "serial", "hierarchical", "fusion", "dynamic")
 MOST_ROWS = {"linear": 2_000_000, "extra_trees": 50_000}  # beyond, the family is not tried: it would take too long
@@ -91,24 +92,35 @@ class Member:
         Time to fit, as a multiple of the first member's.
     n_seeds : int
         Fits on all rows, with different seeds, that are averaged if it enters.
+    latent : LatentOffer, default=None
+        Whose columns it reads beside those of the table.
     """
 
     name: str
     model: MultiTaskEstimator
     cost: float = 1.0
     n_seeds: int = 1
+    latent: LatentOffer | None = None
 
 
-def families(training: Training, structure: MultiTaskEstimator, learner: Any) -> list[Member]:
+def is_standard(structure: MultiTaskEstimator, learner: Any) -> bool:
+    """Whether nothing about structure and learner is of the user's own choice."""
+    return type(structure) in (PerTaskModel, FunnelModel) and isinstance(learner, str) and learner == "lightgbm"
+
+
+def families(
+    training: Training, structure: MultiTaskEstimator, learner: Any, latent: LatentOffer | None = None
+) -> list[Member]:
     """The structure, and what can stand beside it: the same with other learners, and factorization machines.
 
     A structure or a learner of the user's own choice is not second-guessed: then only its seeds are averaged.
     """
-    standard = type(structure) in (PerTaskModel, FunnelModel) and isinstance(learner, str) and learner == "lightgbm"
-    if not standard:
+    if not is_standard(structure, learner):
         return [Member("model", structure, n_seeds=SEEDS_ALONE)]
     rows = len(training.labels)
     members = [Member("lightgbm", structure, n_seeds=SEEDS)]
+    if latent is not None:
+        members.append(Member("lightgbm_latent", structure, latent=latent))
     members.append(Member("xgboost", clone(structure).set_params(learner="xgboost"), 1.5, SEEDS))
     if rows <= MOST_ROWS["linear"]:
         members.append(Member("linear", clone(structure).set_params(learner="linear"), 0.7))

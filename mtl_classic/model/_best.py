@@ -14,8 +14,9 @@ import pandas as pd
 from mtl_classic._core.base import Scores
 from mtl_classic._core.exceptions import FallbackWarning
 from mtl_classic._core.random import spawn_seed
-from mtl_classic._core.validation import Table, take_rows
+from mtl_classic._core.validation import Table, register_columns, take_rows
 from mtl_classic.ensemble import AveragingEnsemble, CalibratedModel
+from mtl_classic.factorization import LatentFeatures
 from mtl_classic.model._architectures import Member
 from mtl_classic.model._training import Training
 from mtl_classic.model_selection import FoldPlan
@@ -63,8 +64,10 @@ class Candidate:
 
     @property
     def answer(self) -> Any:
-        """The model of the first stage for the validation rows only: it is not asked again."""
+        """The model of the first stage for the validation rows only: it is not asked again, nor for latent columns."""
         model = copy(self.staged.held_out)
+        if self.member.latent is not None:
+            register_columns(model, self.member.latent.trial.table)
         model._start_predict = lambda X: X
         model._scores = lambda X, space: dict(self.scores)
         return model
@@ -77,7 +80,7 @@ def fit_best(
     budget: Budget,
     staged: Stage | None = None,
     progress: Progress = SILENT,
-) -> tuple[Any, pd.DataFrame]:
+) -> tuple[Any, pd.DataFrame, LatentFeatures | None]:
     """Fit the members without the validation rows, weigh and calibrate them there, then fit those used on all rows.
 
     Parameters
@@ -98,13 +101,15 @@ def fit_best(
     -------
     model : fitted estimator
     weights : DataFrame of shape (n_members, n_tasks)
+    latent : fitted LatentFeatures, or None
+        Whose columns the model must be given, where a member in use reads them.
     """
     train, rows = plan.last
     untaught = _untaught(training, train)
     table, labels = take_rows(training.table, rows), take_rows(training.labels, rows)
     labels = labels.assign(**dict.fromkeys(untaught, np.nan))
     weight = None if training.weights is None else training.weights[rows]
-    candidates = _candidates(training, members, plan.last, table, budget, staged, progress)
+    candidates = _candidates(training, members, plan.last, budget, staged, progress)
     answers = [(c.member.name, c.answer) for c in candidates]
     judge = AveragingEnsemble(answers, weights="greedy", cv="prefit").fit(table, labels, sample_weight=weight)
     shares = _without_small(_pooled_where_in_doubt(judge.weights_, training, rows, untaught))
@@ -112,33 +117,36 @@ def fit_best(
     calibrated = CalibratedModel(judged, cv="prefit").fit(table, labels, sample_weight=weight)
     if not budget.allows(candidates[0].staged.seconds):  # not even one refit: what there is
         held_out = [(c.member.name, c.staged.held_out) for c in candidates]
-        final = _average(held_out, shares).fit(training.table, training.Y)
+        offer = next((c.member.latent for c in candidates if c.member.latent and c.member.name in shares.index), None)
+        wide, step = (training.table, None) if offer is None else (offer.table, offer.trial.asked)
+        final = _average(held_out, shares).fit(wide, training.Y)
     else:
-        final = _final(training, candidates, shares, budget, progress)
-    return (calibrated.over(final) if calibrated.maps_ else final), shares
+        final, step = _final(training, candidates, shares, budget, progress)
+    return (calibrated.over(final) if calibrated.maps_ else final), shares, step
 
 
 def _candidates(
     training: Training,
     members: list[Member],
     split: Any,
-    table: Table,
     budget: Budget,
     staged: Stage | None,
     progress: Progress,
 ) -> list[Candidate]:
-    """The members that the budget allows, fitted on the training rows; ``table`` holds the validation rows."""
+    """The members that the budget allows, fitted on the training rows."""
     found: list[Candidate] = []
     with progress.part("members", len(members)) as part:
         for member, step in zip(members, part.steps(range(len(members))), strict=True):
-            if found and not _affordable(training, member, split, budget, found):
+            offer = member.latent
+            if found and offer is None and not _affordable(training, member, split, budget, found):
                 continue
             with step.fitting():
-                given = staged if not found else None
+                given = offer.staged if offer is not None else staged if not found else None
                 own = given or _staged(training, member, split, found[0].staged if found else None)
                 if own is None or (found and not _same_classes(own.held_out, found[0].staged.held_out)):
                     continue  # a class lives in the validation rows alone, and this family can't know it before
-                scores = own.held_out._scores(own.held_out._start_predict(table), "entire")
+                judged = take_rows(training.table if offer is None else offer.table, split[1])
+                scores = own.held_out._scores(own.held_out._start_predict(judged), "entire")
                 found.append(Candidate(member, own, scores))
     return found
 
@@ -227,21 +235,31 @@ def _without_small(weights: pd.DataFrame) -> pd.DataFrame:
 
 def _final(
     training: Training, candidates: list[Candidate], shares: pd.DataFrame, budget: Budget, progress: Progress
-) -> AveragingEnsemble:
-    """Fit the members in use on all rows, the heaviest with several seeds as long as there is time."""
+) -> tuple[AveragingEnsemble, LatentFeatures | None]:
+    """Fit the members in use on all rows, the heaviest with several seeds as long as there is time.
+
+    A member that reads latent features takes the place, and the time, of further seeds.
+    """
     used = sorted(
         (c for c in candidates if c.member.name in shares.index), key=lambda c: -shares.loc[c.member.name].sum()
     )
-    wanted = [(c, 0) for c in used] + [(c, k) for c in used for k in range(1, c.member.n_seeds)]
+    wanted = [(c, 0) for c in used]
+    if all(c.member.latent is None for c in used):
+        wanted += [(c, k) for c in used for k in range(1, c.member.n_seeds)]
+    table: Table = training.table
+    latent: LatentFeatures | None = None
     fitted: dict[str, list[Any]] = {}
     with progress.part("refit", len(wanted)) as part:
         for (c, k), step in zip(wanted, part.steps(range(len(wanted))), strict=True):
-            name = c.member.name
-            if (fitted and not budget.allows(c.staged.seconds)) or (k and name not in fitted):
+            name, offer = c.member.name, c.member.latent
+            needed = c.staged.seconds + (0.0 if offer is None else offer.trial.seconds)
+            if (fitted and not budget.allows(needed)) or (k and name not in fitted):
                 continue
             with step.fitting():
                 seed = spawn_seed(training.seed, name, "seed", k) if k else None
                 fitted.setdefault(name, []).append(c.staged.final(seed))
+                if offer is not None:
+                    table, latent = offer.table, offer.trial.fit_all()
     rows: dict[str, Any] = {}
     models: list[tuple[str, Any]] = []
     for name, seeds in fitted.items():
@@ -251,7 +269,11 @@ def _final(
             rows[own] = shares.loc[name] / len(seeds)
     weights = pd.DataFrame(rows).T
     weights.loc[:, weights.sum() == 0] = 1.0  # no time was left for the members of this task
-    return _average(models, weights / weights.sum()).fit(training.table, training.Y)
+    if latent is not None:  # its columns are for one member only
+        others = {c.member.name for c in used if c.member.latent is None}
+        for model in (model for name, seeds in fitted.items() if name in others for model in seeds):
+            model.set_params(exclude=[*model.exclude, *latent.latent_features_])
+    return _average(models, weights / weights.sum()).fit(table, training.Y), latent
 
 
 def _average(models: list[tuple[str, Any]], weights: pd.DataFrame) -> AveragingEnsemble:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
@@ -12,13 +13,14 @@ from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.random import seeds_within
 from mtl_classic._core.time import to_time
 from mtl_classic.events import HistoryFeatures
-from mtl_classic.model._latent_choice import choose_latent, latent_folds, propose_latent
+from mtl_classic.model._latent_choice import LEAST_GAIN, LatentOffer, LatentTrial, choose_latent
+from mtl_classic.model._latent_proposal import latent_folds, propose_latent
 from mtl_classic.model._training import Training
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.multitask._stages import Stage, stage
 from mtl_classic.preprocessing import TargetStatistics
 
-__all__ = ["add_given", "add_proposed_latent", "history_step", "uses_target_statistics"]
+__all__ = ["ProposedLatent", "add_given", "add_proposed_latent", "history_step", "uses_target_statistics"]
 
 Step = tuple[str, Any]
 
@@ -70,15 +72,38 @@ def add_given(training: Training, step: Any) -> Any:
     return step
 
 
-def add_proposed_latent(training: Training, structure: MultiTaskEstimator) -> tuple[Any, Stage | None, str]:
-    """Append the latent features that suit the tasks, if the validation rows show that they help.
+@dataclass(frozen=True)
+class ProposedLatent:
+    """What became of the latent features that suit the tasks.
 
-    Returns
-    -------
+    Attributes
+    ----------
+    why : str
     step : fitted LatentFeatures, or None
+        Where all tasks take their columns, which have been appended.
     staged : Stage, or None
         The structure on the table as it is now, if the fits to find out are those of its first stage.
-    why : str
+    offer : LatentOffer, or None
+        What a member of an ensemble may read, to be weighed task by task beside others that do not.
+    """
+
+    why: str
+    step: Any = None
+    staged: Stage | None = None
+    offer: LatentOffer | None = None
+
+
+def add_proposed_latent(training: Training, structure: MultiTaskEstimator, *, by_member: bool) -> ProposedLatent:
+    """Append the latent features that suit the tasks, if the validation rows show that they help.
+
+    Parameters
+    ----------
+    training : Training
+    structure : unfitted structure
+    by_member : bool
+        Whether a member of an ensemble can read them beside others that do not. In time a smaller gain of the linear
+        model suffices then, and it is offered what seems to make any task worse; in a split at random the final columns
+        are others than those of a trial.
     """
     seed, events, weight = training.seed_for("latent"), training.events, training.named_weights
     proposed = (training.table, training.sorted_tasks, training.roles, seed)
@@ -87,14 +112,13 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator) -> tu
     if events is not None and split is not None and not _is_in_time(split, training.time):
         events, latent = None, propose_latent(*proposed, None, training.n_jobs)
     if latent is None or split is None:
-        return None, None, "no user and item with enough rows to learn latent features for"
+        return ProposedLatent("no user and item with enough rows to learn latent features for")
     taught = training.counted.notna().to_numpy()
     if not taught[split[0]].any(axis=0).all():
-        return None, None, "a task has labels among the validation rows only, so that latent features cannot be tried"
+        why = "a task has labels among the validation rows only, so that latent features cannot be tried"
+        return ProposedLatent(why)
     staged = stage(structure, training.table, training.labels, split, sample_weight=training.weights)
-    choice = choose_latent(
-        structure,
-        staged,
+    trial = LatentTrial(
         latent,
         training.table,
         training.labels,
@@ -106,12 +130,17 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator) -> tu
         groups=training.queries,
         seed=training.seed,
     )
+    by_member &= trial.in_time
+    choice = choose_latent(structure, staged, trial, least_gain=0.0 if by_member else LEAST_GAIN, safely=by_member)
     if not choice.helps:
-        return None, staged, choice.why
+        offer = None
+        if by_member and choice.table is not None and choice.staged is not None:
+            offer = LatentOffer(trial, choice.table, choice.staged)
+        return ProposedLatent(choice.why, staged=staged, offer=offer)
     if choice.table is not None:
-        latent.fit(training.table, training.labels, sample_weight=weight, events=events)
+        step = trial.fit_all()
         training.table = choice.table
-        return latent, choice.staged, choice.why
+        return ProposedLatent(choice.why, step, choice.staged)
     folds = latent_folds(
         training.counted,
         training.sorted_tasks,
@@ -122,7 +151,7 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator) -> tu
     training.table = latent.fit_transform(
         training.table, training.labels, sample_weight=weight, events=events, plan=folds
     )
-    return latent, None, choice.why
+    return ProposedLatent(choice.why, latent)
 
 
 def _is_in_time(split: tuple[Rows, Rows], time: Any) -> bool:

@@ -1,7 +1,8 @@
-"""Which latent features to try for a table, and whether they help it: a question to the validation rows."""
+"""Whether latent features help a table: a question to the validation rows."""
 
 from __future__ import annotations
 
+import time as clock
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,120 +21,29 @@ from mtl_classic._core.losses import EPSILON, losses
 from mtl_classic._core.random import spawn_seed
 from mtl_classic._core.targets import Targets, encode_targets, entire_weight
 from mtl_classic._core.tasks import Task
-from mtl_classic._core.time import is_datetime, time_dtype, to_time
+from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import take_rows
 from mtl_classic.events import EventLog
-from mtl_classic.factorization import (
-    FactorizationMachineClassifier,
-    FactorizationMachineRegressor,
-    LatentFeatures,
-    MatrixFactorization,
-)
+from mtl_classic.factorization import LatentFeatures
 from mtl_classic.metrics import compare
-from mtl_classic.model_selection import FoldPlan, make_folds
+from mtl_classic.model._latent_proposal import latent_folds
 from mtl_classic.model_selection._crossfit import fit_name
 from mtl_classic.model_selection._folds import Rows
-from mtl_classic.model_selection._maturity import temporal_folds
 from mtl_classic.multitask._stages import Stage, stage
 from mtl_classic.multitask._workbench import MIN_VALIDATION_EVENTS, n_events
-from mtl_classic.preprocessing._blocks import is_number
 
-__all__ = ["LatentChoice", "choose_latent", "latent_folds", "propose_latent"]
+__all__ = ["LatentChoice", "LatentOffer", "LatentTrial", "choose_latent"]
 
-MIN_IDS = 20  # fewer users or items than this are a category that trees read themselves
-MAX_FIELD = 1000  # categories of a side field; above, it is an id of something else
-MIN_ROWS = 2000
-FOLDS = 3
-# Relative gain of a linear model that is worth growing trees for: .0015 on Complete Journey told trees nothing.
+# Relative gain of a linear model that is worth growing trees for where all tasks must take the columns or none.
 LEAST_GAIN = 0.003
-
-
-def propose_latent(
-    table: Any,
-    tasks: Sequence[Task],
-    roles: Mapping[str, str | None],
-    seed: int,
-    events: EventLog | None = None,
-    n_jobs: int | None = None,
-) -> LatentFeatures | None:
-    """The latent features that suit the tasks, or None where there are no user and item to learn them for.
-
-    A user × item factorization machine for each binary task without parent (at most three), with the context on the
-    user's side; a Bayesian one for each regression task without parent; a matrix factorization of a log's pairs.
-    Columns of history are left to the trees.
-
-    Parameters
-    ----------
-    table : frame of shape (n, n_columns)
-    tasks : sequence of Task
-    roles : dict role -> column
-    seed : int
-    events : EventLog, default=None
-    n_jobs : int, default=None
-    """
-    user, item = roles.get("user"), roles.get("item")
-    if not isinstance(table, pd.DataFrame) or user is None or item is None or len(table) < MIN_ROWS:
-        return None
-    if min(table[user].nunique(), table[item].nunique()) < MIN_IDS:
-        return None
-    sides = _sides(table, user, item, tuple(c for c in (roles.get("time"), roles.get("query")) if c is not None))
-    fields = [*sides["user"], *sides["item"]]
-    shared: dict[str, Any] = {"categorical": fields, "exclude": [str(c) for c in table.columns if c not in fields]}
-    models: list[tuple[str, Any]] = []
-    learns: dict[str, str] = {}
-    binary = [task for task in tasks if task.kind == "binary" and task.parent is None and not task.is_soft]
-    for task in binary[:3]:
-        name = f"fm_{task.name}"
-        random_state = spawn_seed(seed, name)
-        groups = [("user", "item")]
-        fm = FactorizationMachineClassifier(groups=sides, interactions=groups, random_state=random_state, **shared)
-        models.append((name, fm))
-        learns[name] = task.name
-    for task in [task for task in tasks if task.kind == "regression" and task.parent is None][:3]:
-        name = f"fm_{task.name}"
-        random_state = spawn_seed(seed, name)
-        fm = FactorizationMachineRegressor(
-            n_factors=8, solver="gibbs", max_iter=100, random_state=random_state, **shared
-        )
-        models.append((name, fm))
-        learns[name] = task.name
-    if events is not None and _has_pairs(events, table, roles.get("time")):
-        random_state = spawn_seed(seed, "mf")
-        pairs = MatrixFactorization(user=user, item=item, time=roles["time"], n_jobs=n_jobs, random_state=random_state)
-        models.append(("mf", pairs))
-    if not models:
-        return None
-    return LatentFeatures(models, cv=FOLDS, tasks=tasks, task=learns, time=roles.get("time"), n_jobs=n_jobs)
-
-
-def latent_folds(
-    labels: pd.DataFrame, tasks: Sequence[Task], *, time: Any = None, groups: Any = None, seed: int = 0
-) -> FoldPlan:
-    """Folds that latent columns are made in: of the past for rows with a time, else random ones.
-
-    Beside later rows of the same user and item in its fit, a score would be better where learners are trained on it
-    than where it is used. The price is that the first block of time has no scores.
-
-    Parameters
-    ----------
-    labels : frame of shape (n, n_tasks)
-    tasks : sequence of Task
-    time : Series of shape (n,), default=None
-    groups : array of shape (n,), default=None
-        Queries, which are never split.
-    seed : int
-    """
-    if time is not None and time.nunique() > FOLDS:
-        return temporal_folds(FOLDS, labels, tasks, time, groups=groups)
-    return make_folds(FOLDS, labels, groups=groups, random_state=seed)
 
 
 @dataclass(frozen=True)
 class LatentChoice:
     """Whether latent columns help a structure, and why.
 
-    Where they help, and the trial left out the latest rows, its columns of all rows are of fits on the past already:
-    `table` has them, and `staged` is the structure on it. In a random split both are None.
+    Where trees were grown on them, and the trial left out the latest rows, its columns of all rows are of fits on the
+    past already: `table` has them, and `staged` is the structure on it. In a random split both are None.
     """
 
     helps: bool
@@ -142,32 +52,11 @@ class LatentChoice:
     staged: Stage | None = None
 
 
-def choose_latent(
-    structure: MultiTaskEstimator,
-    staged: Stage,
-    latent: LatentFeatures,
-    table: pd.DataFrame,
-    labels: pd.DataFrame,
-    split: tuple[Rows, Rows],
-    *,
-    events: EventLog | None = None,
-    weight: pd.DataFrame | None = None,
-    clusters: Any = None,
-    time: Any = None,
-    groups: Any = None,
-    seed: int = 0,
-) -> LatentChoice:
-    """Ask the validation rows whether latent columns help a structure.
-
-    A linear model is asked first, of the columns that one fit on the training rows gives the validation rows. Only if
-    it seems to gain something of note are trees grown on columns made out-of-fold, too; they are kept if at least one
-    task is better beyond the noise and none is worse. Tasks with too few validation labels to tell have no say.
+class LatentTrial:
+    """Latent columns of a table, made without a look at its validation rows.
 
     Parameters
     ----------
-    structure : unfitted structure
-    staged : Stage
-        Of the structure on the table without latent columns.
     latent : unfitted `LatentFeatures`
     table : frame of shape (n, n_columns)
     labels : frame of shape (n, n_tasks)
@@ -182,47 +71,162 @@ def choose_latent(
     groups : array of shape (n,), default=None
         Queries, which are never split.
     seed : int
+
+    Attributes
+    ----------
+    in_time : bool
+        Whether the training rows are the earliest: then the columns of all rows are of fits on the past.
+    asked : LatentFeatures, or None
+        Fitted on the training rows, by `seems_to_help`.
+    seconds : float
+        That this took.
     """
-    (train, valid), held_out = split, staged.held_out
-    rows, judged, known = take_rows(table, train), take_rows(table, valid), take_rows(labels, train)
-    targets = encode_targets(take_rows(labels, valid), held_out.tasks_, classes=held_out.classes_map_)
-    who = None if clusters is None else np.asarray(clusters)[valid]
-    taught, heavy = (None if weight is None else take_rows(weight, part) for part in (train, valid))
-    without = held_out._scores(held_out._start_predict(judged), "entire")
-    asked = clone(latent).fit(rows, known, sample_weight=taught, events=events)
-    others = np.delete(np.arange(len(table)), train)  # validation rows, and those whose labels come too late for them
-    told = asked.transform(take_rows(table, others))[asked.latent_features_]
-    if not latent_help(without, told.iloc[np.searchsorted(others, valid)], targets, who, heavy):
+
+    def __init__(
+        self,
+        latent: LatentFeatures,
+        table: pd.DataFrame,
+        labels: pd.DataFrame,
+        split: tuple[Rows, Rows],
+        *,
+        events: EventLog | None = None,
+        weight: pd.DataFrame | None = None,
+        clusters: Any = None,
+        time: Any = None,
+        groups: Any = None,
+        seed: int = 0,
+    ) -> None:
+        self.latent, self.table, self.labels, self.split = latent, table, labels, split
+        self.events, self.weight, self.clusters, self.time = events, weight, clusters, time
+        self.groups, self.seed, self.seconds = groups, seed, 0.0
+        self.asked: LatentFeatures | None = None
+        # validation rows, and those whose labels come too late for them
+        self._others = np.delete(np.arange(len(table)), split[0])
+        stamps = None if time is None else to_time(time)
+        self.in_time = stamps is not None and bool(stamps[split[0]].max() < stamps[self._others].min())
+
+    def seems_to_help(self, staged: Stage, least_gain: float = LEAST_GAIN) -> bool:
+        """Whether a linear model gains by the columns that one fit on the training rows gives the validation rows.
+
+        Parameters
+        ----------
+        staged : Stage
+            Of a structure on the table without latent columns.
+        least_gain : float
+        """
+        (train, valid), began = self.split, clock.monotonic()
+        self.asked = clone(self.latent).fit(
+            take_rows(self.table, train), self._known, sample_weight=self._weight_of(train), events=self.events
+        )
+        self._told = self.asked.transform(take_rows(self.table, self._others))[self.asked.latent_features_]
+        self.seconds = clock.monotonic() - began
+        columns = self._told.iloc[np.searchsorted(self._others, valid)]
+        without = self._scores(staged, self.table)
+        return bool(latent_help(without, columns, *self._judged(staged), least_gain=least_gain))
+
+    def compared(
+        self, staged: Stage, tried: Stage, wide: pd.DataFrame, safely: bool
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Tasks on which trees with the columns are better beyond the noise; those on which they are worse.
+
+        Worse beyond the noise, too; ``safely``, by a standard error.
+        """
+        labels, clusters, weight = self._judged(staged)
+        ours, theirs = self._scores(tried, wide), self._scores(staged, self.table)
+        better, worse = compared_losses(labels, ours, theirs, clusters, weight)
+        return better, _seem_better(_losses_compared(labels, theirs, ours, clusters, weight)) if safely else worse
+
+    def _scores(self, staged: Stage, table: pd.DataFrame) -> Scores:
+        """Those of the validation rows by a structure that has not seen them."""
+        rows = take_rows(table, self.split[1])
+        return dict(staged.held_out._scores(staged.held_out._start_predict(rows), "entire"))
+
+    def wide(self, tasks: Sequence[Task]) -> pd.DataFrame:
+        """The table with its columns: out-of-fold for the training rows, of the fit on these for all others."""
+        train, known, weight = self.split[0], self._known, self._weight_of(self.split[0])
+        plan = latent_folds(
+            known if weight is None else known.where(weight[list(known)].to_numpy() > 0),
+            tasks,
+            time=None if self.time is None else take_rows(self.time, train),
+            groups=None if self.groups is None else np.asarray(self.groups)[train],
+            seed=spawn_seed(self.seed, "latent trial"),
+        )
+        if self.asked is None:
+            raise RuntimeError("seems_to_help comes first: it fits the models of the training rows.")
+        trained = self.asked._transform_fitted(take_rows(self.table, train), known, weight, self.events, plan)
+        made = pd.DataFrame(np.nan, index=self.table.index, columns=self._told.columns, dtype=np.float32)
+        made.iloc[train] = trained[self._told.columns].to_numpy()
+        made.iloc[self._others] = self._told.to_numpy()
+        return pd.concat([self.table, made], axis=1)
+
+    def fit_all(self) -> LatentFeatures:
+        """The latent features of all rows, for rows to come."""
+        return self.latent.fit(self.table, self.labels, sample_weight=self.weight, events=self.events)
+
+    @property
+    def _known(self) -> pd.DataFrame:
+        return take_rows(self.labels, self.split[0])
+
+    def _weight_of(self, rows: Rows) -> pd.DataFrame | None:
+        return None if self.weight is None else take_rows(self.weight, rows)
+
+    def _judged(self, staged: Stage) -> tuple[Targets, Any, pd.DataFrame | None]:
+        """Labels, clusters and weights of the validation rows."""
+        model, valid = staged.held_out, self.split[1]
+        targets = encode_targets(take_rows(self.labels, valid), model.tasks_, classes=model.classes_map_)
+        return targets, None if self.clusters is None else np.asarray(self.clusters)[valid], self._weight_of(valid)
+
+
+@dataclass(frozen=True)
+class LatentOffer:
+    """Latent features that one member of an ensemble may read: the table with them, and its first stage on it."""
+
+    trial: LatentTrial
+    table: pd.DataFrame
+    staged: Stage
+
+
+def choose_latent(
+    structure: MultiTaskEstimator, staged: Stage, trial: LatentTrial, *, least_gain: float = LEAST_GAIN, safely: bool
+) -> LatentChoice:
+    """Ask the validation rows whether latent columns help a structure.
+
+    A linear model is asked first. Only if it seems to gain something of note are trees grown on columns made
+    out-of-fold, too; they are kept if at least one task is better beyond the noise and none is worse. Tasks with too
+    few validation labels to tell have no say.
+
+    Parameters
+    ----------
+    structure : unfitted structure
+    staged : Stage
+        Of the structure on the table without latent columns.
+    trial : LatentTrial
+    least_gain : float
+        Of the linear model.
+    safely : bool
+        Whether no task may even seem worse, by a standard error.
+    """
+    if not trial.seems_to_help(staged, least_gain):
         return LatentChoice(False, "latent features tell no task much more than its own score")
-    plan = latent_folds(
-        known if taught is None else known.where(taught[list(known)].to_numpy() > 0),
-        held_out.tasks_,
-        time=None if time is None else take_rows(time, train),
-        groups=None if groups is None else np.asarray(groups)[train],
-        seed=spawn_seed(seed, "latent trial"),
-    )
-    trained = asked._transform_fitted(rows, known, taught, events, plan)
-    columns = pd.DataFrame(np.nan, index=table.index, columns=told.columns, dtype=np.float32)
-    columns.iloc[train] = trained[told.columns].to_numpy()
-    columns.iloc[others] = told.to_numpy()
-    wide = pd.concat([table, columns], axis=1)
-    tried = stage(structure, wide, labels, split, sample_weight=weight)
-    trial = tried.held_out
-    better, worse = compared_losses(
-        targets, trial._scores(trial._start_predict(take_rows(wide, valid)), "entire"), without, who, heavy
-    )
+    wide = trial.wide(staged.held_out.tasks_)
+    tried = stage(structure, wide, trial.labels, trial.split, sample_weight=trial.weight)
+    better, worse = trial.compared(staged, tried, wide, safely)
     shown = ", ".join(f"{name}: {why}" for name, why in (worse or better).items())
+    kept = (wide, tried) if trial.in_time else ()
     if worse or not better:
-        return LatentChoice(False, f"latent features make no task better, or one worse ({shown})")
-    stamps = None if time is None else to_time(time)
-    kept = (wide, tried) if stamps is not None and stamps[train].max() < stamps[others].min() else ()
+        return LatentChoice(False, f"latent features make no task better, or one worse ({shown})", *kept)
     return LatentChoice(True, f"latent features help ({shown})", *kept)
 
 
 def latent_help(
-    scores: Scores, columns: pd.DataFrame, labels: Targets, clusters: Any, weights: pd.DataFrame | None = None
+    scores: Scores,
+    columns: pd.DataFrame,
+    labels: Targets,
+    clusters: Any,
+    weights: pd.DataFrame | None = None,
+    least_gain: float = LEAST_GAIN,
 ) -> dict[str, str]:
-    """Tasks whose scores a linear model improves by the latent columns by `LEAST_GAIN` and a standard error.
+    """Tasks whose scores a linear model improves by the latent columns by ``least_gain`` and a standard error.
 
     On one half of the validation rows a linear model of the score, and of the score and the columns, is fitted, and
     judged on the other half, both ways: cheap enough to ask before trees are grown on the columns. Trees find more in
@@ -240,20 +244,33 @@ def latent_help(
             own[task.name] = _stacked_losses(task.kind, wide, y, fold, weight[task.name])
             base[task.name] = _stacked_losses(task.kind, link[:, None], y, fold, weight[task.name])
     found = _compared(own, base, clusters, weight)
-    error = (found["difference_high"] - found["difference_low"]) / (2 * 1.96)
-    gain = -found["difference"]
-    return _figures(found[(gain >= LEAST_GAIN * found["baseline"]) & (gain > error)])
+    return _seem_better(found[-found["difference"] >= least_gain * found["baseline"]])
 
 
 def compared_losses(
     labels: Targets, ours: Scores, theirs: Scores, clusters: Any, weights: pd.DataFrame | None = None
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Tasks on which the first scores are better, and worse, than the second beyond the noise."""
+    better, worse = (_losses_compared(labels, *pair, clusters, weights) for pair in ((ours, theirs), (theirs, ours)))
+    return _figures(better[better["verdict"] == "better"]), _figures(worse[worse["verdict"] == "better"])
+
+
+def _losses_compared(
+    labels: Targets, ours: Scores, theirs: Scores, clusters: Any, weights: pd.DataFrame | None
+) -> pd.DataFrame:
+    """The comparison of both scores' losses, of the tasks that can be judged."""
     kinds = {task.name: task.kind for task in _judgeable(labels, ours, weights) if task.kind != "ranking"}
-    own = {name: losses(kind, labels.view(name), ours[name]) for name, kind in kinds.items()}
-    base = {name: losses(kind, labels.view(name), theirs[name]) for name, kind in kinds.items()}
-    weight = _weights_in(labels, weights)
-    return _better(own, base, clusters, weight), _better(base, own, clusters, weight)
+    own, base = (
+        {name: losses(kind, labels.view(name), scores[name]) for name, kind in kinds.items()}
+        for scores in (ours, theirs)
+    )
+    return _compared(own, base, clusters, _weights_in(labels, weights))
+
+
+def _seem_better(found: pd.DataFrame) -> dict[str, str]:
+    """The figures of the tasks whose loss is less by a standard error."""
+    error = (found["difference_high"] - found["difference_low"]) / (2 * 1.96)
+    return _figures(found[-found["difference"] > error])
 
 
 def _weights_in(labels: Targets, weights: pd.DataFrame | None) -> dict[str, Any]:
@@ -271,14 +288,6 @@ def _judgeable(labels: Targets, scores: Scores, weights: pd.DataFrame | None) ->
         if task.name in scores and n_events(task, y[known]) >= MIN_VALIDATION_EVENTS:
             judgeable.append(task)
     return judgeable
-
-
-def _better(
-    own: dict[str, Any], base: dict[str, Any], clusters: Any, weight: Mapping[str, Any] | None = None
-) -> dict[str, str]:
-    """The figures of the tasks whose loss is less beyond the noise."""
-    found = _compared(own, base, clusters, weight)
-    return _figures(found[found["verdict"] == "better"])
 
 
 def _compared(
@@ -323,28 +332,3 @@ def _linear(kind: str) -> Any:
     if kind == "binary":
         return LogisticRegression(max_iter=200)
     return PoissonRegressor(alpha=1e-4, max_iter=200) if kind == "count" else Ridge(1.0)
-
-
-def _has_pairs(events: EventLog, table: pd.DataFrame, time: str | None) -> bool:
-    """Whether a log says who met which item, and was there before most of the rows."""
-    if (
-        time is None
-        or not {"user", "item"} <= set(events.roles)
-        or is_datetime(time_dtype(table[time])) != events.is_datetime
-    ):
-        return False
-    times = to_time(table[time], time)
-    return events.before(np.partition(times, len(times) // 2)[len(times) // 2]).n_events > 0
-
-
-def _sides(table: pd.DataFrame, user: str, item: str, roles: tuple[str, ...]) -> dict[str, list[str]]:
-    """Categorical columns by side: what an item determines is the item's, all else the user's."""
-    sides = {"user": [user], "item": [item]}
-    for name in table.columns:
-        column = table[name]
-        numeric = pd.api.types.is_numeric_dtype(column.dtype) or is_number(column)
-        if name in (user, item, *roles) or numeric or column.nunique() > MAX_FIELD:
-            continue
-        per_item = table.groupby(item, observed=True)[name].nunique()
-        sides["item" if (per_item <= 1).mean() > 0.99 else "user"].append(str(name))
-    return sides

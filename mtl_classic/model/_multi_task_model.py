@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -19,15 +20,20 @@ from mtl_classic._core.tasks import Task, label_frame
 from mtl_classic._core.validation import Table, role_values, with_index_of
 from mtl_classic.events import EventLog
 from mtl_classic.learners._resolve import TakesLearner
-from mtl_classic.model._architectures import STRUCTURES, families, make_structure, simple_structure
+from mtl_classic.model._architectures import STRUCTURES, families, is_standard, make_structure, simple_structure
 from mtl_classic.model._best import Budget, fit_best
-from mtl_classic.model._features import add_given, add_proposed_latent, history_step, uses_target_statistics
+from mtl_classic.model._features import (
+    ProposedLatent,
+    add_given,
+    add_proposed_latent,
+    history_step,
+    uses_target_statistics,
+)
 from mtl_classic.model._training import Roles, Training
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._maturity import mask_immature
 from mtl_classic.model_selection._progress import Progress, Tracked, with_callbacks
 from mtl_classic.multitask import FunnelModel, PerTaskModel
-from mtl_classic.multitask._stages import Stage
 from mtl_classic.serving._methods import ServingMethods
 
 __all__ = ["MultiTaskModel"]
@@ -59,7 +65,9 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
         Appends columns of latent factors after the history. "auto": where user and item are named, the score of a user
         × item factorization machine for each binary task without parent, of a Bayesian one for each regression task
         without parent, and of a matrix factorization of the log, if there is one; kept only if validation rows show
-        that they help a task and harm none (``latent_choice_``). Tasks and seeds are as for ``aggregates``.
+        that they help a task and harm none (``latent_choice_``). Where these are the latest rows, and trees with such
+        columns seem better on some tasks only, one more member of ``"best"``, lightgbm_latent, reads them, to be
+        weighed task by task. Tasks and seeds are as for ``aggregates``.
     learner : str, Learner, scikit-learn estimator or dict task -> learner, default="lightgbm"
     structure : {"auto", "parallel", "serial", "hierarchical", "fusion", "dynamic"} or an unfitted structure, \
             default="auto"
@@ -193,9 +201,10 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
         steps = [("history", step)] if (step := self._add_history(training)) is not None else []
         steps += [("latent", step)] if (step := self._add_latent(training)) is not None else []
         structure = self._structure(training)
-        proposed, staged = self._propose_latent(training, structure)
-        steps += [("latent", proposed)] if proposed is not None else []
-        model = self._fit_model(training, structure, staged, budget, progress)
+        proposed = self._propose_latent(training, structure)
+        self.latent_choice_ = proposed.why
+        model, latent = self._fit_model(training, structure, proposed, budget, progress)
+        steps += [("latent", latent)] if latent is not None else []
         self.pipeline_ = Pipeline([*steps, ("model", self._checked(model))])
         progress.end(X, Y)
         return self
@@ -290,20 +299,20 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
     def _add_latent(self, training: Training) -> Any:
         if not isinstance(self.latent, BaseEstimator):
             return None
-        self.latent_choice_ = "latent features were given"
         return add_given(training, clone(self.latent))
 
-    def _propose_latent(self, training: Training, structure: MultiTaskEstimator) -> tuple[Any, Stage | None]:
-        """Latent features if they help; else the structure in the stage in which that was found out."""
-        if isinstance(self.latent, BaseEstimator):
-            return None, None
-        if self.latent is None:
-            self.latent_choice_ = "none asked for"
-            return None, None
+    def _propose_latent(self, training: Training, structure: MultiTaskEstimator) -> ProposedLatent:
+        """Latent features if they help, or may help a member; the structure in the stage in which that was found."""
+        if not isinstance(self.latent, str):
+            return ProposedLatent("none asked for" if self.latent is None else "latent features were given")
         staged_alike = isinstance(structure, PerTaskModel | FunnelModel)
         judged = structure if staged_alike else simple_structure(training, self.learner)
-        latent, staged, self.latent_choice_ = add_proposed_latent(training, judged)
-        return latent, staged if staged_alike else None
+        by_member = self._averages_families(training) and is_standard(structure, self.learner)
+        proposed = add_proposed_latent(training, judged, by_member=by_member)
+        return proposed if staged_alike else replace(proposed, staged=None)
+
+    def _averages_families(self, training: Training) -> bool:
+        return self.preset == "best" and self.ensemble is not None and training.plan is not None
 
     def _structure(self, training: Training) -> MultiTaskEstimator:
         chooses = self.preset == "best" and self.ensemble is None
@@ -320,24 +329,28 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
         self,
         training: Training,
         structure: MultiTaskEstimator,
-        staged: Stage | None,
+        proposed: ProposedLatent,
         budget: Budget,
         progress: Progress,
-    ) -> Any:
-        """Fit the structure once; ``"best"`` fits several families and averages them."""
+    ) -> tuple[Any, Any]:
+        """Fit the structure once; ``"best"`` fits several families and averages them. With it, the latent step."""
         self.fallbacks_ = {}
         for earlier in ("member_weights_", "refreshed_"):  # of an earlier fit
             self.__dict__.pop(earlier, None)
-        if self.preset == "best" and self.ensemble is not None and training.plan is not None:
-            members = families(training, structure, self.learner)
-            model, self.member_weights_ = fit_best(training, training.plan, members, budget, staged, progress)
-            return model
-        if staged is not None:
-            model = staged.final()
+        if training.plan is not None and self._averages_families(training):
+            members = families(training, structure, self.learner, proposed.offer)
+            model, self.member_weights_, latent = fit_best(
+                training, training.plan, members, budget, proposed.staged, progress
+            )
+            if latent is not None:
+                self.latent_choice_ = "a member of the ensemble reads latent features (member_weights_ says for what)"
+            return model, proposed.step or latent
+        if proposed.staged is not None:
+            model = proposed.staged.final()
         else:
             model = structure.fit(training.table, training.Y, sample_weight=training.weights, plan=training.plan)
         self.fallbacks_ = dict(getattr(model, "fallbacks_", {}))
-        return model
+        return model, proposed.step
 
     def _checked(self, model: Any) -> Any:
         own, its = ([task.name for task in m.tasks_] for m in (self, model))
