@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from mtl_classic.factorization._draws import Draws
+from mtl_classic.factorization._implicit import with_mean
 from mtl_classic.factorization._problem import Interactions, Parameters, Problem
 from mtl_classic.factorization._settings import Settings
 from mtl_classic.factorization._solvers_fieldwise import Gibbs
@@ -45,6 +46,7 @@ class ExplicitFactors:
         cut = n_users + 1
         self.scale, self.pairs = draws.scale, pairs
         self.users, self.items = vectors[:n_users].copy(), vectors[cut:-1].copy()
+        self.unseen = with_mean(self.users)[-1:]
         self.user_factors, self.item_factors = draws.factors[:cut].copy(), draws.factors[cut:].copy()
         self.user_linear, self.item_linear = draws.linear[:cut].copy(), draws.linear[cut:].copy()
         self.bias = draws.bias

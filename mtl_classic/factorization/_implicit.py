@@ -31,6 +31,11 @@ class ImplicitFactors:
         What ALS was fitted with, for folding in.
     matrix : csr_matrix of shape (n_users, n_items)
         The weights that the users' vectors come from.
+
+    Attributes
+    ----------
+    unseen, unseen_bias : ndarray of float32, shapes (1, n_factors) and (1,)
+        Of users whom nobody has seen: the mean of those of the fit, whoever is folded in later.
     """
 
     def __init__(
@@ -39,11 +44,14 @@ class ImplicitFactors:
     ) -> None:  # fmt: skip
         self.model, self.regularization, self.alpha, self.matrix = model, regularization, alpha, matrix
         self.users, self.items, self.user_bias, self.item_bias = users, items, user_bias, item_bias
+        if model == "als" and matrix.nnz:  # the last half step moved the items: now users folded in are like these
+            self.users = self.solved(matrix)
+        self.unseen, self.unseen_bias = with_mean(self.users)[-1:], with_mean(user_bias)[-1:]
 
     def score(self, user: Ints, item: Ints) -> Floats:
-        """Scores of pairs of codes; -1 is the mean of all users, or items."""
-        p, q = with_mean(self.users), with_mean(self.items)
-        scores = with_mean(self.user_bias)[user].astype(np.float64) + with_mean(self.item_bias)[item]
+        """Scores of pairs of codes; -1 is the mean of the users of the fit, or of all items."""
+        p, q = with_unseen(self), with_mean(self.items)
+        scores = np.append(self.user_bias, self.unseen_bias)[user].astype(np.float64) + with_mean(self.item_bias)[item]
         for start in range(0, len(user), ROWS_AT_ONCE):
             some = slice(start, start + ROWS_AT_ONCE)
             scores[some] += np.einsum("nf,nf->n", p[user[some]].astype(np.float64), q[item[some]])
@@ -65,8 +73,8 @@ class ImplicitFactors:
         known = old.shape[0] - n_new
         self.matrix = (old + new).tocsr()
         means = _neighbours(old[:known], np.column_stack([self.users, self.user_bias])) if self.model != "als" else None
-        self.users = np.vstack([self.users, np.tile(with_mean(self.users)[-1:], (n_new, 1))])
-        self.user_bias = np.append(self.user_bias, np.full(n_new, with_mean(self.user_bias)[-1], dtype=np.float32))
+        self.users = np.vstack([self.users, np.repeat(self.unseen, n_new, axis=0)])
+        self.user_bias = np.append(self.user_bias, np.repeat(self.unseen_bias, n_new))
         if means is None:
             self.users[touched] = self.solved(self.matrix[touched])
             return
@@ -95,6 +103,11 @@ def with_mean(vectors: Array) -> Array:
     return np.concatenate([vectors, mean.astype(vectors.dtype)])
 
 
+def with_unseen(factors: Any) -> Array:
+    """Vectors of the users with that of an unseen one appended, so that the code -1 finds it."""
+    return np.concatenate([factors.users, factors.unseen])
+
+
 def fit_implicit(
     model: str, users: Ints, items: Ints, weight: Floats, shape: tuple[int, int], *, n_factors: int, max_iter: int,
     learning_rate: float, regularization: float, alpha: float, n_jobs: int, seed: int,
@@ -115,10 +128,7 @@ def fit_implicit(
     if model == "logistic":
         user_bias = p[:, n_factors + 1].copy()
     p, q = p[:, :n_factors].copy(), q[:, :n_factors].copy()
-    factors = ImplicitFactors(model, p, q, user_bias, item_bias, regularization, alpha, matrix)
-    if model == "als":  # the last half step moved the items: now users who are folded in later are like these
-        factors.users = factors.solved(matrix)
-    return factors
+    return ImplicitFactors(model, p, q, user_bias, item_bias, regularization, alpha, matrix)
 
 
 def _make(

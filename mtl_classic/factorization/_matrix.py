@@ -119,9 +119,8 @@ class MatrixFactorization(PairVectors, BaseEstimator):
 
     Notes
     -----
-    Users and items that were not seen have the mean vector of the others, and length 0: never NaN. Rows that no fold
-    covers (before the first event of the log that counts, in the first block of temporal folds) have NaN in
-    `fit_transform`.
+    Unseen users and items have the mean vector of those of the fit, and length 0: never NaN. Rows that no fold covers
+    (before the first event of the log that counts, in the first block of temporal folds) have NaN in `fit_transform`.
     ALS costs pairs × K + (users + items) × K² per sweep.
 
     References

@@ -13,7 +13,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 from mtl_classic._core.validation import align_columns, as_table
 from mtl_classic.factorization._appended import append_columns
 from mtl_classic.factorization._feedback import Ids
-from mtl_classic.factorization._implicit import ImplicitFactors, with_mean
+from mtl_classic.factorization._implicit import ImplicitFactors, with_mean, with_unseen
 from mtl_classic.factorization._told import Told
 
 __all__ = ["PairVectors", "as_rows", "largest", "nearest"]
@@ -149,7 +149,7 @@ class PairVectors(TransformerMixin):
 
     def _vectors(self, X: pd.DataFrame) -> dict[str, Array]:
         user, item = self._codes(X)
-        vectors = {"user": with_mean(self.user_factors_)[user], "item": with_mean(self.item_factors_)[item]}
+        vectors = {"user": with_unseen(self._factors)[user], "item": with_mean(self.item_factors_)[item]}
         rows, earlier, _ = self._earlier(X, user)
         vectors["user"][rows] = earlier
         return vectors
@@ -185,7 +185,7 @@ class PairVectors(TransformerMixin):
 def _as_of(told: Told, fitted: ImplicitFactors, user: Array, count: Array) -> tuple[Array, Array]:
     """Vectors of users after the first so many events told, (n, n_factors), and whether there were any by then."""
     n_fitted = len(fitted.users)
-    vectors = with_mean(fitted.users)[np.minimum(user, n_fitted)]
+    vectors = with_unseen(fitted)[np.minimum(user, n_fitted)]
     moved = np.flatnonzero(count)
     if len(moved):
         vectors[moved] = fitted.solved(told.matrix(user[moved], count[moved], fitted.matrix))

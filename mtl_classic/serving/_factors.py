@@ -16,7 +16,7 @@ from mtl_classic.events import EventLog, HistoryFeatures
 from mtl_classic.factorization import LatentFeatures, MatrixFactorization
 from mtl_classic.factorization._explicit import ExplicitFactors
 from mtl_classic.factorization._feedback import Ids
-from mtl_classic.factorization._implicit import with_mean
+from mtl_classic.factorization._implicit import with_mean, with_unseen
 from mtl_classic.factorization._matrix_columns import nearest
 
 __all__ = ["Factors", "find_factors", "log_of", "seen_pairs"]
@@ -116,7 +116,7 @@ class OfMatrix:
         if isinstance(factors, ExplicitFactors):  # a mean over draws, which no product of two vectors gives
             pairs = [codes.ravel() for codes in np.meshgrid(user, item, indexing="ij")]
             return np.asarray(factors.score(*pairs)).reshape(len(users), len(items))
-        products = with_mean(factors.users)[user] @ with_mean(factors.items)[item].T
+        products = with_unseen(factors)[user] @ with_mean(factors.items)[item].T
         return np.asarray(products + with_mean(factors.item_bias)[item])
 
     def nearest(self, side: str, ids: Any, n: int) -> pd.DataFrame:

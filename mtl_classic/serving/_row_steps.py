@@ -16,7 +16,7 @@ from mtl_classic.events import HistoryFeatures
 from mtl_classic.events._row_index import HistoryIndex
 from mtl_classic.factorization import LatentFeatures, MatrixFactorization
 from mtl_classic.factorization._fm_base import BaseFactorizationMachine
-from mtl_classic.factorization._implicit import ImplicitFactors, with_mean
+from mtl_classic.factorization._implicit import ImplicitFactors, with_mean, with_unseen
 from mtl_classic.factorization._losses import to_mean
 from mtl_classic.factorization._problem import Rows
 from mtl_classic.preprocessing import TargetStatistics
@@ -101,8 +101,8 @@ class OfPairs:
         self.told_to: float = -np.inf if model._told is None else model._told.latest
         factors = model._factors
         self.codes = KeyCodes(self.user, model._users.values), KeyCodes(self.item, model._items.values)
-        self.vectors = [with_mean(vectors) for vectors in (factors.users, factors.items)]
-        self.biases = [with_mean(bias) for bias in (factors.user_bias, factors.item_bias)]
+        self.vectors = [with_unseen(factors), with_mean(factors.items)]
+        self.biases = [np.append(factors.user_bias, factors.unseen_bias), with_mean(factors.item_bias)]
         self.lengths = [np.append(np.linalg.norm(v, axis=1), 0.0) for v in (factors.users, factors.items)]
 
     def apply(self, row: Row) -> None:
