@@ -320,6 +320,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         for name, model in self.models:
             if reads := self._read_log[name]:
                 check_log(events, model.event)
+                model = clone(model).set_params(time=model.time or self.time)
             task = None if reads or targets is None else self._task_of(name, model, targets)
             classes = None if targets is None else targets.classes
             if self.random_state is not None:

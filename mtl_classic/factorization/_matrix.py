@@ -330,8 +330,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
             raise ValueError("Found array with 0 sample(s): MatrixFactorization needs at least one row to fit.")
         register_columns(self, X)
         self._event_roles = {} if events is None else dict(events.roles)
-        self.as_of_, self._untold, self._told = None, None, None
-        self.roles_ = {}
+        self.as_of_, self._untold, self._told, self.roles_ = None, None, None, {}
         for role in ("user", "item"):
             name = getattr(self, role) or self._event_roles.get(role)
             if name is None:
@@ -340,15 +339,17 @@ class MatrixFactorization(PairVectors, BaseEstimator):
                 )
             self.roles_[role] = str(find_role(X.columns, name, role))
         warn_of_lost_digits(X, self.roles_.values())
+        time = self.time or self._event_roles.get("time")
+        if self.time is not None or time in X.columns:
+            self.roles_["time"] = str(find_role(X.columns, time, "time"))
         return X
 
     def _fit_events(self, X: Any, events: EventLog) -> Self:
         """Fit to the events before the last row."""
         X = self._start(X, events)
         self.task_ = None
-        time = self.time or events.roles["time"]
-        if self.time is not None or time in X.columns:
-            events = log_for_full_fit(events, X[str(find_role(X.columns, time, "time"))])
+        if "time" in self.roles_:
+            events = log_for_full_fit(events, X[self.roles_["time"]])
         self.as_of_ = events.last_time
         return self._fit_pairs(self._from_events(events))
 

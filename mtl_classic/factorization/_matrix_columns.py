@@ -35,8 +35,6 @@ class PairVectors(TransformerMixin):
     _factors: Any
     _untold: tuple[Ids, Any, Any] | None  # users, factors and their time before the first `observe`
     _told: Told | None  # what ALS was told since
-    _event_roles: dict[str, str]
-    time: str | None
 
     def transform(self, X: Any) -> pd.DataFrame:
         """Append the columns of the full fit.
@@ -168,7 +166,7 @@ class PairVectors(TransformerMixin):
 
     def _time_of_rows(self, columns: Any) -> str | None:
         """The column of the rows' times, where it says what was told of by then."""
-        time = self.time or self._event_roles.get("time")
+        time = self.roles_.get("time")
         return time if self._told is not None and time in columns else None
 
     def _basis(self) -> tuple[pd.Index, Array]:

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from mtl_classic._core.exceptions import LabelError, RoleError, TaskError
 from mtl_classic._core.tasks import Task
 from mtl_classic.events import EventLog
-from mtl_classic.factorization import MatrixFactorization
+from mtl_classic.factorization import LatentFeatures, MatrixFactorization, Segments
 from mtl_classic.factorization._matrix_columns import largest
 from mtl_classic.model_selection import make_folds
 
@@ -236,6 +236,22 @@ def test_users_of_items_that_nobody_knows_stay_unseen(model: str) -> None:
     assert fitted.observe(events).as_of_ == 100
     pd.testing.assert_frame_equal(fitted.transform(row), before)
     assert before[f"{model}__user_norm"].tolist() == [0.0]
+
+
+@pytest.mark.parametrize("given", ["model", "latent", "segments"])
+def test_the_time_of_rows_may_have_another_name_than_that_of_the_log(given: str) -> None:
+    X, Y, _ = world(500)
+    rows = X.assign(day=99).rename(columns={"day": "rows__when"})
+    model = make("als", output="both", time="when" if given == "model" else None)
+    if given == "latent":
+        model = LatentFeatures([("als", model)], output="both", time="when")
+    elif given == "segments":
+        model = Segments(n_segments=20, model=model, time="when", random_state=0)
+    fitted = model.fit(rows, events=log_of(X, Y))
+    before = fitted.transform(rows)
+    fitted.observe(log_of(X.assign(item=X["item"] * 7 % 120, day=100), Y))
+    pd.testing.assert_frame_equal(fitted.transform(rows), before)
+    assert not fitted.transform(rows.assign(rows__when=101)).iloc[:, 3:].equals(before.iloc[:, 3:])
 
 
 def test_types_and_weights_of_events() -> None:
