@@ -24,7 +24,14 @@ from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import check_labels_of, check_sample_weight, find_role, register_columns
 from mtl_classic.events import EventLog
 from mtl_classic.factorization._explicit import fit_explicit
-from mtl_classic.factorization._feedback import Feedback, Ids, check_log, feedback_from_events, feedback_from_rows
+from mtl_classic.factorization._feedback import (
+    Feedback,
+    Ids,
+    check_log,
+    feedback_from_events,
+    feedback_from_rows,
+    later_of,
+)
 from mtl_classic.factorization._implicit import fit_implicit
 from mtl_classic.factorization._latent_features import LatentFeatures
 from mtl_classic.factorization._matrix_columns import PairVectors, as_rows
@@ -284,7 +291,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         """
         check_is_fitted(self)
         log = events if isinstance(events, EventLog) else EventLog(events, **self._log_roles())
-        pairs = self._from_events(log)
+        pairs, as_of = self._from_events(log), later_of(self.as_of_, log)
         users, factors = self._users.copy(), copy(self._factors)  # all or nothing
         item = self._items.codes(pairs.item)
         known = item >= 0
@@ -293,8 +300,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         told, untold = self._told, self._untold or (self._users, self._factors, self.as_of_)
         if self.model == "als" and pairs.time is not None and known.any():
             told = Told.of(user, item[known], pairs.weight[known], pairs.time[known], log.is_datetime, told)
-        self._untold, self._told, self._users, self._factors = untold, told, users, factors
-        self.as_of_ = max((time for time in (self.as_of_, log.last_time) if time is not None), default=None)
+        self._untold, self._told, self._users, self._factors, self.as_of_ = untold, told, users, factors, as_of
         return self
 
     def _before(self, time: Any, log: EventLog | None) -> Self:

@@ -466,6 +466,17 @@ def test_ids_of_another_type_are_refused() -> None:
     assert model.transform(X.assign(user=None))["als__score"].notna().all()  # nobody is of no type
 
 
+def test_events_on_another_axis_of_time_are_refused_and_move_nobody() -> None:
+    X, Y, _ = world(300)
+    model = make("als", max_iter=2).fit(X.assign(day=99), events=log_of(X, Y))
+    before, users = model.user_factors_, model.users_
+    dated = log_of(X.assign(user=X["user"] + 1000, day=pd.Timestamp("2024-01-01")), Y)
+    with pytest.raises(TypeError, match="of the events so far are numbers, those of the new ones dates"):
+        model.observe(dated)
+    assert model.user_factors_ is before
+    assert model.users_ is users
+
+
 @pytest.mark.parametrize("model", ["als", "explicit"])
 def test_events_that_are_interrupted_move_nobody(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     X, Y, _ = world(300)
