@@ -78,10 +78,8 @@ class DenseFeatures:
         return pd.DataFrame({str(j): features.values[:, j] for j in self.many_})
 
     def _means(self, frame: Any) -> npt.NDArray[np.float32]:
-        return np.asarray(frame.iloc[:, -self._n_means() :].to_numpy(dtype=np.float32))
-
-    def _n_means(self) -> int:
-        return len(self.statistics_.statistics_) if self.statistics_ is not None else 0
+        names = [] if self.statistics_ is None else self.statistics_.statistics_
+        return np.asarray(frame[names], dtype=np.float32)  # of pandas or polars, as scikit-learn is set
 
     def _join(self, features: Features, means: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32]:
         numeric = [j for j in range(features.values.shape[1]) if j not in features.categorical]

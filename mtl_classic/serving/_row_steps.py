@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.base import is_classifier
 
 from mtl_classic._core.keys import KeyCodes
+from mtl_classic._core.validation import as_table
 from mtl_classic._kernels.fm import ENTRIES_AHEAD
 from mtl_classic.events import HistoryFeatures
 from mtl_classic.events._row_index import HistoryIndex
@@ -86,7 +87,7 @@ class OfHistory:
         columns = self.index.columns(row.values)
         if columns is None:  # a time that the axis of the log does not have: as for a table
             frame = row.frame(list(self.step.feature_names_in_), self.sources)
-            columns = self.step.transform(frame)[list(self.index.names)].to_numpy(np.float32)[0]
+            columns = np.asarray(self.step.transform(frame)[list(self.index.names)], dtype=np.float32)[0]
         row.blocks.append(columns)
 
 
@@ -216,5 +217,5 @@ class OfFrames:
 
     def apply(self, row: Row) -> None:
         """Add the step's columns to the named values."""
-        made = self.step.transform(row.frame(self.columns, self.before))
+        made = as_table(self.step.transform(row.frame(self.columns, self.before)))  # of whatever frames it is set to
         row.values = {**row.values, **{str(name): made[name].iloc[0] for name in made.columns}}

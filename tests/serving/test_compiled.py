@@ -12,6 +12,7 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import config_context
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from mtl_classic import (
@@ -161,6 +162,16 @@ def test_series_further_columns_and_order_do_not_matter() -> None:
     assert compiled.predict_scores(X.iloc[7]) == expected
     assert compiled.predict_scores({"more": object(), **dict(reversed(row.items()))}) == expected
     assert list(expected) == ["view", "cart", "buy", "spend"]
+
+
+@pytest.mark.parametrize("name", ["segments", "boosters of all"])
+def test_scores_do_not_depend_on_the_frames_that_scikit_learn_is_set_to(name: str) -> None:
+    model, X = model_of(name), rows()
+    expected = model.predict_scores(X)
+    with config_context(transform_output="polars"):
+        assert np.array_equal(model.predict_scores(X), expected)
+        row = model.compile_for_serving().predict_scores({**X.iloc[2]})
+    assert list(row.values()) == pytest.approx(expected.iloc[2].tolist(), rel=1e-5)
 
 
 def test_it_is_of_the_log_when_compiled() -> None:
