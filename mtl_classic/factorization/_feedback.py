@@ -10,12 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.time import time_dtype
 from mtl_classic.events import EventLog
-from mtl_classic.events._log import axis_kind
 from mtl_classic.preprocessing._vocabulary import Vocabulary
 
-__all__ = ["Feedback", "Ids", "check_log", "feedback_from_events", "feedback_from_rows", "later_of"]
+__all__ = ["Feedback", "Ids", "check_log", "feedback_from_events", "feedback_from_rows"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -118,19 +116,6 @@ def check_log(log: Any, event: Any) -> None:
     unknown = [] if event is None else [name for name in _listed(event) if name not in log.event_types]
     if unknown and log.event_types:
         raise ValueError(f"The log has no events of the types {unknown}; it has {list(log.event_types)}.")
-
-
-def later_of(time: Any, log: EventLog) -> Any:
-    """The time so far or that of the log's last event, whichever is later; None is no event."""
-    last = log.last_time
-    if time is None or last is None:
-        return last if time is None else time
-    kinds = [axis_kind(time_dtype(pd.Series([one]))) for one in (time, last)]
-    if kinds[0] != kinds[1]:
-        raise TypeError(
-            f"The times of the events so far are {kinds[0]}, those of the new ones {kinds[1]}; convert them to one."
-        )
-    return max(time, last)
 
 
 def feedback_from_rows(

@@ -24,21 +24,14 @@ from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import check_labels_of, check_sample_weight, find_role, register_columns
 from mtl_classic.events import EventLog
 from mtl_classic.factorization._explicit import fit_explicit
-from mtl_classic.factorization._feedback import (
-    Feedback,
-    Ids,
-    check_log,
-    feedback_from_events,
-    feedback_from_rows,
-    later_of,
-)
+from mtl_classic.factorization._feedback import Feedback, Ids, check_log, feedback_from_events, feedback_from_rows
 from mtl_classic.factorization._implicit import fit_implicit
 from mtl_classic.factorization._latent_features import LatentFeatures
 from mtl_classic.factorization._matrix_columns import PairVectors, as_rows
 from mtl_classic.factorization._members import choose_task
 from mtl_classic.factorization._out_of_fold import log_for_full_fit
 from mtl_classic.factorization._settings import check_numbers
-from mtl_classic.factorization._told import Told
+from mtl_classic.factorization._told import Told, later_of
 from mtl_classic.model_selection import FoldPlan
 
 __all__ = ["MatrixFactorization"]
@@ -300,7 +293,8 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         told, untold = self._told, self._untold or (self._users, self._factors, self.as_of_)
         if self.model == "als" and pairs.time is not None and known.any():
             told = Told.of(user, item[known], pairs.weight[known], pairs.time[known], log.is_datetime, told)
-        self._untold, self._told, self._users, self._factors, self.as_of_ = untold, told, users, factors, as_of
+        self._untold, self._told, self._factors = untold, told, factors
+        self._users, self.as_of_ = users, as_of  # after their vectors: another thread may be predicting
         return self
 
     def _before(self, time: Any, log: EventLog | None) -> Self:

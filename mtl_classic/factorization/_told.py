@@ -11,8 +11,10 @@ import pandas as pd
 from scipy import sparse
 
 from mtl_classic._core.time import is_datetime, time_dtype, to_time
+from mtl_classic.events import EventLog
+from mtl_classic.events._log import axis_kind
 
-__all__ = ["Told"]
+__all__ = ["Told", "later_of"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -87,3 +89,16 @@ class Told:
         fitted = np.flatnonzero(user < before.shape[0])
         place = sparse.coo_matrix((np.ones(len(fitted)), (fitted, user[fitted])), shape=(len(user), before.shape[0]))
         return (told.tocsr() + place.tocsr() @ before).tocsr().astype(np.float32)
+
+
+def later_of(time: Any, log: EventLog) -> Any:
+    """The time so far or that of the log's last event, whichever is later; None is no event."""
+    last = log.last_time
+    if time is None or last is None:
+        return last if time is None else time
+    kinds = [axis_kind(time_dtype(pd.Series([one]))) for one in (time, last)]
+    if kinds[0] != kinds[1]:
+        raise TypeError(
+            f"The times of the events so far are {kinds[0]}, those of the new ones {kinds[1]}; convert them to one."
+        )
+    return max(time, last)

@@ -1,5 +1,8 @@
 import pickle
+import sys
 import warnings
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -464,6 +467,36 @@ def test_ids_of_another_type_are_refused() -> None:
         model.similar_items(["7"])
     assert len(model.users_) == len(model.user_factors_)
     assert model.transform(X.assign(user=None))["als__score"].notna().all()  # nobody is of no type
+
+
+@pytest.mark.parametrize("model", ["als", "explicit"])
+def test_rows_are_scored_at_any_moment_of_an_observation(model: str) -> None:
+    """As another thread may: a row has its old columns, or its new ones."""
+    X, Y, _ = world(300)
+    fitted = make(model, max_iter=2).fit(X.assign(day=99), events=log_of(X, Y))
+    rows = pd.DataFrame({"user": [*fitted.users_[:3], *range(1000, 1020)], "item": fitted.items_[0], "day": 101})
+    told = rows.assign(day=100, type="buy", stars=3.0)
+    seen = [fitted.transform(rows)]
+
+    def score(frame: FrameType, event: str, argument: object) -> Any:
+        if frame.f_code is not MatrixFactorization.observe.__code__:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            seen.append(fitted.transform(rows))
+        return score
+
+    before = sys.gettrace()
+    sys.settrace(score)
+    try:
+        fitted.observe(told)
+    finally:
+        sys.settrace(before)
+    old, new = seen[0].iloc[:, 3:], fitted.transform(rows).iloc[:, 3:]
+    assert (old != new).any(axis=1).all()
+    assert len(seen) > 20
+    for columns in seen:
+        assert ((columns[list(old)] == old).all(axis=1) | (columns[list(old)] == new).all(axis=1)).all()
 
 
 def test_events_on_another_axis_of_time_are_refused_and_move_nobody() -> None:
