@@ -45,6 +45,7 @@ class HistoryIndex:
         self.names = tuple(aggregate.name for aggregate in history.aggregates_)
         self.time = history.roles_["time"]
         self.log_kind, self.is_datetime = history.log_.axis_kind, history.log_.is_datetime
+        self.is_empty = not history.log_.n_events
         self.is_integer = history.log_.time.dtype == np.int64
         self.tables = {
             keys: KeyTable(history.log_, [history._columns_of(key, history.feature_names_in_) for key in keys])
@@ -68,12 +69,12 @@ class HistoryIndex:
         if self.is_datetime and isinstance(value, pd.Timestamp) and value.tz is None and self.log_kind == "dates":
             return value.as_unit("ns").value
         series = pd.Series([value]).infer_objects()
-        if axis_kind(time_dtype(series)) != self.log_kind:
+        if not self.is_empty and axis_kind(time_dtype(series)) != self.log_kind:
             raise TypeError(f"The times of the log are {self.log_kind}, that of the row ({self.time!r}) is {value!r}.")
         number = to_time(series, self.time)[0]
         if not self.is_integer:
             return float(number)
-        return int(number) if float(number).is_integer() else None
+        return int(number) if self.is_empty or float(number).is_integer() else None
 
     def _ask(self, history: HistoryFeatures) -> None:
         """Turn aggregates into questions to streams, and formulas of their answers."""

@@ -79,6 +79,15 @@ def test_an_empty_log() -> None:
     check(history, rows)
 
 
+@pytest.mark.parametrize("axis", ["int", "float", "date"])
+def test_a_log_that_never_had_an_event_has_no_kind_of_times(axis: str) -> None:
+    rows, _ = make(0, 0, axis)
+    log = EventLog(pd.DataFrame(columns=["user", "item", "time"]), user="user", item="item", time="time")
+    history = HistoryFeatures([Aggregate("user", "count"), Aggregate("item", "recency")]).fit(rows, events=log)
+    check(history, rows)
+    check(history.observe(rows), rows)
+
+
 def test_a_time_between_the_integers_is_left_to_the_table() -> None:
     rows, log = make(0, 50, "int")
     index = HistoryIndex(HistoryFeatures(SPECS).fit(rows, events=log))
