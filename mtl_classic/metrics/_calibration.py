@@ -118,7 +118,8 @@ def ctr(clicks: Any, scores: Any, *, n_bins: int = N_BINS, sample_weight: Any = 
     Returns
     -------
     DataFrame
-        Rows ``"all"`` and 1 … ``n_bins``; columns as in `calibration_table`. A ratio over 1 promises too many clicks.
+        Row ``"all"`` (of 0 rows and rates NaN without labels), then the groups that are not empty, from 1; columns as
+        in `calibration_table`. A ratio over 1 promises too many clicks.
 
     References
     ----------
@@ -133,6 +134,8 @@ def ctr(clicks: Any, scores: Any, *, n_bins: int = N_BINS, sample_weight: Any = 
     labels, p, weight = labelled(clicks, scores, sample_weight)
     check_probabilities(p)
     everything = _rates(np.zeros(len(p), np.intp), labels, p, weight).rename(index={1: "all"})
+    if everything.empty:
+        everything = everything.reindex(["all"]).fillna({"n": 0, "weight": 0.0}).astype({"n": np.intp})
     return pd.concat([everything, _rates(bins(p, n_bins, "quantile"), labels, p, weight)]).rename_axis("bin")
 
 

@@ -113,5 +113,21 @@ def test_lengths_must_agree():
 
 def test_empty():
     assert mc.calibration_table([], []).empty
-    assert mc.ctr([], []).empty
     assert np.isnan(mc.expected_calibration_error([], []))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [mc.ctr([], []), mc.ctr([np.nan, 1], [0.5, 0.5], sample_weight=[1, 0]), mc.cvr([0, 1], [0.1, 0.2], [0, 0])],
+)
+def test_the_rate_of_nothing_is_nan(table):
+    assert table.index.tolist() == ["all"]
+    assert table.loc["all"].isna().to_dict() == {
+        "n": False,
+        "weight": False,
+        "observed": True,
+        "predicted": True,
+        "ratio": True,
+    }
+    assert table.loc["all", ["n", "weight"]].tolist() == [0, 0]
+    assert table.dtypes.equals(mc.ctr([0, 1], [0.1, 0.2]).dtypes)
