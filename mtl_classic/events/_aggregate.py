@@ -40,8 +40,8 @@ class Aggregate:
     **rate**: without `value`, a = number of events that match `where`, b = number that match `per` (all events of the
     keys if None): buys per view. With `value` and no `per`, a = sum of the values, b = number of events that have
     one: a smoothed mean. With both, a = sum of the values over `where`, b = number of events that match `per`: revenue
-    per view. p is a / b over *all* keys in the same window of the same row, so the prior looks ahead no more than the
-    rest; s = `smoothing` is its weight in events.
+    per view. p is a / b over *all* keys in the same window of the same row (NaN where that b is 0), so the prior looks
+    ahead no more than the rest; s = `smoothing` is its weight in events.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Aggregate:
     per : event type or dict, optional
         The denominator of a rate.
     smoothing : float, default=10
-        Weight of the prior of a rate, ≥ 0.
+        Weight of the prior of a rate, ≥ 0. At 0 a rate has no prior: it is NaN where b = 0.
 
     Raises
     ------
