@@ -97,6 +97,22 @@ class MultiTaskEstimator(BaseEstimator):
     Everything that a user calls to predict follows from it. A fit that is interrupted or fails changes nothing: what it
     sets are new objects, and the old ones come back.
 
+    Attributes
+    ----------
+    tasks_ : tuple of Task
+    classes_map_ : dict task -> ndarray or None
+        [negative, positive] of a binary task, the classes of a multiclass one in the order of its scores; None for
+        tasks that have no classes.
+    classes_ : list of ndarray, or ndarray of shape (n_classes,) for 1-D labels
+        The same in scikit-learn's form; only where all tasks have classes.
+    priors_ : dict task -> ndarray of shape () or (n_classes,)
+        Weighted means of the training labels (entire view), class frequencies, or 0 for a ranking.
+    roles_ : dict role -> str or None
+        Column of the user, item, time and query; None where there is none.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Where X has names.
+
     Examples
     --------
     >>> import numpy as np
