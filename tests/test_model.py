@@ -238,7 +238,7 @@ def test_conflicts_are_settled_for_history_and_structure_alike() -> None:
         ({"structure": PerTaskModel}, {}, TypeError, "structure must be a name or an unfitted estimator"),
         ({"structure": LogisticRegression()}, {}, TypeError, "structure must be a multi-task estimator.*learner="),
         ({"time_budget": -1.0}, {}, ValueError, "time_budget must be a number of seconds.*got -1.0"),
-        ({"time_budget": "10s"}, {}, ValueError, "time_budget must be a number of seconds.*got '10s'"),
+        ({"time_budget": "10s"}, {}, TypeError, "time_budget must be a number of seconds.*got '10s'"),
         ({"ensemble": "stacking"}, {}, ValueError, 'ensemble must be "auto" or None'),
         ({"latent": "fm"}, {}, ValueError, 'latent must be "auto", None or a transformer'),
         ({"latent": PerTaskModel()}, {}, TypeError, "latent must be a transformer, got PerTaskModel.*LatentFeatures"),

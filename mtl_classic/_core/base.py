@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from mtl_classic._core.delays import check_delays
 from mtl_classic._core.keys import warn_of_lost_digits
 from mtl_classic._core.labels import warn_of_leaked_labels
 from mtl_classic._core.losses import least_loss, prior_scores, task_loss
+from mtl_classic._core.options import COLUMN, Option, check_options
 from mtl_classic._core.score_frames import check_score_names, scores_frame
 from mtl_classic._core.spaces import Scores, hold_monotone, to_conditional
 from mtl_classic._core.targets import Classes, Targets, encode_targets, entire_weight, row_weight
@@ -74,10 +75,11 @@ def _has_classes(model: Any) -> bool:
 
 
 def all_or_nothing(fit: Fit) -> Fit:
-    """A fit that leaves the estimator as it was if it is interrupted or fails: fitted as before, or not at all."""
+    """A fit of checked options that leaves the estimator as it was, fitted or not, if it is interrupted or fails."""
 
     @wraps(fit)
     def fit_or_restore(self: Any, *args: Any, **kwargs: Any) -> Any:
+        check_options(self)
         before = dict(self.__dict__)
         try:
             return fit(self, *args, **kwargs)
@@ -134,6 +136,7 @@ class MultiTaskEstimator(BaseEstimator):
     tasks_: tuple[Task, ...]
     classes_map_: Classes
     roles_: dict[str, str | None]
+    _options: ClassVar[dict[str, Option]] = dict.fromkeys(("user", "item", "time", "query"), (COLUMN, None))
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if "fit" in cls.__dict__:

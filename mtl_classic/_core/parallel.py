@@ -16,7 +16,7 @@ __all__ = ["n_threads", "split_budget", "thread_limit"]
 
 def n_threads(n_jobs: int | None) -> int:
     """The number of threads that ``n_jobs`` stands for, as joblib counts: ``None`` is 1, ``-1`` all cores."""
-    if n_jobs is not None and not isinstance(n_jobs, Integral):
+    if n_jobs is not None and (isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral)):
         raise TypeError(f"n_jobs must be an integer or None, got {n_jobs!r}.")
     if n_jobs == 0:
         raise ValueError("n_jobs=0 is no number of threads; None is one, -1 all cores, -2 all but one.")

@@ -149,8 +149,10 @@ def resolve_tasks(tasks: Iterable[Task] | Mapping[str, str] | None, Y: Any) -> t
         resolved = tuple(Task(name, kind) for name, kind in tasks.items())
     elif isinstance(tasks, Task):
         raise TypeError(f"tasks must be a list of Task objects, got the single one {tasks.name!r}; put it into a list.")
-    else:
+    elif isinstance(tasks, Iterable):
         resolved = tuple(tasks)
+    else:
+        raise TypeError(f"tasks must be a list of Task objects or a dict name -> kind, got {tasks!r}.")
     for task in resolved:
         if not isinstance(task, Task):
             raise TypeError(f"tasks must hold Task objects or be a dict name -> kind, got {type(task).__name__}.")

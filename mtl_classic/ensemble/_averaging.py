@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from mtl_classic._core.base import FitInput, Floats, Scores, group_codes
+from mtl_classic._core.options import COUNT, FOLDS, MAPPING, NOT_NEGATIVE, Option
 from mtl_classic._core.random import root_seed
 from mtl_classic._core.score_frames import scores_frame
 from mtl_classic._core.spaces import hold_monotone
@@ -118,6 +119,11 @@ class AveragingEnsemble(Composition):
     (200, 2)
     """
 
+    _options: ClassVar[dict[str, Option]] = {
+        "cv": (FOLDS, "prefit", None), "max_members": (COUNT, None), "costs": (MAPPING, None),
+        "shrinkage": (NOT_NEGATIVE, None),
+    }  # fmt: skip
+
     def __init__(
         self,
         estimators: Sequence[tuple[str, Any]],
@@ -195,15 +201,11 @@ class AveragingEnsemble(Composition):
     def _check_settings(self) -> None:
         if isinstance(self.weights, str) and self.weights not in LEARNT_WEIGHTS:
             raise ValueError(f'weights must be None, a list, "greedy" or "optimize", got {self.weights!r}.')
-        if isinstance(self.cv, str) and self.cv != "prefit":
-            raise ValueError(f'cv must be None, folds or "prefit", got {self.cv!r}.')
-        if self.max_members is not None and not (self._learns() and self.max_members > 0):
+        if self.max_members is not None and not self._learns():
             raise ValueError(
-                f"max_members={self.max_members!r} needs to be positive, and learnt weights to have an effect "
+                f"max_members={self.max_members!r} needs learnt weights to have an effect "
                 f'(weights="greedy" or "optimize"), got weights={self.weights!r}.'
             )
-        if self.shrinkage is not None and not self.shrinkage >= 0:
-            raise ValueError(f"shrinkage must not be negative, got {self.shrinkage!r}.")
         check_costs(self.costs, self._names())
         if not self._learns() and not isinstance(self.weights, Mapping):
             _check_weights(self.weights, len(self.estimators))
@@ -347,7 +349,10 @@ def fold_moments(scores: Floats) -> tuple[float, float]:
 
 
 def _check_weights(weights: Any, n: int) -> Any:
-    values = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+    try:
+        values = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+    except (ValueError, TypeError):
+        values = np.empty(0)
     if values.shape != (n,) or not np.isfinite(values).all() or (values < 0).any() or values.sum() == 0:
         raise ValueError(
             f"weights must be {n} non-negative numbers, one per estimator and not all zero; got {weights!r}."

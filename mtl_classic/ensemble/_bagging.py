@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_memory
 
 from mtl_classic._core.base import FitInput, Floats, Scores, query_codes
 from mtl_classic._core.exceptions import RoleError
+from mtl_classic._core.options import COUNT, FINITE_POSITIVE, SHARE_OR_ALL, TRUTH, TWO_OR_MORE, Option
 from mtl_classic._core.parallel import split_budget
 from mtl_classic._core.random import generator, root_seed
 from mtl_classic._core.score_frames import scores_frame
@@ -105,6 +106,11 @@ class BaggingEnsemble(OverMembers):
     (True, True)
     """
 
+    _options: ClassVar[dict[str, Option]] = {
+        "n_estimators": COUNT, "n_blocks": TWO_OR_MORE, "bootstrap": TRUTH, "max_samples": FINITE_POSITIVE,
+        "max_features": SHARE_OR_ALL,
+    }  # fmt: skip
+
     def __init__(
         self,
         estimator: Any,
@@ -184,14 +190,8 @@ class BaggingEnsemble(OverMembers):
     def _check_settings(self) -> None:
         if self.resample not in RESAMPLE:
             raise ValueError(f"resample must be one of {', '.join(RESAMPLE)}, got {self.resample!r}.")
-        for name, least in (("n_estimators", 1), ("n_blocks", 2)):
-            if not isinstance(getattr(self, name), Integral) or getattr(self, name) < least:
-                raise ValueError(f"{name} must be an integer of at least {least}, got {getattr(self, name)!r}.")
         if isinstance(self.max_samples, Integral) and self.max_samples > 1:
             raise ValueError(f"max_samples is a share of the rows, as 0.9, not a count; got {self.max_samples!r}.")
-        for name, most in (("max_samples", np.inf), ("max_features", 1.0)):
-            if not 0 < getattr(self, name) <= most:
-                raise ValueError(f"{name} must lie in (0, {most}], got {getattr(self, name)!r}.")
         if not self.bootstrap and self.max_samples >= 1:
             raise ValueError(
                 f"Without replacement max_samples must be below 1, or no row is left out of a bag; got "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from sklearn.base import clone
 
 from mtl_classic._core.base import FitInput, Floats, MultiTaskEstimator, Scores
 from mtl_classic._core.losses import task_loss
+from mtl_classic._core.options import FOLDS, SHARE_OR_ALL, Option
 from mtl_classic._core.score_frames import score_names, scores_frame
 from mtl_classic._core.spaces import hold_monotone
 from mtl_classic._core.tasks import Task
@@ -99,6 +100,8 @@ class BoostingEnsemble(Composition):
     True
     """
 
+    _options: ClassVar[dict[str, Option]] = {"learning_rate": SHARE_OR_ALL, "cv": (FOLDS, None)}
+
     def __init__(
         self,
         estimators: Sequence[tuple[str, Any]],
@@ -135,8 +138,6 @@ class BoostingEnsemble(Composition):
             Used in place of ``cv``, and handed to every member.
         """
         self._check_members()
-        if not 0 < self.learning_rate <= 1:
-            raise ValueError(f"learning_rate must lie in (0, 1], got {self.learning_rate!r}.")
         given = self._start_fit(X, Y, sample_weight)
         progress = self._begin(2 * len(self.estimators), X, Y)
         Y = rows_of(Y)

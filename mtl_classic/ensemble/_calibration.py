@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from sklearn.isotonic import IsotonicRegression
 from mtl_classic._core.base import FitInput, Floats, Scores
 from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.losses import losses
+from mtl_classic._core.options import FOLDS, Option
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, n_rows, take_over_columns
 from mtl_classic.ensemble._links import SMALLEST, from_link, scored_rows
@@ -97,6 +98,8 @@ class CalibratedModel(OverMembers):
     {'y0': 'sigmoid'}
     """
 
+    _options: ClassVar[dict[str, Option]] = {"cv": (FOLDS, "prefit", None)}
+
     def __init__(
         self,
         estimator: Any,
@@ -134,8 +137,6 @@ class CalibratedModel(OverMembers):
         """
         self._check_members()
         if isinstance(self.cv, str):
-            if self.cv != "prefit":
-                raise ValueError(f'cv must be folds or "prefit", got {self.cv!r}.')
             given = self._start_prefit(self._members(), X, Y, sample_weight)
         else:
             given = self._start_fit(X, Y, sample_weight)

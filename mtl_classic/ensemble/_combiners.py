@@ -11,6 +11,7 @@ from sklearn.base import clone, is_classifier
 
 from mtl_classic._core.base import Floats
 from mtl_classic._core.exceptions import TaskError
+from mtl_classic._core.options import MAPPING, check_option
 from mtl_classic._core.tasks import Task
 from mtl_classic.ensemble._averaging import average_task, latest
 from mtl_classic.ensemble._meta import (
@@ -114,12 +115,11 @@ def _within(splits: list[tuple[Rows, Rows]], rows: Rows) -> list[tuple[Rows, Row
 
 def check_neighbours(neighbours: Any, tasks: Sequence[Task]) -> dict[str, set[str]]:
     """For each task the others that its combiner reads."""
+    check_option("neighbours", neighbours, ("all", MAPPING, None))
     names = [task.name for task in tasks]
     if neighbours is None:
         return {name: set() for name in names}
     if isinstance(neighbours, str):
-        if neighbours != "all":
-            raise ValueError(f'neighbours must be "all", None or a dict task -> tasks, got {neighbours!r}.')
         return {name: set(names) - {name} for name in names}
     found = {name: set(neighbours.get(name, ())) - {name} for name in names}
     unknown = sorted((set(neighbours) | set().union(*found.values())) - set(names))
@@ -140,6 +140,10 @@ def check_finals(final: Any, tasks: Sequence[Task]) -> dict[str, Any]:
         chosen = {name: estimator for name, estimator in final.items() if estimator is not None}
     elif final is None:
         return {}
+    elif not hasattr(final, "fit") or isinstance(final, type):
+        raise TypeError(
+            f"final_estimator must be a scikit-learn estimator, a dict task -> estimator or None, got {final!r}."
+        )
     else:
         chosen = {
             task.name: final

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,7 @@ import pandas as pd
 from mtl_classic._core.base import FitInput, Floats, Scores
 from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.exceptions import FoldError, TaskError
+from mtl_classic._core.options import FOLDS, SHARE, Option
 from mtl_classic._core.random import generator, root_seed, spawn_seed
 from mtl_classic._core.targets import known_share
 from mtl_classic._core.tasks import Task
@@ -99,6 +100,10 @@ class ConformalModel(OverMembers):
     True
     """
 
+    _options: ClassVar[dict[str, Option]] = {
+        "method": ("cv+", "split"), "cv": (FOLDS, None), "calibration_fraction": SHARE,
+    }  # fmt: skip
+
     def __init__(
         self,
         estimator: Any,
@@ -137,8 +142,6 @@ class ConformalModel(OverMembers):
             Used in place of ``cv``, and handed to the estimator; ``"split"`` holds out the rows of its last fold.
         """
         self._check_members()
-        if self.method not in ("cv+", "split"):
-            raise ValueError(f'method must be "cv+" or "split", got {self.method!r}.')
         given = self._start_fit(X, Y, sample_weight)
         Y = rows_of(Y)
         numeric = [task for task in self.tasks_ if task.kind in KINDS]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from mtl_classic._core.base import FitInput, MultiTaskEstimator, Scores
 from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.exceptions import TaskError
+from mtl_classic._core.options import COLUMN, Option, list_of
 from mtl_classic._core.random import root_seed, seeded, spawn_seed
 from mtl_classic._core.targets import Classes, encode_targets
 from mtl_classic._core.tasks import Task, resolve_tasks
@@ -43,6 +44,7 @@ class OverMembers(Tracked, MultiTaskEstimator):
 
     groups: str | None
     random_state: Any
+    _options: ClassVar[dict[str, Option]] = {"groups": (COLUMN, None)}
 
     def _given_members(self) -> list[Any]:
         return [self.estimator]
@@ -207,6 +209,7 @@ class Composition(_BaseComposition, OverMembers):
     """Base of the ensembles of named members."""
 
     estimators: Sequence[tuple[str, Any]]
+    _options: ClassVar[dict[str, Option]] = {"estimators": list_of("(name, estimator)")}
 
     def _given_members(self) -> list[Any]:
         return [member for _, member in self.estimators]
@@ -230,10 +233,8 @@ class Composition(_BaseComposition, OverMembers):
 
     def _check_members(self) -> None:
         if not self.estimators:
-            raise ValueError(f"{type(self).__name__} needs at least one (name, estimator).")
-        if isinstance(self.estimators, Mapping) or not all(
-            isinstance(m, tuple) and len(m) == 2 for m in self.estimators
-        ):
+            raise ValueError(f"{type(self).__name__} needs at least one (name, estimator) in estimators.")
+        if not all(isinstance(m, tuple) and len(m) == 2 for m in self.estimators):
             raise TypeError(f"estimators must be a list of (name, estimator), got {self.estimators!r}.")
         self._validate_names(self._names())
         super()._check_members()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from mtl_classic._core.base import FitInput, Floats, Scores, group_codes
 from mtl_classic._core.exceptions import FallbackWarning
+from mtl_classic._core.options import FOLDS, TRUTH, Option
 from mtl_classic._core.random import root_seed, seeded
 from mtl_classic._core.score_frames import scores_frame
 from mtl_classic._core.spaces import hold_monotone
@@ -128,6 +129,8 @@ class StackingEnsemble(Composition):
     (['stars', 'liked'], ['liked', 'stars'])
     """
 
+    _options: ClassVar[dict[str, Option]] = {"passthrough": TRUTH, "cv": (FOLDS, None), "fallback": (TRUTH, "auto")}
+
     def __init__(
         self,
         estimators: Sequence[tuple[str, Any]],
@@ -170,8 +173,6 @@ class StackingEnsemble(Composition):
             Used in place of ``cv``, and handed to every member.
         """
         self._check_members()
-        if self.fallback not in (True, False, "auto"):
-            raise ValueError(f'fallback must be True, False or "auto", got {self.fallback!r}.')
         given = self._start_fit(X, Y, sample_weight)
         Y = rows_of(Y)
         progress = self._begin(2, X, Y)

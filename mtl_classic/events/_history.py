@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic._core.base import all_or_nothing
 from mtl_classic._core.exceptions import RoleError
+from mtl_classic._core.options import COLUMN, INTEGER, Option
 from mtl_classic._core.parallel import n_threads
 from mtl_classic._core.targets import Classes, Targets, encode_targets
 from mtl_classic._core.tasks import Task, resolve_tasks
@@ -110,6 +111,11 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
     tasks_: tuple[Task, ...]
     classes_: Classes
     labels_: list[str]
+
+    _options: ClassVar[dict[str, Option]] = {
+        "user": (COLUMN, None), "item": (COLUMN, None), "time": (COLUMN, None),
+        "n_jobs": (INTEGER, None), "on_conflict": ("raise", "lift", "drop"),
+    }  # fmt: skip
 
     def __init__(
         self,

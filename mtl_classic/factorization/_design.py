@@ -16,6 +16,7 @@ from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from mtl_classic._core.exceptions import RoleError
+from mtl_classic._core.options import FINITE, MAPPING, check_option
 from mtl_classic._core.validation import Table, align_columns, as_table, find_role, register_columns
 from mtl_classic.factorization._problem import Interactions
 from mtl_classic.factorization._scaling import ColumnScaler
@@ -207,14 +208,12 @@ class Design:
     def per_column(self, penalty: Any, default: float, name: str) -> float | Array:
         """Return a penalty as a number, or as one number per column from a dict field → number."""
         if not isinstance(penalty, Mapping):
-            if not isinstance(penalty, int | float | np.number) or not 0 <= float(penalty) < np.inf:
-                raise ValueError(f"{name} must be a non-negative number or a dict field → number, got {penalty!r}.")
+            check_option(name, penalty, (FINITE, MAPPING))
             return float(penalty)
         fields = self.fields() or {}
         values = np.full(self.n_columns, default, dtype=np.float32)
         for field, value in penalty.items():
-            if not isinstance(value, int | float | np.number) or not 0 <= float(value) < np.inf:
-                raise ValueError(f"{name}[{field!r}] must be a non-negative number, got {value!r}.")
+            check_option(f"{name}[{field!r}]", value, FINITE)
             values[fields[_field(fields, field)]] = value
         return values
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted
 
 from mtl_classic._core.base import all_or_nothing
+from mtl_classic._core.options import COLUMN, COUNT, COUNT_OR_0, TRUTH, Option
 from mtl_classic._core.random import root_seed
 from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import check_order, find_role
@@ -22,19 +23,12 @@ from mtl_classic.factorization._draws import Draws
 from mtl_classic.factorization._pairs import has_pairs
 from mtl_classic.factorization._problem import Parameters, Problem, Rows, mean_one
 from mtl_classic.factorization._registry import check_solver, resolve_solver
-from mtl_classic.factorization._settings import Settings, machine_space
+from mtl_classic.factorization._settings import OPTIONS, Settings, machine_space
 from mtl_classic.factorization._solvers import StochasticSolver
 
 Array = npt.NDArray[Any]
 # What fields get that a dict of penalties does not name.
 REG_LINEAR, REG_FACTORS = 1e-4, 0.03
-RANGES = {
-    "n_factors": (1, np.inf), "max_iter": (1, np.inf), "batch_size": (1, np.inf), "dropout": (0, 1 - 1e-9),
-    "drop_connect": (0, 1 - 1e-9), "init_scale": (0, np.inf), "validation_fraction": (1e-9, 1 - 1e-9),
-    "n_iter_no_change": (1, np.inf), "tol": (0, np.inf), "n_private": (0, np.inf),
-    "n_members": (1, np.inf), "fallback_level": (1e-9, 1 - 1e-9),
-}  # fmt: skip
-COUNTS = ("n_factors", "n_members", "n_private", "max_iter", "batch_size", "n_iter_no_change")
 
 
 @dataclass(frozen=True)
@@ -50,18 +44,6 @@ class Labels:
         return None if self.targets.ndim == 1 else self.targets.shape[1]
 
 
-def check_ranges(estimator: Any) -> None:
-    """Refuse tunables out of range."""
-    for name, (low, high) in RANGES.items():
-        value = getattr(estimator, name, low)
-        kinds, named = (int | np.integer, "an integer") if name in COUNTS else (int | float | np.number, "a number")
-        if not isinstance(value, kinds) or isinstance(value, bool) or not low <= value <= high:
-            raise ValueError(f"{name} must be {named} from {low:g} to {high:g}, got {value!r}.")
-    rate = estimator.learning_rate
-    if rate is not None and not (isinstance(rate, int | float | np.number) and 0 < rate < np.inf):
-        raise ValueError(f"learning_rate must be positive, or None for the solver's own, got {rate!r}.")
-
-
 class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Fit, scores and factors; subclasses say how labels are coded (`_labels`) and what scores mean."""
 
@@ -69,6 +51,10 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     _design: Design
     _fitted_by: tuple[str, str]  # solver and loss: what the slots beside the parameters mean
     _extra: Draws | None
+    _options: ClassVar[dict[str, Option]] = OPTIONS | {
+        "n_members": COUNT, "batch_size": COUNT, "query": (COLUMN, None), "time": (COLUMN, None), "warm_start": TRUTH,
+        "verbose": (COUNT_OR_0, TRUTH),
+    }  # fmt: skip
 
     def search_space(self) -> dict[str, Any]:
         """What is worth searching: the size of the vectors, the rate (stochastic solvers), and what holds them."""
@@ -145,7 +131,6 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         raise TypeError("subclasses code their labels")
 
     def _check_parameters(self, X: Any, partial_fit: bool = False, time: Any = None) -> None:
-        check_ranges(self)
         if self.loss not in self._losses:
             raise ValueError(f"loss must be one of {', '.join(self._losses)}, got {self.loss!r}.")
         check_solver(

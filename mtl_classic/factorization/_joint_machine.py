@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,17 +10,18 @@ import pandas as pd
 from scipy import sparse
 
 from mtl_classic._core.base import FitInput, MultiTaskEstimator
+from mtl_classic._core.options import COUNT_OR_0, SHARE, TRUTH, Option
 from mtl_classic._core.random import generator, root_seed
 from mtl_classic._core.targets import Classes, Targets, encode_targets
 from mtl_classic._core.task_weights import ADAPTIVE, BY_CV, check_task_weights
 from mtl_classic._core.validation import Table, check_labels_of, check_sample_weight
 from mtl_classic.factorization._descent import split_validation
 from mtl_classic.factorization._design import Design, input_form, one_entry_each, refuse_empty
-from mtl_classic.factorization._fm_base import REG_FACTORS, REG_LINEAR, check_ranges
+from mtl_classic.factorization._fm_base import REG_FACTORS, REG_LINEAR
 from mtl_classic.factorization._outputs import TaskOutput, code_labels, labelled_rows
 from mtl_classic.factorization._problem import Interactions, Parameters, Problem, Rows
 from mtl_classic.factorization._registry import check_solver, resolve_solver
-from mtl_classic.factorization._settings import Settings
+from mtl_classic.factorization._settings import OPTIONS, Settings
 from mtl_classic.factorization._solvers import Solver, StochasticSolver
 from mtl_classic.model_selection import FoldPlan
 
@@ -47,9 +48,11 @@ class JointMachine(MultiTaskEstimator):
     _anchor: int
     _losses: list[list[float]]
     _fitted_by: str
+    _options: ClassVar[dict[str, Option]] = OPTIONS | {
+        "n_private": COUNT_OR_0, "shared_linear": TRUTH, "fallback": (TRUTH, None), "fallback_level": SHARE,
+    }  # fmt: skip
 
     def _check_solver(self, X: Any) -> StochasticSolver:
-        check_ranges(self)
         solver = resolve_solver(self.solver)
         check_solver(
             solver,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 from mtl_classic._core.base import all_or_nothing
 from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.exceptions import FoldError, RoleError
+from mtl_classic._core.options import COLUMN, FOLDS, INTEGER, MAPPING, TASK, Option, list_of
 from mtl_classic._core.random import root_seed, seeded, spawn_seed
 from mtl_classic._core.targets import encode_targets
 from mtl_classic._core.tasks import Task, label_frame, resolve_tasks
@@ -34,7 +35,6 @@ __all__ = ["LatentFeatures"]
 
 Array = npt.NDArray[Any]
 DEFAULT_BLOCKS = 5
-OUTPUTS = ("scores", "vectors", "both")
 
 
 class LatentFeatures(TransformerMixin, _BaseComposition):
@@ -114,6 +114,10 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
     """
 
     _members: dict[str, LatentMember]
+    _options: ClassVar[dict[str, Option]] = {
+        "models": list_of("(name, model)"), "output": ("scores", "vectors", "both"), "cv": FOLDS,
+        "task": (TASK, MAPPING, None), "time": (COLUMN, None), "n_jobs": (INTEGER, None),
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -338,8 +342,6 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         self.latent_features_ = [str(c) for member in self._members.values() for c in member.columns(first).columns]
 
     def _check_parameters(self) -> None:
-        if self.output not in OUTPUTS:
-            raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, got {self.output!r}.")
         if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in self.models):
             raise TypeError(f"models must be a list of (name, model), got {self.models!r}.")
         names = [name for name, _ in self.models]
@@ -385,8 +387,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
                 )
             duration = np.timedelta64(int(gap), "ns") if is_datetime(time.dtype) else gap
             cv = Temporal(min(int(cv), int(time.nunique()) - 1), duration if gap else None)
-        seed = spawn_seed(self._seed, "folds")
-        return make_folds(cv, labels, time=time, random_state=seed)
+        return make_folds(cv, labels, time=time, random_state=spawn_seed(self._seed, "folds"))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "models_")

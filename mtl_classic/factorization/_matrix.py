@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from copy import copy
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from mtl_classic._core.base import all_or_nothing
 from mtl_classic._core.exceptions import LabelError, RoleError
 from mtl_classic._core.keys import warn_of_lost_digits
+from mtl_classic._core.options import COLUMN, COUNT, FINITE, FINITE_POSITIVE, FOLDS, INTEGER, MAPPING, TASK, Option
 from mtl_classic._core.parallel import n_threads
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.targets import encode_targets
@@ -30,7 +31,6 @@ from mtl_classic.factorization._latent_features import LatentFeatures
 from mtl_classic.factorization._matrix_columns import PairVectors, as_rows
 from mtl_classic.factorization._members import choose_task
 from mtl_classic.factorization._out_of_fold import log_for_full_fit
-from mtl_classic.factorization._settings import check_numbers
 from mtl_classic.factorization._told import Told, later_of
 from mtl_classic.model_selection import FoldPlan
 
@@ -45,7 +45,6 @@ DEFAULTS: dict[str, tuple[int, float, float]] = {
     "logistic": (30, 1.0, 0.6),
     "explicit": (100, 0.0, 0.0),
 }
-OPTIONAL = {"max_iter": "an integer of at least 1", "learning_rate": "positive", "reg_factors": "at least 0"}
 OUTPUTS = ("scores", "vectors", "both")
 
 
@@ -149,6 +148,14 @@ class MatrixFactorization(PairVectors, BaseEstimator):
     """
 
     as_of_: Any
+
+    _options: ClassVar[dict[str, Option]] = {
+        "model": tuple(DEFAULTS), "output": OUTPUTS, "n_factors": COUNT,
+        "user": (COLUMN, None), "item": (COLUMN, None), "time": (COLUMN, None),
+        "task": (TASK, None), "max_iter": (COUNT, None), "learning_rate": (FINITE_POSITIVE, None),
+        "reg_factors": (FINITE, None), "alpha": FINITE_POSITIVE, "cv": FOLDS,
+        "weight": (COLUMN, MAPPING, None), "n_jobs": (INTEGER, None),
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -312,19 +319,10 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         events = events[events[log.roles["time"]] > earlier.as_of_]
         return earlier.observe(events) if len(events) else earlier
 
-    def _check_parameters(self) -> None:
-        if self.model not in DEFAULTS:
-            raise ValueError(f"model must be one of {', '.join(DEFAULTS)}, got {self.model!r}.")
-        if self.output not in OUTPUTS:
-            raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, got {self.output!r}.")
-        given = {name: wanted for name, wanted in OPTIONAL.items() if getattr(self, name) is not None}
-        check_numbers(self, {"n_factors": "an integer of at least 1", "alpha": "positive"} | given)
-
     def _learns_numbers(self) -> bool:
         return self.model == "explicit"
 
     def _start(self, X: Any, events: EventLog | None) -> pd.DataFrame:
-        self._check_parameters()
         X = as_rows(X)
         if not len(X):
             raise ValueError("Found array with 0 sample(s): MatrixFactorization needs at least one row to fit.")

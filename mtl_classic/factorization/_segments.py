@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from copy import copy
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from sklearn.metrics import silhouette_score
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from mtl_classic._core.base import all_or_nothing
+from mtl_classic._core.options import COLUMN, COUNT, FOLDS, Option
 from mtl_classic._core.parallel import thread_limit
 from mtl_classic._core.random import generator, root_seed, spawn_seed
 from mtl_classic._core.tasks import Task
@@ -96,6 +97,11 @@ class Segments(TransformerMixin, BaseEstimator):
     """
 
     latent_: LatentFeatures
+
+    _options: ClassVar[dict[str, Option]] = {
+        "of": ("user", "item"), "n_segments": (COUNT, "auto"), "user": (COLUMN, None), "item": (COLUMN, None),
+        "time": (COLUMN, None), "cv": FOLDS,
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -238,14 +244,6 @@ class Segments(TransformerMixin, BaseEstimator):
         return np.asarray([*_check_feature_names_in(self, input_features), f"{self.of}_segment"], dtype=object)
 
     def _latent(self, X: Any, events: EventLog | None) -> LatentFeatures:
-        if self.of not in ("user", "item"):
-            raise ValueError(f'of must be "user" or "item", got {self.of!r}.')
-        if self.n_segments != "auto" and (
-            not isinstance(self.n_segments, int | np.integer)
-            or isinstance(self.n_segments, bool)
-            or self.n_segments < 1
-        ):
-            raise ValueError(f'n_segments must be a positive integer or "auto", got {self.n_segments!r}.')
         if self.model is not None and not isinstance(self.model, MatrixFactorization):
             raise TypeError(f"model must be a MatrixFactorization or None, got {type(self.model).__name__}.")
         self._seed = root_seed(self.random_state)

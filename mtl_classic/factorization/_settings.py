@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 from scipy.stats import loguniform
 
-RANGES = {
-    "positive": lambda value: 0 < value < np.inf,
-    "at least 0": lambda value: 0 <= value < np.inf,
-    "at least 0 and less than 1": lambda value: 0 <= value < 1,
-    "an integer of at least 1": lambda value: isinstance(value, int | np.integer) and value >= 1,
-}
+from mtl_classic._core.options import (
+    COLUMNS,
+    COUNT,
+    FINITE,
+    FINITE_POSITIVE,
+    MAPPING,
+    NOT_NEGATIVE,
+    SHARE,
+    SHARE_OR_0,
+    TRUTH,
+    Option,
+)
 
-
-def check_numbers(owner: Any, ranges: Mapping[str, str]) -> None:
-    """Refuse tunables, name -> key of `RANGES`, that are no numbers in their range."""
-    for name, wanted in ranges.items():
-        value = getattr(owner, name)
-        is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        if not is_number or not RANGES[wanted](value):
-            raise ValueError(f"{name} must be {wanted}, got {value!r}.")
+# What the machines for one task and for many take.
+OPTIONS: dict[str, Option] = {
+    "n_factors": COUNT, "learning_rate": (FINITE_POSITIVE, None), "max_iter": COUNT, "dropout": SHARE_OR_0,
+    "drop_connect": SHARE_OR_0, "init_scale": FINITE, "fields": (MAPPING, None), "groups": (MAPPING, None),
+    "categorical": COLUMNS, "exclude": COLUMNS, "scale": TRUTH, "early_stopping": TRUTH, "validation_fraction": SHARE,
+    "n_iter_no_change": COUNT, "tol": NOT_NEGATIVE,
+}  # fmt: skip
 
 
 def machine_space() -> dict[str, Any]:

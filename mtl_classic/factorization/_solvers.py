@@ -14,10 +14,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from mtl_classic._core.options import FINITE, FINITE_POSITIVE, SHARE_OR_0, Option, check_options
 from mtl_classic._kernels import fm_steps
 from mtl_classic.factorization._descent import descend
 from mtl_classic.factorization._problem import Parameters, Problem
-from mtl_classic.factorization._settings import Report, Settings, check_numbers
+from mtl_classic.factorization._settings import Report, Settings
 
 __all__ = ["Adadelta", "Adagrad", "Adam", "Capabilities", "Ftrl", "Report", "Settings", "Sgd", "Solver"]
 
@@ -49,15 +50,15 @@ class Capabilities:
 
 
 class Solver(ABC):
-    """A way to fit the parameters; see the module. `ranges` says which numbers each tunable may be."""
+    """A way to fit the parameters; see the module."""
 
     name: ClassVar[str]
     can: ClassVar[Capabilities]
     n_slots: ClassVar[int] = 1
-    ranges: ClassVar[dict[str, str]] = {}
+    _options: ClassVar[dict[str, Option]] = {}
 
     def __post_init__(self) -> None:
-        check_numbers(self, self.ranges)
+        check_options(self)
 
     @abstractmethod
     def solve(self, problem: Problem, parameters: Parameters, settings: Settings) -> Report:
@@ -133,7 +134,7 @@ class Adagrad(StochasticSolver):
 
     name: ClassVar[str] = "adagrad"
     n_slots: ClassVar[int] = 2
-    ranges: ClassVar[dict[str, str]] = {"accumulator_start": "positive"}
+    _options: ClassVar[dict[str, Option]] = {"accumulator_start": FINITE_POSITIVE}
     default_rate: ClassVar[float] = 0.05
 
     def rules(self, rate: float, dtype: Any) -> tuple[Any, Any]:
@@ -174,9 +175,7 @@ class Adam(StochasticSolver):
 
     name: ClassVar[str] = "adam"
     n_slots: ClassVar[int] = 3
-    ranges: ClassVar[dict[str, str]] = {
-        "beta1": "at least 0 and less than 1", "beta2": "at least 0 and less than 1", "epsilon": "at least 0",
-    }  # fmt: skip
+    _options: ClassVar[dict[str, Option]] = {"beta1": SHARE_OR_0, "beta2": SHARE_OR_0, "epsilon": FINITE}
     default_rate: ClassVar[float] = 0.002
 
     def rules(self, rate: float, dtype: Any) -> tuple[Any, Any]:
@@ -211,7 +210,7 @@ class Adadelta(StochasticSolver):
 
     name: ClassVar[str] = "adadelta"
     n_slots: ClassVar[int] = 3
-    ranges: ClassVar[dict[str, str]] = {"rho": "at least 0 and less than 1", "epsilon": "positive"}
+    _options: ClassVar[dict[str, Option]] = {"rho": SHARE_OR_0, "epsilon": FINITE_POSITIVE}
     default_rate: ClassVar[float] = 1.0
 
     def rules(self, rate: float, dtype: Any) -> tuple[Any, Any]:
@@ -258,8 +257,8 @@ class Ftrl(StochasticSolver):
     name: ClassVar[str] = "ftrl"
     can: ClassVar[Capabilities] = Capabilities(members=False, time=False)  # a mean of sparse weights is not sparse
     n_slots: ClassVar[int] = 3
-    ranges: ClassVar[dict[str, str]] = {
-        "l1_linear": "at least 0", "l1_factors": "at least 0", "accumulator_start": "positive",
+    _options: ClassVar[dict[str, Option]] = {
+        "l1_linear": FINITE, "l1_factors": FINITE, "accumulator_start": FINITE_POSITIVE,
     }  # fmt: skip
     default_rate: ClassVar[float] = 0.05
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from mtl_classic._core.options import COUNT, FINITE, SHARE_OR_0, Option
 from mtl_classic._core.random import generator
 from mtl_classic.factorization._chain import Chain
 from mtl_classic.factorization._descent import split_validation
@@ -113,9 +114,7 @@ class Gibbs(Solver):
     max_bytes: int = 2**28
 
     name: ClassVar[str] = "gibbs"
-    ranges: ClassVar[dict[str, str]] = {
-        "burn_in": "at least 0 and less than 1", "max_draws": "an integer of at least 1", "max_bytes": "at least 0",
-    }  # fmt: skip
+    _options: ClassVar[dict[str, Option]] = {"burn_in": SHARE_OR_0, "max_draws": COUNT, "max_bytes": FINITE}
     can: ClassVar[Capabilities] = Capabilities(
         losses=frozenset({"squared", "probit"}),
         partial_fit=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import lightgbm as lgb
 import numpy as np
@@ -12,11 +12,21 @@ from scipy import sparse
 from scipy.stats import loguniform, uniform
 
 from mtl_classic._core.labels import MAX_RELEVANCE
+from mtl_classic._core.options import (
+    COUNT,
+    COUNT_OR_0,
+    FINITE,
+    FINITE_POSITIVE,
+    MAPPING,
+    SHARE_OR_ALL,
+    TWO_OR_MORE,
+    Option,
+)
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import tree_defaults
 from mtl_classic.learners._flat_trees import flat_trees_for
-from mtl_classic.learners._params import check_count, check_lightgbm, lightgbm_params
+from mtl_classic.learners._params import check_lightgbm, lightgbm_params
 from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit, constant_fit, run_lengths
 
 __all__ = ["LightGBMLearner"]
@@ -77,6 +87,13 @@ class LightGBMLearner(Learner):
 
     early_stops = True
 
+    _options: ClassVar[dict[str, Option]] = {
+        "num_leaves": (TWO_OR_MORE, None), "learning_rate": (FINITE_POSITIVE, None), "max_iter": COUNT,
+        "n_iter_no_change": COUNT, "min_data_in_leaf": (COUNT_OR_0, None), "min_sum_hessian_in_leaf": (FINITE, None),
+        "lambda_l2": (FINITE, None), "feature_fraction": (SHARE_OR_ALL, None), "cat_smooth": FINITE,
+        "max_bin": TWO_OR_MORE, "params": (MAPPING, None),
+    }  # fmt: skip
+
     def __init__(
         self,
         *,
@@ -116,7 +133,6 @@ class LightGBMLearner(Learner):
 
     def check_task(self, task: Task) -> None:
         """Refuse settings that LightGBM would not take, or ignore."""
-        check_count("max_iter", self.max_iter)
         check_lightgbm(self.params, task)
 
     def bin(self, features: Features, *, n_threads: int = 1) -> BinnedLightGBM:

@@ -6,12 +6,11 @@ A library that is given a parameter by its main name ignores the other names, so
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any
 
 from mtl_classic._core.tasks import Task
 
-__all__ = ["OF_JOINT_TREES", "check_count", "check_lightgbm", "check_xgboost", "lightgbm_params", "xgboost_params"]
+__all__ = ["OF_JOINT_TREES", "check_lightgbm", "check_xgboost", "lightgbm_params", "xgboost_params"]
 
 Params = Mapping[str, Any] | None
 
@@ -122,14 +121,6 @@ def _check_objective(params: Mapping[str, Any], task: Task, objectives: Mapping[
             f"which takes {', '.join(known)}. Leave the objective out, or give a learner for each task: "
             f"learner={{{task.name!r}: …}}."
         )
-
-
-def check_count(name: str, value: Any) -> None:
-    """Refuse a number of rounds that is no integer of at least 1, by the name of the parameter."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be an integer, got {value!r}.")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value!r}.")
 
 
 def _renamed(params: Params, main: Mapping[str, str], own: tuple[str, ...]) -> dict[str, Any]:

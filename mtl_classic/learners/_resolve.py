@@ -8,6 +8,7 @@ from typing import Any
 from sklearn.base import clone
 
 from mtl_classic._core.exceptions import TaskError
+from mtl_classic._core.options import check_options
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._lightgbm import LightGBMLearner
 from mtl_classic.learners._protocol import Learner
@@ -90,6 +91,7 @@ def resolve_learners(learner: Any, tasks: Sequence[Task]) -> dict[str, Learner]:
     """
     resolved = _by_task(learner, [task.name for task in tasks])
     for task in tasks:
+        check_options(resolved[task.name])
         resolved[task.name].check_task(task)
     return resolved
 

@@ -5,17 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import xgboost as xgb
 from scipy.stats import loguniform, uniform
 
+from mtl_classic._core.options import (
+    COUNT,
+    COUNT_OR_0,
+    FINITE,
+    FINITE_POSITIVE,
+    MAPPING,
+    SHARE_OR_ALL,
+    TWO_OR_MORE,
+    Option,
+)
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import n_bins, tree_defaults
-from mtl_classic.learners._params import check_count, check_xgboost, xgboost_params
+from mtl_classic.learners._params import check_xgboost, xgboost_params
 from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit, constant_fit, run_lengths
 
 __all__ = ["XGBoostLearner", "set_threads"]
@@ -80,6 +90,12 @@ class XGBoostLearner(Learner):
 
     early_stops = True
 
+    _options: ClassVar[dict[str, Option]] = {
+        "max_leaves": (COUNT_OR_0, None), "learning_rate": (FINITE_POSITIVE, None), "max_iter": COUNT,
+        "n_iter_no_change": COUNT, "min_child_weight": (FINITE, None), "reg_lambda": (FINITE, None),
+        "colsample_bytree": (SHARE_OR_ALL, None), "max_bin": (TWO_OR_MORE, None), "params": (MAPPING, None),
+    }  # fmt: skip
+
     def __init__(
         self,
         *,
@@ -115,8 +131,6 @@ class XGBoostLearner(Learner):
 
     def check_task(self, task: Task) -> None:
         """Refuse settings that XGBoost would not take, or ignore."""
-        check_count("max_iter", self.max_iter)
-        check_count("n_iter_no_change", self.n_iter_no_change)
         check_xgboost(self.params, task)
 
     def bin(self, features: Features, *, n_threads: int = 1) -> BinnedXGBoost:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 from sklearn.base import BaseEstimator, clone
@@ -13,6 +12,7 @@ from sklearn.pipeline import Pipeline
 
 from mtl_classic._core.base import FitInput, MultiTaskEstimator, Scores
 from mtl_classic._core.exceptions import RoleError, TaskError
+from mtl_classic._core.options import FOLDS, SECONDS, Option
 from mtl_classic._core.random import root_seed
 from mtl_classic._core.targets import decode_targets
 from mtl_classic._core.task_weights import check_task_weights, fixed_task_weights
@@ -130,6 +130,8 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
     fallbacks_: dict[str, str]
     n_immature_: dict[str, int]
 
+    _options: ClassVar[dict[str, Option]] = {"cv": FOLDS, "time_budget": (SECONDS, None)}
+
     def __init__(
         self,
         tasks: Iterable[Task] | Mapping[str, str] | None = None,
@@ -224,9 +226,6 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
                 f"structure must be a multi-task estimator such as PerTaskModel, got {self.structure!r}; for other "
                 f"models give learner=, and put searches around the MultiTaskModel."
             )
-        budget = self.time_budget
-        if budget is not None and not (isinstance(budget, Real) and budget >= 0):
-            raise ValueError(f"time_budget must be a number of seconds of at least 0, or None, got {budget!r}.")
         if self.ensemble not in ("auto", None):
             raise ValueError(f'ensemble must be "auto" or None, got {self.ensemble!r}.')
         if isinstance(self.latent, str) and self.latent != "auto":

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mtl_classic._core.exceptions import FoldError
+from mtl_classic._core.options import FOLDS, check_option
 from mtl_classic._core.tasks import label_frame
 from mtl_classic._core.time import time_dtype, to_duration, to_time
 from mtl_classic._core.validation import check_order
@@ -136,11 +137,7 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
     if codes is not None and len(codes) != n:
         raise FoldError(f"groups has {len(codes)} values for {n} rows.")
     check_order(Y, "Y", cv=cv, groups=groups, time=time)
-    if isinstance(cv, bool | str | float) or cv is None:
-        raise TypeError(
-            f"cv must be an int, a splitter, Temporal(...), a list of (train, test) pairs or an array of fold numbers, "
-            f"got {cv!r}."
-        )
+    check_option("cv", cv, FOLDS)
     if isinstance(cv, int | np.integer):
         if cv < 2:
             raise FoldError(f"cv={cv}: at least two folds are needed.")
@@ -212,7 +209,7 @@ def _pairs(cv: list[Any], n: int) -> list[tuple[Rows, Rows]]:
 def _fold_column(cv: Any, n: int) -> Rows:
     fold = np.asarray(cv)
     if fold.shape != (n,) or fold.dtype.kind not in "iu":
-        raise FoldError(f"A column of fold numbers must be {n} integers, got shape {fold.shape} of {fold.dtype}.")
+        raise FoldError(f"cv as a column of fold numbers must be {n} integers, got shape {fold.shape} of {fold.dtype}.")
     return fold.astype(np.intp)
 
 

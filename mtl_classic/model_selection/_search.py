@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic._core.base import MultiTaskEstimator, all_or_nothing
+from mtl_classic._core.options import COLUMN, FOLDS, TRUTH, Option
 from mtl_classic._core.parallel import n_threads, thread_limit
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.task_weights import check_task_weights
@@ -143,6 +144,8 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
 
     cv_results_: dict[str, Any]
     pareto_front_: pd.DataFrame
+
+    _options: ClassVar[dict[str, Option]] = {"cv": FOLDS, "groups": (COLUMN, None), "pruning": TRUTH}
 
     def __init__(
         self,
@@ -290,8 +293,6 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
                 f"refit must be True, False, a metric's or a task's name, or callable; got {self.refit!r}."
             )
         self._check_metrics()
-        if not isinstance(self.pruning, bool | np.bool_):
-            raise TypeError(f"pruning must be True or False, got {self.pruning!r}.")
         is_nan = isinstance(self.error_score, Real) and math.isnan(self.error_score)
         if not is_nan and not (isinstance(self.error_score, str) and self.error_score == "raise"):
             raise ValueError(f'error_score must be "raise" or NaN, got {self.error_score!r}.')

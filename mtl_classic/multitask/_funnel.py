@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from mtl_classic._core.base import Scores
 from mtl_classic._core.exceptions import TaskError
+from mtl_classic._core.options import MAPPING, Option, check_option, list_of
 from mtl_classic._core.tasks import Task, fitting_order
 from mtl_classic._core.validation import Table
 from mtl_classic.learners._protocol import Floats, TaskFit
@@ -117,6 +118,7 @@ class FunnelModel(LearnerStructure):
     fits_: dict[Key, TaskFit]
     routes_: dict[str, str]
     fallbacks_: dict[str, str]
+    _options: ClassVar[dict[str, Option]] = {"mode": (*MODES, MAPPING), "hurdle": ("auto", list_of("tasks"), None)}
 
     def __init__(
         self,
@@ -236,21 +238,16 @@ class FunnelModel(LearnerStructure):
         return self.mode == "auto" and bench.phase == "final"
 
     def _check_mode(self) -> None:
-        modes = [self.mode] if isinstance(self.mode, str) else list(self.mode.values())
-        allowed = MODES if isinstance(self.mode, str) else MODES[:-1]
-        for mode in modes:
-            if mode not in allowed:
-                raise ValueError(f"mode must be one of {', '.join(allowed)}, got {mode!r}.")
+        for task, mode in self.mode.items() if isinstance(self.mode, Mapping) else ():
+            check_option(f"mode[{task!r}]", mode, MODES[:-1])
 
     def _hurdles(self, bench: Workbench) -> set[str]:
         able = {t.name for t in bench.targets.tasks if t.parent is None and t.kind in ("count", "regression")}
         if self.hurdle is None:
             return set()
         if isinstance(self.hurdle, str):
-            if self.hurdle != "auto":
-                raise ValueError(f'hurdle must be None, "auto" or a list of tasks, got {self.hurdle!r}.')
             return {name for name in able if _zero_share(bench, name) >= HURDLE_SHARE}
-        wrong = sorted(set(self.hurdle) - able)
+        wrong = sorted(map(str, set(self.hurdle) - able))
         if wrong:
             raise ValueError(
                 f"hurdle names {', '.join(wrong)}; only count and regression tasks without parent can have one: "

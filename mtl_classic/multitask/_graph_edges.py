@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mtl_classic._core.exceptions import TaskError
+from mtl_classic._core.options import check_option, list_of
 from mtl_classic._core.tasks import Task
 
 __all__ = ["Edge", "final_order", "in_order", "resolve_edges", "to_dot"]
@@ -21,21 +22,19 @@ def resolve_edges(edges: Any, tasks: Sequence[Task]) -> tuple[Edge, ...]:
     ``"serial"``: every task reads the final predictions of all before it, as in a chain. ``"dense"`` and ``"dynamic"``:
     every task reads the first-level predictions of all others.
     """
+    check_option("edges", edges, ("serial", "dense", "dynamic", list_of("edges")))
     names = [task.name for task in tasks]
     if isinstance(edges, str):
         if edges == "serial":
             return tuple((a, b, "final") for j, b in enumerate(names) for a in names[:j])
-        if edges in ("dense", "dynamic"):
-            return tuple((a, b, "base") for b in names for a in names if a != b)
-        raise ValueError(f'edges must be "serial", "dense", "dynamic" or a list of edges, got {edges!r}.')
+        return tuple((a, b, "base") for b in names for a in names if a != b)
     return tuple(dict.fromkeys(_edge(edge, names) for edge in edges))
 
 
 def in_order(order: Any, tasks: Sequence[Task]) -> tuple[Task, ...]:
     """The tasks in the order of a chain; one that is still to be found leaves them as they are."""
+    check_option("order", order, (*ORDERS, list_of("all tasks")))
     if isinstance(order, str):
-        if order not in ORDERS:
-            raise ValueError(f'order must be "given", "found" or a list of all tasks, got {order!r}.')
         return tuple(tasks)
     by_name = {task.name: task for task in tasks}
     names = list(order)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from scipy.stats import loguniform, uniform
 
 from mtl_classic._core.base import Scores
+from mtl_classic._core.options import COUNT, COUNT_OR_0, FOLDS, Option
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.task_weights import BY_CV, gradient_weights
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, role_values, take_rows
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import n_bins
-from mtl_classic.learners._params import OF_JOINT_TREES, check_count, xgboost_params
+from mtl_classic.learners._params import OF_JOINT_TREES, xgboost_params
 from mtl_classic.learners._protocol import ConstantFit, Floats, TaskFit
+from mtl_classic.learners._xgboost import XGBoostLearner
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._task_weights import choose_task_weights
 from mtl_classic.multitask._dense_features import DenseFeatures
@@ -165,6 +167,9 @@ class SharedTreesModel(LearnerStructure):
     gradient_cosines_: pd.DataFrame
     advice_: list[str]
     task_weights_: dict[str, float]
+    _options: ClassVar[dict[str, Option]] = XGBoostLearner._options | {
+        "trees": TREES, "funnel": FUNNELS, "n_trees": COUNT, "max_onehot": COUNT_OR_0, "cv": FOLDS,
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -295,12 +300,7 @@ class SharedTreesModel(LearnerStructure):
         return self.task_weights_ if self.task_weights == BY_CV else self.task_weights
 
     def _check_choices(self) -> None:
-        if self.trees not in TREES:
-            raise ValueError(f"trees must be one of {', '.join(TREES)}, got {self.trees!r}.")
-        if self.funnel not in FUNNELS:
-            raise ValueError(f"funnel must be one of {', '.join(FUNNELS)}, got {self.funnel!r}.")
         if self.trees == "boosted":
-            check_count("max_iter", self.max_iter)
             xgboost_params(self.params, OF_JOINT_TREES)
         if self.trees == "extra" and (self.funnel == "joint" or isinstance(self.task_weights, str)):
             raise ValueError(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from mtl_classic._core.base import MultiTaskEstimator
+from mtl_classic._core.options import COLUMNS, COUNT_OR_0, SHARE, TRUTH, Option
 from mtl_classic._core.parallel import n_threads
 from mtl_classic._core.random import root_seed
 from mtl_classic._core.validation import Table
@@ -28,6 +29,10 @@ class LearnerStructure(TakesLearner, MultiTaskEstimator):
     random_state: Any
     columns_: FeatureColumns
     fits_: dict[Any, Any]
+    _options: ClassVar[dict[str, Option]] = {
+        "exclude": COLUMNS, "max_categories": COUNT_OR_0, "early_stopping": TRUTH, "validation_fraction": SHARE,
+        "refit": TRUTH,
+    }  # fmt: skip
 
     def _open(
         self, X: Any, Y: Any, sample_weight: Any, plan: FoldPlan | None, like: Workbench | None = None

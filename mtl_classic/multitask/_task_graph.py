@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from sklearn.base import clone
 
 from mtl_classic._core.base import FitInput, MultiTaskEstimator, Scores, query_codes
 from mtl_classic._core.exceptions import ConstantTaskWarning
+from mtl_classic._core.options import COUNT_OR_0, FOLDS, POSITIVE, TRUTH, Option
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.targets import decode_targets
 from mtl_classic._core.task_weights import check_task_weights
@@ -141,6 +142,9 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
     fallbacks_: dict[str, str]
     sharing_: dict[str, str]
     _reasons: dict[str, str]
+    _options: ClassVar[dict[str, Option]] = {
+        "penalty": POSITIVE, "max_edges": (COUNT_OR_0, None), "fallback": TRUTH, "cv": FOLDS,
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -243,8 +247,6 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
             raise ValueError(f"combiner must be one of {', '.join(COMBINERS)}, got {self.combiner!r}.")
         if self.scale not in SCALES:
             raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {self.scale!r}.")
-        if not self.penalty > 0:
-            raise ValueError(f"penalty must be positive, got {self.penalty!r}.")
 
     def _plan(self, given: FitInput, seed: int) -> FoldPlan:
         targets, seed = given.targets, spawn_seed(seed, "folds")

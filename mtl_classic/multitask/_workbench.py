@@ -299,8 +299,6 @@ def _clusters(X: Table, roles: dict[str, str | None], queries: Rows | None) -> A
 
 
 def _excluded(X: Table, tasks: Sequence[Task], roles: dict[str, str | None], exclude: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(exclude, str):
-        raise TypeError(f"exclude must be a list of column names, got the string {exclude!r}.")
     if not isinstance(X, pd.DataFrame):
         if exclude:
             raise RoleError(f"exclude={list(exclude)} names columns, so X must be a frame, got {type(X).__name__}.")

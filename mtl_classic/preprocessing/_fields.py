@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic._core.base import all_or_nothing
+from mtl_classic._core.options import COLUMNS, COUNT, COUNT_OR_0, POSITIVE, Option
 from mtl_classic._core.validation import align_columns, as_table, find_role, register_columns
 from mtl_classic.preprocessing._blocks import Hashed, Number, OneHot, is_number
 from mtl_classic.preprocessing._vocabulary import Vocabulary
@@ -99,6 +100,11 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
 
     _fields: dict[Any, OneHot | Hashed | Number]
     fields_: dict[Any, Ints]
+
+    _options: ClassVar[dict[str, Option]] = {
+        "categorical": COLUMNS, "exclude": COLUMNS, "min_count": COUNT, "hash_above": (COUNT_OR_0, None),
+        "n_hash": COUNT, "scale": ("standard", None), "clip": (POSITIVE, None),
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -221,7 +227,6 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         return names
 
     def _learn(self, X: Any) -> tuple[pd.DataFrame, dict[Any, Ints]]:
-        self._check_parameters()
         table = as_table(X)
         _refuse_sparse(table)
         if table.shape[0] == 0:
@@ -293,18 +298,6 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
         matrix: sparse.csr_matrix = sparse.csr_matrix((data.reshape(-1), indices.reshape(-1), indptr), shape=shape)
         matrix.sort_indices()  # columns that partial_fit added are out of order
         return matrix
-
-    def _check_parameters(self) -> None:
-        if self.min_count < 1:
-            raise ValueError(f"min_count must be at least 1, got {self.min_count!r}.")
-        if self.hash_above is not None and (self.hash_above < 0 or self.n_hash < 1):
-            raise ValueError(
-                f"hash_above must not be negative and n_hash at least 1, got {self.hash_above!r} and {self.n_hash!r}."
-            )
-        if self.scale not in ("standard", None):
-            raise ValueError(f'scale must be "standard" or None, got {self.scale!r}.')
-        if self.clip is not None and not self.clip > 0:
-            raise ValueError(f"clip must be positive or None, got {self.clip!r}.")
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mtl_classic._core.exceptions import RoleError
+from mtl_classic._core.options import check_option, list_of
 from mtl_classic._core.validation import find_role
 from mtl_classic.preprocessing._blocks import is_number
 from mtl_classic.preprocessing._vocabulary import UNSEEN, Codes, Vocabulary
@@ -50,8 +51,7 @@ def find_keys(columns: Sequence[Any] | None, frame: pd.DataFrame) -> list[Key]:
     """What a user gives as ``columns=``, as tuples of existing columns."""
     if columns is None:
         return [(name,) for name in frame.columns if not is_number(frame[name])]
-    if isinstance(columns, str):
-        raise TypeError(f"columns must be a list of names or tuples of names, got the string {columns!r}.")
+    check_option("columns", columns, list_of("names or tuples of names"))
     keys = [tuple(_find(frame, name) for name in (key if isinstance(key, tuple) else (key,))) for key in columns]
     if len(set(keys)) < len(keys) or not all(keys):
         raise ValueError(f"columns must be distinct and not empty, got {list(columns)!r}.")

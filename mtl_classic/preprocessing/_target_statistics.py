@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic._core.base import all_or_nothing
 from mtl_classic._core.delays import check_delays
+from mtl_classic._core.options import COLUMN, FOLDS, NOT_NEGATIVE, TRUTH, Option
 from mtl_classic._core.targets import Targets, encode_targets
 from mtl_classic._core.tasks import Task, resolve_tasks
 from mtl_classic._core.validation import (
@@ -110,6 +111,10 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
     0    a      1             0.87               3.50
     3    b      4             0.40               0.88
     """
+
+    _options: ClassVar[dict[str, Option]] = {
+        "smooth": (NOT_NEGATIVE, "auto"), "counts": TRUTH, "time": (COLUMN, None), "cv": FOLDS,
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -222,8 +227,6 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         return np.asarray([*names, *self.statistics_], dtype=object)
 
     def _learn(self, X: Any, Y: Any, sample_weight: Any) -> tuple[Any, Ints, Floats, Floats | None]:
-        if self.smooth != "auto" and (isinstance(self.smooth, str) or not self.smooth >= 0):
-            raise ValueError(f'smooth must be "auto" or a number that is not negative, got {self.smooth!r}.')
         if Y is None:
             raise ValueError("TargetStatistics requires y to be passed, but the target y is None.")
         table = _dense(as_table(X))

@@ -207,7 +207,7 @@ def test_rare_labels_are_in_every_bag_or_refused() -> None:
         ({"max_features": 1.5}, ValueError, "max_features"),
         ({"max_samples": 0.0}, ValueError, "max_samples"),
         ({"max_samples": 100}, ValueError, "max_samples is a share"),
-        ({"n_estimators": 3.0}, ValueError, "n_estimators must be an integer"),
+        ({"n_estimators": 3.0}, TypeError, "n_estimators must be an integer"),
         ({"bootstrap": False}, ValueError, "max_samples must be below 1.*bootstrap=False"),
         ({"resample": "users"}, RoleError, "groups"),
         ({"resample": "time"}, RoleError, "time column"),

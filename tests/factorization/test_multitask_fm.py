@@ -122,7 +122,7 @@ def test_the_level_says_how_sure_harm_must_be(X, truth) -> None:
             model.fit(X[TRAIN], Y[TRAIN])
         fallbacks.append(list(model.fallbacks_))
     assert set(fallbacks[1]) < set(fallbacks[0])
-    with pytest.raises(ValueError, match="fallback_level must be a number from"):
+    with pytest.raises(ValueError, match="fallback_level must be a number above 0"):
         model.set_params(fallback_level=1.0).fit(X[TRAIN], Y[TRAIN])
 
 

@@ -77,9 +77,9 @@ def test_what_would_be_ignored_is_refused(name: str, ours: str) -> None:
 
 def test_no_rounds_and_no_trees_are_refused() -> None:
     for learner in (LightGBMLearner(max_iter=0), XGBoostLearner(max_iter=0)):
-        with pytest.raises(ValueError, match="max_iter must be at least 1, got 0"):
+        with pytest.raises(ValueError, match="max_iter must be an integer of at least 1, got 0"):
             predicted(learner)
-    with pytest.raises(ValueError, match="max_iter must be at least 1, got -1"):
+    with pytest.raises(ValueError, match="max_iter must be an integer of at least 1, got -1"):
         SharedTreesModel({"y": "regression"}, max_iter=-1).fit(X, Y)
     with pytest.raises(ValueError, match=r"booster='gblinear', but trees are wanted here; .* learner='linear'"):
         predicted(XGBoostLearner(params={"booster": "gblinear"}))
@@ -168,11 +168,11 @@ def test_bins_may_be_read_row_wise() -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"max_iter": 1.5}, TypeError, "max_iter must be an integer, got 1.5"),
-        ({"max_iter": None}, TypeError, "max_iter must be an integer, got None"),
-        ({"n_iter_no_change": None}, TypeError, "n_iter_no_change must be an integer, got None"),
-        ({"n_iter_no_change": 0}, ValueError, "n_iter_no_change must be at least 1, got 0"),
-        ({"n_iter_no_change": -1}, ValueError, "n_iter_no_change must be at least 1, got -1"),
+        ({"max_iter": 1.5}, TypeError, "max_iter must be an integer of at least 1, got 1.5"),
+        ({"max_iter": None}, TypeError, "max_iter must be an integer of at least 1, got None"),
+        ({"n_iter_no_change": None}, TypeError, "n_iter_no_change must be an integer of at least 1, got None"),
+        ({"n_iter_no_change": 0}, ValueError, "n_iter_no_change must be an integer of at least 1, got 0"),
+        ({"n_iter_no_change": -1}, ValueError, "n_iter_no_change must be an integer of at least 1, got -1"),
     ],
 )
 def test_rounds_of_xgboost_are_counts(settings: Any, error: Any, message: str) -> None:
@@ -186,5 +186,5 @@ def test_rounds_are_integers() -> None:
             PerTaskModel({"y": "regression"}, learner=LightGBMLearner(max_iter=wrong)),
             SharedTreesModel({"y": "regression"}, max_iter=wrong),
         ):
-            with pytest.raises(TypeError, match="max_iter must be an integer, got"):
+            with pytest.raises(TypeError, match="max_iter must be an integer of at least 1, got"):
                 model.fit(X, Y)

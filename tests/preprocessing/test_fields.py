@@ -304,10 +304,10 @@ def test_zero_rows() -> None:
 @pytest.mark.parametrize(
     ("options", "X", "error", "message"),
     [
-        ({"min_count": 0}, table(), ValueError, "min_count must be at least 1"),
-        ({"n_hash": 0, "hash_above": 1}, table(), ValueError, "n_hash at least 1"),
+        ({"min_count": 0}, table(), ValueError, "min_count must be an integer of at least 1"),
+        ({"n_hash": 0, "hash_above": 1}, table(), ValueError, "n_hash must be an integer of at least 1"),
         ({"scale": "minmax"}, table(), ValueError, '"standard" or None'),
-        ({"clip": -1.0}, table(), ValueError, "clip must be positive"),
+        ({"clip": -1.0}, table(), ValueError, "clip must be a positive number or None"),
         ({"categorical": ["nobody"]}, table(), ValueError, "nobody"),
         ({}, sparse.csr_matrix(np.eye(3)), TypeError, "sparse already"),
         ({}, pd.DataFrame({"x": [np.inf]}), ValueError, "Infinite"),
