@@ -5,8 +5,16 @@ A library that is given a parameter by its main name ignores the other names, so
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import xgboost as xgb
 
 from mtl_classic._core.tasks import Task
 
@@ -85,12 +93,12 @@ _LIGHTGBM, _XGBOOST = _main_names(_OF_LIGHTGBM), _main_names(_OF_XGBOOST)
 
 def lightgbm_params(params: Params) -> dict[str, Any]:
     """The parameters by LightGBM's main names; where both names are given, the main one counts, as in LightGBM."""
-    return _renamed(params, _LIGHTGBM, _OWN_OF_LIGHTGBM)
+    return _renamed(params, _LIGHTGBM, _OWN_OF_LIGHTGBM, _known_to_lightgbm)
 
 
 def xgboost_params(params: Params, own: tuple[str, ...] = ()) -> dict[str, Any]:
     """The parameters by the names that we set; a booster without trees, or trees of other matrices, are refused."""
-    renamed = _renamed(params, _XGBOOST, (*_OWN_OF_XGBOOST, *own))
+    renamed = _renamed(params, _XGBOOST, (*_OWN_OF_XGBOOST, *own), _known_to_xgboost)
     if renamed.get("booster") == "gblinear":
         raise ValueError(
             "params has booster='gblinear', but trees are wanted here; for linear models: learner='linear'."
@@ -123,15 +131,54 @@ def _check_objective(params: Mapping[str, Any], task: Task, objectives: Mapping[
         )
 
 
-def _renamed(params: Params, main: Mapping[str, str], own: tuple[str, ...]) -> dict[str, Any]:
+def _renamed(
+    params: Params, main: Mapping[str, str], own: tuple[str, ...], known: Callable[[], frozenset[str]]
+) -> dict[str, Any]:
     given = dict(params or {})
     for name, value in given.items():
         if (ours := _SET_ELSEWHERE.get(main.get(name, name))) is not None:
             raise ValueError(f"params has {name!r}, but the rounds are not set there; use {ours}={value!r}.")
         if main.get(name, name) in own:
             raise ValueError(f"params has {name!r}, which follows from the tasks and the table here; leave it out.")
+    names = known() if given else frozenset()
+    for name in given if names else ():
+        if name not in names and name not in main:
+            nearest = "".join(
+                f"; did you mean {near!r}?" for near in get_close_matches(str(name), sorted({*names, *main}), 1)
+            )
+            raise ValueError(f"params has {name!r}, which the library does not know and would ignore{nearest or '.'}")
     return {
         main.get(name, name): value
         for name, value in given.items()
         if main.get(name, name) not in given.keys() - {name}
     }
+
+
+@lru_cache(maxsize=1)
+def _known_to_lightgbm() -> frozenset[str]:
+    """All names of LightGBM's parameters, as the library lists them; none where it does not."""
+    lists = getattr(lgb.basic, "_ConfigAliases", None)  # private, so it may go
+    aliases: dict[str, list[str]] = getattr(lists, "_get_all_param_aliases", dict)()
+    return frozenset(aliases).union(*aliases.values())
+
+
+@lru_cache(maxsize=1)
+def _known_to_xgboost() -> frozenset[str]:
+    """All names of XGBoost's parameters that a booster of some objective keeps, and those of the whole library."""
+    data = xgb.DMatrix(np.zeros((2, 1)), label=[0, 1])
+    names = {"eval_metric", *xgb.get_config()}
+    more: dict[str, dict[str, Any]] = {"multi:softprob": {"num_class": 2}, "reg:quantileerror": {"quantile_alpha": 0.5}}
+    more |= {"reg:expectileerror": {"expectile_alpha": 0.5}}
+    for objective in " ".join(_OBJECTIVES_OF_XGBOOST.values()).split():
+        settings = {"booster": "dart", "objective": objective, "verbosity": 0, "nthread": 1} | more.get(objective, {})
+        with suppress(xgb.core.XGBoostError):  # an objective of a later version
+            _add_names(json.loads(xgb.train(settings, data, 1).save_config()), names)
+    return frozenset(names)
+
+
+def _add_names(config: Any, names: set[str]) -> None:
+    for name, value in config.items() if isinstance(config, dict) else enumerate(config):
+        if isinstance(value, dict | list):
+            _add_names(value, names)
+        elif isinstance(name, str):
+            names.add(name)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mtl_classic import LightGBMLearner, PerTaskModel, SharedTreesModel, XGBoostLearner
+from mtl_classic.learners._params import _known_to_lightgbm, _known_to_xgboost
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(400, 6))
@@ -188,3 +189,26 @@ def test_rounds_are_integers() -> None:
         ):
             with pytest.raises(TypeError, match="max_iter must be an integer of at least 1, got"):
                 model.fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("learner", "name", "near"),
+    [(LightGBMLearner, "num_leafs", "num_leaf"), (XGBoostLearner, "max_leafs", "max_leaves")],
+)
+def test_names_that_a_library_does_not_know_are_refused(learner: Any, name: str, near: str) -> None:
+    words = f"params has '{name}', which the library does not know and would ignore; did you mean '{near}'"
+    with pytest.raises(ValueError, match=words):
+        predicted(learner(params={name: 5}))
+    with pytest.raises(ValueError, match="params has 'nothing_like_it', which the library does not know and would ign"):
+        predicted(learner(params={"nothing_like_it": 5}))
+    with pytest.raises(ValueError, match="params has 'max_leafs'"):
+        SharedTreesModel({"y": "regression"}, params={"max_leafs": 5}).fit(X, Y)
+
+
+def test_names_that_a_library_knows_are_taken() -> None:
+    assert {"bagging_fraction", "subsample", "linear_tree", "verbose", "max_cat_threshold"} <= _known_to_lightgbm()
+    assert {
+        "subsample", "gamma", "min_split_loss", "alpha", "reg_alpha", "colsample_bynode", "num_parallel_tree",
+        "scale_pos_weight", "max_delta_step", "monotone_constraints", "interaction_constraints", "rate_drop", "device",
+        "eval_metric", "verbosity", "lambdarank_num_pair_per_sample", "tweedie_variance_power", "max_cat_to_onehot",
+    } <= _known_to_xgboost()  # fmt: skip
