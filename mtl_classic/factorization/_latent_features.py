@@ -381,10 +381,8 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         if time is not None and isinstance(cv, int | np.integer):
             gap = longest_delay(self.tasks_, time)
             if time.nunique() < 2:
-                raise FoldError(
-                    f"Folds in time need rows of different times, but {time.name!r} is the same in all; without time= "
-                    f"the folds are random."
-                )
+                why = f"rows of different times, but {time.name!r} is the same in all"
+                raise FoldError(f"Folds in time need {why}; without time= the folds are random.")
             duration = np.timedelta64(int(gap), "ns") if is_datetime(time.dtype) else gap
             cv = Temporal(min(int(cv), int(time.nunique()) - 1), duration if gap else None)
         return make_folds(cv, labels, time=time, random_state=spawn_seed(self._seed, "folds"))
