@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -227,6 +228,15 @@ def test_numbers_as_names_of_columns() -> None:
     model = PerTaskModel(random_state=0).fit(numbers, numbers[0] > 0)
     model.reference_ = monitor_reference(model, numbers)
     assert ("stability", "1") in alarms(monitor(model, numbers + np.array([0, 3])))
+
+
+def test_intervals_are_wide_enough_for_all_checks_together() -> None:
+    numbers = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 2)))
+    model = PerTaskModel(learner="linear", random_state=0).fit(numbers, numbers[0] > 0)
+    model.reference_ = monitor_reference(model, numbers)
+    report = monitor(model, numbers, numbers, numbers[0] > 0, alpha=0.02, tolerance=0.0)
+    z = NormalDist().inv_cdf(1 - 0.02 / 2 / (len(report) - 1))
+    assert report.loc[("missing", "0", ""), "high"] == pytest.approx(share(0, 300, 300, z)[2])
 
 
 def test_a_day_without_known_labels_tells_of_no_rates(model: Any) -> None:
