@@ -1,5 +1,7 @@
 """aggregates="auto": how many columns, which windows, which keys."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -95,6 +97,10 @@ def test_windows_follow_the_span():
     def windows(days):
         return span_windows(np.array([0, int(days * 86_400e9)]), True)
 
+    steps = ["1h", "3h", "6h", "12h", "1D", "3D", "1w", "2w", "4w", "8w", "13w", "26w", "52w", "104w"]
+    for shorter, step in pairwise(steps):
+        days = pd.Timedelta(step.replace("w", "W")) / pd.Timedelta("1D")
+        assert (windows(2 * days)[2], windows(2 * days - 1e-6)[2]) == (step, shorter)
     assert windows(365) == ("2w", "8w", "26w")
     assert windows(30) == ("1D", "3D", "2w")
     assert windows(1 / 48) == ("1h", "1h", "1h")

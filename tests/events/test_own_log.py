@@ -172,3 +172,15 @@ def test_observed_labels_must_be_of_the_observed_rows():
     history = HistoryFeatures([Aggregate("agent", "count")], time="day", tasks=TASKS).fit(rows, labels)
     with pytest.raises(ValueError, match="X has 50 rows, but Y has 5; expected the same number"):
         history.observe(rows, labels[:5])
+
+
+def test_keys_beside_a_user_are_the_columns_of_texts_with_most_values_up_to_a_thousand():
+    number = np.arange(1001)
+    rows = pd.DataFrame({"day": number, "none": "x", **{f"of_{n}": [f"v{k}" for k in number % n] for n in (2, 3, 7)}})
+    rows = rows.assign(of_1000=(number % 1000).astype(str), of_1001=number.astype(str), user=number % 50)
+    labels = pd.Series(number % 2, name="cancel")
+    for roles, keys in (({"user": "user"}, ["user", "of_1000", "of_7"]), ({}, ["of_1000", "of_7", "of_3"])):
+        model = HistoryFeatures(time="day", **roles).fit(rows, labels)
+        assert [aggregate.keys for aggregate in model.aggregates_] == [(key,) for key in keys]
+    few = HistoryFeatures(time="day").fit(rows[["day", "none", "of_2"]], labels)
+    assert [aggregate.keys for aggregate in few.aggregates_] == [("of_2",)]
