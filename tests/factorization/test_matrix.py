@@ -551,3 +551,23 @@ def test_a_row_has_its_user_as_of_its_time_whatever_was_told_later() -> None:
     assert (later["als__score"] != at_once["als__score"]).mean() > 0.5
     unknown = rows.assign(day=np.where(rows["day"] < 85, np.nan, 101))
     pd.testing.assert_frame_equal(fitted.transform(unknown).drop(columns="day"), later.drop(columns="day"))
+
+
+def test_a_lone_newcomer_is_known_as_of_the_rows_time() -> None:
+    X, Y, _ = world(3000)
+    start = pd.Timestamp("2024-01-01")
+    X = X.assign(day=start + pd.to_timedelta(X["day"], unit="D"))
+    fitted = make("als", user=None, item=None, max_iter=3).fit(
+        X.assign(day=start + pd.Timedelta("100D")), events=log_of(X, Y)
+    )
+    days = start + pd.to_timedelta(np.arange(101, 107), unit="D")
+    news = pd.DataFrame({"user": 5000, "item": np.arange(6), "day": days, "type": "buy", "stars": 1.0})
+    early = pickle.loads(pickle.dumps(fitted)).observe(news[:3])
+    fitted.observe(news)
+    rows = news[["user", "item"]]
+    expected = early.transform(rows.assign(day=days[3]))
+    pd.testing.assert_frame_equal(fitted.transform(rows.assign(day=days[3])), expected, rtol=1e-5)
+    latest = fitted.transform(rows.assign(day=days[5] + pd.Timedelta("1D"))).drop(columns="day")
+    assert (latest["als__score"] != expected["als__score"]).all()
+    other_axis = fitted.transform(rows.assign(day=104)).drop(columns="day")  # comes after all that was told
+    pd.testing.assert_frame_equal(other_axis, latest)
