@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtl_classic import Learner, PerTaskModel, Task
+from mtl_classic import Learner, PerTaskModel, Task, make_folds
 from mtl_classic._core.targets import encode_targets, entire_weight
 from mtl_classic.multitask._workbench import (
     Workbench,
@@ -142,6 +142,25 @@ def test_rows_of_weight_zero_are_not_there_and_scales_multiply_weights() -> None
         assert asked.weight[of_rows].tolist() == expected[of_rows].tolist()
 
 
+def test_rows_of_a_query_come_together_with_their_labels_weights_and_folds() -> None:
+    """Each row is known by its weight, whatever its place."""
+    row = np.arange(120)
+    X, Y = pd.DataFrame({"x": row, "q": row % 30}), pd.DataFrame({"rank": row // 3 % 4, "other": row % 2})
+    tasks = [Task("rank", "ranking", query="q"), Task("other", "binary")]
+    plan = make_folds(3, Y, groups=X["q"], random_state=0)
+    weight = 1.0 + np.random.default_rng(0).permutation(120)
+    at = np.argsort(weight)  # the row of weight 1, 2 …
+    ASKED.clear()
+    PerTaskModel(tasks, learner=Notes(), refit=False).fit(X, Y, sample_weight=weight, plan=plan)
+    for name, asked in zip(Y, ASKED, strict=True):
+        rows = at[asked.weight.astype(int) - 1]
+        assert sorted(rows[asked.rows]) == sorted(plan.last[0])
+        assert sorted(rows[asked.valid_rows]) == sorted(plan.last[1])
+        np.testing.assert_array_equal(asked.y, Y[name].to_numpy()[rows])
+        assert (np.diff(X["q"].to_numpy()[rows]) != 0).sum() == 29
+        assert (asked.groups is not None) is (name == "rank")
+
+
 def test_too_few_events_or_one_class_are_nothing_to_stop_by() -> None:
     for positives in ([3, 40, 60], [*range(1, 70, 3), 80], range(75, 100)):
         bench = open_bench()
@@ -227,6 +246,8 @@ def test_children_of_unknown_parents_teach_nothing_where_only_those_that_happene
     targets = encode_targets(Y, FUNNEL)
     np.testing.assert_equal(targets.view("buy", "conditional"), [NAN, 0, 1, 1, NAN])
     np.testing.assert_equal(conditional_labels(targets, FUNNEL[1]), [NAN, 0, 1, NAN, NAN])
+    only = encode_targets(Y.assign(buy=[0, 0, 0, 1, NAN]), FUNNEL)  # where no other child happened they stay
+    np.testing.assert_equal(conditional_labels(only, FUNNEL[1]), [NAN, 0, 0, 1, NAN])
     amounts = [FUNNEL[0], Task("spend", "regression", given="click")]
     spend = encode_targets(Y.assign(spend=[0, 5.0, 2.0, 9.0, 0]), amounts)
     np.testing.assert_equal(conditional_labels(spend, amounts[1]), [NAN, 5, 2, 9, NAN])
@@ -246,3 +267,9 @@ def test_weights_without_a_scale_add_up_to_the_effective_number_of_rows() -> Non
     assert told[:100, 0].sum() == pytest.approx(own[:100].sum() ** 2 / (own[:100] ** 2).sum())
     np.testing.assert_allclose(told[:, 0] / told[0, 0], own / own[0])
     assert telling_weights(None, targets) is None
+    spread = np.full(101, 5e-4)
+    spread[0] = 0.02  # the largest is not tiny, the typical one is
+    told = telling_weights(np.column_stack([spread, np.zeros(101)]), targets)
+    assert told is not None
+    assert told[:100, 0].sum() == pytest.approx(spread[:100].sum() ** 2 / (spread[:100] ** 2).sum())
+    assert not told[:, 1].any()
