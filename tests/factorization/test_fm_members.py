@@ -87,16 +87,16 @@ def test_an_average_of_several_classes_goes_on_as_one_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "error", "message"),
     [
-        ({"n_members": 0}, "n_members must be an integer from 1"),
-        ({"n_members": 2.5, "solver": "gibbs", "loss": "probit"}, "n_members must be an integer from 1"),
-        ({"n_members": 2, "solver": "ftrl"}, "solver='ftrl' cannot do members; solvers that can: adagrad, sgd"),
+        ({"n_members": 0}, ValueError, "n_members must be an integer of at least 1"),
+        ({"n_members": 2.5, "solver": "gibbs", "loss": "probit"}, TypeError, "n_members must be an integer of at least"),
+        ({"n_members": 2, "solver": "ftrl"}, ValueError, "solver='ftrl' cannot do members; solvers that can: adagrad"),
     ],
 )
-def test_members_that_cannot_be(changes: dict, message: str) -> None:
+def test_members_that_cannot_be(changes: dict, error: type[Exception], message: str) -> None:
     X, y = ids(100, 0)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(error, match=message):
         FactorizationMachineClassifier(**changes).fit(one_hot(X), y > 0)
 
 

@@ -509,7 +509,7 @@ def test_models_and_times_that_cannot_be() -> None:
         LatentFeatures([("cv", als()[1])]).fit(X, Y)
     with pytest.raises(ValueError, match="'day' is the same in all"):
         LatentFeatures([als(max_iter=1)], tasks=TASKS[:1], time="day").fit_transform(X.assign(day=3), Y)
-    with pytest.raises(ValueError, match="n_segments must be an integer of at least 1 or"):
+    with pytest.raises(TypeError, match="n_segments must be an integer of at least 1 or"):
         Segments(n_segments=2.5, model=als()[1]).fit(X, Y)
 
 
