@@ -90,7 +90,7 @@ def test_an_average_of_several_classes_goes_on_as_one_machine() -> None:
     ("changes", "error", "message"),
     [
         ({"n_members": 0}, ValueError, "n_members must be an integer of at least 1"),
-        ({"n_members": 2.5, "solver": "gibbs", "loss": "probit"}, TypeError, "n_members must be an integer of at least"),
+        ({"n_members": 2.5, "solver": "gibbs", "loss": "probit"}, TypeError, "n_members must be an integer of"),
         ({"n_members": 2, "solver": "ftrl"}, ValueError, "solver='ftrl' cannot do members; solvers that can: adagrad"),
     ],
 )
