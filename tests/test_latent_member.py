@@ -31,7 +31,7 @@ X, Y, LOG = SHOP.X, SHOP.Y, SHOP.events
 def _in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trees with latent features are neither sure to be better nor worse."""
     monkeypatch.setattr("mtl_classic.model._latent_choice.latent_help", lambda *_, **__: {"view": "asked"})
-    monkeypatch.setattr(LatentTrial, "compared", lambda *_: ({}, {}))
+    monkeypatch.setattr(LatentTrial, "compared", lambda *_, **__: ({}, {}))
 
 
 def fit(**settings: Any) -> MultiTaskModel:
@@ -98,8 +98,8 @@ def test_no_time_for_a_second_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_time_for_latent_features_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    def asked(self: LatentTrial, *args: Any) -> bool:
-        helps = seems_to_help(self, *args)
+    def asked(self: LatentTrial, *args: Any, **kwargs: Any) -> bool:
+        helps = seems_to_help(self, *args, **kwargs)
         self.seconds = 1e9
         return helps
 
@@ -137,3 +137,12 @@ def test_maps_over_another_model_read_its_columns() -> None:
     assert list(wide.feature_names_in_) == ["a", "b", "c"]
     assert np.isfinite(wide.predict_scores(table)).all(axis=None)
     assert list(maps.feature_names_in_) == ["a", "b"]
+
+
+@pytest.mark.parametrize("worse", [{}, {"buy": "seems so"}])
+def test_all_members_read_what_seems_to_make_no_task_worse(
+    worse: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LatentTrial, "compared", lambda *_, safely: ({"view": "better"}, worse if safely else {}))
+    assert ("lightgbm_latent" in fit().member_weights_.index) == bool(worse)
+    assert "latent" in fit(preset="fast").pipeline_.named_steps  # of one model: for all tasks or none

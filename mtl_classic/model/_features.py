@@ -13,7 +13,7 @@ from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.random import seeds_within
 from mtl_classic._core.time import to_time
 from mtl_classic.events import HistoryFeatures
-from mtl_classic.model._latent_choice import LEAST_GAIN, LatentOffer, LatentTrial, choose_latent
+from mtl_classic.model._latent_choice import LatentOffer, LatentTrial, choose_latent
 from mtl_classic.model._latent_proposal import latent_folds, propose_latent
 from mtl_classic.model._training import Training
 from mtl_classic.model_selection._folds import Rows
@@ -101,9 +101,8 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator, *, by
     training : Training
     structure : unfitted structure
     by_member : bool
-        Whether a member of an ensemble can read them beside others that do not. In time a smaller gain of the linear
-        model suffices then, and it is offered what seems to make any task worse; in a split at random the final columns
-        are others than those of a trial.
+        Whether a member of an ensemble can read them beside others that do not. In time it is offered what is not kept
+        for all; in a split at random the final columns are others than those of a trial.
     """
     seed, events, weight = training.seed_for("latent"), training.events, training.named_weights
     proposed = (training.table, training.sorted_tasks, training.roles, seed)
@@ -131,7 +130,7 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator, *, by
         seed=training.seed,
     )
     by_member &= trial.in_time
-    choice = choose_latent(structure, staged, trial, least_gain=0.0 if by_member else LEAST_GAIN, safely=by_member)
+    choice = choose_latent(structure, staged, trial, by_member=by_member)
     if not choice.helps:
         offer = None
         if by_member and choice.table is not None and choice.staged is not None:
