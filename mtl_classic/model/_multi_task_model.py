@@ -65,9 +65,9 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
         Appends columns of latent factors after the history. "auto": where user and item are named, the score of a user
         × item factorization machine for each binary task without parent, of a Bayesian one for each regression task
         without parent, and of a matrix factorization of the log, if there is one; kept only if validation rows show
-        that they help a task and harm none (``latent_choice_``). Where these are the latest rows, and trees with such
-        columns seem better on some tasks only, one more member of ``"best"``, lightgbm_latent, reads them, to be
-        weighed task by task. Tasks and seeds are as for ``aggregates``.
+        that they help a task and harm none (``latent_choice_``). Where these are the latest rows, and a linear model
+        gains by such columns, but trees do not surely or seem worse on a task, one more member of ``"best"``,
+        lightgbm_latent, reads them, to be weighed task by task. Tasks and seeds are as for ``aggregates``.
     learner : str, Learner, scikit-learn estimator or dict task -> learner, default="lightgbm"
     structure : {"auto", "parallel", "serial", "hierarchical", "fusion", "dynamic"} or an unfitted structure, \
             default="auto"
