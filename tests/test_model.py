@@ -27,6 +27,7 @@ from mtl_classic import (
     MultiTaskModel,
     PerTaskModel,
     RoleError,
+    Segments,
     TargetStatistics,
     Task,
     TaskError,
@@ -315,6 +316,27 @@ def test_observing_moves_history_on_and_refits_nothing() -> None:
     assert not fitted.predict_scores(X[late]).equals(stale)
     whole = model().fit(X[early], Y[early], events=LOG)
     pd.testing.assert_frame_equal(fitted.predict_scores(X[late]), whole.predict_scores(X[late]))
+
+
+@pytest.mark.parametrize("latent", [
+    MatrixFactorization(n_factors=4, random_state=0), Segments(n_segments=3, random_state=0),
+    LatentFeatures([("als", MatrixFactorization(n_factors=4, random_state=0))], output="both", cv=2),
+])  # fmt: skip
+def test_factors_know_the_whole_log_as_their_history_does(latent: Any) -> None:
+    early = X["time"] < X["time"].quantile(0.6)
+    last = X.loc[early, "time"].max()
+    fits = [model(latent=latent).fit(X[early], Y[early], events=log) for log in (LOG.before(last), LOG)]
+    told = LOG.to_frame()[LOG.to_frame()["time"] >= last]
+    scores = [fit.predict_scores(X) for fit in (fits[0].observe(told), fits[1])]
+    pd.testing.assert_frame_equal(*scores, check_exact=True)
+    assert [fit.pipeline_["latent"].as_of_ for fit in fits] == [LOG.last_time] * 2
+
+
+def test_factors_that_have_no_past_do_not_tell_fitted_rows_of_later_events() -> None:
+    early = X["time"] < X["time"].quantile(0.6)
+    latent = MatrixFactorization("bpr", n_factors=4, random_state=0)
+    fitted = model(latent=latent).fit(X[early], Y[early], events=LOG)
+    assert fitted.pipeline_["latent"].as_of_ < X.loc[early, "time"].max()
 
 
 def test_where_the_rows_are_the_log_labels_move_history_on() -> None:

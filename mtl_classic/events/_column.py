@@ -33,9 +33,6 @@ class Column:
             return codes.astype(np.int64, copy=False), values
         return self.data.astype(np.int64), self.values
 
-    def head(self, stop: int) -> Column:
-        return Column(self.data[:stop], self.values)
-
     def fingerprint(self) -> bytes:
         if self.values is None:
             return self.data.dtype.str.encode() + np.ascontiguousarray(self.data).tobytes()

@@ -199,7 +199,7 @@ class EventLog:
 
     def before(self, time: Any) -> Self:
         """The events strictly before a time (of the kind that the log has: datetime, text of one, or number)."""
-        return self._slice(int(np.searchsorted(self._time, self._to_axis(time), side="left")))
+        return self._slice(slice(int(np.searchsorted(self._time, self._to_axis(time), side="left"))))
 
     def append(self, frame: Any) -> Self:
         """A new log with the events of `frame` (a frame with the columns of this log, or a log) added.
@@ -317,11 +317,16 @@ class EventLog:
         rooms[name] = room
         return room.front(len(old) + len(tail))
 
-    def _slice(self, stop: int) -> Self:
-        part = type(self).__new__(type(self))
-        columns = {name: column.head(stop) for name, column in self._columns.items()}
-        part._set(self._names, self._roles, self._time[:stop], self._time_dtype, columns)
-        return part
+    def _after(self, time: Any) -> Self:
+        """The events strictly after a time; None is before all."""
+        start = 0 if time is None else int(np.searchsorted(self._time, self._to_axis(time), side="right"))
+        return self._slice(slice(start, None))
+
+    def _slice(self, part: slice) -> Self:
+        log = type(self).__new__(type(self))
+        columns = {name: Column(column.data[part], column.values) for name, column in self._columns.items()}
+        log._set(self._names, self._roles, self._time[part], self._time_dtype, columns)
+        return log
 
     def _to_axis(self, time: Any, what: str = "time") -> Any:
         """One time on the axis; a date without a zone is meant in the zone of the log."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import sparse
 from sklearn.base import TransformerMixin, clone
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
@@ -24,7 +23,7 @@ from mtl_classic._core.tasks import Task, label_frame, resolve_tasks
 from mtl_classic._core.time import is_datetime
 from mtl_classic._core.validation import align_columns, as_table, check_labels_of, find_role, n_rows, register_columns
 from mtl_classic.events import EventLog
-from mtl_classic.factorization._appended import append_columns
+from mtl_classic.factorization._appended import append_to_table
 from mtl_classic.factorization._feedback import check_log
 from mtl_classic.factorization._members import LatentMember, choose_task, reads_events
 from mtl_classic.factorization._out_of_fold import columns_before_blocks, columns_by_folds, log_for_full_fit
@@ -243,7 +242,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
                 if folds is None:
                     folds = self._plan(labels_for_folds(labels, self.tasks_, sample_weight, self.cv), time)
                 columns.append(columns_by_folds(member, full, table, labels, folds, sample_weight, self.n_jobs))
-        return _append(table, columns)
+        return append_to_table(table, columns)
 
     def transform(self, X: Any) -> Any:
         """Append the columns of the full fits.
@@ -258,7 +257,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         """
         check_is_fitted(self)
         table = align_columns(self, as_table(X))
-        return _append(table, [member.columns(table) for member in self._members.values()])
+        return append_to_table(table, [member.columns(table) for member in self._members.values()])
 
     def observe(self, events: Any) -> Self:
         """Hand new events to the models that fold them in.
@@ -272,17 +271,22 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         self
         """
         check_is_fitted(self)
-        reads = self._read_log
-        members = {name: one.observed(events) if reads[name] else one for name, one in self._members.items()}
-        self._members, self.models_ = members, {name: member.model_ for name, member in members.items()}
-        return self
+        return self._with_readers(lambda member: member.observed(events))
 
     def _before(self, time: Any, log: EventLog | None) -> Self:
         """The models as of a time: those of the log without what they were told of later."""
-        earlier, reads = copy(self), self._read_log
-        earlier._members = {k: one.before(time, log) if reads[k] else one for k, one in self._members.items()}
-        earlier.models_ = {name: member.model_ for name, member in earlier._members.items()}
-        return earlier
+        return copy(self)._with_readers(lambda member: member.before(time, log))
+
+    def _catch_up(self, log: EventLog) -> Self:
+        """Told of the events that the fits left out, where rows before them know what was known by then alone."""
+        return self._with_readers(lambda member: member.caught_up(log))
+
+    def _with_readers(self, change: Callable[[LatentMember], LatentMember]) -> Self:
+        """Itself, its models of the log changed."""
+        reads = self._read_log
+        self._members = {name: change(member) if reads[name] else member for name, member in self._members.items()}
+        self.models_ = {name: member.model_ for name, member in self._members.items()}
+        return self
 
     @property
     def as_of_(self) -> Any:
@@ -389,11 +393,3 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "models_")
-
-
-def _append(table: Any, columns: list[pd.DataFrame]) -> Any:
-    if isinstance(table, pd.DataFrame):
-        return append_columns(table, columns)
-    if sparse.issparse(table):
-        return sparse.hstack([table, *(sparse.csr_matrix(part.to_numpy()) for part in columns)], format="csr")
-    return np.hstack([table, *(part.to_numpy() for part in columns)])

@@ -290,7 +290,9 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         self
         """
         check_is_fitted(self)
-        log = events if isinstance(events, EventLog) else EventLog(events, **self._log_roles())
+        if not isinstance(events, EventLog) and not self._event_roles:
+            raise TypeError("The fit had no log, so that the roles of a frame are not known; give an EventLog.")
+        log = events if isinstance(events, EventLog) else EventLog(events, **self._event_roles)
         pairs, as_of = self._from_events(log), later_of(self.as_of_, log)
         users, factors = self._users.copy(), copy(self._factors)  # all or nothing
         item = self._items.codes(pairs.item)
@@ -313,11 +315,15 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         earlier = copy(self)
         earlier._users, earlier._factors, earlier.as_of_ = self._untold
         earlier._untold = earlier._told = None
-        if log is None:
-            return earlier
-        events = log.before(time).to_frame()
-        events = events[events[log.roles["time"]] > earlier.as_of_]
-        return earlier.observe(events) if len(events) else earlier
+        events = None if log is None else log.before(time)._after(earlier.as_of_)
+        return earlier.observe(events) if events is not None and events.n_events else earlier
+
+    def _catch_up(self, log: EventLog) -> Self:
+        """Told of the events that the fit left out, where rows before them have their users as of then."""
+        if self.model != "als" or "time" not in self.roles_ or not self._event_roles:
+            return self
+        later = log._after(self.as_of_)
+        return self.observe(later) if later.n_events else self
 
     def _learns_numbers(self) -> bool:
         return self.model == "explicit"
@@ -391,8 +397,3 @@ class MatrixFactorization(PairVectors, BaseEstimator):
             alpha=self.alpha, n_jobs=n_threads(self.n_jobs), seed=seed,
         )  # fmt: skip
         return self
-
-    def _log_roles(self) -> dict[str, str]:
-        if not self._event_roles:
-            raise TypeError("The fit had no log, so that the roles of a frame are not known; give an EventLog.")
-        return self._event_roles

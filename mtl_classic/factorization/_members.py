@@ -100,6 +100,12 @@ class LatentMember(BaseEstimator):
         earlier.model_ = self.model_._before(time, log)
         return earlier
 
+    def caught_up(self, log: EventLog) -> Self:
+        """The same with a model of the log that knows of the events that its fit left out, too."""
+        later = copy(self)
+        later.model_ = copy(self.model_)._catch_up(log)
+        return later
+
     def observed(self, events: Any) -> Self:
         """The same with a model of the log that knows of new events, too."""
         later = copy(self)

@@ -222,6 +222,12 @@ class Segments(TransformerMixin, BaseEstimator):
         earlier.segments_ = earlier._segments_of_ids()
         return earlier
 
+    def _catch_up(self, log: EventLog) -> Self:
+        """Told of the events that the fit left out, where rows before them have their users as of then."""
+        self.latent_ = copy(self.latent_)._catch_up(log)
+        self.segments_ = self._segments_of_ids()
+        return self
+
     @property
     def as_of_(self) -> Any:
         """Time of the last event that the vectors know of; None without a log."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -12,7 +13,7 @@ from mtl_classic._core.base import MultiTaskEstimator
 from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.random import seeds_within
 from mtl_classic._core.time import to_time
-from mtl_classic.events import HistoryFeatures
+from mtl_classic.events import EventLog, HistoryFeatures
 from mtl_classic.model._latent_choice import LatentOffer, LatentTrial, choose_latent
 from mtl_classic.model._latent_proposal import latent_folds, propose_latent
 from mtl_classic.model._training import Training
@@ -20,7 +21,7 @@ from mtl_classic.model_selection._folds import Rows
 from mtl_classic.multitask._stages import Stage, stage
 from mtl_classic.preprocessing import TargetStatistics
 
-__all__ = ["ProposedLatent", "add_given", "add_proposed_latent", "history_step", "uses_target_statistics"]
+__all__ = ["ProposedLatent", "add_given", "add_proposed_latent", "catch_up", "history_step", "uses_target_statistics"]
 
 Step = tuple[str, Any]
 
@@ -91,6 +92,17 @@ class ProposedLatent:
     step: Any = None
     staged: Stage | None = None
     offer: LatentOffer | None = None
+
+
+def catch_up(steps: Iterable[Step], events: EventLog | None) -> None:
+    """Tell latent features of the events from the last row on, as their history knows them.
+
+    Only those whose rows have their users as of their own time: to others the rows that were fitted would be told of
+    what came after them.
+    """
+    for _, step in steps:
+        if events is not None and hasattr(step, "_catch_up"):
+            step._catch_up(events)
 
 
 def add_proposed_latent(training: Training, structure: MultiTaskEstimator, *, by_member: bool) -> ProposedLatent:

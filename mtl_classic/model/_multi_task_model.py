@@ -26,6 +26,7 @@ from mtl_classic.model._features import (
     ProposedLatent,
     add_given,
     add_proposed_latent,
+    catch_up,
     history_step,
     uses_target_statistics,
 )
@@ -192,7 +193,8 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
             Of the learners, and of what statistics of labels and latent features learn. Where the rows are the history,
             rows of weight 0 are events like all others.
         events : EventLog, default=None
-            Rows see of it only what came before their own time.
+            Rows see of it only what came before their own time. It may go on after the last of them: predictions know
+            of it as if `observe` had told of it, but for users of factorizations other than ALS.
         plan : FoldPlan, default=None
             Folds for cross-fitting; its last fold stops boosters.
         """
@@ -207,6 +209,7 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
         self.latent_choice_ = proposed.why
         model, latent = self._fit_model(training, structure, proposed, budget, progress)
         steps += [("latent", latent)] if latent is not None else []
+        catch_up(steps, events)
         self.pipeline_ = Pipeline([*steps, ("model", self._checked(model))])
         progress.end(X, Y)
         return self

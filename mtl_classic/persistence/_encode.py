@@ -172,7 +172,7 @@ class Encoder:
 
 def without_events(log: EventLog) -> EventLog:
     """The log with its columns, roles and last time, and neither events nor the distinct values that they had."""
-    empty = log._slice(0)
+    empty = log._slice(slice(0))
     empty._left_out_to = log.last_time if log._left_out_to is None else log._left_out_to
     empty._columns = {
         name: Column(column.data, None if column.values is None else column.values[:0])

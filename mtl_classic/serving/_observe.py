@@ -58,7 +58,7 @@ def _new_to_factors(events: Any, steps: Iterable[Any]) -> Any:
     for step in steps:
         if isinstance(step, HistoryFeatures) and not step.own_ and step.log_._left_out_to is not None:
             whole = step.log_.append(events)
-            return whole.to_frame()[whole.time > whole._to_axis(step.log_._left_out_to)]
+            return whole._after(step.log_._left_out_to)
     return events
 
 
