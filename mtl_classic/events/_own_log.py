@@ -39,8 +39,10 @@ def log_of_rows(X: pd.DataFrame, targets: Targets | None, *, time: str, columns:
             for name, label in label_columns(task, targets):
                 names.append(name)
                 parts.append(_events(X, columns, time, known_at, label, ~np.isnan(label)))
+    sizes = [len(part) for part in parts]
     frame = pd.concat(parts, ignore_index=True)
-    frame.insert(frame.shape[1] - 1, EVENT, _categories(names, [len(part) for part in parts]))  # before the value
+    parts.clear()
+    frame.insert(frame.shape[1] - 1, EVENT, _categories(names, sizes))  # before the value
     dtype = time_dtype(X[time])
     if is_datetime(dtype):
         stamps = pd.Series(frame[time].to_numpy().view("datetime64[ns]"))

@@ -48,8 +48,11 @@ def compute_aggregates(
 
     def fill(keys: tuple[str, ...]) -> None:
         grouped = Grouped(events, rows, keys)
+        last_use = {key: j for j in by_keys[keys] for key in _streams_of(aggregates[j], events)}
         for j in by_keys[keys]:
             _fill(grouped, aggregates[j], priors[j], out[:, j])
+            for key in [key for key, last in last_use.items() if last == j]:
+                del grouped.streams[key]  # of many tasks each would hold some arrays of the rows
 
     if n_threads <= 1 or len(by_keys) == 1:
         for keys in by_keys:
@@ -97,7 +100,7 @@ class Events:
         self.row_times = row_times.astype(both)
         self.unit = NANOSECONDS_PER_DAY if log.is_datetime else 1.0
         self.lag = 0 if lag is None else to_duration(lag, self._like)
-        self.masks: dict[Any, npt.NDArray[np.bool_]] = {}
+        self.masks: dict[Any, npt.NDArray[np.uint8]] = {}  # a bit for each event
         self.values: dict[str, Floats] = {}
         self.valued: dict[str, npt.NDArray[np.bool_] | None] = {}  # which events have a value; None: all
 
@@ -136,11 +139,11 @@ class Events:
         for spec in (aggregate.where, aggregate.per):
             for condition in self.conditions(spec):
                 if condition not in self.masks:
-                    self.masks[condition] = _matches(self.log, *condition)
+                    self.masks[condition] = np.packbits(_matches(self.log, *condition))
 
     def keep(self, conditions: Any, value: str | None) -> npt.NDArray[np.bool_] | None:
         """Which events match all conditions and have a value; None: all."""
-        parts = [self.masks[condition] for condition in conditions]
+        parts = [np.unpackbits(self.masks[one], count=len(self.times)).view(np.bool_) for one in conditions]
         valued = None if value is None else self.valued[value]
         if valued is not None:
             parts.append(valued)
@@ -245,6 +248,18 @@ def _fill(grouped: Grouped, aggregate: Aggregate, prior: Floats | None, out: npt
         out[:] = _ratio(grouped.total(stream, str(value), aggregate.window), (high - low).astype(np.float64))
 
 
+def _streams_of(aggregate: Aggregate, events: Events) -> list[tuple[Any, str | None]]:
+    """The streams that a column reads: their conditions, and the column that must not be missing."""
+    value = events.value_name(aggregate)
+    own = events.conditions(aggregate.where), value
+    return [own, (events.conditions(aggregate.per), None)] if _divides(aggregate) else [own]
+
+
+def _divides(aggregate: Aggregate) -> bool:
+    """Whether a statistic is a rate per events of another filter."""
+    return aggregate.stat == "rate" and (aggregate.value is None or aggregate.per is not None)
+
+
 def _ratio(above: Floats, below: Floats) -> Floats:
     """Quotients, NaN where nothing was seen (even if the numerator counts other events and is not 0)."""
     out = np.full(len(above), np.nan)
@@ -258,7 +273,7 @@ def _rate_parts(grouped: Grouped, aggregate: Aggregate) -> tuple[Floats, Floats]
     above = grouped.stream(aggregate.where, value)
     low, high = grouped.window(above, aggregate.window)
     numerator = (high - low).astype(np.float64) if value is None else grouped.total(above, value, aggregate.window)
-    if value is None or aggregate.per is not None:
+    if _divides(aggregate):
         low, high = grouped.window(grouped.stream(aggregate.per, None), aggregate.window)
     return numerator, (high - low).astype(np.float64)
 
@@ -279,6 +294,7 @@ def _rate_priors(aggregates: Sequence[Aggregate], events: Events, rows: Keyed) -
         )
         if what not in made and grouped is not None:
             made[what] = _ratio(*_rate_parts(grouped, rate))
+            grouped.streams.clear()
         priors[j] = made[what]
     return priors
 

@@ -1,5 +1,7 @@
 """HistoryFeatures without a log: the fitted rows are the log, and a label enters once it is known."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -184,3 +186,22 @@ def test_keys_beside_a_user_are_the_columns_of_texts_with_most_values_up_to_a_th
         assert [aggregate.keys for aggregate in model.aggregates_] == [(key,) for key in keys]
     few = HistoryFeatures(time="day").fit(rows[["day", "none", "of_2"]], labels)
     assert [aggregate.keys for aggregate in few.aggregates_] == [("of_2",)]
+
+
+def test_many_labels_take_no_more_working_memory_than_a_few() -> None:
+    rng, n, n_tasks = np.random.default_rng(0), 20_000, 20
+    X = pd.DataFrame({"user": rng.integers(0, 500, n), "time": rng.permutation(n)})
+    Y = pd.DataFrame({f"y{k}": (rng.random(n) < 0.1).astype(float) for k in range(n_tasks)})
+    history = HistoryFeatures(user="user", time="time", tasks=dict.fromkeys(Y, "binary")).fit(X, Y)
+    few, many = history._asked[:2], history._asked
+    assert len(many) == n_tasks
+    history.transform(X)  # whatever the log keeps of its codes
+    peaks = []
+    for asked in (few, many):
+        history._asked = asked
+        tracemalloc.start()
+        made = history._compute(X)
+        peaks.append(tracemalloc.get_traced_memory()[1] - made.nbytes)
+        tracemalloc.stop()
+    of_a_label = history.log_.n_events / 8 + 8 * n  # a bit for each event, and the rate of all for each row
+    assert peaks[1] < 1.05 * peaks[0] + (n_tasks - len(few)) * of_a_label
