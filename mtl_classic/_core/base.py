@@ -29,7 +29,6 @@ from mtl_classic._core.validation import (
     Table,
     align_columns,
     as_table,
-    check_labels_of,
     check_sample_weight,
     n_rows,
     register_columns,
@@ -194,6 +193,12 @@ class MultiTaskEstimator(BaseEstimator):
             del self.classes_
         return FitInput(X, targets, weights)
 
+    def _with_labels(self, X: Table, Y: Any, sample_weight: Any = None) -> FitInput:
+        """Check the labels of rows that come after the fit: its classes hold, and any label may be missing."""
+        targets = encode_targets(Y, self.tasks_, classes=self.classes_map_, on_conflict=self._conflict_rule())
+        targets = targets.of_rows(X, sample_weight)
+        return FitInput(X, targets, check_sample_weight(sample_weight, self.tasks_, len(targets)))
+
     def _conflict_rule(self) -> Any:
         """What the labels of `score` do where a child contradicts its parent: as at fit."""
         return getattr(self, "on_conflict", "raise")
@@ -306,15 +311,10 @@ class MultiTaskEstimator(BaseEstimator):
             labelled in a share of its parent's positive rows, zeros that the parent tells weigh that share.
         sample_weight : array of shape (n,) or (n, n_tasks), default=None
         """
-        table = self._start_predict(X)
-        targets = encode_targets(Y, self.tasks_, classes=self.classes_map_, on_conflict=self._conflict_rule())
-        check_labels_of(table, targets, sample_weight)
-        weights = check_sample_weight(sample_weight, self.tasks_, len(targets))
-        scores = self._scores(table, "entire")
+        given = self._with_labels(self._start_predict(X), Y, sample_weight)
+        scores = self._scores(given.X, "entire")
         values = [
-            self._task_score(
-                task, table, targets.view(task.name), scores[task.name], entire_weight(targets, task, weights)
-            )
+            self._task_score(task, given.X, given.targets.view(task.name), scores[task.name], given.entire_weight(task))
             for task in self.tasks_
         ]
         importance = check_task_weights(fixed_task_weights(getattr(self, "task_weights", None)), self.tasks_)

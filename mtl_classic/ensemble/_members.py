@@ -17,13 +17,12 @@ from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.options import COLUMN, Option, list_of
 from mtl_classic._core.random import root_seed, seeded, spawn_seed
-from mtl_classic._core.targets import Classes, encode_targets
+from mtl_classic._core.targets import Classes
 from mtl_classic._core.tasks import Task, resolve_tasks
 from mtl_classic._core.validation import (
     Table,
     align_columns,
     as_table,
-    check_sample_weight,
     register_columns,
     role_values,
 )
@@ -174,10 +173,7 @@ class OverMembers(Tracked, MultiTaskEstimator):
     def _start_prefit(self, members: Sequence[Any], X: Any, Y: Any, sample_weight: Any) -> FitInput:
         """Check rows for members that are fitted already: their classes hold, and any label may be missing here."""
         self._take_over(members)
-        table = self._columns_of(members, as_table(X))
-        targets = encode_targets(Y, self.tasks_, classes=self.classes_map_, on_conflict=self._conflict_rule())
-        targets = targets.of_rows(table, sample_weight)
-        return FitInput(table, targets, check_sample_weight(sample_weight, self.tasks_, len(targets)))
+        return self._with_labels(self._columns_of(members, as_table(X)), Y, sample_weight)
 
     def _columns_of(self, members: Sequence[Any], table: Table) -> Table:
         """Remember the columns that any of the members reads, in the order of the table."""

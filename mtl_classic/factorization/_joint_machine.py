@@ -12,9 +12,9 @@ from scipy import sparse
 from mtl_classic._core.base import FitInput, MultiTaskEstimator
 from mtl_classic._core.options import COUNT_OR_0, SHARE, TRUTH, Option
 from mtl_classic._core.random import generator, root_seed
-from mtl_classic._core.targets import Classes, Targets, encode_targets
+from mtl_classic._core.targets import Classes, Targets
 from mtl_classic._core.task_weights import ADAPTIVE, BY_CV, check_task_weights
-from mtl_classic._core.validation import Table, check_labels_of, check_sample_weight
+from mtl_classic._core.validation import Table
 from mtl_classic.factorization._descent import split_validation
 from mtl_classic.factorization._design import Design, input_form, one_entry_each, refuse_empty
 from mtl_classic.factorization._fm_base import REG_FACTORS, REG_LINEAR
@@ -95,9 +95,7 @@ class JointMachine(MultiTaskEstimator):
                     f"classes of task {name!r} are not the same as on the last call to partial_fit, or fit: {known}. "
                     f"Give all classes at the first call, and later the same or none."
                 )
-        targets = encode_targets(Y, self.tasks_, classes=self.classes_map_, on_conflict=self._conflict_rule())
-        check_labels_of(table, targets, sample_weight)
-        return FitInput(table, targets, check_sample_weight(sample_weight, self.tasks_, len(targets)))
+        return self._with_labels(table, Y, sample_weight)
 
     def _check_resumes(self, solver: Solver) -> None:
         """Refuse other machines than those that there are."""
