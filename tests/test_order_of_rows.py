@@ -22,6 +22,7 @@ from mtl_classic import (
     evaluate,
     evaluate_scores,
     make_folds,
+    multitask_scorer,
 )
 
 TASKS = {"buy": "binary"}
@@ -51,6 +52,8 @@ def judged(**given: Any) -> Any:
         (lambda v: make_folds(2, Y, time=v), X["x"]),
         (lambda v: make_folds(v, Y), X["user"] % 3),
         (lambda v: cross_fit(MODEL, X, Y, PLAN, sample_weight=v), W),
+        (lambda v: multitask_scorer()(MODEL, X, v), Y),
+        (lambda v: multitask_scorer("roc_auc")(MODEL, X, v), Y),
         (lambda v: SEARCH.fit(X, v), Y),
         (lambda v: SEARCH.fit(X, Y, sample_weight=v), W),
         (lambda v: judged(by=v), X["user"]),

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from mtl_classic._core.exceptions import TaskError
-from mtl_classic._core.targets import encode_targets, entire_weight
 from mtl_classic._core.validation import as_table
 from mtl_classic.metrics import get_metric
 from mtl_classic.metrics._fitted import groups_of, last_step
@@ -103,18 +102,16 @@ class TaskScores:
 
 
 def _values(model: Any, X: Any, Y: Any, asked: list[str], metric: str | None) -> np.ndarray:
-    table = as_table(X)
-    targets = encode_targets(Y, model.tasks_, classes=model.classes_map_, on_conflict=model._conflict_rule())
-    scores = model._scores(model._start_predict(X), "entire")
-    groups = groups_of(model, table)
+    given = model._with_labels(model._start_predict(X), Y)
+    scores = model._scores(given.X, "entire")
+    groups = groups_of(model, given.X)
     values = []
     for task in model.tasks_:
         if task.name not in asked:
             continue
-        y, score = targets.view(task.name), scores[task.name]
-        weight = entire_weight(targets, task, None)
+        y, score, weight = given.targets.view(task.name), scores[task.name], given.entire_weight(task)
         if metric is None:
-            values.append(model._task_score(task, table, y, score, weight))
+            values.append(model._task_score(task, given.X, y, score, weight))
             continue
         found = get_metric(metric)
         value = found(task.kind, y, score, sample_weight=weight, groups=groups.get(task.name))
