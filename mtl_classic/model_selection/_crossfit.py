@@ -21,6 +21,7 @@ from mtl_classic._core.tasks import label_array
 from mtl_classic._core.validation import as_table, n_rows, take_rows, with_index_of
 from mtl_classic.model_selection._assembly import assemble
 from mtl_classic.model_selection._folds import FoldPlan, Rows
+from mtl_classic.model_selection._plans import check_plan
 from mtl_classic.model_selection._progress import SILENT, Progress
 
 __all__ = ["CrossFit", "cross_fit", "events_for", "fit_folds", "fit_name", "rows_of"]
@@ -107,8 +108,8 @@ def cross_fit(
     >>> fit.predictions.shape, len(fit.models)
     ((300, 2), 3)
     """
-    if not isinstance(plan, FoldPlan):
-        raise TypeError(f"plan must be a FoldPlan, got {type(plan).__name__}; make one with make_folds(…).")
+    X = as_table(X)
+    check_plan(plan, n_rows(X))
     return fit_folds(
         estimator, X, Y, plan, [SILENT] * len(plan), method=method, sample_weight=sample_weight, fit_params=fit_params,
         score=score, n_jobs=n_jobs,
@@ -130,8 +131,6 @@ def fit_folds(
 ) -> CrossFit:
     """`cross_fit` as a part of another fit, whose callbacks are told of each fold's step."""
     X = as_table(X)
-    if plan.n_rows != n_rows(X):
-        raise FoldError(f"The fold plan is for {plan.n_rows} rows, but X has {n_rows(X)}.")
     for what, values in (("Y", Y), ("sample_weight", sample_weight)):
         if values is not None and _num_samples(values) != n_rows(X):
             raise ValueError(
