@@ -19,7 +19,7 @@ from mtl_classic.ensemble._members import OverMembers, in_all_classes, shared_pl
 from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import rows_of
-from mtl_classic.model_selection._plans import labels_for_folds, time_for_folds
+from mtl_classic.model_selection._plans import check_plan, labels_for_folds, time_for_folds
 from mtl_classic.model_selection._progress import with_callbacks
 from mtl_classic.model_selection._validation_split import validation_split
 
@@ -174,6 +174,7 @@ class ConformalModel(OverMembers):
     def _split(self, given: FitInput, data: Data, plan: FoldPlan | None) -> FoldPlan:
         n = n_rows(given.X)
         if plan is not None:
+            check_plan(plan, n)
             return FoldPlan((plan.last,), n, plan.temporal)
         column = resolve_roles(given.X, groups=self.groups)["groups"] if self.groups is not None else None
         named = time_for_folds(given.X, self.roles_["time"], data.events)

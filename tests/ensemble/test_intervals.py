@@ -139,6 +139,16 @@ def test_threads_and_pickles_and_bad_settings() -> None:
             clone(model).set_params(**change).fit(X, Y)
 
 
+@pytest.mark.parametrize("method", ["cv+", "split"])
+def test_a_plan_of_other_rows_is_refused(method):
+    X, Y = table(60)
+    model = ConformalModel(PerTaskModel(TASKS, learner="linear"), method=method, random_state=0)
+    with pytest.raises(FoldError, match="for 50 rows, but X has 60"):
+        model.fit(X, Y, plan=make_folds(3, Y[:50], random_state=0))
+    with pytest.raises(TypeError, match="plan must be a FoldPlan, got int"):
+        model.fit(X, Y, plan=3)
+
+
 @pytest.mark.filterwarnings("ignore::mtl_classic.ConstantTaskWarning")
 @pytest.mark.parametrize("method", ["cv+", "split"])
 def test_folds_may_lack_a_class_of_another_task(method: str) -> None:
