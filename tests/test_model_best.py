@@ -11,6 +11,7 @@ import pytest
 from mtl_classic import (
     AveragingEnsemble,
     FallbackWarning,
+    FoldError,
     FunnelModel,
     LightGBMLearner,
     MultiTaskModel,
@@ -18,6 +19,7 @@ from mtl_classic import (
     SharedTreesModel,
     Task,
     TaskGraphModel,
+    make_folds,
     make_funnel,
 )
 from mtl_classic.ensemble import CalibratedModel
@@ -89,6 +91,15 @@ def test_a_plan_without_folds_is_refused() -> None:
     few = MultiTaskModel({"y": "binary"}, preset="best", cv=np.zeros(8, dtype=int) - 1, learner=SMALL, random_state=0)
     with pytest.raises(ValueError, match="fold"):
         few.fit(np.arange(8.0)[:, None], np.arange(8) % 2)
+
+
+@pytest.mark.parametrize("preset", ["fast", "best"])
+def test_a_plan_of_other_rows_is_refused(preset: str) -> None:
+    model = MultiTaskModel(SHOP.tasks, preset=preset, latent=None, learner=SMALL, time_budget=0, random_state=0)
+    with pytest.raises(FoldError, match="for 500 rows, but X has 800"):
+        model.fit(X, Y, plan=make_folds(3, Y[:500], random_state=0))
+    with pytest.raises(TypeError, match="plan must be a FoldPlan, got int"):
+        model.fit(X, Y, plan=3)
 
 
 def test_a_class_of_the_validation_rows_alone_leaves_out_who_cannot_know_it() -> None:

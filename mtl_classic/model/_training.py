@@ -11,11 +11,11 @@ from mtl_classic._core.base import FitInput, Floats, query_codes
 from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.random import spawn_seed
 from mtl_classic._core.tasks import Task
-from mtl_classic._core.validation import Table, role_values
+from mtl_classic._core.validation import Table, n_rows, role_values
 from mtl_classic.events import EventLog
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import Rows
-from mtl_classic.model_selection._plans import labels_for_folds, plan_for
+from mtl_classic.model_selection._plans import check_plan, labels_for_folds, plan_for
 from mtl_classic.model_selection._validation_split import validation_split
 
 __all__ = ["Roles", "Training"]
@@ -55,6 +55,10 @@ class Training:
     plan: FoldPlan | None
     seed: int
     n_jobs: int | None
+
+    def __post_init__(self) -> None:
+        if self.plan is not None:
+            check_plan(self.plan, n_rows(self.given.X))
 
     @property
     def tasks(self) -> tuple[Task, ...]:
