@@ -279,7 +279,7 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
         Returns
         -------
-        ndarray of float32, shape (n, n_parts · n_factors)
+        ndarray of float32, shape (n, n_parts · n_members · n_factors)
             One part for ``interactions="all"``, else one per group; for several classes, one block per class each.
         """
         matrix = self._matrix(X)

@@ -161,7 +161,7 @@ class OfMachine:
         return table.reindex(columns=list(self.model.feature_names_in_))
 
     def _vectors(self, side: str, rows: pd.DataFrame) -> Array:
-        width = self.model.n_factors
+        width = self.model._parameters.n_factors  # of all members
         start = self.sides[side] * width
         return np.asarray(self.model.transform(rows))[:, start : start + width]
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 
 from mtl_classic import (
     Aggregate,
@@ -35,6 +36,7 @@ FACTORS: dict[str, Any] = {
     "bpr": MatrixFactorization("bpr", n_factors=4, max_iter=20, random_state=0),
     "ratings": MatrixFactorization("explicit", n_factors=2, max_iter=5, random_state=0),
     "machine": MACHINE,
+    "machine of two members": clone(MACHINE).set_params(n_members=2),
 }
 
 
@@ -86,7 +88,7 @@ def test_candidates_are_the_best_of_the_factors(name: str) -> None:
     users = pd.concat([USERS.head(6), USERS.head(1).assign(user=9999)], ignore_index=True)
     scores = factors.scores(users, ITEMS)
     assert scores.shape == (7, len(ITEMS))
-    if name == "machine":
+    if name.startswith("machine"):
         pairs = users.merge(ITEMS, how="cross")
         known = factors.model.decision_function(pairs.reindex(columns=factors.model.feature_names_in_))
         known = known.reshape(scores.shape)
