@@ -16,8 +16,10 @@ from mtl_classic.events import EventLog, HistoryFeatures
 from mtl_classic.factorization import LatentFeatures, MatrixFactorization
 from mtl_classic.factorization._explicit import ExplicitFactors
 from mtl_classic.factorization._feedback import Ids
+from mtl_classic.factorization._fm_base import BaseFactorizationMachine
 from mtl_classic.factorization._implicit import with_mean, with_unseen
 from mtl_classic.factorization._matrix_columns import nearest
+from mtl_classic.preprocessing._blocks import OneHot
 
 __all__ = ["Factors", "find_factors", "log_of", "seen_pairs"]
 
@@ -64,7 +66,7 @@ def find_factors(model: Any) -> Factors:
         raise ValueError(f"Factors are of users and items; name their columns with user= and item=: {model.roles_}.")
     latent = [m for _, s in model.pipeline_.steps if isinstance(s, LatentFeatures) for m in s.models_.values()]
     matrices = [m for m in latent if isinstance(m, MatrixFactorization)]
-    machines = [m for m in latent if not isinstance(m, MatrixFactorization) and _sides(m, user, item) is not None]
+    machines = [m for m in latent if _sides(m, user, item) is not None]
     if matrices:
         return OfMatrix(matrices[0], user, item)
     if machines:
@@ -167,16 +169,18 @@ class OfMachine:
 
 
 def _sides(machine: Any, user: str, item: str) -> dict[str, int] | None:
-    """The parts of user and item, or None where the machine is not of these two sides."""
-    groups, design = getattr(machine, "groups", None), getattr(machine, "_design", None)
-    if not isinstance(groups, Mapping) or design is None or not design.reads_frames or len(groups) != 2:
+    """The parts of user and item, or None where the machine is not of these two sides, or has no vectors of ids."""
+    if not isinstance(machine, BaseFactorizationMachine) or machine._parameters.n_outputs is not None:
+        return None
+    encoder, groups, mixing = machine._design.encoder, machine.groups, machine._interactions.mixing
+    if encoder is None or mixing is None or not isinstance(groups, Mapping) or len(groups) != 2:
+        return None
+    if not all(isinstance(encoder._fields.get(column), OneHot) for column in (user, item)):
         return None
     part_of = {str(name): k for k, members in enumerate(groups.values()) for name in _listed(members)}
-    if machine._interactions.parts is None or machine._parameters.n_outputs is not None:
-        return None
     sides = {"user": part_of.get(user), "item": part_of.get(item)}
     apart = None not in sides.values() and sides["user"] != sides["item"]
-    alone = not np.diag(machine._interactions.mixing).any()
+    alone = not np.diag(mixing).any()
     return {side: part for side, part in sides.items() if part is not None} if apart and alone else None
 
 

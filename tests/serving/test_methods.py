@@ -14,6 +14,7 @@ from mtl_classic import (
     FactorizationMachineClassifier,
     LatentFeatures,
     MatrixFactorization,
+    MultiTaskFactorizationMachine,
     MultiTaskModel,
     make_funnel,
     top_k,
@@ -98,6 +99,24 @@ def test_candidates_are_the_best_of_the_factors(name: str) -> None:
         known = columns["score"].to_numpy().reshape(scores.shape)
     apart = known - scores  # may differ by what does not depend on the item
     np.testing.assert_allclose(apart, np.broadcast_to(apart[:, :1], apart.shape), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [
+        clone(MACHINE).set_params(categorical=()),
+        MultiTaskFactorizationMachine(
+            SHOP.tasks, groups=SIDES, interactions=[("user", "item")], categorical=["user", "item"],
+            exclude=MACHINE.exclude, max_iter=1, random_state=0,
+        ),
+    ],
+    ids=["ids that are numbers", "several tasks"],
+)  # fmt: skip
+def test_a_machine_without_a_vector_of_each_item_leaves_it_to_the_log(machine: Any) -> None:
+    latent = LatentFeatures([("m", machine)], cv=2, random_state=0)
+    model = MultiTaskModel(SHOP.tasks, **SHOP.roles, aggregates=AGGREGATES, latent=latent, random_state=0)
+    model.fit(SHOP.X, SHOP.Y, events=SHOP.events)
+    pd.testing.assert_frame_equal(model.similar_items([3], 5), model_of("log").similar_items([3], 5))
 
 
 def test_few_candidates_come_from_the_factors() -> None:
