@@ -291,7 +291,11 @@ def _categories(column: pd.Series) -> pd.Index:
     try:
         return values.sort_values()
     except TypeError:
-        return pd.Index(sorted(values, key=str), dtype=object, tupleize_cols=False)
+        return pd.Index(sorted(values, key=_text_and_type), dtype=object, tupleize_cols=False)
+
+
+def _text_and_type(value: Any) -> tuple[str, str]:
+    return str(value), type(value).__name__
 
 
 def _codes(column: pd.Series, categories: pd.Index) -> npt.NDArray[np.int64]:

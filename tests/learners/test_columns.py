@@ -160,8 +160,8 @@ def test_the_table_is_not_changed() -> None:
 
 
 def test_mixed_categories_keep_one_order() -> None:
-    mixed = pd.DataFrame({"c": pd.Series(["b", 1, "a", 1], dtype=object)})
-    shuffled = mixed.iloc[[2, 1, 0, 3]]
+    mixed = pd.DataFrame({"c": pd.Series(["b", 1, "a", 1, "1"], dtype=object)})
+    shuffled = mixed.iloc[[4, 2, 1, 0, 3]]
     assert FeatureColumns().fit(mixed).categories_["c"].equals(FeatureColumns().fit(shuffled).categories_["c"])
 
 
