@@ -12,12 +12,7 @@ from mtl_classic._core.targets import known_share
 from mtl_classic._core.tasks import Task, fitting_order
 from mtl_classic.learners._protocol import ConstantFit, FitRequest, Floats, Rows, constant_fit
 from mtl_classic.multitask._joint_objective import Block, make_block
-from mtl_classic.multitask._workbench import (
-    MIN_VALIDATION_EVENTS,
-    Workbench,
-    conditional_labels,
-    n_events,
-)
+from mtl_classic.multitask._workbench import Workbench, can_stop, conditional_labels
 
 __all__ = ["JointBlocks"]
 
@@ -88,12 +83,9 @@ class JointBlocks:
 
     def trusted(self, train: Rows, valid: Rows) -> list[bool]:
         """Whether each task has labels enough to tell its best round."""
-        sure = []
-        for task in self.tasks:
-            y, weight = self.labels[task.name]
-            parts = (y[rows][weight[rows] > 0] for rows in (train, valid))
-            sure.append(all(n_events(task, part) >= MIN_VALIDATION_EVENTS for part in parts))
-        return sure
+        labels = [self.labels[task.name] for task in self.tasks]
+        parts = train, valid
+        return [can_stop(task, y, w > 0, parts) for task, (y, w) in zip(self.tasks, labels, strict=True)]
 
     def entire(self, name: str) -> tuple[Floats, Floats]:
         """Labels (0 where there is none) and weights of a task in the entire space, whatever its route."""

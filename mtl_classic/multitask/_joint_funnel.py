@@ -14,7 +14,7 @@ from mtl_classic.multitask._entire_space import EntireSpace, FunnelRounds, Steps
 from mtl_classic.multitask._joint_blocks import JointBlocks
 from mtl_classic.multitask._joint_objective import Block
 from mtl_classic.multitask._vector_trees import BoosterSettings, VectorTrees, boost
-from mtl_classic.multitask._workbench import MIN_VALIDATION_EVENTS, Workbench, n_events
+from mtl_classic.multitask._workbench import Workbench, can_stop
 
 __all__ = ["correct_product"]
 
@@ -69,7 +69,7 @@ def _trusted(joint: JointBlocks, child: str, train: Rows, valid: Rows) -> bool:
     """Whether a child has labels enough to tell the round."""
     task = next(task for task in joint.tasks if task.name == child)
     y, weight = joint.entire(child)
-    return all(n_events(task, y[rows][weight[rows] > 0]) >= MIN_VALIDATION_EVENTS for rows in (train, valid))
+    return can_stop(task, y, weight > 0, (train, valid))
 
 
 def _own_margins(trees: VectorTrees, matrix: Any, n_threads: int) -> dict[str, Floats]:

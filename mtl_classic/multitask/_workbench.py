@@ -30,6 +30,7 @@ __all__ = [
     "MIN_VALIDATION_EVENTS",
     "Component",
     "Workbench",
+    "can_stop",
     "checked_queries",
     "conditional_labels",
     "n_events",
@@ -145,8 +146,7 @@ class Workbench:
         if self.split is None:
             return None
         train, valid = (rows[usable[rows]] for rows in self.split)
-        enough = all(n_events(task, y[rows]) >= MIN_VALIDATION_EVENTS for rows in (train, valid))
-        return (train, valid) if enough and (y[train] != y[train[0]]).any() else None
+        return (train, valid) if can_stop(task, y, usable, self.split) and (y[train] != y[train[0]]).any() else None
 
 
 def open_workbench(
@@ -250,6 +250,11 @@ def n_events(task: Task, y: Floats) -> float:
     if task.kind == "multiclass":
         return float(len(y) - np.unique(y, return_counts=True)[1].max(initial=0))
     return float((y > 0).sum()) if task.kind in ("count", "ranking") else float(len(y))
+
+
+def can_stop(task: Task, y: Floats, usable: npt.NDArray[np.bool_], split: tuple[Rows, Rows]) -> bool:
+    """Whether both parts of a split have usable labels enough to stop by."""
+    return all(n_events(task, y[rows[usable[rows]]]) >= MIN_VALIDATION_EVENTS for rows in split)
 
 
 def _split(
