@@ -25,7 +25,7 @@ from mtl_classic.multitask._routes import (
     keys_of,
 )
 from mtl_classic.multitask._structure import LearnerStructure, predict_components
-from mtl_classic.multitask._workbench import Component, Workbench, conditional_labels
+from mtl_classic.multitask._workbench import Component, Workbench, conditional_labels, hurdle_labels
 
 __all__ = ["FunnelModel"]
 
@@ -203,14 +203,8 @@ class FunnelModel(LearnerStructure):
     def _fit_parts(self, bench: Workbench, task: Task, hurdles: set[str]) -> dict[Key, Component]:
         name = task.name
         if name in hurdles:
-            y = bench.targets.view(name)
-            happens = np.where(np.isnan(y), np.nan, (y != 0).astype(np.float64))
-            amount = np.where(y != 0, y, np.nan)
-            occurrence = Task(name, "binary")
-            return {
-                (name, "happens"): bench.fit(occurrence, happens, "happens"),
-                (name, "amount"): bench.fit(task, amount, "amount"),
-            }
+            learnt = hurdle_labels(task, bench.targets.view(name))
+            return {(name, part): bench.fit(own, y, part) for part, (own, y) in learnt.items()}
         parts = {}
         judged = self.mode == "auto"
         mode = self.routes_[name] if self._has_chosen(bench) else self._mode(task)

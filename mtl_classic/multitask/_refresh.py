@@ -17,7 +17,7 @@ from mtl_classic.learners._protocol import ConstantFit, FitRequest, Floats
 from mtl_classic.learners._resolve import resolve_learners
 from mtl_classic.multitask._funnel import FunnelModel
 from mtl_classic.multitask._per_task import PerTaskModel
-from mtl_classic.multitask._workbench import checked_queries, conditional_labels, telling_weights
+from mtl_classic.multitask._workbench import checked_queries, conditional_labels, hurdle_labels, telling_weights
 
 __all__ = ["KEPT", "LEFT", "Outcome", "refresh_structure"]
 
@@ -117,7 +117,4 @@ def _part(targets: Targets, weights: Floats | None, name: str, part: str) -> tup
         return task, targets.view(name), known_share(targets, task, weights)
     if part == "conditional":
         return task, conditional_labels(targets, task), None
-    y = targets.view(name)
-    if part == "happens":
-        return Task(name, "binary"), np.where(np.isnan(y), np.nan, (y != 0).astype(np.float64)), None
-    return task, np.where(y != 0, y, np.nan), None
+    return *hurdle_labels(task, targets.view(name))[part], None

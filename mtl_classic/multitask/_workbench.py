@@ -33,6 +33,7 @@ __all__ = [
     "can_stop",
     "checked_queries",
     "conditional_labels",
+    "hurdle_labels",
     "n_events",
     "open_workbench",
     "telling_weights",
@@ -221,6 +222,12 @@ def conditional_labels(targets: Targets, task: Task) -> Floats:
     known = ~np.isnan(targets.view(task.parent))
     told = y[known & ~np.isnan(y)]
     return np.where(known, y, np.nan) if (told == 0).any() and (told != 0).any() else y
+
+
+def hurdle_labels(task: Task, y: Floats) -> dict[str, tuple[Task, Floats]]:
+    """The two parts of a hurdle, each a task with its labels: whether there is anything, and how much."""
+    happens = np.where(np.isnan(y), np.nan, (y != 0).astype(np.float64))
+    return {"happens": (Task(task.name, "binary"), happens), "amount": (task, np.where(y != 0, y, np.nan))}
 
 
 def telling_weights(weights: Floats | None, targets: Targets) -> Floats | None:
