@@ -104,11 +104,6 @@ class OutOfFold:
     scores: dict[str, Scores]
     models: dict[str, list[Any]]
 
-    @property
-    def covered(self) -> Rows:
-        """Rows that some fold predicts."""
-        return np.flatnonzero(self.fold >= 0)
-
     def of_task(self, name: str) -> list[Any]:
         """Scores of one task, member by member."""
         return [self.scores[member][name] for member in self.names]
