@@ -283,12 +283,9 @@ class BaggingEnsemble(OverMembers):
         """Mean over the bags that did not draw the row."""
         stacked = np.asarray(parts)
         known = ~np.isnan(stacked)
-        moments = None
-        if task.kind == "ranking":
-            moments = self.moments_[task.name]
         filled = np.where(known, stacked, 1.0)
         share = known / np.maximum(known.sum(axis=0), 1)
-        mean = average(task, list(filled), list(share), moments)
+        mean = average(task, list(filled), list(share), self.moments_.get(task.name))
         return np.where(known.any(axis=0), mean, np.nan)
 
     def _parts(self) -> list[_Reader]:
