@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -35,8 +35,7 @@ def choose_for_log(
     `shared` are the columns that rows and log share, under the log's names, roles excepted; `labels` what is to be
     told.
     """
-    roles = [name for name in (user, item) if name is not None]
-    base: list[tuple[str, ...]] = [(name,) for name in roles] + ([(user, item)] if user and item else [])
+    base = _role_keys(user, item)
     side = _side_keys(log, [name for name in shared if _is_moderate(log, name)], user, item)
     if not base:
         base, side = side[:3], []
@@ -72,9 +71,8 @@ def choose_for_rows(
     itself (recencies, counts in a window) would mean another thing there than in training; the mean of earlier labels
     does not.
     """
-    roles = [name for name in (user, item) if name is not None]
-    base: list[tuple[str, ...]] = [(name,) for name in roles] + ([(user, item)] if user and item else [])
-    base += [(name,) for name in _categories(X, [*roles, time])[: 3 - len(base)]]
+    base = _role_keys(user, item)
+    base += [(name,) for name in _categories(X, (user, item, time))[: 3 - len(base)]]
     if labels:
         return tuple(Aggregate(keys, "rate", where=label) for keys in base for label in labels)
     axis = np.sort(to_time(X[time], time))
@@ -97,6 +95,12 @@ def span_windows(axis: Any, is_datetime: bool) -> tuple[Any, Any, Any]:
     whole = axis.dtype.kind in "iu"
     powers = (2.0 ** math.floor(math.log2(span / part)) if span > 0 else 1.0 for part in (24, 6, 2))
     return tuple(max(1, int(power)) if whole else power for power in powers)  # type: ignore[return-value]
+
+
+def _role_keys(user: str | None, item: str | None) -> list[tuple[str, ...]]:
+    """User, item, and both together, as far as they are there."""
+    roles = [name for name in (user, item) if name is not None]
+    return [(name,) for name in roles] + ([tuple(roles)] if len(roles) == 2 else [])
 
 
 def _types(log: EventLog, labels: Sequence[str]) -> tuple[list[Any], Any]:
@@ -165,7 +169,7 @@ def _is_number(log: EventLog, name: str) -> bool:
     return as_floats(log.column(name)) is not None
 
 
-def _categories(X: pd.DataFrame, taken: Sequence[str]) -> list[str]:
+def _categories(X: pd.DataFrame, taken: Collection[str | None]) -> list[str]:
     """Columns of texts, categories and flags of moderate number, the finest first."""
     sizes = {
         str(name): int(X[name].nunique()) for name in X.columns if name not in taken and _is_category(X[name].dtype)
