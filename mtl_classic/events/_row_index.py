@@ -236,16 +236,11 @@ def _formula(questions: _Questions, aggregate: Aggregate) -> tuple[int, int, int
         first = questions.ask(asked, keys, aggregate.where, value, window, aggregate.half_life)
         second = questions.ask(count, keys, aggregate.where, value, window) if aggregate.stat == "mean" else -1
         return kind, first, second, -1, -1, 0.0
-    parts = [-1, -1]
-    value = aggregate.value
 
-    def rate(of: tuple[str, ...]) -> list[int]:
+    def rate(of: tuple[str, ...]) -> tuple[int, int]:
         above = questions.ask(count if value is None else total, of, aggregate.where, value, window)
-        if value is None or aggregate.per is not None:
-            return [above, questions.ask(count, of, aggregate.per, None, window)]
-        return [above, questions.ask(count, of, aggregate.where, value, window)]
+        among = (aggregate.per, None) if value is None or aggregate.per is not None else (aggregate.where, value)
+        return above, questions.ask(count, of, among[0], among[1], window)
 
-    own = rate(keys)
-    if aggregate.smoothing > 0:
-        parts = rate(())
-    return kind, own[0], own[1], parts[0], parts[1], float(aggregate.smoothing)
+    prior = rate(()) if aggregate.smoothing > 0 else (-1, -1)
+    return kind, *rate(keys), *prior, float(aggregate.smoothing)
