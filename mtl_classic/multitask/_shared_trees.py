@@ -320,10 +320,10 @@ class SharedTreesModel(LearnerStructure):
         if not joint.tasks:
             return None
         if self.trees == "extra":
-            everything = np.arange(len(bench.targets))
-            self.trees_ = self._forest(bench, joint, matrix, everything)
-            judged = self.fallback is not None and bench.split is not None
-            return self._forest(bench, joint, matrix, bench.split[0]) if judged and bench.split else None
+            self.trees_ = self._forest(bench, joint, matrix, np.arange(len(bench.targets)))
+            if self.fallback is None or bench.split is None:
+                return None
+            return self._forest(bench, joint, matrix, bench.split[0])
         settings = BoosterSettings(
             self.max_leaves,
             self.learning_rate,
