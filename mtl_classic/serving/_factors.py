@@ -89,15 +89,14 @@ def seen_pairs(log: EventLog, users: pd.Series, items: pd.Series) -> Array:
     """Which of the items each user has any event with, bool of shape (n_users, n_items)."""
     (user, user_ids), (item, item_ids) = (log.encode(log.roles[role]) for role in ("user", "item"))
     wanted = key_positions(user_ids, pd.Index(users))
-    row_of = np.full(len(user_ids) + 1, -1)  # the last for missing ids, which have the code -1
-    distinct, rows = np.unique(wanted[wanted >= 0]), np.searchsorted(np.unique(wanted[wanted >= 0]), wanted)
+    distinct = np.unique(wanted[wanted >= 0])
+    row_of = np.full(len(user_ids) + 1, -1)  # the last for the code -1, of ids that are missing or not in the log
     row_of[distinct] = np.arange(len(distinct))
     of_user = row_of[user]
     known = (of_user >= 0) & (item >= 0)
-    shape = (len(distinct) + 1, len(item_ids) + 1)  # the last row and column: ids that the log does not have
+    shape = (len(distinct) + 1, len(item_ids) + 1)  # the last row and column, -1, are those of no id
     pairs = sparse.csr_matrix((np.ones(int(known.sum()), bool), (of_user[known], item[known])), shape=shape)
-    rows[wanted < 0] = len(distinct)
-    return np.asarray(pairs[rows][:, key_positions(item_ids, pd.Index(items))].toarray() > 0)
+    return np.asarray(pairs[row_of[wanted]][:, key_positions(item_ids, pd.Index(items))].toarray() > 0)
 
 
 class OfMatrix:
