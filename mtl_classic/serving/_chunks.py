@@ -38,7 +38,7 @@ def open_chunks(source: Any, size: Callable[[], int]) -> Chunks:
         raise ValueError("There is nothing to score: the list of files or tables is empty.")
     if isinstance(source, str | Path):
         source = [source]
-    if isinstance(source, list | tuple) and source and all(isinstance(item, str | Path) for item in source):
+    if isinstance(source, list | tuple) and all(isinstance(item, str | Path) for item in source):
         files = _parquet.list_files(source)
         return Chunks(_parquet.read_chunks(files, size), _parquet.count_rows(files))
     if _is_stream(source):
@@ -52,9 +52,7 @@ def _is_stream(source: Any) -> bool:
     if isinstance(source, pd.DataFrame | np.ndarray) or sparse.issparse(source) or hasattr(source, "columns"):
         return False
     if isinstance(source, list | tuple):
-        return bool(source) and (
-            hasattr(source[0], "columns") or (isinstance(source[0], np.ndarray) and source[0].ndim == 2)
-        )
+        return hasattr(source[0], "columns") or (isinstance(source[0], np.ndarray) and source[0].ndim == 2)
     return isinstance(source, Iterable)
 
 
