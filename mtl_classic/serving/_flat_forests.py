@@ -7,28 +7,22 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
 
 from mtl_classic._kernels.flat_trees import add_trees, add_wide_trees
 from mtl_classic.learners._flat_trees import check_width, joined, n_features_read, numbered_apart
 from mtl_classic.learners._sklearn import SklearnFit
+from mtl_classic.learners._sklearn_refresh import FORESTS
 from mtl_classic.multitask._extra_forest import ExtraForest
 
 __all__ = ["FlatExtraForest", "FlatForests", "is_flat_forest"]
 
 Array = npt.NDArray[Any]
-_FORESTS = (ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor)
 _MISSING, _LEFT = 8, 2  # bits of a decision: NaN is missing, and goes left
 
 
 def is_flat_forest(fit: Any) -> bool:
     """Whether a fit is a forest that reads the features as they are."""
-    plain = type(fit) is SklearnFit and type(fit.model) in _FORESTS and fit.transformer is None
+    plain = type(fit) is SklearnFit and type(fit.model) in FORESTS and fit.transformer is None
     return plain and fit.model.n_outputs_ == 1
 
 
