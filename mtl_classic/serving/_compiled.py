@@ -183,7 +183,8 @@ class _OfParts:
         self.model = model
         self.encoder = encoders.of(model.columns_)
         fits = model.fits_
-        self.constant = {key: fit.predict(_one_row(1)) for key, fit in fits.items() if isinstance(fit, ConstantFit)}
+        row = Features(np.zeros((1, 1), dtype=np.float32), ("x",), ())
+        self.constant = {key: fit.predict(row) for key, fit in fits.items() if isinstance(fit, ConstantFit)}
         self.flat = [(keys, predict) for keys, predict in _flat_fits(fits) if keys]
         known = {*self.constant, *(key for keys, _ in self.flat for key in keys)}
         self.others = {key: fit for key, fit in fits.items() if key not in known}
@@ -293,7 +294,3 @@ class _OfFrame:
         table = self.model._start_predict(row.frame(self.columns, self.sources))
         scores: Scores = self.model._scores(table, space)
         return scores
-
-
-def _one_row(n_features: int) -> Features:
-    return Features(np.zeros((1, n_features), dtype=np.float32), ("x",) * n_features, ())
