@@ -143,10 +143,10 @@ class Design:
             return own
         merged, parts = {}, {}
         for name, columns in self.given_fields.items():
-            listed = self.columns[columns] if isinstance(columns, slice) else _listed(columns)
-            if not listed:
+            members = self.columns[columns] if isinstance(columns, slice) else listed(columns)
+            if not members:
                 raise ValueError(f"fields[{name!r}] names no column; each field needs one at least.")
-            parts[name] = [_field(own, column) for column in listed]
+            parts[name] = [_field(own, column) for column in members]
             merged[name] = np.concatenate([own[column] for column in parts[name]])
         _refuse_overlap(parts)
         used = set().union(*parts.values())
@@ -176,7 +176,7 @@ class Design:
         groups = self._group_columns()
         names = list(groups)
         mixing = np.zeros((len(names) + 1, len(names) + 1), dtype=np.float32)
-        for pair in _listed(self.pairs):
+        for pair in listed(self.pairs):
             a, b = _pair(pair, names)
             mixing[a, b] = mixing[b, a] = 1
         parts = np.full(self.n_columns, len(names), dtype=np.int32)
@@ -198,10 +198,10 @@ class Design:
             )
         if self.groups is None:
             return fields
-        if empty := [group for group, members in self.groups.items() if not _listed(members)]:
+        if empty := [group for group, members in self.groups.items() if not listed(members)]:
             raise ValueError(f"groups names no field for {', '.join(map(repr, empty))}; each group needs one at least.")
         return {
-            group: np.concatenate([fields[_field(fields, name)] for name in _listed(members)])
+            group: np.concatenate([fields[_field(fields, name)] for name in listed(members)])
             for group, members in self.groups.items()
         }
 
@@ -254,5 +254,6 @@ def _pair(pair: Any, names: list[Any]) -> tuple[int, int]:
     return names.index(first), names.index(second)
 
 
-def _listed(columns: Any) -> list[Any]:
+def listed(columns: Any) -> list[Any]:
+    """One name, or several, as a list."""
     return [columns] if isinstance(columns, str) or not hasattr(columns, "__iter__") else list(columns)

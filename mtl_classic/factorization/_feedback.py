@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtl_classic.events import EventLog
+from mtl_classic.factorization._design import listed
 from mtl_classic.preprocessing._vocabulary import Vocabulary
 
 __all__ = ["Feedback", "Ids", "check_log", "feedback_from_events", "feedback_from_rows"]
@@ -96,7 +97,7 @@ def feedback_from_events(
             "event= and weights per event type need a log with event types; make it with EventLog(…, event=…)."
         )
     if event is not None:
-        keep = keep & pd.Series(types).isin(_listed(event)).to_numpy()
+        keep = keep & pd.Series(types).isin(listed(event)).to_numpy()
     if isinstance(weight, Mapping):
         weights = _weights(pd.Series(types).map(dict(weight)), "weight")
     else:
@@ -113,7 +114,7 @@ def check_log(log: Any, event: Any) -> None:
     """Refuse what is no log, and types that the log of a fit lacks; a part of it, or later events, may lack some."""
     if not isinstance(log, EventLog):
         raise TypeError(f"events must be an EventLog, got {type(log).__name__}; wrap it: EventLog(frame, …).")
-    unknown = [] if event is None else [name for name in _listed(event) if name not in log.event_types]
+    unknown = [] if event is None else [name for name in listed(event) if name not in log.event_types]
     if unknown and log.event_types:
         raise ValueError(f"The log has no events of the types {unknown}; it has {list(log.event_types)}.")
 
@@ -139,10 +140,6 @@ def _kept(
     keep = keep & (weight > 0) & ~np.isnan(value)
     user, item = (column[keep].reset_index(drop=True) for column in (user, item))
     return Feedback(user, item, value[keep], weight[keep], None if time is None else time[keep])
-
-
-def _listed(event: Any) -> list[Any]:
-    return [event] if isinstance(event, str) or not hasattr(event, "__iter__") else list(event)
 
 
 def _weights(column: pd.Series, name: str) -> Floats:

@@ -14,6 +14,7 @@ from scipy import sparse
 from mtl_classic._core.keys import key_positions
 from mtl_classic.events import EventLog, HistoryFeatures
 from mtl_classic.factorization import LatentFeatures, MatrixFactorization
+from mtl_classic.factorization._design import listed
 from mtl_classic.factorization._explicit import ExplicitFactors
 from mtl_classic.factorization._feedback import Ids
 from mtl_classic.factorization._fm_base import BaseFactorizationMachine
@@ -176,12 +177,8 @@ def _sides(machine: Any, user: str, item: str) -> dict[str, int] | None:
         return None
     if not all(isinstance(encoder._fields.get(column), OneHot) for column in (user, item)):
         return None
-    part_of = {str(name): k for k, members in enumerate(groups.values()) for name in _listed(members)}
+    part_of = {str(name): k for k, members in enumerate(groups.values()) for name in listed(members)}
     sides = {"user": part_of.get(user), "item": part_of.get(item)}
     apart = None not in sides.values() and sides["user"] != sides["item"]
     alone = not np.diag(mixing).any()
     return {side: part for side, part in sides.items() if part is not None} if apart and alone else None
-
-
-def _listed(members: Any) -> list[Any]:
-    return [members] if isinstance(members, str) else list(members)
