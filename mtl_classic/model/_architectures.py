@@ -26,10 +26,10 @@ SEEDS_ALONE = 3
 KINDS_OF_FACTORS = ("binary", "multiclass", "regression", "count")
 
 
-def simple_structure(training: Training, learner: Any, **settings: Any) -> MultiTaskEstimator:
+def simple_structure(training: Training, learner: Any, mode: str = "product") -> MultiTaskEstimator:
     """A funnel if any task has a parent, else a learner per task."""
     if any(task.parent for task in training.tasks):
-        return FunnelModel(learner=learner, **_shared(training), **settings)
+        return FunnelModel(learner=learner, mode=mode, **_shared(training))
     return PerTaskModel(learner=learner, **_shared(training))
 
 
@@ -58,7 +58,7 @@ def make_structure(
     if structure in ("serial", "dynamic"):
         weights = None if isinstance(task_weights, str) else task_weights
         return TaskGraphModel(edges=structure, learner=learner, cv=cv, task_weights=weights, **shared)
-    return simple_structure(training, learner, **({"mode": route} if any(t.parent for t in training.tasks) else {}))
+    return simple_structure(training, learner, route)
 
 
 def _completed(structure: Any, shared: dict[str, Any], training: Training) -> Any:
