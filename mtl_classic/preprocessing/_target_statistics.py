@@ -23,8 +23,9 @@ from mtl_classic._core.validation import (
     as_table,
     check_labels_of,
     check_sample_weight,
-    find_role,
     register_columns,
+    resolve_roles,
+    role_values,
 )
 from mtl_classic.model_selection import FoldPlan, Temporal, cross_fit, make_folds
 from mtl_classic.model_selection._maturity import temporal_folds
@@ -258,7 +259,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         check_delays(self.tasks_, self.time)
         if self.time is None:
             return make_folds(self.cv, Y, random_state=self.random_state)
-        time = as_frame(table)[find_role(table.columns, self.time, "time")]
+        time = role_values(table, resolve_roles(table, time=self.time)["time"])
         if isinstance(self.cv, Temporal) or (isinstance(self.cv, int | np.integer) and self.cv >= 2):
             return temporal_folds(self.cv, Y, self.tasks_, time)
         return make_folds(self.cv, Y, time=time, random_state=self.random_state)

@@ -230,6 +230,12 @@ def test_in_time_no_row_sees_a_label_that_was_not_known(cv: object, block: int, 
     np.testing.assert_array_equal(before, after)
 
 
+def test_a_time_is_the_name_of_a_column() -> None:
+    rows = np.arange(8.0)[:, None] % 2
+    with pytest.raises(RoleError, match="X must be a frame with named columns, got ndarray"):
+        TargetStatistics([0], time="when").fit_transform(rows, rows[:, 0] > 0)
+
+
 def test_delays_need_a_time() -> None:
     X, Y = table()
     with pytest.raises(RoleError, match=r"'buy' \(7\)"):
