@@ -12,8 +12,8 @@ import numpy as np
 
 __all__ = [
     "COLUMN", "COLUMNS", "COUNT", "COUNT_OR_0", "FINITE", "FINITE_POSITIVE", "FOLDS", "INTEGER", "MAPPING",
-    "NOT_NEGATIVE", "POSITIVE", "SECONDS", "SHARE", "SHARE_OR_0", "SHARE_OR_ALL", "TASK", "TRUTH", "TWO_OR_MORE",
-    "Kind", "Option", "check_option", "check_options", "list_of",
+    "NOT_NEGATIVE", "NUMBER", "POSITIVE", "SECONDS", "SHARE", "SHARE_OR_0", "SHARE_OR_ALL", "TASK", "TRUTH",
+    "TWO_OR_MORE", "Kind", "Option", "check_option", "check_options", "list_of",
 ]  # fmt: skip
 
 
@@ -58,6 +58,7 @@ TRUTH = Kind("True or False", _is(bool | np.bool_))
 COUNT_OR_0 = Kind("an integer of at least 0", _is_integer, lambda value: value >= 0)
 COUNT = Kind("an integer of at least 1", _is_integer, lambda value: value >= 1)
 TWO_OR_MORE = Kind("an integer of at least 2", _is_integer, lambda value: value >= 2)
+NUMBER = Kind("a number", _is_number, lambda value: value == value)
 NOT_NEGATIVE = Kind("a number of at least 0", _is_number, lambda value: value >= 0)
 SECONDS = Kind("a number of seconds of at least 0", _is_number, lambda value: value >= 0)
 POSITIVE = Kind("a positive number", _is_number, lambda value: value > 0)

@@ -159,6 +159,8 @@ def factorize(values: Any, n: int, what: str) -> tuple[Codes, pd.Index]:
         values = pd.DataFrame(values)
     if isinstance(values, pd.DataFrame) and values.shape[1] == 1:
         values = values.iloc[:, 0]
+    if not hasattr(values, "__len__"):
+        raise TypeError(f"The {what} must be an array with a value for each row, or a frame, got {values!r}.")
     if len(values) != n:
         raise ValueError(f"The {what} have {len(values)} rows, but there are {n} labels; expected one for each row.")
     if isinstance(values, pd.DataFrame):

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from mtl_classic._core.options import COUNT, check_option
 from mtl_classic.metrics._arrays import Codes, Floats, as_floats, check_probabilities, divide, labelled
 
 Strategy = Literal["quantile", "uniform"]
@@ -198,8 +199,7 @@ def cvr(
 
 def bins(scores: Floats, n_bins: int, strategy: str) -> Codes:
     """The bin of each score, from 0."""
-    if n_bins < 1:
-        raise ValueError(f"n_bins must be at least 1, got {n_bins!r}.")
+    check_option("n_bins", n_bins, COUNT)
     inner = np.linspace(0, 1, n_bins + 1)[1:-1]
     if strategy == "quantile":
         edges = np.quantile(scores, inner) if len(scores) else inner

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mtl_classic._core.options import NUMBER, check_option
 from mtl_classic.metrics._arrays import Floats, check_binary, check_weight, labelled, mean
 
 THRESHOLD = 0.5
@@ -176,6 +177,7 @@ def _known(y: Any, prediction: Any, sample_weight: Any) -> tuple[npt.NDArray[Any
 
 def _confusion(y: Any, scores: Any, threshold: float, sample_weight: Any) -> tuple[float, float, float]:
     """Weights of the true positives, false positives and false negatives."""
+    check_option("threshold", threshold, NUMBER)
     labels, values, weight = labelled(y, scores, sample_weight)
     check_binary(labels)
     called = values > threshold

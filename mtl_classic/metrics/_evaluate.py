@@ -8,16 +8,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mtl_classic._core.options import MAPPING, check_option, list_of
 from mtl_classic._core.random import root_seed
 from mtl_classic._core.targets import Classes
 from mtl_classic._core.tasks import Task, resolve_tasks
 from mtl_classic._core.validation import as_table, check_order
 from mtl_classic.metrics._arrays import Codes, Floats, factorize
-from mtl_classic.metrics._fitted import clusters_of_rows, column_values, conflict_rule, groups_of, last_step, scores_of
+from mtl_classic.metrics._fitted import (
+    clusters_of_rows,
+    column_values,
+    conflict_rule,
+    end_of,
+    groups_of,
+    last_step,
+    scores_of,
+)
 from mtl_classic.metrics._known import Known
-from mtl_classic.metrics._registry import DEFAULT_METRICS, get_metric, report_order
+from mtl_classic.metrics._registry import DEFAULT_METRICS, METRIC, get_metric, report_order
 from mtl_classic.metrics._scores import as_pandas, find_classes, task_scores
-from mtl_classic.metrics._significance import Comparison, compare_statistics
+from mtl_classic.metrics._significance import Comparison, check_bootstrap, compare_statistics
+
+METRICS = list_of("names of metrics")
 
 
 def evaluate(
@@ -89,9 +100,12 @@ def evaluate(
     'better'
     """
     final, _ = last_step(model)
+    check_bootstrap(n_replicates, level)
     scores = scores_of(model, X, space)
     baseline = as_pandas(baseline, Y)
     if baseline is not None and not isinstance(baseline, pd.DataFrame | Mapping | np.ndarray):
+        if not hasattr(end_of(baseline)[0], "predict_scores"):
+            raise TypeError(f"baseline must be a fitted multi-task estimator or a frame of scores, got {baseline!r}.")
         baseline = scores_of(baseline, X, space)
     table = as_table(X)
     check_order(table, sample_weight=sample_weight)
@@ -199,8 +213,9 @@ def evaluate_scores(
     average_precision  1.000     0.500  better
     """
     tasks = resolve_tasks(tasks, Y)
-    if isinstance(metrics, Mapping):
-        _check_metric_tasks(metrics, tasks)
+    check_bootstrap(n_replicates, level)
+    check_option("classes", classes, (MAPPING, None))
+    _check_metrics(metrics, tasks)
     scores, baseline = as_pandas(scores, Y), as_pandas(baseline, Y)
     if classes is None:
         classes = find_classes(Y, scores, tasks)
@@ -310,7 +325,12 @@ def _index(names: list[tuple[Any, ...]], levels: list[str]) -> pd.MultiIndex:
     return pd.MultiIndex(levels=values, codes=codes, names=levels)
 
 
-def _check_metric_tasks(metrics: Any, tasks: Sequence[Task]) -> None:
+def _check_metrics(metrics: Any, tasks: Sequence[Task]) -> None:
+    check_option("metrics", metrics, (METRIC, METRICS, MAPPING, None))
+    if not isinstance(metrics, Mapping):
+        return
+    for name, names in metrics.items():
+        check_option(f"metrics[{name!r}]", names, (METRIC, METRICS))
     unknown = [name for name in metrics if name not in {task.name for task in tasks}]
     if unknown:
         names = ", ".join(task.name for task in tasks)
@@ -319,13 +339,17 @@ def _check_metric_tasks(metrics: Any, tasks: Sequence[Task]) -> None:
 
 def _metric_names(task: Task, metrics: Any, tasks: Sequence[Task]) -> list[str]:
     if isinstance(metrics, Mapping) and task.name in metrics:
-        return report_order(metrics[task.name])
+        return report_order(_listed(metrics[task.name]))
     if metrics is None or isinstance(metrics, Mapping):
         own = [task.metric] if task.metric is not None else []
         return report_order([*DEFAULT_METRICS[task.kind], *own])
-    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    names = _listed(metrics)
     for name in names:
         kinds = get_metric(name).kinds
         if not any(other.kind in kinds for other in tasks):
             raise ValueError(f"The metric {name!r} judges {', '.join(kinds)} tasks; there is none.")
     return report_order(name for name in names if task.kind in get_metric(name).kinds)
+
+
+def _listed(names: Any) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from mtl_classic._core import losses as core
+from mtl_classic._core.options import COUNT_OR_0, check_option
+from mtl_classic._core.tasks import KINDS
 from mtl_classic.metrics._arrays import Floats, as_floats, check_binary, check_means, check_probabilities
 from mtl_classic.metrics._registry import get_metric
 
@@ -77,6 +79,7 @@ def task_loss(kind: str, y: Any, scores: Any, *, sample_weight: Any = None, grou
     >>> task_loss("regression", [1.0, 3.0, float("nan")], [1.0, 2.0, 9.0])
     0.5
     """
+    check_option("kind", kind, KINDS)
     return get_metric("loss")(kind, y, scores, sample_weight=sample_weight, groups=groups)
 
 
@@ -102,6 +105,8 @@ def prior_scores(kind: str, y: Any, *, n_classes: int = 0) -> Floats:
     >>> prior_scores("binary", [0, 1, 1, 0, None])
     array(0.5)
     """
+    check_option("kind", kind, KINDS)
+    check_option("n_classes", n_classes, COUNT_OR_0)
     return core.prior_scores(kind, as_floats(y, "labels"), n_classes)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from mtl_classic._core.options import COUNT, check_option
 from mtl_classic.metrics._arrays import Codes, Floats, as_floats, check_scores, check_weight, divide, factorize
 
 Average = Literal["query", "row"] | None
@@ -174,8 +175,7 @@ def per_query(
     sample_weight: Any = None,
 ) -> PerQuery:
     """The value of ``"ndcg"``, ``"map"`` or ``"grouped_auc"`` for each query."""
-    if k is not None and k < 1:
-        raise ValueError(f"k is a number of places, at least 1, or None for all; got {k!r}.")
+    check_option("k", k, (COUNT, None))
     if gain not in ("exponential", "linear"):
         raise ValueError(f'gain must be "exponential" or "linear", got {gain!r}.')
     labels, values = as_floats(y, "labels"), as_floats(scores, "scores")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mtl_classic._core.losses import losses
+from mtl_classic._core.options import Kind, check_option
 from mtl_classic.metrics import _statistics as st
 from mtl_classic.metrics._arrays import (
     Codes,
@@ -27,6 +28,7 @@ from mtl_classic.metrics._classification import THRESHOLD
 from mtl_classic.metrics._pointwise import multiclass_brier
 from mtl_classic.metrics._ranking import per_query
 
+METRIC = Kind("the name of a metric", lambda value: isinstance(value, str))
 DEFAULT_METRICS = {
     "binary": ("loss", "roc_auc", "average_precision"),
     "multiclass": ("loss", "accuracy", "macro_f1"),
@@ -128,6 +130,7 @@ def get_metric(name: str) -> Metric:
     >>> get_metric("ndcg@5")("ranking", [2, 0, 1], [0.3, 0.2, 0.1], groups=["q", "q", "q"]) > 0.9
     True
     """
+    check_option("metric", name, METRIC)
     base, at, place = name.partition("@")
     known = _METRICS.get(base)
     if known is None or (at and base not in ("ndcg", "map")) or (at and not (place.isdigit() and int(place) > 0)):

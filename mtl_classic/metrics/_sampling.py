@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mtl_classic._core.options import check_option, list_of
 from mtl_classic.metrics._arrays import Floats, as_floats
 
 
@@ -66,6 +67,7 @@ def correct_sampling(
         return _shifted(q, _check_rate(sampling_rate, len(q)))
     if sampled_by is None:
         raise ValueError(f"scores has the columns {list(scores.columns)}: name the sampled one, sampled_by=.")
+    check_option("descendants", descendants, list_of("names of tasks"))
     unknown = [name for name in (sampled_by, *descendants) if name not in scores.columns]
     if unknown:
         raise ValueError(f"scores has no columns {unknown}; it has {list(scores.columns)}.")
@@ -123,7 +125,7 @@ def sampling_weights(y: Any, sampling_rate: Any) -> Floats:
 
 
 def _check_rate(sampling_rate: Any, n: int) -> Floats:
-    rate = np.asarray(sampling_rate, dtype=np.float64)
+    rate = as_floats(sampling_rate, "sampling_rate")
     if rate.shape not in ((), (n,)):
         raise ValueError(f"sampling_rate has the shape {rate.shape}; expected a number or ({n},).")
     wrong = ~((rate > 0) & (rate <= 1))

@@ -44,11 +44,11 @@ def task_scores(scores: Any, task: Task, tasks: Sequence[Task], classes: Classes
     _check_index(own, Y, what)
     values: Floats | None
     if isinstance(scores, Mapping):
-        values = as_floats(own, what)
+        values = _rows(own, what)
     elif isinstance(scores, pd.DataFrame):
         values = _from_frame(scores, task, classes, what)
     else:
-        values = as_floats(scores, what)
+        values = _rows(scores, what)
         if task.kind != "multiclass" or len(tasks) > 1:
             values = _by_position(values, task, tasks, what)
     if values is not None and len(values) != len(Y):
@@ -57,6 +57,12 @@ def task_scores(scores: Any, task: Task, tasks: Sequence[Task], classes: Classes
     if infinite:
         raise ValueError(f"{infinite} {what} of task {task.name!r} are infinite; expected finite numbers, or NaN.")
     return values
+
+
+def _rows(values: Any, what: str) -> Floats:
+    if np.ndim(values) == 0:
+        raise TypeError(f"{what} must be a frame, a dict task -> array or an array of scores, got {values!r}.")
+    return as_floats(values, what)
 
 
 def find_classes(Y: Any, scores: Any, tasks: Sequence[Task]) -> Classes:

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr
 
+from mtl_classic._core.options import INTEGER, SHARE, Kind, check_option
 from mtl_classic._core.random import generator, root_seed
 from mtl_classic.metrics._arrays import Codes, Floats, as_floats, check_weight, factorize
 from mtl_classic.metrics._statistics import Clusters, Statistic, mean_statistic
@@ -33,6 +34,7 @@ MAX_CLUSTERS = 20_000
 CHUNK = 128  # replicates at a time: 20 MB of counts at most
 BATCH_SIZE = 5_000_000  # rows and replicates of the metrics that are recomputed together: half a GB
 COLUMNS = ("value", "low", "high")
+REPLICATES = Kind("an integer of at least 100, or 0 for no intervals", INTEGER.is_type, lambda n: n == 0 or n >= 100)
 PAIRED_COLUMNS = (*COLUMNS, "baseline", "difference", "difference_low", "difference_high", "p_value", "verdict")
 
 
@@ -171,10 +173,7 @@ def compare_statistics(
 
     An iterator is read in batches, so that only some tasks of a large table are in memory at a time.
     """
-    if n_replicates != 0 and n_replicates < 100:
-        raise ValueError(f"n_replicates must be at least 100, or 0 for values without intervals; got {n_replicates}.")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level!r}.")
+    check_bootstrap(n_replicates, level)
     records: list[dict[str, float]] = []
     families: list[str] = []
     directions: list[int] = []
@@ -190,6 +189,12 @@ def compare_statistics(
         table.loc[mine, "p_value"] = holm(table.loc[mine, "p_value"].to_numpy())
     table["verdict"] = _verdicts(table, np.array(directions), 1 - level)
     return table
+
+
+def check_bootstrap(n_replicates: Any, level: Any) -> None:
+    """Refuse numbers of replicates and levels that make no intervals."""
+    check_option("n_replicates", n_replicates, REPLICATES)
+    check_option("level", level, SHARE)
 
 
 def _batches(comparisons: Iterable[Comparison], n_replicates: int) -> Iterator[list[Comparison]]:

@@ -85,7 +85,7 @@ def test_rates_of_clicks_and_conversions_are_weighted_in_as_many_bins_as_asked()
 
 
 def test_bins_that_make_no_sense():
-    with pytest.raises(ValueError, match="n_bins must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="n_bins must be an integer of at least 1, got 0"):
         mc.calibration_table([0, 1], [0.1, 0.9], n_bins=0)
     with pytest.raises(ValueError, match='strategy must be "quantile" or "uniform"'):
         mc.calibration_table([0, 1], [0.1, 0.9], strategy="width")

@@ -114,7 +114,7 @@ def test_inputs_are_not_changed():
         (lambda: mc.accuracy([1, 0], [1]), "2 labels and 1 predictions"),
         (lambda: mc.accuracy([1, 0], [1, None]), "have no prediction"),
         (lambda: mc.calibration_table([1], [0.5], strategy="x"), 'strategy must be "quantile" or "uniform"'),
-        (lambda: mc.calibration_table([1], [0.5], n_bins=0), "n_bins must be at least 1"),
+        (lambda: mc.calibration_table([1], [0.5], n_bins=0), "n_bins must be an integer of at least 1"),
     ],
 )
 def test_wrong_input_is_refused(call, message):

@@ -1,0 +1,100 @@
+"""Functions and methods refuse what an option does not take by the name of the parameter."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtl_classic import PerTaskModel, evaluate, evaluate_scores, permutation_importance
+from mtl_classic.metrics import (
+    calibration_table,
+    compare,
+    correct_sampling,
+    ctr,
+    cvr,
+    expected_calibration_error,
+    f1,
+    get_metric,
+    grouped_auc,
+    mean_average_precision,
+    ndcg,
+    prior_scores,
+    sampling_weights,
+    task_loss,
+)
+
+NAN = float("nan")
+KINDS = {"up": "binary", "amount": "regression"}
+X = pd.DataFrame(np.random.default_rng(0).normal(size=(100, 2)), columns=["a", "b"])
+Y = pd.DataFrame({"up": (X["a"] > 0) * 1.0, "amount": X["b"]})
+MODEL = PerTaskModel(KINDS, learner="linear").fit(X, Y)
+SCORES = MODEL.predict_scores(X)
+LABELS, CHANCES, QUERIES = np.tile([0.0, 1.0], 50), np.tile([0.2, 0.7], 50), np.repeat(np.arange(25), 4)
+
+# What is called, and, of each parameter, what it must not be.
+NO_COUNT: list[Any] = ["no", 1.5, 0, -1, True, NAN, []]
+NO_SHARE: list[Any] = ["no", -1, 1.5, NAN, True, None, []]
+NO_LIST: list[Any] = ["up", 1.5, True, {}]
+Calls = list[tuple[Callable[..., Any], dict[str, list[Any]]]]
+
+
+def swept(calls: Calls) -> list[Any]:
+    return [
+        pytest.param(call, name, value, id=f"{getattr(call, 'func', call).__name__}-{name}-{value!r:.12}")
+        for call, wrong in calls
+        for name, values in wrong.items()
+        for value in values
+    ]
+
+
+def refuses(call: Callable[..., Any], name: str, value: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=rf"\b{name}\b"):
+        call(**{name: value})
+
+
+BOOTSTRAP: dict[str, list[Any]] = {"n_replicates": ["no", 150.5, 99, -1, True, NAN, None, []], "level": NO_SHARE}
+JUDGED: dict[str, list[Any]] = {
+    **BOOTSTRAP, "metrics": [1.5, True, {"up": 1.5}, {"up": None}], "clusters": [1.5, True], "by": [1.5, True],
+}  # fmt: skip
+METRICS: Calls = [
+    (partial(evaluate, MODEL, X, Y), JUDGED | {"baseline": ["no", 1.5, []], "space": ["no", 1]}),
+    (
+        partial(evaluate_scores, Y, SCORES, tasks=KINDS),
+        JUDGED | {"baseline": [1.5, {"up": 0.5}], "classes": ["no", 1.5], "groups": [1.5], "space": ["no", 1]},
+    ),
+    (partial(permutation_importance, MODEL, X, Y), BOOTSTRAP),
+    (partial(compare, {"a": LABELS}, {"a": CHANCES}), BOOTSTRAP | {"clusters": [1.5]}),
+    (partial(ndcg, LABELS, CHANCES, QUERIES), {"k": NO_COUNT, "gain": ["no", 1, None], "average": ["no", 1]}),
+    (partial(ndcg, LABELS, CHANCES), {"groups": [1.5, None]}),
+    (partial(mean_average_precision, LABELS, CHANCES, QUERIES), {"k": NO_COUNT}),
+    (partial(grouped_auc, LABELS, CHANCES, QUERIES), {"average": ["no", 1]}),
+    (partial(calibration_table, LABELS, CHANCES), {"n_bins": NO_COUNT, "strategy": ["no", 1, None]}),
+    (partial(expected_calibration_error, LABELS, CHANCES), {"n_bins": NO_COUNT}),
+    (partial(ctr, LABELS, CHANCES), {"n_bins": NO_COUNT}),
+    (partial(cvr, LABELS, CHANCES, LABELS), {"n_bins": NO_COUNT}),
+    (partial(f1, LABELS, CHANCES), {"threshold": ["no", True, NAN, None, []]}),
+    (lambda kind: task_loss(kind, LABELS, CHANCES), {"kind": ["no", 1, None]}),
+    (lambda kind: prior_scores(kind, LABELS), {"kind": ["no", 1, None]}),
+    (partial(prior_scores, "multiclass", LABELS), {"n_classes": ["no", 1.5, -1, None]}),
+    (lambda metric: get_metric(metric), {"metric": [1.5, None, []]}),
+    (partial(correct_sampling, CHANCES), {"sampling_rate": ["no", 2, NAN, None, {}]}),
+    (partial(correct_sampling, SCORES[["up"]], 0.1, sampled_by="up"), {"descendants": NO_LIST}),
+    (partial(sampling_weights, LABELS), {"sampling_rate": ["no", 0, NAN, {}]}),
+]
+
+
+@pytest.mark.parametrize(("call", "name", "value"), swept(METRICS))
+def test_metrics(call: Callable[..., Any], name: str, value: Any) -> None:
+    refuses(call, name, value)
+
+
+def test_metrics_take_numbers_of_numpy() -> None:
+    table = evaluate(MODEL, X, Y, metrics={"up": "roc_auc", "amount": ["r2"]}, n_replicates=np.int64(0))
+    assert list(table.index) == [("up", "roc_auc"), ("amount", "r2")]
+    assert len(evaluate(MODEL, X, Y, metrics="rmse", n_replicates=np.int32(100), level=np.float32(0.9))) == 1
+    assert ndcg(LABELS, CHANCES, QUERIES, k=np.uint8(2)) == 1
+    assert f1(LABELS, CHANCES, threshold=np.float32(0.5)) == f1(LABELS, CHANCES, threshold=0.5) == 1
+    assert len(calibration_table(LABELS, CHANCES, n_bins=np.int16(2))) == 2
