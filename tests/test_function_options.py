@@ -8,7 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtl_classic import PerTaskModel, evaluate, evaluate_scores, permutation_importance
+from mtl_classic import (
+    PerTaskModel,
+    evaluate,
+    evaluate_scores,
+    monitor,
+    monitor_reference,
+    permutation_importance,
+    plot_affinity,
+    plot_importance,
+    plot_task_graph,
+)
 from mtl_classic.metrics import (
     calibration_table,
     compare,
@@ -65,7 +75,6 @@ METRICS: Calls = [
         partial(evaluate_scores, Y, SCORES, tasks=KINDS),
         JUDGED | {"baseline": [1.5, {"up": 0.5}], "classes": ["no", 1.5], "groups": [1.5], "space": ["no", 1]},
     ),
-    (partial(permutation_importance, MODEL, X, Y), BOOTSTRAP),
     (partial(compare, {"a": LABELS}, {"a": CHANCES}), BOOTSTRAP | {"clusters": [1.5]}),
     (partial(ndcg, LABELS, CHANCES, QUERIES), {"k": NO_COUNT, "gain": ["no", 1, None], "average": ["no", 1]}),
     (partial(ndcg, LABELS, CHANCES), {"groups": [1.5, None]}),
@@ -98,3 +107,36 @@ def test_metrics_take_numbers_of_numpy() -> None:
     assert ndcg(LABELS, CHANCES, QUERIES, k=np.uint8(2)) == 1
     assert f1(LABELS, CHANCES, threshold=np.float32(0.5)) == f1(LABELS, CHANCES, threshold=0.5) == 1
     assert len(calibration_table(LABELS, CHANCES, n_bins=np.int16(2))) == 2
+
+
+IMPORTANCE = pd.DataFrame(
+    {"importance": [0.1], "verdict": ["same"]}, index=pd.MultiIndex.from_tuples([("up", "a")], names=["task", "column"])
+)
+INSPECTION: Calls = [
+    (partial(permutation_importance, MODEL, X, Y), BOOTSTRAP | {"n_repeats": [*NO_COUNT, None]}),
+    (partial(permutation_importance, MODEL, X, Y), {"columns": ["a", 1.5, {"both": "ab"}, {"both": 1.5}]}),
+    (
+        partial(monitor, MODEL, X, reference=monitor_reference(MODEL, X)),
+        {"alpha": NO_SHARE, "tolerance": ["no", -1, NAN, True, None, []]},
+    ),
+    (partial(monitor_reference, MODEL, X), {"exclude": ["a", 1.5, True, None, {}]}),
+    (partial(plot_importance, IMPORTANCE), {"n_columns": NO_COUNT, "ax": ["no", 1]}),
+    (lambda importance: plot_importance(importance), {"importance": ["no", None, np.ones((2, 2))]}),
+    (lambda affinity: plot_affinity(affinity), {"affinity": ["no", None]}),
+    (lambda TaskGraphModel: plot_task_graph(TaskGraphModel), {"TaskGraphModel": ["no", None, MODEL]}),
+]
+
+
+@pytest.mark.parametrize(("call", "name", "value"), swept(INSPECTION))
+def test_inspection(call: Callable[..., Any], name: str, value: Any) -> None:
+    refuses(call, name, value)
+
+
+def test_inspection_takes_numbers_of_numpy() -> None:
+    found = permutation_importance(
+        MODEL, X, Y, n_repeats=np.int64(1), n_replicates=0, columns={"both": np.array(["a"])}
+    )
+    assert len(found) == 2
+    reference = monitor_reference(MODEL, X, exclude=np.array(["b"]))
+    assert list(reference.columns) == ["a"]
+    assert len(monitor(MODEL, X, reference=reference, alpha=np.float32(0.01), tolerance=np.int64(0)))

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from mtl_classic._core.options import COUNT, check_option, list_of
 from mtl_classic._core.random import generator, root_seed
 from mtl_classic._core.validation import Table, as_table, check_labels_of, n_rows
 from mtl_classic.metrics._arrays import Codes, Floats, divide
@@ -18,7 +19,7 @@ from mtl_classic.metrics._fitted import clusters_of_rows, conflict_rule, groups_
 from mtl_classic.metrics._known import Known
 from mtl_classic.metrics._registry import get_metric
 from mtl_classic.metrics._scores import task_scores
-from mtl_classic.metrics._significance import Comparison, clusters_of, compare_statistics
+from mtl_classic.metrics._significance import Comparison, check_bootstrap, clusters_of, compare_statistics
 from mtl_classic.metrics._statistics import Clusters, SumStatistic
 
 __all__ = ["permutation_importance"]
@@ -116,8 +117,8 @@ def permutation_importance(
     """
     final, _ = last_step(model)
     table = as_table(X)
-    if n_repeats < 1:
-        raise ValueError(f"n_repeats must be at least 1, got {n_repeats!r}.")
+    check_option("n_repeats", n_repeats, COUNT)
+    check_bootstrap(n_replicates, level)
     chosen = _columns(table, columns, final)
     if not chosen:
         raise ValueError("There is no column to shuffle: columns is empty, or X has none but the query and the time.")
@@ -210,6 +211,8 @@ def _columns(table: Table, columns: Any, final: Any) -> dict[Any, list[int]]:
     if isinstance(columns, str) or not isinstance(columns, Iterable):
         raise TypeError(f"columns must be a list of columns, or a dict name -> list of columns; got {columns!r}.")
     asked = columns if isinstance(columns, Mapping) else {name: [name] for name in columns}
+    for name, members in asked.items():
+        check_option(f"columns[{name!r}]", members, list_of("columns"))
     wrong = [name for members in asked.values() for name in members if name not in place]
     if wrong:
         raise ValueError(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import ndtri
 
+from mtl_classic._core.options import NOT_NEGATIVE, SHARE, check_option
 from mtl_classic._core.targets import Targets, encode_targets, known_share
 from mtl_classic._core.tasks import Task, label_frame
 from mtl_classic._core.time import is_datetime, time_dtype, to_duration, to_time
@@ -135,8 +136,8 @@ def monitor(
         )
     if (X_matured is None) != (Y_matured is None):
         raise ValueError("X_matured and Y_matured come together: rows, and their labels.")
-    if not 0 < alpha < 1 or not tolerance >= 0:
-        raise ValueError(f"alpha must be between 0 and 1 and tolerance at least 0, got {alpha!r} and {tolerance!r}.")
+    check_option("alpha", alpha, SHARE)
+    check_option("tolerance", tolerance, NOT_NEGATIVE)
     table = _as_frame(X_new)
     if not len(table):
         raise ValueError("monitor was given no new rows; at least one is needed.")

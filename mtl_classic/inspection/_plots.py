@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mtl_classic._core.options import COUNT, check_option
+
 __all__ = ["plot_affinity", "plot_importance", "plot_task_graph"]
 
 SURE = "better"  # the verdict that is marked
@@ -64,7 +66,7 @@ def plot_affinity(affinity: pd.DataFrame, *, ax: Any = None) -> Any:
     return ax
 
 
-def plot_importance(importance: pd.DataFrame, *, n_columns: int = 20, ax: Any = None) -> Any:
+def plot_importance(importance: pd.DataFrame, *, n_columns: int | None = 20, ax: Any = None) -> Any:
     """A heat map of `permutation_importance`: by how many percent a task's loss rises without a column.
 
     Each task has its own scale, dark being its most important column, since losses that are hard to lower have small
@@ -74,8 +76,8 @@ def plot_importance(importance: pd.DataFrame, *, n_columns: int = 20, ax: Any = 
     ----------
     importance : DataFrame
         As `permutation_importance` returns it: index (task, column), columns ``importance`` and ``verdict``.
-    n_columns : int, default=20
-        How many to show: those with the largest share of any task's most important one.
+    n_columns : int or None, default=20
+        How many to show: those with the largest share of any task's most important one. None shows all.
     ax : matplotlib Axes, default=None
         Where to draw; None makes a new figure.
 
@@ -96,6 +98,7 @@ def plot_importance(importance: pd.DataFrame, *, n_columns: int = 20, ax: Any = 
     ['price', 'stars']
     """
     made_by = "permutation_importance, indexed by (task, column)"
+    check_option("n_columns", n_columns, (COUNT, None))
     _check_frame(importance, ["importance", "verdict"], "importance", made_by)
     tasks, columns = (importance.index.get_level_values(i).unique() for i in (0, 1))
     rise, verdict = (importance[name].unstack().reindex(tasks)[columns].T for name in ("importance", "verdict"))
@@ -166,7 +169,9 @@ def plot_task_graph(model: Any, *, ax: Any = None) -> Any:
     return ax
 
 
-def _check_frame(frame: pd.DataFrame, columns: list[str], name: str, made_by: str) -> None:
+def _check_frame(frame: Any, columns: list[str], name: str, made_by: str) -> None:
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(f"{name} must be the frame of {made_by}; got {frame!r}.")
     if not set(columns) <= set(frame.columns) or frame.index.nlevels != 2:
         raise ValueError(
             f"{name} must be the frame of {made_by}; got the columns {list(frame.columns)} and {frame.index.nlevels} "
@@ -176,6 +181,8 @@ def _check_frame(frame: pd.DataFrame, columns: list[str], name: str, made_by: st
 
 def _axes(ax: Any, width: float, height: float) -> Any:
     if ax is not None:
+        if not hasattr(ax, "imshow"):
+            raise TypeError(f"ax must be Axes of matplotlib or None, got {ax!r}.")
         return ax
     try:
         import matplotlib.pyplot as plt

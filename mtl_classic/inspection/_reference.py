@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mtl_classic._core.options import COLUMNS, check_option
 from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import as_table
 from mtl_classic.inspection._drift import effective_rows
@@ -110,6 +111,7 @@ def monitor_reference(model: Any, X: Any, *, exclude: Sequence[str] = ()) -> Ref
     >>> {name: column.kind for name, column in model.reference_.columns.items()}
     {'user': 'id', 'item': 'id', 'day': 'clock', 'category': 'category', 'device': 'category', 'price': 'number'}
     """
+    check_option("exclude", exclude, COLUMNS)
     table = as_frame(X)
     if not len(table):
         raise ValueError("monitor_reference was given no rows; at least one is needed.")

@@ -182,7 +182,7 @@ def test_bad_input_is_told(model: Any, X: pd.DataFrame, Y: pd.DataFrame) -> None
         permutation_importance(model, X, Y, columns=[])
     with pytest.raises(TypeError, match="list of columns"):
         permutation_importance(model, X[NEW], Y[NEW], columns="price")
-    with pytest.raises(ValueError, match="n_repeats must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="n_repeats must be an integer of at least 1, got 0"):
         permutation_importance(model, X[NEW], Y[NEW], n_repeats=0)
     with pytest.raises(ValueError, match="X has 500 rows, but Y has 700"):
         permutation_importance(model, X[NEW], Y[FIT])
