@@ -1,6 +1,7 @@
 """Functions and methods refuse what an option does not take by the name of the parameter."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -9,9 +10,16 @@ import pandas as pd
 import pytest
 
 from mtl_classic import (
+    Aggregate,
+    HistoryFeatures,
     PerTaskModel,
+    Task,
+    Temporal,
     evaluate,
     evaluate_scores,
+    label_from_events,
+    make_folds,
+    make_funnel,
     monitor,
     monitor_reference,
     permutation_importance,
@@ -43,10 +51,13 @@ Y = pd.DataFrame({"up": (X["a"] > 0) * 1.0, "amount": X["b"]})
 MODEL = PerTaskModel(KINDS, learner="linear").fit(X, Y)
 SCORES = MODEL.predict_scores(X)
 LABELS, CHANCES, QUERIES = np.tile([0.0, 1.0], 50), np.tile([0.2, 0.7], 50), np.repeat(np.arange(25), 4)
+SHOP = make_funnel(200, n_users=20, n_items=10, n_days=10, history_days=5, random_state=0)
 
 # What is called, and, of each parameter, what it must not be.
 NO_COUNT: list[Any] = ["no", 1.5, 0, -1, True, NAN, []]
 NO_SHARE: list[Any] = ["no", -1, 1.5, NAN, True, None, []]
+NO_DURATION: list[Any] = ["no", "3M", -1, True, NAN, [], {}, np.timedelta64(-1, "D")]
+NO_DATES: list[Any] = [*NO_DURATION, 1.5]
 NO_LIST: list[Any] = ["up", 1.5, True, {}]
 Calls = list[tuple[Callable[..., Any], dict[str, list[Any]]]]
 
@@ -119,6 +130,7 @@ INSPECTION: Calls = [
         partial(monitor, MODEL, X, reference=monitor_reference(MODEL, X)),
         {"alpha": NO_SHARE, "tolerance": ["no", -1, NAN, True, None, []]},
     ),
+    (partial(monitor, MODEL, X, reference=monitor_reference(MODEL, X)), {"max_age": NO_DURATION}),
     (partial(monitor_reference, MODEL, X), {"exclude": ["a", 1.5, True, None, {}]}),
     (partial(plot_importance, IMPORTANCE), {"n_columns": NO_COUNT, "ax": ["no", 1]}),
     (lambda importance: plot_importance(importance), {"importance": ["no", None, np.ones((2, 2))]}),
@@ -140,3 +152,44 @@ def test_inspection_takes_numbers_of_numpy() -> None:
     reference = monitor_reference(MODEL, X, exclude=np.array(["b"]))
     assert list(reference.columns) == ["a"]
     assert len(monitor(MODEL, X, reference=reference, alpha=np.float32(0.01), tolerance=np.int64(0)))
+
+
+def history(**options: Any) -> HistoryFeatures:
+    return HistoryFeatures([Aggregate("user", **options)], **SHOP.roles).fit(SHOP.X, SHOP.Y, events=SHOP.events)
+
+
+DURATIONS: Calls = [
+    (partial(Task, "a", "binary"), {"delay": NO_DURATION, "metric": [1.5, True, []], "query": [1.5, True, {}]}),
+    (partial(Task, "a", "binary"), {"given": [1.5, True, [], ["b", 1], (), ("b",), (1, "b")]}),
+    (partial(Task, "a", "ranking"), {"query": [1.5, (), [], None]}),
+    (Temporal, {"gap": NO_DURATION}),
+    (lambda gap: make_folds(Temporal(2, gap), LABELS, time=range(100)), {"gap": ["1D"]}),
+    (lambda gap: make_folds(Temporal(2, gap), LABELS, time=pd.date_range("2024", periods=100)), {"gap": [1.5]}),
+    (partial(Aggregate, stat="count"), {"keys": [1.5, True, None, {}]}),
+    (partial(Aggregate, "user", "rate", where="view"), {"smoothing": ["no", -1, NAN, True, None, []]}),
+    (partial(Aggregate, "user", "sum"), {"value": [1.5, True, []], "window": NO_DURATION}),
+    (partial(Aggregate, "user", "decayed"), {"half_life": NO_DURATION}),
+    (partial(history, stat="count"), {"window": NO_DATES}),
+    (partial(history, stat="decayed"), {"half_life": NO_DATES}),
+    (partial(label_from_events, SHOP.X, SHOP.events, SHOP.tasks), {"horizon": [*NO_DATES, None, 0]}),
+    (partial(label_from_events, SHOP.X, SHOP.events, SHOP.tasks, "1D"), {"as_of": ["no", 1.5, -1, True, NAN, []]}),
+    (lambda delay: label_from_events(SHOP.X, SHOP.events, [Task("buy", "binary", delay=delay)], "1D"), {"delay": [2]}),
+    (partial(make_funnel, 50), {"delay": NO_DATES}),
+]
+
+
+@pytest.mark.parametrize(("call", "name", "value"), swept(DURATIONS))
+def test_durations(call: Callable[..., Any], name: str, value: Any) -> None:
+    refuses(call, name, value)
+
+
+@pytest.mark.parametrize("week", ["7D", "1w", pd.Timedelta(7, "D"), timedelta(7), np.timedelta64(7, "D")])
+def test_durations_of_dates(week: Any) -> None:
+    assert Task("buy", "binary", delay=week).delay == Temporal(2, week).gap == week
+    assert Aggregate("user", "count", window=week).name in ("user__count__1w", "user__count__7D")
+
+
+@pytest.mark.parametrize("number", [7, 7.0, np.int64(7), np.float32(7)])
+def test_durations_of_numbers(number: Any) -> None:
+    assert Task("buy", "binary", delay=number).delay == Temporal(2, number).gap == 7
+    assert Aggregate("user", "count", window=number).name == "user__count__7"

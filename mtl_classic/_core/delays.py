@@ -25,7 +25,7 @@ def label_delays(tasks: Iterable[Task], axis: Any) -> dict[str, int | float]:
     """
     delays: dict[str, int | float] = {}
     for task in fitting_order(tasks):
-        own = 0 if task.delay is None else to_duration(task.delay, axis)
+        own = 0 if task.delay is None else to_duration(task.delay, axis, f"delay of {task.name!r}")
         delays[task.name] = max(own, delays[task.parent]) if task.parent is not None else own
     return delays
 

@@ -12,7 +12,7 @@ import numpy as np
 
 __all__ = [
     "COLUMN", "COLUMNS", "COUNT", "COUNT_OR_0", "FINITE", "FINITE_POSITIVE", "FOLDS", "INTEGER", "MAPPING",
-    "NOT_NEGATIVE", "NUMBER", "POSITIVE", "SECONDS", "SHARE", "SHARE_OR_0", "SHARE_OR_ALL", "TASK", "TRUTH",
+    "METRIC", "NOT_NEGATIVE", "NUMBER", "POSITIVE", "SECONDS", "SHARE", "SHARE_OR_0", "SHARE_OR_ALL", "TASK", "TRUTH",
     "TWO_OR_MORE", "Kind", "Option", "check_option", "check_options", "list_of",
 ]  # fmt: skip
 
@@ -70,6 +70,7 @@ SHARE_OR_ALL = Kind("a number above 0 and of at most 1", _is_number, lambda valu
 MAPPING = Kind("a dict", _is(Mapping))
 COLUMN = Kind("the name of a column", _is(str))
 COLUMNS = list_of("column names")
+METRIC = Kind("the name of a metric", _is(str))
 TASK = Kind("the name of a task", _is(str))
 FOLDS = Kind("an int, a splitter, Temporal(...), a list of (train, test) pairs or an array of fold numbers", _is_folds)
 

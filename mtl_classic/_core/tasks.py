@@ -12,6 +12,8 @@ import pandas as pd
 
 from mtl_classic._core.arrow import frame_from_arrow, from_arrow, in_native_order
 from mtl_classic._core.exceptions import LabelError, TaskError
+from mtl_classic._core.options import COLUMN, COLUMNS, METRIC, Kind, check_option
+from mtl_classic._core.time import check_duration
 
 __all__ = ["KINDS", "Task", "fitting_order", "infer_tasks", "label_array", "label_frame", "resolve_tasks"]
 
@@ -24,6 +26,13 @@ _LOSSES: dict[str, tuple[str, ...]] = {
     "count": ("poisson",),
     "ranking": ("lambdarank",),
 }
+
+
+GIVEN = Kind(
+    "the name of a task or a pair (task, class)",
+    lambda given: isinstance(given, str | tuple),
+    lambda given: isinstance(given, str) or (len(given) == 2 and isinstance(given[0], str)),
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,11 @@ class Task:
             )
         if self.positive is not None and self.kind != "binary":
             raise TaskError(f"Task {self.name!r} is {self.kind}; positive= is for binary tasks only.")
-        if self.kind == "ranking" and self.query is None:
+        check_option("given", self.given, (GIVEN, None))
+        check_option("query", self.query, (COLUMN, COLUMNS, None))
+        check_option("metric", self.metric, (METRIC, None))
+        check_duration("delay", self.delay)
+        if self.kind == "ranking" and not self.query_columns:
             raise TaskError(
                 f"The ranking task {self.name!r} needs query=, the column (or columns) that hold its groups: "
                 f"Task({self.name!r}, 'ranking', query=...) in a list of tasks."

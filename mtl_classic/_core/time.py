@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtl_classic._core.arrow import from_arrow
+from mtl_classic._core.options import NOT_NEGATIVE, Kind, check_option
 
-__all__ = ["is_datetime", "time_dtype", "to_duration", "to_time"]
+__all__ = ["check_duration", "is_datetime", "time_dtype", "to_duration", "to_time"]
 
 _NANOSECONDS = {
     "w": 604_800_000_000_000,
@@ -26,6 +27,8 @@ _NANOSECONDS = {
 }
 FOR_TEXT = "Text is read by pandas, the month first; read it yourself: pd.to_datetime(column, format=…)."
 _DURATION = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]+)\s*")
+_OF_DATES = (str, timedelta, np.timedelta64)
+DURATION = Kind('a text like "7D" or a timedelta', lambda value: isinstance(value, _OF_DATES))
 
 
 def is_datetime(values: Any) -> bool:
@@ -111,7 +114,14 @@ def to_time(values: Any, what: str | None = None) -> npt.NDArray[Any]:
     return numbers
 
 
-def to_duration(value: Any, like: Any) -> int | float:
+def check_duration(name: str, value: Any) -> None:
+    """Refuse an option that is a duration on no axis of time; None is none."""
+    check_option(name, value, (DURATION, NOT_NEGATIVE, None))
+    if isinstance(value, _OF_DATES):
+        to_duration(value, np.dtype("datetime64[ns]"), name)
+
+
+def to_duration(value: Any, like: Any, what: str = "duration") -> int | float:
     """A duration in the unit of a time axis.
 
     Parameters
@@ -120,6 +130,8 @@ def to_duration(value: Any, like: Any) -> int | float:
         ``"7D"``, ``"8w"``, ``"90min"`` or a timedelta where time is a date; a plain number where time is a number.
     like : array or dtype
         The time column, or its dtype, before `to_time`.
+    what : str, default="duration"
+        The name of the option, for the error.
 
     Returns
     -------
@@ -128,16 +140,20 @@ def to_duration(value: Any, like: Any) -> int | float:
     """
     if not is_datetime(like):
         if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-            raise TypeError(f"Time is a number here, so a duration is a number in the same unit; got {value!r}.")
+            raise TypeError(
+                f"{what}: Time is a number here, so a duration is a number in the same unit; got {value!r}."
+            )
         duration: int | float = value.item() if isinstance(value, np.number) else value
     elif isinstance(value, str):
-        duration = _parse_duration(value)
-    elif isinstance(value, timedelta | np.timedelta64):
+        duration = _parse_duration(value, what)
+    elif isinstance(value, _OF_DATES):
         duration = int(pd.Timedelta(value).as_unit("ns").value)
     else:
-        raise TypeError(f'Time is a date here, so a duration is a string like "7D" or a timedelta; got {value!r}.')
+        raise TypeError(
+            f'{what}: Time is a date here, so a duration is a string like "7D" or a timedelta; got {value!r}.'
+        )
     if not duration >= 0:
-        raise ValueError(f"A duration must not be negative, got {value!r}.")
+        raise ValueError(f"{what}: A duration must not be negative, got {value!r}.")
     return duration
 
 
@@ -149,10 +165,12 @@ def _parse(series: pd.Series, what: str) -> pd.Series:
         raise TypeError(f"{what!r} must hold dates or numbers; could not read a date: {reason}. {FOR_TEXT}") from None
 
 
-def _parse_duration(text: str) -> int:
+def _parse_duration(text: str, what: str) -> int:
     match = _DURATION.fullmatch(text)
     if match is not None and match.group(2) in ("M", "MS", "Ms"):  # pandas' months, not minutes or milliseconds
-        raise ValueError(f'Cannot read the duration {text!r}: months have no fixed length; use "30D", or "30min".')
+        raise ValueError(
+            f'{what}: Cannot read the duration {text!r}: months have no fixed length; use "30D", or "30min".'
+        )
     unit = match.group(2).lower() if match else ""
     unit = {
         "week": "w",
@@ -166,6 +184,7 @@ def _parse_duration(text: str) -> int:
     }.get(unit, unit)
     if match is None or unit not in _NANOSECONDS:
         raise ValueError(
-            f'Cannot read the duration {text!r}; expected a number and a unit, such as "7D", "8w", "12h", "30min".'
+            f"{what}: Cannot read the duration {text!r}; expected a number and a unit, such as "
+            f'"7D", "8w", "12h", "30min".'
         )
     return round(float(match.group(1)) * _NANOSECONDS[unit])

@@ -180,7 +180,7 @@ def _horizon(delay: Any) -> int:
     """Nanoseconds within which everything that follows from a row happens."""
     if delay is None:
         return DAY
-    horizon = int(to_duration(delay, np.dtype("datetime64[ns]"))) // SECOND * SECOND
+    horizon = int(to_duration(delay, np.dtype("datetime64[ns]"), "delay")) // SECOND * SECOND
     if horizon < 3600 * SECOND:
         raise ValueError(f"delay must be at least an hour, got {delay!r}; None means that labels are known at once.")
     return horizon

@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mtl_classic._core.options import COLUMN, COLUMNS, FINITE, check_option
+from mtl_classic._core.time import check_duration
+
 STATS = ("count", "sum", "mean", "rate", "recency", "gap", "decayed")
 _UNITS = (("w", 604_800), ("D", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
@@ -92,6 +95,7 @@ class Aggregate:
     smoothing: float = field(default=10.0, kw_only=True)
 
     def __post_init__(self) -> None:
+        check_option("keys", self.keys, (COLUMN, COLUMNS))
         keys = (self.keys,) if isinstance(self.keys, str) else tuple(self.keys)
         if not all(isinstance(key, str) for key in keys):
             raise TypeError(f"keys are names of columns, got {self.keys!r}.")
@@ -110,8 +114,10 @@ class Aggregate:
             raise ValueError('stat="rate" needs where= (which events), value= (which amount), or both.')
         if self.value is not None and self.stat in ("count", "recency", "gap"):
             raise ValueError(f"stat={self.stat!r} takes no value; filter by where= instead.")
-        if not self.smoothing >= 0:
-            raise ValueError(f"smoothing must not be negative, got {self.smoothing!r}.")
+        check_option("value", self.value, (COLUMN, None))
+        check_duration("window", self.window)
+        check_duration("half_life", self.half_life)
+        check_option("smoothing", self.smoothing, FINITE)
 
     @property
     def name(self) -> str:

@@ -47,10 +47,10 @@ def check_on_log(aggregates: Sequence[Aggregate], log: EventLog, lag: Any) -> No
     """Refuse durations, columns and event types that make no sense for the log."""
     axis = np.dtype("datetime64[ns]") if log.is_datetime else log.time.dtype
     if lag is not None:
-        to_duration(lag, axis)
+        to_duration(lag, axis, "lag")
     for aggregate in aggregates:
         for what, duration in (("window", aggregate.window), ("half_life", aggregate.half_life)):
-            if duration is not None and not to_duration(duration, axis) > 0:
+            if duration is not None and not to_duration(duration, axis, f"{aggregate.name}: {what}") > 0:
                 raise ValueError(f"{aggregate.name}: the {what} must be longer than zero, got {duration!r}.")
         for spec in (aggregate.where, aggregate.per):
             _check_filter(aggregate, spec, log)

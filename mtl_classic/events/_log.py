@@ -333,7 +333,10 @@ class EventLog:
         if not self.is_datetime:
             return to_time(pd.Series([time]), what)[0]
         zone = getattr(self._time_dtype, "tz", None)
-        stamp = pd.Timestamp(time)
+        try:
+            stamp = pd.Timestamp(time)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{what} must be a date, as the times of the log are; got {time!r}.") from error
         if zone is not None and not pd.isna(stamp) and stamp.tzinfo is None and not isinstance(time, int | np.integer):
             stamp = stamp.tz_localize(zone)
         return to_time(pd.Series([stamp]), what)[0]

@@ -99,7 +99,7 @@ class Events:
         self.times = log.time.astype(both, copy=False)
         self.row_times = row_times.astype(both)
         self.unit = NANOSECONDS_PER_DAY if log.is_datetime else 1.0
-        self.lag = 0 if lag is None else to_duration(lag, self._like)
+        self.lag = 0 if lag is None else to_duration(lag, self._like, "lag")
         self.masks: dict[Any, npt.NDArray[np.uint8]] = {}  # a bit for each event
         self.values: dict[str, Floats] = {}
         self.valued: dict[str, npt.NDArray[np.bool_] | None] = {}  # which events have a value; None: all
@@ -109,7 +109,7 @@ class Events:
         return np.dtype("datetime64[ns]") if self.log.is_datetime else self.times.dtype
 
     def duration(self, value: Any, what: str) -> int | float:
-        duration = to_duration(value, self._like)
+        duration = to_duration(value, self._like, what)
         if not duration > 0:
             raise ValueError(f"a {what} must be longer than zero, got {value!r}.")
         return duration

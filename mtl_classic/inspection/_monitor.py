@@ -14,7 +14,7 @@ from scipy.special import ndtri
 from mtl_classic._core.options import NOT_NEGATIVE, SHARE, check_option
 from mtl_classic._core.targets import Targets, encode_targets, known_share
 from mtl_classic._core.tasks import Task, label_frame
-from mtl_classic._core.time import is_datetime, time_dtype, to_duration, to_time
+from mtl_classic._core.time import check_duration, is_datetime, time_dtype, to_duration, to_time
 from mtl_classic._core.validation import check_labels_of
 from mtl_classic.inspection._drift import (
     Interval,
@@ -137,6 +137,7 @@ def monitor(
     if (X_matured is None) != (Y_matured is None):
         raise ValueError("X_matured and Y_matured come together: rows, and their labels.")
     check_option("alpha", alpha, SHARE)
+    check_duration("max_age", max_age)
     check_option("tolerance", tolerance, NOT_NEGATIVE)
     table = _as_frame(X_new)
     if not len(table):
@@ -316,7 +317,8 @@ def _age(model: Any, table: pd.DataFrame, max_age: Any) -> list[dict[str, Any]]:
     axis = time_dtype(times)
     dated = is_datetime(axis)
     age = float(to_time(times, "time").max()) - float(to_time(pd.Series([as_of]), "time")[0])
-    limit = to_duration(MAX_AGE if max_age is None else max_age, axis) if dated or max_age is not None else np.inf
+    most = MAX_AGE if max_age is None and dated else max_age
+    limit = np.inf if most is None else to_duration(most, axis, "max_age")
     shown = age / _DAY if dated else age
     unit = " days" if dated else ""
     reason = f"the log ends {shown:.3g}{unit} before the latest row: observe newer events"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mtl_classic._core.options import MAPPING, check_option, list_of
+from mtl_classic._core.options import MAPPING, METRIC, check_option, list_of
 from mtl_classic._core.random import root_seed
 from mtl_classic._core.targets import Classes
 from mtl_classic._core.tasks import Task, resolve_tasks
@@ -24,7 +24,7 @@ from mtl_classic.metrics._fitted import (
     scores_of,
 )
 from mtl_classic.metrics._known import Known
-from mtl_classic.metrics._registry import DEFAULT_METRICS, METRIC, get_metric, report_order
+from mtl_classic.metrics._registry import DEFAULT_METRICS, get_metric, report_order
 from mtl_classic.metrics._scores import as_pandas, find_classes, task_scores
 from mtl_classic.metrics._significance import Comparison, check_bootstrap, compare_statistics
 

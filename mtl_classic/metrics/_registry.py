@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mtl_classic._core.losses import losses
-from mtl_classic._core.options import Kind, check_option
+from mtl_classic._core.options import METRIC, check_option
 from mtl_classic.metrics import _statistics as st
 from mtl_classic.metrics._arrays import (
     Codes,
@@ -28,7 +28,6 @@ from mtl_classic.metrics._classification import THRESHOLD
 from mtl_classic.metrics._pointwise import multiclass_brier
 from mtl_classic.metrics._ranking import per_query
 
-METRIC = Kind("the name of a metric", lambda value: isinstance(value, str))
 DEFAULT_METRICS = {
     "binary": ("loss", "roc_auc", "average_precision"),
     "multiclass": ("loss", "accuracy", "macro_f1"),

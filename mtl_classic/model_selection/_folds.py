@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mtl_classic._core.exceptions import FoldError
 from mtl_classic._core.options import FOLDS, check_option
 from mtl_classic._core.tasks import label_frame
-from mtl_classic._core.time import time_dtype, to_duration, to_time
+from mtl_classic._core.time import check_duration, time_dtype, to_duration, to_time
 from mtl_classic._core.validation import check_order
 from mtl_classic.model_selection._dealing import Rows, deal, group_codes
 from mtl_classic.model_selection._row_order import warn_of_row_order
@@ -51,6 +51,7 @@ class Temporal:
             raise TypeError(f"n_splits must be an integer, got {self.n_splits!r}.")
         if self.n_splits < 1:
             raise FoldError(f"Temporal needs at least one split, got n_splits={self.n_splits}.")
+        check_duration("gap", self.gap)
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,7 @@ def _temporal(cv: Temporal, Y: Any, time: Any, codes: Rows | None) -> FoldPlan:
     stamps, n = to_time(time), len(Y)
     if len(stamps) != n:
         raise FoldError(f"time has {len(stamps)} values for {n} rows.")
-    gap = 0 if cv.gap is None else to_duration(cv.gap, time_dtype(time))
+    gap = 0 if cv.gap is None else to_duration(cv.gap, time_dtype(time), "gap")
     labelled = label_frame(Y).notna().any(axis=1).to_numpy()
     distinct, counts = np.unique(stamps[labelled] if labelled.any() else stamps, return_counts=True)
     blocks = cv.n_splits + 1

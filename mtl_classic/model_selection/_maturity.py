@@ -80,7 +80,7 @@ def temporal_folds(cv: Any, Y: Any, tasks: Iterable[Task], time: Any, *, groups:
     if groups is not None:
         time = _of_last_row(time, group_codes(groups))
     if isinstance(cv, Temporal):
-        own = 0 if cv.gap is None else to_duration(cv.gap, time_dtype(time))
+        own = 0 if cv.gap is None else to_duration(cv.gap, time_dtype(time), "gap")
         return make_folds(Temporal(cv.n_splits, _duration(max(gap, own), time)), Y, groups=groups, time=time)
     if int(cv) < 2:
         raise FoldError(f"cv must be at least 2 folds, a splitter or a column of fold numbers, got {cv!r}.")
