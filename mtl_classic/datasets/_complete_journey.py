@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.utils import Bunch
 
+from mtl_classic._core.options import COUNT, INTEGER, TRUTH, Kind, check_option
 from mtl_classic._core.random import generator, root_seed
 from mtl_classic._core.tasks import Task
 from mtl_classic.datasets._journey_candidates import choose, home_stores
@@ -35,6 +36,11 @@ TASKS = (
     Task("relevance", "ranking", query=("household", "week")),
 )
 ROLES = {"user": "household", "item": "product_type", "time": "time"}
+WEEKS = Kind(
+    "(first, last), two integers",
+    lambda weeks: isinstance(weeks, list | tuple | np.ndarray),
+    lambda weeks: len(weeks) == 2 and all(map(INTEGER.is_type, weeks)),
+)
 _MAX_QUANTITY = 20
 _GRADES = (2.0, 4.0, 8.0)
 _FIRST_VALIDATION, _FIRST_TEST = 42, 45
@@ -121,6 +127,8 @@ def load_complete_journey(
     >>> journey.X.groupby(["household", "week"]).size().unique()  # doctest: +SKIP
     array([18])
     """
+    check_option("table", table, TRUTH)
+    check_option("n_households", n_households, (COUNT, None))
     first, last = _check_weeks(label_weeks)
     lines = purchase_lines()
     types = catalogue(lines, first)
@@ -149,6 +157,7 @@ def load_complete_journey(
 
 
 def _check_weeks(label_weeks: tuple[int, int]) -> tuple[int, int]:
+    check_option("label_weeks", label_weeks, WEEKS)
     first, last = label_weeks
     if not _FIRST_WEEK <= first <= last <= _LAST_WEEK:
         raise ValueError(

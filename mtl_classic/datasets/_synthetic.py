@@ -10,6 +10,17 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.utils import Bunch
 
+from mtl_classic._core.options import (
+    COUNT,
+    COUNT_OR_0,
+    FINITE,
+    MAPPING,
+    SHARE,
+    SHARE_OR_0,
+    Kind,
+    check_option,
+    list_of,
+)
 from mtl_classic._core.random import generator, root_seed
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.time import to_duration
@@ -19,6 +30,11 @@ from mtl_classic.events import EventLog
 __all__ = ["make_funnel"]
 
 _START = pd.Timestamp("2024-01-01")
+RATES = Kind(
+    f"three numbers above 0 and below 1, for {', '.join(STAGES)}",
+    list_of("numbers").is_type,
+    lambda rates: len(rates) == len(STAGES) and all(SHARE.is_type(rate) and SHARE.holds(rate) for rate in rates),
+)
 _EVENTS = pd.Index(STAGES)
 _DEVICES = pd.Index(["phone", "desktop", "tablet"])
 
@@ -113,6 +129,7 @@ def make_funnel(
     True
     """
     shares = _check(n_rows, n_users, n_items, n_factors, n_categories, n_days, history_days, rates, strength, missing)
+    n_days, history_days = int(n_days), int(history_days)  # small integers of numpy have no room for nanoseconds
     horizon = _horizon(delay)
     root = root_seed(random_state)
     shop = make_shop(root, n_users, n_items, n_factors, n_categories, n_days + history_days, strength)
@@ -156,23 +173,19 @@ def _check(
 ) -> dict[str, float]:
     sizes = {"n_rows": n_rows, "n_users": n_users, "n_items": n_items, "n_factors": n_factors}
     sizes |= {"n_categories": n_categories, "n_days": n_days}
-    for name, size in {**sizes, "history_days": history_days}.items():
-        if not isinstance(size, int | np.integer):
-            raise TypeError(f"{name} must be an integer, got {size!r}.")
-        if size < 1 and name in sizes:
-            raise ValueError(f"{name} must be at least 1, got {size}.")
-    if history_days < 0 or strength < 0:
-        raise ValueError(f"history_days and strength must not be negative, got {history_days} and {strength}.")
-    if len(rates) != len(STAGES) or not all(0 < rate < 1 for rate in rates):
-        raise ValueError(f"rates must be three numbers in (0, 1), for {', '.join(STAGES)}; got {rates!r}.")
+    for name, size in sizes.items():
+        check_option(name, size, COUNT)
+    check_option("history_days", history_days, COUNT_OR_0)
+    check_option("strength", strength, FINITE)
+    check_option("rates", rates, RATES)
+    check_option("missing", missing, (SHARE_OR_0, MAPPING, None))
     names = (*STAGES, "spend")
     shares = dict(missing) if isinstance(missing, Mapping) else dict.fromkeys(names, missing or 0.0)
     unknown = sorted(set(shares) - set(names))
     if unknown:
         raise ValueError(f"missing names {', '.join(unknown)}; the tasks are {', '.join(names)}.")
     for name, share in shares.items():
-        if not 0 <= share < 1:
-            raise ValueError(f"missing[{name!r}] must be in [0, 1), got {share}.")
+        check_option(f"missing[{name!r}]", share, SHARE_OR_0)
     return shares
 
 

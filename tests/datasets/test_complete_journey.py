@@ -213,7 +213,8 @@ def test_a_missing_package_says_how_to_install_it(name: str, monkeypatch: pytest
         ({"label_weeks": (5, 50)}, "label_weeks must be"),
         ({"label_weeks": (50, 34)}, "label_weeks must be"),
         ({"label_weeks": (34, 53)}, "label_weeks must be"),
-        ({"n_households": 0}, "n_households must be between 1 and"),
+        ({"n_households": 0}, "n_households must be an integer of at least 1"),
+        ({"n_households": 9999}, "n_households must be between 1 and"),
     ],
 )
 def test_bad_options_are_refused(raw: Any, options: dict[str, Any], message: str) -> None:
