@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mtl_classic._core.base import FitInput, Floats, Scores, group_codes
-from mtl_classic._core.options import COUNT, FOLDS, MAPPING, NOT_NEGATIVE, Option
+from mtl_classic._core.options import COUNT, FOLDS, MAPPING, NOT_NEGATIVE, Option, check_option
 from mtl_classic._core.random import root_seed
 from mtl_classic._core.score_frames import scores_frame
 from mtl_classic._core.spaces import hold_monotone
@@ -296,6 +296,7 @@ def average_over_seeds(estimator: Any, n_seeds: int, random_state: Any = None) -
     >>> [name for name, _ in average_over_seeds(PerTaskModel(), 2, random_state=0).estimators]
     ['seed0', 'seed1']
     """
+    check_option("n_seeds", n_seeds, COUNT)
     root = root_seed(random_state)
     if not any(name.split("__")[-1] == "random_state" for name in estimator.get_params()):
         raise ValueError(f"{type(estimator).__name__} has no random_state: its seeds would all give the same model.")

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_memory
 
 from mtl_classic._core.base import FitInput, Floats, Scores, query_codes
 from mtl_classic._core.exceptions import RoleError
-from mtl_classic._core.options import COUNT, FINITE_POSITIVE, SHARE_OR_ALL, TRUTH, TWO_OR_MORE, Option
+from mtl_classic._core.options import COUNT, FINITE_POSITIVE, SHARE_OR_ALL, TRUTH, TWO_OR_MORE, Option, check_option
 from mtl_classic._core.parallel import split_budget
 from mtl_classic._core.random import generator, root_seed
 from mtl_classic._core.score_frames import scores_frame
@@ -319,6 +319,7 @@ class BaggingEnsemble(OverMembers):
             The means; with ``return_std`` also the standard deviation of the bags' scores, in the same columns: the
             uncertainty of the mean function, not of a single label.
         """
+        check_option("return_std", return_std, TRUTH)
         mean = super().predict_scores(X, space)
         if not return_std:
             return mean
@@ -346,6 +347,7 @@ class BaggingEnsemble(OverMembers):
         -------
         labels, or (labels, DataFrame)
         """
+        check_option("return_std", return_std, TRUTH)
         labels = super().predict(X)
         return (labels, self.predict_scores(X, return_std=True)[1]) if return_std else labels
 

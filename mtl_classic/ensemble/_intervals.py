@@ -10,7 +10,7 @@ import pandas as pd
 from mtl_classic._core.base import FitInput, Floats, Scores
 from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.exceptions import FoldError, TaskError
-from mtl_classic._core.options import FOLDS, SHARE, Option
+from mtl_classic._core.options import FOLDS, SHARE, Option, check_option
 from mtl_classic._core.random import generator, root_seed, spawn_seed
 from mtl_classic._core.targets import known_share
 from mtl_classic._core.tasks import Task
@@ -222,8 +222,7 @@ class ConformalModel(OverMembers):
             For regression and count tasks. Infinite where there are too few residuals for the coverage (fewer than 39
             for 95 %).
         """
-        if not 0 < coverage < 1:
-            raise ValueError(f"coverage must lie between 0 and 1, got {coverage!r}.")
+        check_option("coverage", coverage, SHARE)
         table = self._start_predict(X)
         centers = [model._scores(model._start_predict(table), "entire") for model in self.fold_estimators_]
         tail = (1 - coverage) / 2
