@@ -11,21 +11,28 @@ import pytest
 
 from mtl_classic import (
     Aggregate,
+    BaggingEnsemble,
+    ConformalModel,
     HistoryFeatures,
     PerTaskModel,
     Task,
     Temporal,
+    average_over_seeds,
+    cross_fit,
     evaluate,
     evaluate_scores,
     label_from_events,
+    load_complete_journey,
     make_folds,
     make_funnel,
     monitor,
     monitor_reference,
+    multitask_scorer,
     permutation_importance,
     plot_affinity,
     plot_importance,
     plot_task_graph,
+    task_affinity,
 )
 from mtl_classic.metrics import (
     calibration_table,
@@ -193,3 +200,71 @@ def test_durations_of_dates(week: Any) -> None:
 def test_durations_of_numbers(number: Any) -> None:
     assert Task("buy", "binary", delay=number).delay == Temporal(2, number).gap == 7
     assert Aggregate("user", "count", window=number).name == "user__count__7"
+
+
+FOLDS = make_folds(2, Y, random_state=0)
+FITS: Calls = [
+    (
+        partial(cross_fit, MODEL, X, Y, FOLDS),
+        {"method": ["no", 1.5, True, []], "score": ["no", 1, None, []], "fit_params": ["no", 1.5, []]},
+    ),
+    (partial(cross_fit, MODEL, X, Y, FOLDS), {"n_jobs": ["no", 1.5, 0, True]}),
+    (partial(make_folds, 2, Y), {"groups": ["no", 1.5, True]}),
+    (multitask_scorer, {"metric": [1.5, True, []], "task": [1.5, True, []]}),
+    (partial(task_affinity, X, Y), {"model": ["no", 1.5, [], MODEL]}),
+]
+
+
+@pytest.mark.parametrize(("call", "name", "value"), swept(FITS))
+def test_folds(call: Callable[..., Any], name: str, value: Any) -> None:
+    refuses(call, name, value)
+
+
+BAGS = BaggingEnsemble(MODEL, 2, random_state=0).fit(X, Y)
+NO_TRUTH: list[Any] = ["no", 1, 0.0, None, []]
+ENSEMBLES: Calls = [
+    (partial(average_over_seeds, MODEL), {"n_seeds": [*NO_COUNT, None]}),
+    (partial(BAGS.predict, X), {"return_std": NO_TRUTH}),
+    (partial(BAGS.predict_scores, X), {"return_std": NO_TRUTH}),
+    (partial(ConformalModel(MODEL, method="split").fit(X, Y).predict_interval, X), {"coverage": NO_SHARE}),
+]
+
+
+@pytest.mark.parametrize(("call", "name", "value"), swept(ENSEMBLES))
+def test_ensembles(call: Callable[..., Any], name: str, value: Any) -> None:
+    refuses(call, name, value)
+
+
+def test_ensembles_take_numbers_of_numpy() -> None:
+    assert len(average_over_seeds(MODEL, np.int64(2)).estimators) == 2
+    labels, _ = BAGS.predict(X, return_std=np.bool_(True))
+    pd.testing.assert_frame_equal(labels, BAGS.predict(X))
+
+
+SIZES = ("n_rows", "n_users", "n_items", "n_factors", "n_categories", "n_days")
+DATASETS: Calls = [
+    (make_funnel, {size: [*NO_COUNT, None] for size in SIZES}),
+    (make_funnel, {"history_days": ["no", 1.5, -1, True, None], "strength": ["no", -1, NAN, np.inf, True, None]}),
+    (make_funnel, {"rates": ["no", 0.5, None, (0.1, 0.2), (0.1, 0.2, 1), (0.1, 0.2, NAN), (0.1, 0.2, "no")]}),
+    (make_funnel, {"missing": ["no", -1, 1, NAN, True, False, [], {"cart": "no"}, {"cart": None}]}),
+    (load_complete_journey, {"table": NO_TRUTH, "n_households": NO_COUNT}),
+    (load_complete_journey, {"label_weeks": ["no", 34, None, (34,), (34.5, 40), (40, 34), (5, 40)]}),
+]
+
+
+@pytest.mark.parametrize(("call", "name", "value"), swept(DATASETS))
+def test_datasets(call: Callable[..., Any], name: str, value: Any) -> None:
+    refuses(call, name, value)
+
+
+def test_datasets_take_numbers_of_numpy() -> None:
+    rates = np.array([0.3, 0.3, 0.3], np.float32)
+    shop = make_funnel(
+        np.int32(50),
+        n_days=np.uint8(9),
+        history_days=np.int32(2),
+        rates=rates,
+        strength=np.float32(1),
+        missing=np.float64(0.5),
+    )
+    assert len(shop.X) == 50

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "COLUMN", "COLUMNS", "COUNT", "COUNT_OR_0", "FINITE", "FINITE_POSITIVE", "FOLDS", "INTEGER", "MAPPING",
+    "COLUMN", "COLUMNS", "COUNT", "COUNT_OR_0", "FINITE", "FINITE_POSITIVE", "FOLDS", "FUNCTION", "INTEGER", "MAPPING",
     "METRIC", "NOT_NEGATIVE", "NUMBER", "POSITIVE", "SECONDS", "SHARE", "SHARE_OR_0", "SHARE_OR_ALL", "TASK", "TRUTH",
     "TWO_OR_MORE", "Kind", "Option", "check_option", "check_options", "list_of",
 ]  # fmt: skip
@@ -72,6 +72,7 @@ COLUMN = Kind("the name of a column", _is(str))
 COLUMNS = list_of("column names")
 METRIC = Kind("the name of a metric", _is(str))
 TASK = Kind("the name of a task", _is(str))
+FUNCTION = Kind("a function", callable)
 FOLDS = Kind("an int, a splitter, Temporal(...), a list of (train, test) pairs or an array of fold numbers", _is_folds)
 
 

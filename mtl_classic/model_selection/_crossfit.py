@@ -15,6 +15,7 @@ from sklearn.utils.validation import _num_samples, has_fit_parameter
 
 from mtl_classic._core.base import MultiTaskEstimator
 from mtl_classic._core.exceptions import FoldError, UnlabelledTaskError
+from mtl_classic._core.options import FUNCTION, MAPPING, TRUTH, Kind, check_option
 from mtl_classic._core.parallel import split_budget, thread_limit
 from mtl_classic._core.targets import spell_out
 from mtl_classic._core.tasks import label_array
@@ -25,6 +26,8 @@ from mtl_classic.model_selection._plans import check_plan
 from mtl_classic.model_selection._progress import SILENT, Progress
 
 __all__ = ["CrossFit", "cross_fit", "events_for", "fit_folds", "fit_name", "rows_of"]
+
+METHOD = Kind("the name of a method", lambda value: isinstance(value, str))
 
 
 @dataclass(frozen=True)
@@ -110,10 +113,24 @@ def cross_fit(
     """
     X = as_table(X)
     check_plan(plan, n_rows(X))
+    _check_method(estimator, method)
+    check_option("fit_params", fit_params, (MAPPING, None))
+    check_option("score", score, (TRUTH, FUNCTION))
     return fit_folds(
         estimator, X, Y, plan, [SILENT] * len(plan), method=method, sample_weight=sample_weight, fit_params=fit_params,
         score=score, n_jobs=n_jobs,
     )  # fmt: skip
+
+
+def _check_method(estimator: Any, method: Any) -> None:
+    """Refuse a method that the estimator has neither now nor, as some have it, once it is fitted."""
+    check_option("method", method, (METHOD, None))
+    there = method is None or any(hasattr(one, method) for one in (estimator, type(estimator)))
+    if not there and not hasattr(type(estimator), "__getattr__"):
+        raise ValueError(
+            f"method must be one of {type(estimator).__name__}, got {method!r}; through a Pipeline scores are "
+            f'method="decision_function".'
+        )
 
 
 def fit_folds(

@@ -29,6 +29,8 @@ def group_codes(groups: Any) -> Rows | None:
     if is_rows or (isinstance(groups, np.ndarray) and groups.ndim == 2):
         groups = pd.DataFrame(groups)
     key = in_native_order(np.asarray(groups))
+    if not key.ndim:
+        raise TypeError(f"groups must be an array with a value for each row, or a frame, got {groups!r}.")
     if isinstance(groups, pd.DataFrame):
         number = groups.groupby(list(groups.columns), sort=False, dropna=False, observed=True).ngroup()
         key = number.mask(groups.isna().all(axis=1)).to_numpy()

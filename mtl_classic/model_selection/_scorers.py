@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mtl_classic._core.exceptions import TaskError
+from mtl_classic._core.options import TASK, check_option
 from mtl_classic._core.validation import as_table
 from mtl_classic.metrics import get_metric
 from mtl_classic.metrics._fitted import groups_of, last_step
@@ -57,6 +58,7 @@ class _Scorer:
 
     def __init__(self, metric: str | None, task: str | None) -> None:
         self.metric, self.task = metric, task
+        check_option("task", task, (TASK, None))
         if metric is not None and get_metric(metric).direction == 0:
             raise ValueError(f"The metric {metric!r} is neither a gain nor a loss; a scorer needs one of them.")
 

@@ -10,6 +10,7 @@ import pandas as pd
 from sklearn.base import clone
 
 from mtl_classic._core.base import FitInput
+from mtl_classic._core.options import Kind, check_option
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.targets import decode_targets
 from mtl_classic._core.tasks import Task
@@ -21,6 +22,7 @@ from mtl_classic.multitask._task_graph import TaskGraphModel
 
 __all__ = ["task_affinity"]
 
+GRAPH = Kind("a TaskGraphModel", lambda value: isinstance(value, TaskGraphModel))
 Z = 3.92  # width of a normal 95 % interval in standard errors
 
 
@@ -76,6 +78,7 @@ def task_affinity(
     >>> bool(table.loc[("rating", "liked"), "gain"] > 0)
     True
     """
+    check_option("model", model, (GRAPH, None))
     graph = (
         clone(model)
         if model is not None

@@ -197,7 +197,7 @@ def test_a_class_under_which_a_task_lives_that_begins_after_the_first_fold() -> 
 
 def test_a_plan_for_other_rows_is_refused() -> None:
     with pytest.raises(FoldError, match="plan is for 10 rows, but X has 120"):
-        cross_fit(LinearRegression(), X, X[:, 0], make_folds(2, np.zeros(10), random_state=0))
+        cross_fit(LinearRegression(), X, X[:, 0], make_folds(2, np.zeros(10), random_state=0), method="predict")
     with pytest.raises(TypeError, match="plan must be a FoldPlan, got int; make one with make_folds"):
         cross_fit(LinearRegression(), X, X[:, 0], 5)  # type: ignore[arg-type]
 
@@ -205,9 +205,9 @@ def test_a_plan_for_other_rows_is_refused() -> None:
 def test_labels_and_weights_of_other_rows_are_refused() -> None:
     plan = make_folds(2, X[:, 0], random_state=0)
     with pytest.raises(ValueError, match="X has 120 rows, but Y has 5; expected the same number"):
-        cross_fit(LinearRegression(), X, X[:5, 0], plan)
+        cross_fit(LinearRegression(), X, X[:5, 0], plan, method="predict")
     with pytest.raises(ValueError, match="X has 120 rows, but sample_weight has 5"):
-        cross_fit(LinearRegression(), X, X[:, 0], plan, sample_weight=np.ones(5))
+        cross_fit(LinearRegression(), X, X[:, 0], plan, method="predict", sample_weight=np.ones(5))
 
 
 def test_rows_in_another_order_are_refused_and_numbered_labels_are_not() -> None:
