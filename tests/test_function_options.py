@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,10 @@ from mtl_classic import (
     Aggregate,
     BaggingEnsemble,
     ConformalModel,
+    EventLog,
     HistoryFeatures,
+    MatrixFactorization,
+    MultiTaskModel,
     PerTaskModel,
     Task,
     Temporal,
@@ -23,6 +27,7 @@ from mtl_classic import (
     evaluate_scores,
     label_from_events,
     load_complete_journey,
+    load_model,
     make_folds,
     make_funnel,
     monitor,
@@ -32,7 +37,11 @@ from mtl_classic import (
     plot_affinity,
     plot_importance,
     plot_task_graph,
+    predict_scores_in_chunks,
+    save_model,
     task_affinity,
+    top_k,
+    write_scores,
 )
 from mtl_classic.metrics import (
     calibration_table,
@@ -268,3 +277,53 @@ def test_datasets_take_numbers_of_numpy() -> None:
         missing=np.float64(0.5),
     )
     assert len(shop.X) == 50
+
+
+OF_SHOP = MultiTaskModel(SHOP.tasks, learner="linear", latent=None, random_state=0, **SHOP.roles).fit(
+    SHOP.X, SHOP.Y, events=SHOP.events
+)
+FACTORS = MatrixFactorization(n_factors=2, max_iter=1, **SHOP.roles).fit(SHOP.X, events=SHOP.events)
+SERVING: Calls = [
+    (
+        partial(top_k, OF_SHOP, SHOP.X, by="buy"),
+        {
+            "k": NO_COUNT,
+            "per": [1.5, True],
+            "columns": ["user", 1.5, {}],
+            "chunk_size": NO_COUNT,
+            "progress": ["no", 1],
+        },
+    ),
+    (partial(top_k, OF_SHOP, SHOP.X), {"by": ["no", 1.5, None, [], {}]}),
+    (lambda **options: list(predict_scores_in_chunks(MODEL, X, **options)), {"progress": ["no", 1], "chunk_size": [0]}),
+    (
+        partial(write_scores, MODEL, X, "scores.parquet"),
+        {"keep": ["ab", 1.5, None, {}], "progress": ["no", 1], "space": ["no", 1, Path], "memory_limit": ["no", 1.5]},
+    ),
+    (partial(OF_SHOP.recommend, [1, 2]), {"k": NO_COUNT, "exclude_seen": NO_TRUTH, "n_candidates": NO_COUNT}),
+    (partial(OF_SHOP.similar_items, [1]), {"n": ["no", 1.5, -1, True, None]}),
+    (partial(FACTORS.similar_users, [1]), {"n": ["no", 1.5, -1, True, None]}),
+    (partial(OF_SHOP.refresh, SHOP.X, SHOP.Y), {"how": ["no", 1, None], "decay": ["no", -1, 1.5, NAN, True, None]}),
+    (partial(save_model, MODEL, "model.zip"), {"include_events": NO_TRUTH, "compress": NO_TRUTH}),
+    (partial(load_model, "model.zip"), {"mmap": NO_TRUTH}),
+    (lambda frame: EventLog(frame, **SHOP.roles), {"frame": ["no", 1.5, None, []]}),
+    (lambda frame: OF_SHOP.observe(frame), {"frame": ["no", 1.5, None, []]}),
+]
+
+
+@pytest.mark.parametrize(("call", "name", "value"), swept(SERVING))
+def test_serving(
+    call: Callable[..., Any], name: str, value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refuses(call, name, value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_serving_takes_numbers_of_numpy(tmp_path: Path) -> None:
+    best = top_k(OF_SHOP, SHOP.X, by="buy", k=np.int64(2), columns=pd.Index(["user"]))
+    assert best["rank"].max() == 2
+    assert len(FACTORS.similar_items([1], np.int32(3))) == 3
+    assert OF_SHOP.refresh(SHOP.X, SHOP.Y, decay=np.float32(0.5)).refreshed_ is not None
+    save_model(MODEL, tmp_path / "model.zip", compress=np.bool_(False))
+    assert load_model(tmp_path / "model.zip", mmap=np.bool_(True)).predict(X).shape == (100, 2)

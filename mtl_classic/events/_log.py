@@ -376,7 +376,7 @@ def _read(
 
 
 def _as_frame(frame: Any) -> pd.DataFrame:
-    table = as_table(frame)
+    table = as_table(frame) if hasattr(frame, "columns") else None
     if not isinstance(table, pd.DataFrame):
         raise TypeError(f"an event log is made of a frame with named columns, not of {type(frame).__name__}.")
     return table

@@ -8,6 +8,7 @@ from typing import Any
 
 from mtl_classic import __version__
 from mtl_classic._core.exceptions import EmptyLogWarning
+from mtl_classic._core.options import TRUTH, check_option
 from mtl_classic.events import EventLog
 from mtl_classic.persistence._archive import parse_json, read_archive
 from mtl_classic.persistence._decode import Decoder
@@ -62,6 +63,7 @@ def load_model(path: str | Path, *, mmap: bool = False) -> Any:
         ...
     mtl_classic.persistence._errors.ModelFileError: model.zip is no model file, or truncated or damaged ...
     """
+    check_option("mmap", mmap, TRUTH)
     manifest, members = read_archive(Path(path), FORMAT_VERSION, mmap)
     _check_version(manifest)
     if GRAPH not in members:

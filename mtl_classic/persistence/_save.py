@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from mtl_classic._core.options import TRUTH, check_option
 from mtl_classic._core.versions import library_versions
 from mtl_classic.events import EventLog
 from mtl_classic.persistence._archive import FORMAT, write_archive
@@ -75,6 +76,8 @@ def save_model(model: Any, path: str | Path, *, include_events: bool = False, co
             f"save_model saves estimators of mtl_classic and pipelines of them, not a "
             f"{type(model).__module__}.{type(model).__qualname__}."
         )
+    check_option("include_events", include_events, TRUTH)
+    check_option("compress", compress, TRUTH)
     encoder = Encoder(keep_events=include_events, narrows=compress)
     root = encoder.value(model, type(model).__name__)
     graph = json.dumps({"root": root, "nodes": encoder.nodes}, allow_nan=False, separators=(",", ":"))

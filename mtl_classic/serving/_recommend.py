@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mtl_classic._core.options import COUNT, TRUTH, check_option
 from mtl_classic._core.validation import as_table
 from mtl_classic.serving._factors import Factors, find_factors, log_of, seen_pairs
 from mtl_classic.serving._top_k import check_k, top_k
@@ -34,6 +35,8 @@ def recommend_items(
 ) -> pd.DataFrame:
     """What `MultiTaskModel.recommend` does."""
     check_k(k)
+    check_option("exclude_seen", exclude_seen, TRUTH)
+    check_option("n_candidates", n_candidates, (COUNT, None))
     n_candidates = max(_CANDIDATES, 10 * k) if n_candidates is None else int(n_candidates)
     if n_candidates < k:
         raise ValueError(f"n_candidates={n_candidates} are fewer than the k={k} that are asked for.")

@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from mtl_classic._core.exceptions import FallbackWarning
 from mtl_classic._core.losses import is_learnable
+from mtl_classic._core.options import NUMBER, Kind, check_option
 from mtl_classic._core.targets import Targets, decode_targets, encode_targets, match_columns
 from mtl_classic._core.validation import Table, check_labels_of, check_sample_weight, role_values, take_rows
 from mtl_classic.ensemble import AveragingEnsemble, CalibratedModel, StackingEnsemble
@@ -27,16 +28,15 @@ from mtl_classic.serving._observe import own_step
 
 __all__ = ["refresh_model"]
 
+DECAY = Kind("a number from 0 to 1", NUMBER.is_type, lambda value: 0 <= value <= 1)
 HOW = ("leaves", "rounds")
 COLUMNS = ["member", "task", "part", "learner", "outcome", "why"]
 
 
 def refresh_model(model: Any, X: Any, Y: Any, sample_weight: Any, how: str, decay: float) -> Any:
     """What `MultiTaskModel.refresh` does."""
-    if how not in HOW:
-        raise ValueError(f"how must be one of {', '.join(HOW)}, got {how!r}.")
-    if not 0 <= decay <= 1:
-        raise ValueError(f"decay is the share of the old leaf values, from 0 to 1, got {decay!r}.")
+    check_option("how", how, HOW)
+    check_option("decay", decay, DECAY)
     table = model._start_predict(X)
     targets = _targets(model, table, Y)
     check_labels_of(table, targets, sample_weight)

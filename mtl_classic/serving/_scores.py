@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mtl_classic._core.options import COLUMNS, FUNCTION, check_option
 from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.metrics._fitted import scores_of
 from mtl_classic.serving import _parquet
@@ -79,6 +80,7 @@ def scored_chunks(
     model: Any, X: Any, space: str, chunk_size: int, progress: Progress | None, memory_limit: int | str | None = None
 ) -> Iterator[tuple[Table, pd.DataFrame]]:
     """Each chunk with its scores."""
+    check_option("progress", progress, (FUNCTION, None))
     size = fixed_size(chunk_size)
     gauge = None if memory_limit is None else Gauge(to_bytes(memory_limit), size())
     chunks = open_chunks(X, size if gauge is None else lambda: gauge.size)
@@ -154,6 +156,9 @@ def write_scores(
     >>> pd.read_parquet(path).columns.tolist(), len(pd.read_parquet(path))
     (['row', 'up'], 250)
     """
+    check_option("keep", keep, COLUMNS)
+    check_option("space", space, ("entire", "conditional"))
+    check_option("progress", progress, (FUNCTION, None))
     path = Path(path)
     folder = path.with_name(f".{path.name}.parts")
     limit = {} if memory_limit is None else {"memory_limit": to_bytes(memory_limit)}

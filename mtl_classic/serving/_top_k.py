@@ -10,12 +10,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtl_classic._core.exceptions import RoleError
+from mtl_classic._core.options import COLUMN, COLUMNS, FUNCTION, Kind, check_option
 from mtl_classic._core.validation import Table, find_role
 from mtl_classic.metrics._fitted import end_of, role_column
 from mtl_classic.serving._scores import CHUNK_SIZE, Progress, scored_chunks
 
 __all__ = ["check_k", "top_k"]
 
+SCORE_NAME = Kind("the name of a score", COLUMN.is_type)
 ROLES = ("user", "item", "time", "query")
 SCORE, RANK = "score", "rank"
 _POSITION, _FIRST = "__position__", "__first__"
@@ -87,6 +89,9 @@ def top_k(
     (3, ['user', 'item', 'score', 'rank'])
     """
     check_k(k)
+    check_option("by", by, (SCORE_NAME, FUNCTION))
+    check_option("per", per, (COLUMN, COLUMNS, None))
+    check_option("columns", columns, (COLUMNS, None))
     best = _Best(int(k))
     final, _ = end_of(model)
     done = 0
