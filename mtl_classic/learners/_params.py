@@ -18,7 +18,9 @@ import xgboost as xgb
 
 from mtl_classic._core.tasks import Task
 
-__all__ = ["OF_JOINT_TREES", "check_lightgbm", "check_xgboost", "lightgbm_params", "xgboost_params"]
+__all__ = [
+    "OF_JOINT_TREES", "check_joint_trees", "check_lightgbm", "check_xgboost", "lightgbm_params", "xgboost_params",
+]  # fmt: skip
 
 Params = Mapping[str, Any] | None
 
@@ -80,6 +82,7 @@ _OWN_OF_XGBOOST = (
     "num_class", "num_target", "num_feature", "feature_types", "enable_categorical", "missing", "updater",
     "process_type",
 )  # fmt: skip
+_OF_ONE_OUTPUT = ("monotone_constraints", "interaction_constraints")
 OF_JOINT_TREES = ("objective", "base_score", "eval_metric", "disable_default_eval_metric")
 _SET_ELSEWHERE = {"num_iterations": "max_iter", "early_stopping_round": "n_iter_no_change"}
 
@@ -119,6 +122,21 @@ def check_lightgbm(params: Params, task: Task) -> None:
 def check_xgboost(params: Params, task: Task) -> None:
     """Refuse parameters with which XGBoost could not learn the task, or would learn another."""
     _check_objective(xgboost_params(params), task, _OBJECTIVES_OF_XGBOOST)
+
+
+def check_joint_trees(params: Params) -> None:
+    """Refuse parameters that XGBoost does not take for trees of several outputs."""
+    given = xgboost_params(params, OF_JOINT_TREES)
+    if given.get("multi_strategy", "multi_output_tree") != "multi_output_tree":
+        return
+    refused = [name for name in _OF_ONE_OUTPUT if given.get(name) is not None and str(given[name]).strip("()[]{} ")]
+    refused += ["booster"] if given.get("booster") == "dart" else []
+    if refused:
+        named = ", ".join(f"{name}={given[name]!r}" for name in refused)
+        raise ValueError(
+            f"params has {named}, which XGBoost does not support for trees of several tasks; leave it out, or give "
+            f"each task its own trees: PerTaskModel(learner=XGBoostLearner(params=…))."
+        )
 
 
 def _check_objective(params: Mapping[str, Any], task: Task, objectives: Mapping[str, str]) -> None:

@@ -74,13 +74,15 @@ def _with_params(learners: Mapping[str, Any], params: Mapping[str, Any]) -> dict
     return changed
 
 
-def resolve_learners(learner: Any, tasks: Sequence[Task]) -> dict[str, Learner]:
+def resolve_learners(learner: Any, tasks: Sequence[Task], option: str = "learner") -> dict[str, Learner]:
     """A learner for each task; tasks that share a learner share the object, and so its binned matrix.
 
     Parameters
     ----------
     learner : str, Learner, scikit-learn estimator, or dict task -> any of these
     tasks : sequence of Task
+    option : str, default="learner"
+        The name of the parameter, for errors.
 
     Raises
     ------
@@ -89,27 +91,27 @@ def resolve_learners(learner: Any, tasks: Sequence[Task]) -> dict[str, Learner]:
     TaskError
         If a dict leaves a task out or names an unknown one.
     """
-    resolved = _by_task(learner, [task.name for task in tasks])
+    resolved = _by_task(learner, [task.name for task in tasks], option)
     for task in tasks:
         check_options(resolved[task.name])
         resolved[task.name].check_task(task)
     return resolved
 
 
-def _by_task(learner: Any, names: Sequence[str]) -> dict[str, Learner]:
+def _by_task(learner: Any, names: Sequence[str], option: str) -> dict[str, Learner]:
     if not isinstance(learner, Mapping):
-        return dict.fromkeys(names, _resolve(learner))
+        return dict.fromkeys(names, _resolve(learner, option))
     missing, unknown = [n for n in names if n not in learner], [n for n in learner if n not in names]
     if missing or unknown:
         raise TaskError(
-            f"learner= must name every task: missing {missing}, unknown {unknown}; the tasks are {', '.join(names)}."
+            f"{option}= must name every task: missing {missing}, unknown {unknown}; the tasks are {', '.join(names)}."
         )
     keys = {name: learner[name] if isinstance(learner[name], str) else id(learner[name]) for name in names}
-    made = {key: _resolve(learner[name]) for name, key in keys.items()}
+    made = {key: _resolve(learner[name], option) for name, key in keys.items()}
     return {name: made[key] for name, key in keys.items()}
 
 
-def _resolve(learner: Any) -> Learner:
+def _resolve(learner: Any, option: str = "learner") -> Learner:
     if isinstance(learner, Learner):
         return clone(learner)
     if isinstance(learner, str):
@@ -120,7 +122,7 @@ def _resolve(learner: Any) -> Learner:
         wrapped = sklearn_alias(learner)
         if wrapped is None:
             raise ValueError(
-                f"learner={learner!r} is unknown; expected one of {', '.join(ALIASES)}, a Learner, "
+                f"{option}={learner!r} is unknown; expected one of {', '.join(ALIASES)}, a Learner, "
                 f"a scikit-learn estimator, or a dict."
             )
         return wrapped
@@ -128,6 +130,6 @@ def _resolve(learner: Any) -> Learner:
         return as_sklearn_learner(learner)
     found = f"the class {learner.__name__}; make one: {learner.__name__}()" if isinstance(learner, type) else None
     raise TypeError(
-        f"learner must be a name, a Learner, a scikit-learn estimator or a dict task -> learner, "
+        f"{option} must be a name, a Learner, a scikit-learn estimator or a dict task -> learner, "
         f"got {found or type(learner).__name__}."
     )

@@ -17,7 +17,7 @@ from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, role_values, take_rows
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import n_bins
-from mtl_classic.learners._params import OF_JOINT_TREES, xgboost_params
+from mtl_classic.learners._params import check_joint_trees
 from mtl_classic.learners._protocol import ConstantFit, Floats, TaskFit
 from mtl_classic.learners._xgboost import XGBoostLearner
 from mtl_classic.model_selection import FoldPlan
@@ -93,7 +93,7 @@ class SharedTreesModel(LearnerStructure):
     n_trees : int, default=300
         Of extra trees.
     params : dict, default=None
-        Further parameters of XGBoost or ``ExtraTreesRegressor``, taking precedence.
+        Further parameters of XGBoost (no dart, no constraints) or ``ExtraTreesRegressor``, taking precedence.
     max_onehot : int, default=16
         Categorical columns with at most this many values become one-hot, others target means of all tasks.
     cv : int, splitter or Temporal, default=5
@@ -274,6 +274,7 @@ class SharedTreesModel(LearnerStructure):
             plan=plan,
             seed=seed,
             learner=self.fallback if self.fallback is not None else "xgboost",
+            option="fallback",
             early_stopping=self.early_stopping,
         )
         self.columns_ = bench.columns
@@ -301,7 +302,7 @@ class SharedTreesModel(LearnerStructure):
 
     def _check_choices(self) -> None:
         if self.trees == "boosted":
-            xgboost_params(self.params, OF_JOINT_TREES)
+            check_joint_trees(self.params)
         if self.trees == "extra" and (self.funnel == "joint" or isinstance(self.task_weights, str)):
             raise ValueError(
                 'trees="extra" has no gradients: funnel="joint" and task_weights that follow the losses need '

@@ -159,6 +159,7 @@ def open_workbench(
     learner: Any,
     early_stopping: bool,
     like: Workbench | None = None,
+    option: str = "learner",
 ) -> Workbench:
     """Encode the features once, put queries together, and choose the validation rows.
 
@@ -174,9 +175,11 @@ def open_workbench(
     early_stopping : bool
     like : Workbench, default=None
         One of another structure on the same rows, whose encoded features are taken over where they would be the same.
+    option : str, default="learner"
+        The name of the parameter that gave the learner, for errors.
     """
     tasks, roles = given.targets.tasks, model.roles_
-    learners = resolve_learners(learner, tasks)
+    learners = resolve_learners(learner, tasks, option)
     queries = checked_queries(given.X, given.targets)
     order = None
     X, targets, weights = given.X, given.targets, telling_weights(given.weights, given.targets)

@@ -212,3 +212,22 @@ def test_names_that_a_library_knows_are_taken() -> None:
         "scale_pos_weight", "max_delta_step", "monotone_constraints", "interaction_constraints", "rate_drop", "device",
         "eval_metric", "verbosity", "lambdarank_num_pair_per_sample", "tweedie_variance_power", "max_cat_to_onehot",
     } <= _known_to_xgboost()  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "nothing"),
+    [
+        ("booster", "dart", "gbtree"),
+        ("monotone_constraints", "(1,0,0)", "()"),
+        ("monotone_constraints", (1, 0, 0), None),
+        ("interaction_constraints", "[[0, 1]]", "[]"),
+    ],
+)
+def test_what_trees_of_several_tasks_do_not_have_is_refused(name: str, value: Any, nothing: Any) -> None:
+    def fit(params: dict[str, Any]) -> SharedTreesModel:
+        return SharedTreesModel({"y": "regression"}, max_iter=3, params=params, random_state=0).fit(X, Y)
+
+    with pytest.raises(ValueError, match=f"params has {name}=.* does not support for trees of several tasks"):
+        fit({name: value})
+    for params in ({name: nothing}, {name: value, "multi_strategy": "one_output_per_tree"}):
+        assert fit(params).rounds_["y"] > 0

@@ -418,3 +418,10 @@ def test_nodes_of_extra_trees_hold_the_means_of_the_labelled_rows_that_pass_them
                 )
                 n_empty += not told
     assert n_empty > 10
+
+
+@pytest.mark.parametrize("fallback", ["boost", 5, {"no": "linear"}])
+def test_a_wrong_fallback_is_refused_by_its_name(fallback: Any) -> None:
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    with pytest.raises((TypeError, ValueError), match=r"^fallback\b"):
+        SharedTreesModel({"y": "regression"}, max_iter=2, fallback=fallback).fit(X, X[:, 0])
