@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mtl_classic._core.exceptions import FunnelConflictWarning as FunnelConflictWarning
     from mtl_classic._core.exceptions import LabelError as LabelError
     from mtl_classic._core.exceptions import LeakedLabelWarning as LeakedLabelWarning
+    from mtl_classic._core.exceptions import LostDigitsWarning as LostDigitsWarning
     from mtl_classic._core.exceptions import RepeatedEventsWarning as RepeatedEventsWarning
     from mtl_classic._core.exceptions import RoleError as RoleError
     from mtl_classic._core.exceptions import RowOrderWarning as RowOrderWarning
@@ -90,6 +91,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
         "FunnelConflictWarning",
         "LabelError",
         "LeakedLabelWarning",
+        "LostDigitsWarning",
         "RepeatedEventsWarning",
         "RoleError",
         "RowOrderWarning",
@@ -169,6 +171,7 @@ __all__ = [
     "LeakedLabelWarning",
     "Learner",
     "LightGBMLearner",
+    "LostDigitsWarning",
     "MatrixFactorization",
     "ModelFileError",
     "MultiTaskEstimator",

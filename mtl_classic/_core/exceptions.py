@@ -9,6 +9,7 @@ __all__ = [
     "FunnelConflictWarning",
     "LabelError",
     "LeakedLabelWarning",
+    "LostDigitsWarning",
     "RepeatedEventsWarning",
     "RoleError",
     "RowOrderWarning",
@@ -36,6 +37,10 @@ class FunnelConflictWarning(UserWarning):
 
 class LeakedLabelWarning(UserWarning):
     """X has a column that is the label of a task: what is to be predicted is a feature."""
+
+
+class LostDigitsWarning(UserWarning):
+    """Ids are floats too long to tell neighbours apart: different ids may have become one."""
 
 
 class RepeatedEventsWarning(UserWarning):

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mtl_classic._core.exceptions import LostDigitsWarning
+
 __all__ = [
     "KeyCodes", "are_of_other_kinds", "join_keys", "key_kind", "key_positions", "refuse_other_kind", "value_kind",
     "warn_of_lost_digits",
@@ -107,7 +109,7 @@ def warn_of_lost_digits(X: Any, columns: Iterable[str | None]) -> None:
                 f"The column {name!r} holds ids as {X[name].dtype}, up to {largest:.17g}: from {exact:.0f} on "
                 f"neighbouring whole numbers are the same float, and different ids may have become one. Read them as "
                 f'text or as "Int64".',
-                UserWarning,
+                LostDigitsWarning,
                 stacklevel=4,
             )
 
