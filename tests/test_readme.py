@@ -1,4 +1,7 @@
-"""The examples of README and CONTRIBUTING run, in the order of the page, in one namespace, and print what is shown."""
+"""The examples of README and CONTRIBUTING run, in the order of the page, in one namespace, and print what is shown.
+
+The tables of the README and of the page of measurements are those of the results.
+"""
 
 import json
 import re
@@ -7,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import NAMES
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+MEASURED = ROOT / "benchmarks" / "README.md"
 RESULTS = ROOT / "benchmarks" / "results"
 TABLES = {
     "incomes of adults": "adult",
@@ -47,9 +53,15 @@ def test_python_blocks_run(
             assert_alike(capsys.readouterr().out, block)
 
 
-def test_named_files_exist() -> None:
-    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", README.read_text(encoding="utf-8"))
-    assert [link for link in links if not (README.parent / link).exists()] == []
+@pytest.mark.parametrize("page", [README, MEASURED], ids=["README", "benchmarks"])
+def test_named_files_exist(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_named_benchmarks_exist() -> None:
+    named = MEASURED.read_text(encoding="utf-8").split("`python -m benchmarks NAME`")[1].split("PyTorch")[0]
+    assert set(re.findall(r"`(\w+)`", named)) == set(NAMES) - {"quickstart"}
 
 
 def test_named_make_targets_exist() -> None:
@@ -57,12 +69,18 @@ def test_named_make_targets_exist() -> None:
     assert set(re.findall(r"\bmake ([a-z-]+)", README.read_text(encoding="utf-8"))) <= targets
 
 
-def cells(page: Path, first: str) -> list[list[str]]:
-    """The rows of the Markdown table whose heading begins so."""
-    lines = iter(page.read_text(encoding="utf-8").splitlines())
+def cells(page: Path, first: str, after: str = "") -> list[list[str]]:
+    """The rows of the first Markdown table below a text whose heading begins so."""
+    text = page.read_text(encoding="utf-8")
+    lines = iter(text[text.index(after) :].splitlines())
     next(line for line in lines if line.startswith(f"| {first} |"))
     rows = takewhile(lambda line: line.startswith("|"), islice(lines, 1, None))
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in rows]
+
+
+def changed(change: str, verdicts: str) -> str:
+    """A change of loss, with one verdict where those of all seeds are the same."""
+    return f"{change} % ({verdicts if len(set(verdicts.split(', '))) > 1 else verdicts.split(', ')[0]})"
 
 
 def test_the_table_of_the_funnel_is_that_of_the_results() -> None:
@@ -71,21 +89,41 @@ def test_the_table_of_the_funnel_is_that_of_the_results() -> None:
     shown = cells(README, "task")
     assert len(shown) == 5
     for task, *values in shown:
-        for pair, value in zip(columns, values, strict=True):
-            change, verdicts = measured[*pair, task]
-            verdicts = verdicts if len(set(verdicts.split(", "))) > 1 else verdicts.split(", ")[0]
-            assert value == f"{change} % ({verdicts})"
+        assert values == [changed(*measured[*pair, task]) for pair in columns]
 
 
-def test_the_table_of_networks_is_that_of_the_results() -> None:
-    measured = {(network, task): values for network, task, *values in cells(RESULTS / "deep.md", "network")}
-    shown = cells(README, "against")
+def test_the_table_of_the_second_shop_is_that_of_the_results() -> None:
+    measured = {tuple(row[:2]): row[4:] for row in cells(RESULTS / "online_retail.md", "preset, baseline")}
+    columns = [
+        "fast against defaults",
+        "fast against tuned",
+        "best against tuned",
+        "best, latent features, against best",
+    ]
+    shown = cells(MEASURED, "task")
+    assert len(shown) == 4
+    for name, *values in shown:
+        task = name.split(",")[0]
+        assert values == [changed(*measured[pair, task]) for pair in columns]
+
+
+@pytest.mark.parametrize(
+    ("page", "shop", "tasks"),
+    [
+        (README, "Complete Journey", ("buy", "discount", "coupon", "quantity", "spend")),
+        (MEASURED, "Online Retail II", ("buy", "return", "quantity", "spend")),
+    ],
+    ids=["README", "benchmarks"],
+)
+def test_the_tables_of_networks_are_those_of_the_results(page: Path, shop: str, tasks: tuple[str, ...]) -> None:
+    rows = cells(RESULTS / "deep.md", "network", after=f"## {shop}")
+    measured = {(network, task): values for network, task, *values in rows}
+    shown = cells(page, "against")
     assert [row[0] for row in shown] == ["MMoE", "PLE", "ESMM"]
     for network, *values, cost in shown:
-        for task, value in zip(("buy", "discount", "coupon", "quantity", "spend"), values, strict=True):
+        for task, value in zip(tasks, values, strict=True):
             change, verdicts, _, measured_cost = measured[network, task]
-            verdicts = verdicts if len(set(verdicts.split(", "))) > 1 else verdicts.split(", ")[0]
-            assert value == f"{change} % ({verdicts})"
+            assert value == changed(change, verdicts)
             assert cost == measured_cost.split(" ")[0]
 
 
