@@ -226,9 +226,10 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
         self.base_ = base.fit(given.X, labels, sample_weight=given.weights, plan=plan)
         if edges and plan is not None:
             held = self._out_of_fold(base, given, labels, plan)
-            if self.edges == "dynamic" and isinstance(self.edges, str):
+            named = [given if isinstance(given, str) else None for given in (self.edges, self.order)]
+            if named[0] == "dynamic":
                 edges = find_edges(held, edges, importance, self.max_edges)
-            elif (self.edges, self.order) == ("serial", "found"):
+            elif named == ["serial", "found"]:
                 order = easiest_first(held)
                 edges = resolve_edges("serial", order)
             for task in order:

@@ -145,6 +145,19 @@ def test_edges_that_make_no_sense_are_refused(edges: Any, error: type[Exception]
         TaskGraphModel(edges=edges).fit(X, Y)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [{"edges": [["a", "anti"], ["anti", "b"]]}, {"edges": "serial", "order": ["b", "a", "coin", "anti"]}],
+    ids=["edges", "order"],
+)
+def test_lists_may_be_arrays(given: dict[str, Any]) -> None:
+    X, Y = planted(200)
+    arrays = {name: value if isinstance(value, str) else np.array(value) for name, value in given.items()}
+    one, two = (TaskGraphModel(learner="linear", cv=2, random_state=0, **own).fit(X, Y) for own in (given, arrays))
+    assert two.edges_ == one.edges_
+    pd.testing.assert_frame_equal(two.predict_scores(X), one.predict_scores(X))
+
+
 def test_base_edges_may_be_mutual() -> None:
     X, Y = planted(300)
     model = TaskGraphModel(edges=[("a", "anti"), ("anti", "a")], learner="linear", fallback=False, cv=3).fit(X, Y)
