@@ -159,11 +159,11 @@ def write_scores(
     check_option("keep", keep, COLUMNS)
     check_option("space", space, ("entire", "conditional"))
     check_option("progress", progress, (FUNCTION, None))
-    path = Path(path)
+    path, keep = Path(path), list(keep)
     folder = path.with_name(f".{path.name}.parts")
     limit = {} if memory_limit is None else {"memory_limit": to_bytes(memory_limit)}
     rows = fixed_size(chunk_size)
-    finished = _open_run(folder, {"chunk_size": int(chunk_size), "space": space, "keep": list(keep)} | limit)
+    finished = _open_run(folder, {"chunk_size": int(chunk_size), "space": space, "keep": keep} | limit)
     gauge = _open_gauge(folder, limit["memory_limit"], rows()) if limit else None
     parts: list[Path] = []
 

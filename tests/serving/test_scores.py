@@ -58,6 +58,12 @@ def test_a_file_holds_columns_and_scores(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["scores.parquet"]
 
 
+def test_columns_to_keep_may_be_an_index(tmp_path: Path) -> None:
+    rows = candidates(50)
+    path = write_scores(Known(), rows, tmp_path / "scores.parquet", keep=rows.columns[:2])
+    assert pd.read_parquet(path)[rows.columns[:2]].equals(rows[rows.columns[:2]])
+
+
 class KilledError(Exception):
     pass
 
