@@ -12,7 +12,7 @@ from mtl_classic._core.base import Scores
 from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.options import MAPPING, Option, check_option, list_of
 from mtl_classic._core.tasks import Task, fitting_order
-from mtl_classic._core.validation import Table
+from mtl_classic._core.validation import Table, row_index
 from mtl_classic.learners._protocol import Floats, TaskFit
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.multitask._routes import (
@@ -276,7 +276,9 @@ class FunnelModel(LearnerStructure):
             self.routes_[name], self.fallbacks_[name] = route, why
 
     def route_scores(self, X: Any) -> pd.DataFrame:
-        """Entire-space scores of each child by every route that was fitted: columns ``task@route``.
+        """Entire-space scores of each child by every route whose parts are kept: columns ``task@route``.
+
+        Kept are the parts of the route in use; those of the average are those of all three.
 
         Parameters
         ----------
@@ -288,8 +290,7 @@ class FunnelModel(LearnerStructure):
         """
         table = self._start_predict(X)
         parts = predict_components(self, table, self.fits_)
-        index = table.index if isinstance(table, pd.DataFrame) else None
-        return pd.DataFrame(by_route(self.tasks_, self.classes_map_, self.routes_, parts), index=index)
+        return pd.DataFrame(by_route(self.tasks_, self.classes_map_, self.routes_, parts), index=row_index(table))
 
     def _scores(self, X: Table, space: str) -> Scores:
         return self._combined(predict_components(self, X, self.fits_), space)
