@@ -17,7 +17,7 @@ from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.losses import losses
 from mtl_classic._core.options import FOLDS, Option
 from mtl_classic._core.tasks import Task
-from mtl_classic._core.validation import Table, n_rows, take_over_columns
+from mtl_classic._core.validation import Table, n_rows, row_index, take_over_columns
 from mtl_classic.ensemble._links import SMALLEST, from_link, scored_rows
 from mtl_classic.ensemble._members import OverMembers, shared_plan
 from mtl_classic.ensemble._store import Data, cross_fit_members, fit_members
@@ -186,7 +186,7 @@ class CalibratedModel(OverMembers):
         plan = shared_plan(self, given, data.Y, self.cv, plan, data.events)
         members = self._seeded_members()
         store = cross_fit_members(members, data, plan, self.tasks_, self.classes_map_, **run)
-        self.oof_scores_ = store.frame(given.X.index if isinstance(given.X, pd.DataFrame) else None)["model"]
+        self.oof_scores_ = store.frame(row_index(given.X))["model"]
         (self.estimator_,) = fit_members(members, data, plan=plan, **run)
         self._agree([self.estimator_])
         return store.scores["model"], self._meta_splits(given.X, store.fold, store.temporal, data.events)

@@ -108,7 +108,7 @@ class OutOfFold:
         """Scores of one task, member by member."""
         return [self.scores[member][name] for member in self.names]
 
-    def frame(self, index: pd.Index | None = None) -> pd.DataFrame:
+    def frame(self, index: pd.Index) -> pd.DataFrame:
         """All scores as a frame with the columns (member, score)."""
         columns = {
             (member, label): values
