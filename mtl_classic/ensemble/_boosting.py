@@ -208,7 +208,7 @@ class BoostingEnsemble(Composition):
         for task in going:
             slope = gradient(task.kind, given.targets.view(task.name), from_link(task.kind, links[task.name]))
             columns |= dict(zip(self._outputs(task), _as_rows(slope), strict=True))
-        return pd.DataFrame(columns, index=given.X.index if isinstance(given.X, pd.DataFrame) else None)
+        return pd.DataFrame(columns, index=row_index(given.X))
 
     def _weights(self, given: FitInput, going: Sequence[Task]) -> pd.DataFrame | None:
         """Weights of the next stage: a class has those of its task."""

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mtl_classic._core.exceptions import FoldError
 from mtl_classic._core.labels import sorted_classes
+from mtl_classic._core.validation import row_index
 from mtl_classic.model_selection._folds import FoldPlan, Rows
 
 __all__ = ["assemble"]
@@ -30,7 +31,7 @@ def assemble(parts: list[Any], plan: FoldPlan, X: Any, models: list[Any]) -> Any
     """
     tests = [test for _, test in plan.splits]
     if isinstance(parts[0], pd.DataFrame):
-        return _lay_frames(parts, tests, plan.n_rows, X.index if isinstance(X, pd.DataFrame) else None)
+        return _lay_frames(parts, tests, plan.n_rows, row_index(X))
     classes = [_classes(model) for model in models]
     if isinstance(parts[0], list):
         return [
@@ -40,7 +41,7 @@ def assemble(parts: list[Any], plan: FoldPlan, X: Any, models: list[Any]) -> Any
     return _lay(_aligned([np.asarray(part) for part in parts], classes), tests, plan.n_rows)
 
 
-def _lay_frames(parts: list[pd.DataFrame], tests: list[Rows], n: int, index: pd.Index | None) -> pd.DataFrame:
+def _lay_frames(parts: list[pd.DataFrame], tests: list[Rows], n: int, index: pd.Index) -> pd.DataFrame:
     columns = list(dict.fromkeys(column for part in parts for column in part.columns))
     if all(pd.api.types.is_numeric_dtype(dtype) for part in parts for dtype in part.dtypes):
         arrays = [part.reindex(columns=columns, fill_value=0.0).to_numpy(dtype=np.float64) for part in parts]
