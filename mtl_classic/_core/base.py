@@ -275,7 +275,7 @@ class MultiTaskEstimator(BaseEstimator):
         if self.form_.is_1d:
             return columns[self.tasks_[0].name]
         if self.form_.is_frame:
-            return pd.DataFrame(columns, index=X.index if isinstance(X, pd.DataFrame) else None)
+            return pd.DataFrame(columns, index=row_index(table))
         if len({task.is_classification for task in self.tasks_}) > 1:
             return np.column_stack([column.astype(object) for column in columns.values()])
         return np.column_stack(list(columns.values()))
