@@ -382,6 +382,8 @@ def _names_in(value: Any) -> set[Any]:
         value = [getattr(value, field.name) for field in fields(value)]
     if isinstance(value, Mapping):
         value = [*value, *value.values()]
+    if isinstance(value, np.ndarray | pd.Index) and value.dtype.kind in "OU":
+        value = value.tolist()
     if isinstance(value, list | tuple | set | frozenset):
         return set().union(*({part} if isinstance(part, int) else _names_in(part) for part in value))
     return {value} if isinstance(value, str) else set()
