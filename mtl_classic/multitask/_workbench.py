@@ -315,7 +315,7 @@ def _clusters(X: Table, roles: dict[str, str | None], queries: Rows | None) -> A
 
 def _excluded(X: Table, tasks: Sequence[Task], roles: dict[str, str | None], exclude: Sequence[str]) -> tuple[str, ...]:
     if not isinstance(X, pd.DataFrame):
-        if exclude:
+        if len(exclude):
             raise RoleError(f"exclude={list(exclude)} names columns, so X must be a frame, got {type(X).__name__}.")
         return ()
     columns = [str(c) for c in X.columns]

@@ -228,7 +228,7 @@ def test_settings_that_name_nothing_are_refused() -> None:
     with pytest.raises(RoleError, match="exclude= names columns that X does not have: zz; it has"):
         model(exclude=["zz"]).fit(X, Y)
     with pytest.raises(RoleError, match="exclude=.* names columns, so X must be a frame, got ndarray"):
-        model([TASKS[0]], exclude=["z"]).fit(X[["x"]].to_numpy(), Y[["buy"]])
+        model([TASKS[0]], exclude=np.array(["z", "x"])).fit(X[["x"]].to_numpy(), Y[["buy"]])
     prefixed = model(exclude=["z"]).fit(X.rename(columns={"z": "cat__z"}), Y)
     assert "cat__z" not in prefixed.columns_.names_
     with pytest.raises(TypeError, match="plan must be a FoldPlan, got int; make one with make_folds"):
