@@ -102,12 +102,20 @@ class Design:
             self.columns = list(table.columns)
             matrix = self.encoder.fit_transform(table)
         else:
+            self._refuse_names()
             matrix = table
             if self.scale:
                 self.scaler = ColumnScaler().fit(table)
                 matrix = self.scaler.transform(table)
         self.n_columns = matrix.shape[1]
         return matrix.astype(np.float32, copy=False)
+
+    def _refuse_names(self) -> None:
+        for name, given in (("categorical", self.categorical), ("exclude", self.exclude)):
+            if len(given):
+                raise RoleError(
+                    f"{name}={list(given)} names columns, so X must be a frame; it is an array or a sparse matrix."
+                )
 
     def transform(self, table: Table) -> sparse.csr_matrix:
         """Encode a table of the same columns."""

@@ -199,6 +199,8 @@ class BaseFactorizationMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             raise ValueError(
                 'loss="bpr" compares rows of one group: give query=, a column of X, or fit(query=…), an array.'
             )
+        if not np.ndim(query):
+            raise TypeError(f"query must be an array with the group of each row, got {query!r}.")
         codes = pd.factorize(np.asarray(query))[0]
         if len(codes) != n:
             raise ValueError(f"query has {len(codes)} entries, X has {n} rows.")

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,13 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.metrics import log_loss, roc_auc_score
 
-from mtl_classic._core.exceptions import ConstantTaskWarning
-from mtl_classic.factorization import FactorizationMachineClassifier, FactorizationMachineRegressor, Ftrl
+from mtl_classic._core.exceptions import ConstantTaskWarning, RoleError
+from mtl_classic.factorization import (
+    FactorizationMachineClassifier,
+    FactorizationMachineRegressor,
+    Ftrl,
+    MultiTaskFactorizationMachine,
+)
 
 N, N_USERS, N_ITEMS, RANK = 40_000, 200, 150, 3
 
@@ -552,3 +558,20 @@ def test_the_scale_of_weights_says_nothing(solver: str) -> None:
     plain = model.fit(X, y).predict(X)
     for scale in (2.0**-20, 2.0**13):
         np.testing.assert_allclose(model.fit(X, y, sample_weight=np.full(400, scale)).predict(X), plain)
+
+
+@pytest.mark.parametrize("rows", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("name", ["categorical", "exclude"])
+@pytest.mark.parametrize(
+    "machine", [FactorizationMachineClassifier(), FactorizationMachineRegressor(), MultiTaskFactorizationMachine()]
+)
+def test_names_of_columns_that_an_array_does_not_have_are_refused(machine: Any, name: str, rows: Any) -> None:
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    with pytest.raises(RoleError, match=name):
+        clone(machine).set_params(**{name: ["item"]}).fit(rows(X), (X[:, 0] > 0) * 1.0)
+
+
+def test_a_name_in_place_of_groups_is_refused() -> None:
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    with pytest.raises(TypeError, match="query must be an array"):
+        FactorizationMachineClassifier(loss="bpr").fit(X, X[:, 0] > 0, query="user")
