@@ -90,6 +90,7 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
     n_jobs : int, default=None
         Threads, for candidates at the same time and within them; changes time, not results.
     random_state : int, RandomState or None
+        Deals the folds and draws the candidates. The estimator keeps its own: where that is None, fits differ.
 
     Attributes
     ----------
