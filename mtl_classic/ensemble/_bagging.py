@@ -316,8 +316,8 @@ class BaggingEnsemble(OverMembers):
         Returns
         -------
         DataFrame, or two of them
-            The means; with ``return_std`` also the standard deviation of the bags' scores, in the same columns: the
-            uncertainty of the mean function, not of a single label.
+            The means; with ``return_std`` also the standard deviation (over the number of bags: ddof 0) of the bags'
+            scores, in the same columns: the uncertainty of the mean function, not of a single label.
         """
         check_option("return_std", return_std, TRUTH)
         mean = super().predict_scores(X, space)

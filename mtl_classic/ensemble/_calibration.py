@@ -39,10 +39,11 @@ class CalibratedModel(OverMembers):
     r"""A model whose probabilities are corrected, task by task, by a map learnt from out-of-fold scores.
 
     ``sigmoid``: logit q = a logit p + b; ``beta``: logit q = a ln p − b ln(1 − p) + c; ``isotonic``: the best monotone
-    steps; ``temperature``, for multiclass: q ∝ p^t. A map is kept only if it lowers the log-loss of rows that it was
-    not fitted on beyond the noise (paired bootstrap by user, else by row; Holm over tasks and methods). Of folds in
-    time those are rows of later folds, of a single one its later rows. Binary children of a funnel are held at or below
-    their parents.
+    steps, which stay 0.5 / (n + 1) away from 0 and 1 for n labels; ``temperature``, for multiclass: q ∝ p^t. Sigmoid
+    and beta read p clipped to [1e-6, 1 − 1e-6], temperature p of at least 1e-6. A map is kept only if it lowers the
+    log-loss of rows that it was not fitted on beyond the noise (paired bootstrap by user, else by row; Holm over tasks
+    and methods). Of folds in time those are rows of later folds, of a single one its later rows. Binary children of a
+    funnel are held at or below their parents.
 
     Parameters
     ----------

@@ -60,7 +60,8 @@ def label_from_events(
 
     A child is 0 where its parent is 0 (the entire view); a warning tells where more than one in twenty of its rows are
     lost to that. Where the horizon or the delay, both from the row's time on (a child's delay is not shorter than its
-    parent's), is not over at the end of the log, the label is NaN: it has not matured.
+    parent's), is not over at the end of the log, the label is NaN: it has not matured. NaN goes before 0: of a child
+    too whose parent is 0.
 
     Parameters
     ----------

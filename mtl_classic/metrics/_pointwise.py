@@ -221,7 +221,7 @@ def poisson_deviance(y: Any, scores: Any, *, sample_weight: Any = None) -> float
     y : array of shape (n,)
         Numbers ≥ 0, counts as a rule; NaN is unlabelled.
     scores : array of shape (n,)
-        Predicted means f; those below ``EPSILON`` = 1e-7 count as that.
+        Predicted means f ≥ 0; those below ``EPSILON`` = 1e-7 count as that.
     sample_weight : array of shape (n,), default=None
         Non-negative weights.
 
@@ -229,6 +229,11 @@ def poisson_deviance(y: Any, scores: Any, *, sample_weight: Any = None) -> float
     -------
     float
         At least 0; NaN without labels.
+
+    Raises
+    ------
+    ValueError
+        On negative labels, or means below −1e-6, which rounding does not explain.
 
     Examples
     --------

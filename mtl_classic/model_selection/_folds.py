@@ -27,13 +27,14 @@ class Temporal:
     """Expanding windows in time: each fold is predicted from what came before it.
 
     The rows are cut into ``n_splits + 1`` blocks of about as many labelled rows at distinct times; block k + 1 is
-    predicted by a model of the blocks up to k, less the rows of the last ``gap``. The first block is never predicted.
+    predicted by a model of the blocks up to k, less the rows at most ``gap`` before it. The first is never predicted.
 
     Parameters
     ----------
     n_splits : int, default=5
     gap : str, timedelta or number, default=None
-        Rows this close before the predicted block are not trained on; at least the longest delay of a label.
+        Rows at most this long before the first one of the predicted block, those exactly so long included, are not
+        trained on; at least the longest delay of a label.
 
     Examples
     --------
