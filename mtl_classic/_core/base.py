@@ -110,6 +110,8 @@ class MultiTaskEstimator(BaseEstimator):
         Weighted means of the training labels (entire view), class frequencies, or 0 for a ranking.
     roles_ : dict role -> str or None
         Column of the user, item, time and query; None where there is none.
+    form_ : OutputForm
+        Whether the labels were a frame, and 1-D.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Where X has names.

@@ -95,6 +95,10 @@ class AveragingEnsemble(Composition):
         Fold that predicted each row, -1 where none did; with learnt weights only.
     n_uncovered_ : int
         Rows that no fold predicts, which do not count for the weights; with learnt weights only.
+    temporal_ : bool
+        Whether folds are predicted from earlier ones only; with learnt weights only.
+    moments_ : dict task -> list of (mean, spread)
+        By which scores of a ranking are standardized, a pair for each used estimator; of ranking tasks only.
 
     Notes
     -----

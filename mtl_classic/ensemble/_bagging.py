@@ -84,6 +84,9 @@ class BaggingEnsemble(OverMembers):
         Mean over tasks of 1 − loss / loss of the training prior, as `score`, on the out-of-bag scores.
     oob_task_scores_ : Series
         The same, task by task.
+    oof_scores_, fold_, temporal_ : as of the other ensembles
+        ``oob_scores_``, zeros and False.
+    moments_ : dict task -> list of (mean, spread), by which the bags' scores of a ranking are standardized
 
     Notes
     -----

@@ -77,6 +77,8 @@ class BoostingEnsemble(Composition):
     fold_ : ndarray of shape (n,)
     n_uncovered_ : int
         Rows that no fold predicts.
+    temporal_ : bool
+        Whether folds are predicted from earlier ones only.
 
     Notes
     -----

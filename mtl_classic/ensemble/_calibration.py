@@ -76,6 +76,8 @@ class CalibratedModel(OverMembers):
         A row per (task, method): loss after, loss before, the interval of the difference, and the verdict.
     oof_scores_ : DataFrame
         Out-of-fold scores before calibration.
+    maps_ : dict task -> callable
+        From scores to calibrated ones; of tasks that have a method.
 
     Notes
     -----

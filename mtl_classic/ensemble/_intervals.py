@@ -70,6 +70,8 @@ class ConformalModel(OverMembers):
         What the intervals are centred on.
     residuals_ : dict task -> list of arrays
         Sorted residuals of each of them; counts on the scale of square roots.
+    lowest_ : dict task -> float
+        Below which no bound lies: 0 where no label is negative, else −inf.
     n_uncovered_ : int
         Rows that no fold predicts, which have no residual.
 

@@ -103,6 +103,12 @@ class StackingEnsemble(Composition):
     fold_ : ndarray of shape (n,)
     n_uncovered_ : int
         Rows that no fold predicts: left out of what the combiners learn.
+    temporal_ : bool
+        Whether folds are predicted from earlier ones only.
+    moments_ : dict task -> list of (mean, spread)
+        By which scores of a ranking are standardized, a pair for each used estimator; of ranking tasks only.
+    passthrough_ : Passthrough or None
+        What combiners read of X.
 
     Notes
     -----

@@ -58,6 +58,10 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
     aggregates_ : tuple of Aggregate
     log_ : EventLog, the one given (not copied) or the one made of the fitted rows
     as_of_ : time of its last event
+    own_ : bool, whether the log is made of the fitted rows
+    tasks_, classes_, labels_ : tuple of Task, dict task -> classes, list of str
+        Of a log of the fitted rows: the tasks whose labels are its events, and its columns of them; else empty.
+    roles_ : dict role -> column, of those that are named
     feature_names_in_, n_features_in_
 
     Raises

@@ -131,6 +131,7 @@ class FactorizationMachineClassifier(ClassifierMixin, BaseFactorizationMachine):
         The pass that was kept.
     validation_losses_ : list of float
         After each pass.
+    feature_names_in_, n_features_in_
 
     Notes
     -----

@@ -117,6 +117,7 @@ class FactorizationMachineRegressor(RegressorMixin, BaseFactorizationMachine):
         The pass that was kept.
     validation_losses_ : list of float
         After each pass.
+    feature_names_in_, n_features_in_
 
     Notes
     -----

@@ -76,6 +76,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
     latent_features_ : list of str
         Names of the appended columns.
     tasks_ : tuple of Task
+    feature_names_in_, n_features_in_
     as_of_ : time of the last event that the models know of; None if none of them reads a log
 
     Raises

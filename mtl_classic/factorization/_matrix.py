@@ -107,6 +107,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         The p and q. Scores of all models but ``"als"`` have biases besides, which are not among them.
     task_ : str or None
     roles_ : dict of role to column
+    feature_names_in_, n_features_in_
     as_of_ : time of the last event that was learnt or folded in; None without events
 
     Raises

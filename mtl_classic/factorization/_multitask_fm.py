@@ -116,6 +116,8 @@ class MultiTaskFactorizationMachine(JointMachine):
         Empty where no rows were held out, as in ``partial_fit``.
     interaction_weights_ : dict task -> ndarray of shape (n_factors,)
         The r of each task; (n_classes, n_factors) for multiclass tasks.
+    outputs_ : tuple of TaskOutput
+        Where the scores of each task lie among those of the machine, and on which scale.
     linear_shares_ : dict task -> ndarray of shape (1,)
         The c of each task; (n_classes,) for multiclass tasks.
 

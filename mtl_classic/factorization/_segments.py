@@ -67,6 +67,9 @@ class Segments(TransformerMixin, BaseEstimator):
     centers_ : ndarray of shape (n_segments_, n_factors)
     segments_ : Series
         Segment of each id.
+    latent_ : LatentFeatures
+        Its vectors are clustered.
+    feature_names_in_, n_features_in_
     as_of_ : time of the last event that the factors know of; None without events
 
     Notes

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from scipy.stats import loguniform, uniform
 
 from mtl_classic._core.base import Scores
@@ -132,6 +131,13 @@ class SharedTreesModel(LearnerStructure):
         On tasks that compete, and tasks with few labels beside the others.
     task_weights_ : dict task -> weight
         Those chosen, with ``task_weights="cv"``.
+    trees_ : VectorTrees, ExtraForest, or None where there is nothing to share
+    constants_, fits_ : dict task -> fitted learner
+        Of tasks with one class; of those in ``fallbacks_``.
+    routes_ : dict task -> "root", "product" or "direct"
+        How each task's entire-space score is made.
+    columns_, dense_ : FeatureColumns, DenseFeatures
+        Which columns are features; how they become numbers.
 
     Notes
     -----
@@ -163,9 +169,6 @@ class SharedTreesModel(LearnerStructure):
     fits_: dict[str, TaskFit]
     rounds_: dict[str, int]
     fallbacks_: dict[str, str]
-    sharing_: dict[str, str]
-    gradient_cosines_: pd.DataFrame
-    advice_: list[str]
     task_weights_: dict[str, float]
     _options: ClassVar[dict[str, Option]] = XGBoostLearner._options | {
         "trees": TREES, "funnel": FUNNELS, "n_trees": COUNT, "max_onehot": COUNT_OR_0, "cv": FOLDS,
@@ -325,17 +328,11 @@ class SharedTreesModel(LearnerStructure):
             if self.fallback is None or bench.split is None:
                 return None
             return self._forest(bench, joint, matrix, bench.split[0])
+        max_bin = n_bins(int(joint.labelled.sum())) if self.max_bin is None else self.max_bin
         settings = BoosterSettings(
-            self.max_leaves,
-            self.learning_rate,
-            self.max_iter,
-            self.n_iter_no_change,
-            self.min_child_weight,
-            self.reg_lambda,
-            self.colsample_bytree,
-            n_bins(int(joint.labelled.sum())) if self.max_bin is None else self.max_bin,
-            self.params,
-        )
+            self.max_leaves, self.learning_rate, self.max_iter, self.n_iter_no_change, self.min_child_weight,
+            self.reg_lambda, self.colsample_bytree, max_bin, self.params,
+        )  # fmt: skip
         self.trees_, held_out = boost_with_stops(
             matrix, joint, bench, settings, self._gradient_weights(), spawn_seed(bench.seed, "trees"), log
         )
