@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mtl_classic._core.losses import losses
+from mtl_classic._core.options import check_option, list_of
 from mtl_classic.metrics._arrays import (
     Floats,
     as_floats,
@@ -52,7 +53,7 @@ def log_loss(y: Any, scores: Any, *, classes: Any = None, sample_weight: Any = N
     0.4581
     """
     if np.ndim(scores) == 2:
-        codes, p, weight = labelled(_codes(y, classes), scores, sample_weight, ndim=2)
+        codes, p, weight = labelled(_codes(y, classes, np.shape(scores)[1]), scores, sample_weight, ndim=2)
         check_codes(codes, p)
         check_probabilities(p)
         return mean(losses("multiclass", codes, p), weight)
@@ -93,7 +94,7 @@ def brier(y: Any, scores: Any, *, classes: Any = None, sample_weight: Any = None
     0.025
     """
     if np.ndim(scores) == 2:
-        codes, p, weight = labelled(_codes(y, classes), scores, sample_weight, ndim=2)
+        codes, p, weight = labelled(_codes(y, classes, np.shape(scores)[1]), scores, sample_weight, ndim=2)
         check_codes(codes, p)
         check_probabilities(p)
         return mean(multiclass_brier(codes, p), weight)
@@ -255,10 +256,15 @@ def multiclass_brier(codes: Floats, p: Floats) -> Floats:
     return np.asarray(np.sum(p**2, axis=1) - 2 * hit + 1)
 
 
-def _codes(y: Any, classes: Any) -> Floats:
+def _codes(y: Any, classes: Any, n_columns: int) -> Floats:
     """Labels as positions in ``classes``, -1 for those that are none of them, NaN for unlabelled."""
     if classes is None:
         return as_floats(y, "labels")
+    check_option("classes", classes, list_of("labels"))
+    if len(classes) != n_columns:
+        raise ValueError(
+            f"classes has {len(classes)} labels, and the scores have {n_columns} columns; expected as many."
+        )
     labels = pd.Series(y)
     codes: Floats = pd.Index(classes).get_indexer(labels).astype(np.float64)
     codes[labels.isna().to_numpy()] = np.nan
