@@ -44,6 +44,7 @@ from mtl_classic import (
     write_scores,
 )
 from mtl_classic.metrics import (
+    brier,
     calibration_table,
     compare,
     correct_sampling,
@@ -53,6 +54,7 @@ from mtl_classic.metrics import (
     f1,
     get_metric,
     grouped_auc,
+    log_loss,
     mean_average_precision,
     ndcg,
     prior_scores,
@@ -112,6 +114,11 @@ METRICS: Calls = [
     (partial(ctr, LABELS, CHANCES), {"n_bins": NO_COUNT}),
     (partial(cvr, LABELS, CHANCES, LABELS), {"n_bins": NO_COUNT}),
     (partial(f1, LABELS, CHANCES), {"threshold": ["no", True, NAN, None, []]}),
+    (
+        partial(log_loss, ["a", "b"], [[0.5, 0.5], [0.1, 0.9]]),
+        {"classes": ["ab", 1.5, [], ["a"], ["a", "b", "c"], {"a": 0, "b": 1}]},
+    ),
+    (partial(brier, ["a", "b"], [[0.5, 0.5], [0.1, 0.9]]), {"classes": ["ab", [], ["a"]]}),
     (lambda kind: task_loss(kind, LABELS, CHANCES), {"kind": ["no", 1, None]}),
     (lambda kind: prior_scores(kind, LABELS), {"kind": ["no", 1, None]}),
     (partial(prior_scores, "multiclass", LABELS), {"n_classes": ["no", 1.5, -1, None]}),
@@ -188,6 +195,7 @@ DURATIONS: Calls = [
     (partial(history, stat="count"), {"window": NO_DATES}),
     (partial(history, stat="decayed"), {"half_life": NO_DATES}),
     (partial(label_from_events, SHOP.X, SHOP.events, SHOP.tasks), {"horizon": [*NO_DATES, None, 0]}),
+    (partial(label_from_events, SHOP.X, SHOP.events, SHOP.tasks, "1D"), {"user": ["", "no", [], 1.5], "time": [0]}),
     (partial(label_from_events, SHOP.X, SHOP.events, SHOP.tasks, "1D"), {"as_of": ["no", 1.5, -1, True, NAN, []]}),
     (lambda delay: label_from_events(SHOP.X, SHOP.events, [Task("buy", "binary", delay=delay)], "1D"), {"delay": [2]}),
     (partial(make_funnel, 50), {"delay": NO_DATES}),

@@ -125,7 +125,7 @@ def label_from_events(
     axis = np.dtype("datetime64[ns]") if log.is_datetime else log.time.dtype
     sources = _find_sources(log, resolved)
     column = {
-        role: str(find_role(table.columns, name or log.roles[role], role))
+        role: str(find_role(table.columns, log.roles[role] if name is None else name, role))
         for role, name in (("user", user), ("item", item), ("time", time))
     }
     length = to_duration(horizon, axis, "horizon")
