@@ -20,11 +20,13 @@ from mtl_classic._core.score_frames import score_columns
 from mtl_classic._core.targets import Classes
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.time import to_time
+from mtl_classic._core.validation import n_rows
 from mtl_classic._core.versions import library_versions
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import fit_folds
 from mtl_classic.model_selection._fingerprint import fingerprint
 from mtl_classic.model_selection._folds import Rows
+from mtl_classic.model_selection._plans import check_plan
 from mtl_classic.model_selection._progress import SILENT, Progress, settings_of, tell
 from mtl_classic.multitask._out_of_fold import looks_forward
 from mtl_classic.multitask._score_columns import read_scores
@@ -168,6 +170,8 @@ def fit_members(
     progress: Progress = SILENT,
 ) -> list[Any]:
     """Fit members on all rows, in parallel, each kept in ``memory``."""
+    if plan is not None:
+        check_plan(plan, n_rows(data.X))
     members, data = list(members), data.keyed(memory)
     workers, threads = split_budget(n_jobs, max(len(members), 1))
     fit = check_memory(memory).cache(_fit_all, ignore=["member", "data", "plan", "threads", "step"])

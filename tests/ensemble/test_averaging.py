@@ -424,3 +424,12 @@ def test_prefit_members_must_be_fitted_and_may_be_frozen() -> None:
     pd.testing.assert_frame_equal(model.predict_scores(X), member.predict_scores(X))
     with pytest.raises(TypeError, match='Frozen members.*cv="prefit"'):
         AveragingEnsemble(frozen, weights="greedy").fit(X, Y)
+
+
+def test_what_is_no_plan_is_refused_by_equal_weights_too() -> None:
+    X = np.arange(20.0)[:, None]
+    model = AveragingEnsemble([("one", PerTaskModel({"y": "regression"}, learner="linear"))])
+    with pytest.raises(TypeError, match="plan must be a FoldPlan, got int"):
+        model.fit(X, X[:, 0], plan=5)  # type: ignore[arg-type]
+    with pytest.raises(FoldError, match="plan is for 10 rows, but X has 20"):
+        model.fit(X, X[:, 0], plan=make_folds(2, X[:10, 0], random_state=0))
