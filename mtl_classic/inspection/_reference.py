@@ -12,7 +12,7 @@ import pandas as pd
 
 from mtl_classic._core.options import COLUMNS, check_option
 from mtl_classic._core.time import to_time
-from mtl_classic._core.validation import as_table
+from mtl_classic._core.validation import as_table, find_role
 from mtl_classic.inspection._drift import effective_rows
 from mtl_classic.metrics._fitted import end_of, role_column, scores_of
 from mtl_classic.preprocessing._blocks import as_numbers as numbers_of
@@ -98,6 +98,11 @@ def monitor_reference(model: Any, X: Any, *, exclude: Sequence[str] = ()) -> Ref
         values) as hashes of 8 bytes. Time and query are not watched, nor numbers that move with time (whose ranks
         correlate by 0.85 with it).
 
+    Raises
+    ------
+    RoleError
+        On excluded columns that X does not have.
+
     Notes
     -----
     Cost: one prediction, one sort per column.
@@ -118,8 +123,9 @@ def monitor_reference(model: Any, X: Any, *, exclude: Sequence[str] = ()) -> Ref
     final, _ = end_of(model)
     roles = {role: role_column(final, table, role) for role in ("user", "item", "time", "query")}
     time = None if roles["time"] is None else to_time(table[roles["time"]], "time")
-    left_out, ids = {*exclude, roles["time"], roles["query"]}, {roles["user"], roles["item"]}
-    columns = {str(name): _describe(table[name], name in ids, time) for name in table.columns if name not in left_out}
+    left_out = {find_role(table.columns, str(name), "excluded") for name in exclude} | {roles["time"], roles["query"]}
+    ids, watched = {roles["user"], roles["item"]}, [name for name in table.columns if str(name) not in left_out]
+    columns = {str(name): _describe(table[name], name in ids, time) for name in watched}
     scores = scores_of(model, X, "entire")
     described = {str(name): _describe(scores[name], False, None) for name in scores.columns}
     clusters = cluster_codes(table, roles["user"])

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from mtl_classic import PerTaskModel, monitor_reference
+from mtl_classic import PerTaskModel, RoleError, monitor_reference
 
 
 def shown(n: int = 200) -> pd.DataFrame:
@@ -63,3 +64,11 @@ def test_new_ids_are_as_frequent_as_those_of_one_row_where_there_is_no_time() ->
     void = monitor_reference(model, X.assign(user=np.nan, price=np.nan)).columns
     assert (void["user"].missing, void["user"].unseen, len(void["user"].ids)) == (1.0, 0.0, 0)
     assert (void["price"].missing, void["price"].counts.tolist()) == (1.0, [0.0])
+
+
+def test_excluded_columns_that_are_not_there_are_refused() -> None:
+    X = pd.DataFrame({"a": np.arange(50.0), "b": np.arange(50.0) % 7})
+    model = PerTaskModel({"y": "regression"}, learner="linear").fit(X, X["a"].to_frame("y"))
+    assert list(monitor_reference(model, X, exclude=["a"]).columns) == ["b"]
+    with pytest.raises(RoleError, match="The excluded column 'c' is needed"):
+        monitor_reference(model, X, exclude=["c"])
