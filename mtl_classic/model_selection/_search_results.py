@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mtl_classic._core.options import MAPPING, NUMBER, check_option
 from mtl_classic.model_selection._search_space import Floats
 from mtl_classic.model_selection._search_trial import COMPLETE, Outcome, Work
 
@@ -61,8 +62,10 @@ def undominated(values: Floats) -> Any:
 
 def choose(points: pd.DataFrame, tasks: Sequence[str], weights: Floats, at_least: Mapping[str, float] | None) -> int:
     """The candidate of greatest weighted mean score of the tasks among those that keep the constraints."""
+    check_option("at_least", at_least, (MAPPING, None))
     allowed = points
     for name, least in (at_least or {}).items():
+        check_option(f"at_least[{name!r}]", least, NUMBER)
         if name not in points.columns:
             raise ValueError(f"at_least names {name!r}, which was not judged; there are {', '.join(points.columns)}.")
         allowed = allowed[allowed[name] >= least]
