@@ -28,7 +28,7 @@ from mtl_classic.factorization._feedback import check_log
 from mtl_classic.factorization._members import LatentMember, choose_task, reads_events
 from mtl_classic.factorization._out_of_fold import columns_before_blocks, columns_by_folds, log_for_full_fit
 from mtl_classic.model_selection import FoldPlan, Temporal, make_folds
-from mtl_classic.model_selection._plans import labels_for_folds
+from mtl_classic.model_selection._plans import check_plan, labels_for_folds
 
 __all__ = ["LatentFeatures"]
 
@@ -231,6 +231,8 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
     ) -> Any:
         """Append columns to the rows of the fit, from models that did not see the row."""
         table, labels = as_table(X), self._labels(Y)
+        if plan is not None:
+            check_plan(plan, n_rows(table))
         time, folds = self._time(table, events), plan
         columns = []
         for name, full in self._members.items():

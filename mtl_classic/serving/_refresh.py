@@ -107,7 +107,7 @@ def _refreshed(
         new.named_estimators_[name] = moved
         outcomes += [replace(one, member="/".join(filter(None, (name, one.member)))) for one in own]
     new.estimators_ = list(new.named_estimators_.values())
-    if model.cv == "prefit":
+    if isinstance(model.cv, str) and model.cv == "prefit":
         new.estimators = list(new.named_estimators_.items())
     return new, outcomes
 

@@ -509,6 +509,8 @@ def test_models_and_times_that_cannot_be() -> None:
         LatentFeatures([("cv", als()[1])]).fit(X, Y)
     with pytest.raises(ValueError, match="'day' is the same in all"):
         LatentFeatures([als(max_iter=1)], tasks=TASKS[:1], time="day").fit_transform(X.assign(day=3), Y)
+    with pytest.raises(TypeError, match="plan must be a FoldPlan, got int"):
+        LatentFeatures([als(max_iter=1)], tasks=TASKS[:1]).fit_transform(X, Y, plan=3)
     with pytest.raises(TypeError, match="n_segments must be an integer of at least 1 or"):
         Segments(n_segments=2.5, model=als()[1]).fit(X, Y)
 

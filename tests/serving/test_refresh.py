@@ -329,3 +329,11 @@ def test_machines_learn_from_amounts_of_minus_one() -> None:
     model = MultiTaskModel({"y": "regression"}, user="user", item="item", random_state=0, **options)
     told = model.fit(X, random.choice([-1.0, 1.0], 200)).refresh(X[:20], np.full(20, -1.0)).refreshed_
     assert told.loc[told["part"] == "factors", "outcome"].tolist() == ["pass"]
+
+
+def test_an_ensemble_with_folds_in_an_array_is_refreshed() -> None:
+    tasks, (X, Y) = {"view": "binary"}, (SHOP.X[["price"]], SHOP.Y[["view"]])
+    members = [("trees", PerTaskModel(tasks)), ("more", PerTaskModel(tasks))]
+    ensemble = AveragingEnsemble(members, weights="greedy", cv=np.arange(len(X)) % 2)
+    model = MultiTaskModel(tasks, structure=ensemble, random_state=0).fit(X, Y)
+    assert set(model.refresh(X, Y).refreshed_["outcome"]) == {"leaves"}
