@@ -1,12 +1,13 @@
 # Everything a developer or a CI machine runs. A fresh machine needs Python 3.11+, git and make; `setup` does the rest.
 PYTHON ?= python3
 VENV := .venv
+OLDEST := .venv-oldest
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-slow lint format type check bench data
+.PHONY: help setup quickstart test test-slow test-oldest lint format type check bench data
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-11s %s\n", $$1, $$2}'
@@ -28,6 +29,14 @@ test: setup  ## unit tests, examples in docstrings and README, short notebooks
 
 test-slow: setup  ## the tests that take minutes or read whole data sets
 	$(PY) -m pytest -m slow $(ARGS)
+
+test-oldest: $(OLDEST)/.installed  ## the tests on the oldest dependencies, in .venv-oldest; PYTHON=python3.11
+	$(OLDEST)/bin/python -m pytest -n auto --dist loadfile -W ignore::optuna.exceptions.ExperimentalWarning tests $(ARGS)
+
+$(OLDEST)/.installed: pyproject.toml tests/oldest.txt
+	@test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r tests/oldest.txt -e .
+	@touch $@
 
 lint: setup  ## ruff: rules and formatting, nothing is changed
 	$(PY) -m ruff check .
