@@ -10,6 +10,9 @@ from mtl_classic import RepeatedEventsWarning
 from mtl_classic._core.keys import key_kind
 from mtl_classic.events import EventLog
 
+# Which dtype empty parts bring in differs between releases of pandas; the values do not.
+pytestmark = pytest.mark.filterwarnings("ignore:The behavior of DataFrame concatenation with empty:FutureWarning")
+
 ROLES = {"user": "user", "item": "item", "time": "time", "event": "type", "value": "price"}
 
 

@@ -23,7 +23,7 @@ FRAME = pd.DataFrame(
         "when": pd.to_datetime(["1970-01-02", None, "1970-01-03"]),
         "zone": pd.to_datetime(["1970-01-02", None, "1970-01-03"]).tz_localize("UTC"),
         "took": pd.to_timedelta(["1D", None, "36h"]),
-        "date": pd.Series([dt.date(1970, 1, 2), None, dt.date(9999, 12, 31)], dtype=object),
+        "date": pd.Series([dt.date(1970, 1, 2), None, dt.date(2261, 12, 31)], dtype=object),
         "datetime": pd.Series([dt.datetime(1970, 1, 2, 12), None, pd.Timestamp(0)], dtype=object),
         "month": pd.PeriodIndex(["1970-02", None, "1970-01"], freq="M"),
         "user": [10, 20, 10],
@@ -41,7 +41,7 @@ EXPECTED = {
     "when": [1, np.nan, 2],
     "zone": [1, np.nan, 2],
     "took": [1, np.nan, 1.5],
-    "date": [1, np.nan, (dt.date(2262, 1, 1) - dt.date(1970, 1, 1)).days],
+    "date": [1, np.nan, (dt.date(2261, 12, 31) - dt.date(1970, 1, 1)).days],
     "datetime": [1.5, np.nan, 0],
     "month": [31, np.nan, 0],
     "user": [0, 1, 0],
@@ -55,6 +55,16 @@ def test_every_sort_of_column() -> None:
     for j, name in enumerate(features.names):
         np.testing.assert_equal(features.values[:, j], np.float32(EXPECTED[name]), err_msg=name)
     assert [features.names[j] for j in features.categorical] == ["shop", "level", "user"]
+
+
+@pytest.mark.parametrize("never", [
+    np.array(["9999-12-31"], dtype="datetime64[s]"),
+    pytest.param([dt.date(9999, 12, 31)], marks=pytest.mark.skipif(pd.__version__ < "3", reason="pandas 2 refuses it")),
+])  # fmt: skip
+def test_dates_beyond_nanoseconds_are_held_at_the_last(never: object) -> None:
+    frame = pd.DataFrame({"until": pd.Series(never)})
+    last = (dt.date(2262, 1, 1) - dt.date(1970, 1, 1)).days
+    assert FeatureColumns().fit(frame).transform(frame).values.tolist() == [[last]]
 
 
 def test_columns_by_name_whatever_their_order_and_their_company() -> None:
