@@ -50,6 +50,8 @@ def equal(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(equal(a, b) for a, b in zip(one, other, strict=True))
     if isinstance(one, dict):
         return equal(list(one), list(other)) and equal(list(one.values()), list(other.values()))
+    if type(one) in (float, complex):
+        return repr(one) == repr(other)  # every bit, but whichever NaN it is
     if isinstance(one, float | np.generic) and not isinstance(one, np.str_ | np.bytes_):
         return np.asarray(one).tobytes() == np.asarray(other).tobytes()
     if isinstance(one, pd.Index | pd.Series | pd.DataFrame):
