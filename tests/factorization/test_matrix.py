@@ -487,6 +487,7 @@ def test_rows_are_scored_at_any_moment_of_an_observation(model: str) -> None:
         return score
 
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # some releases of Python 3.12 trace opcodes only if asked before
     sys.settrace(score)
     try:
         fitted.observe(told)
