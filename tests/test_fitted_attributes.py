@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from inspect import cleandoc
 from typing import Any
 
 import pytest
@@ -20,9 +21,9 @@ WHOLE = [(model, fit) for model, fit in FITS if not type(model).__name__.endswit
 
 def told(cls: type) -> set[str]:
     """Names in the section of attributes."""
-    section = re.search(r"\n +Attributes\n +-+\n(.*?)(?:\n\n|\Z)", cls.__doc__ or "", re.DOTALL)
+    section = re.search(r"\nAttributes\n-+\n(.*?)(?:\n\n|\Z)", cleandoc(cls.__doc__ or ""), re.DOTALL)
     lines = section[1].splitlines() if section else []
-    names = [line.partition(":")[0] for line in lines if re.match(r" {4}\S", line)]
+    names = [line.partition(":")[0] for line in lines if re.match(r"\S", line)]
     return {name.strip() for line in names for name in line.split(",")}
 
 
