@@ -15,6 +15,7 @@ from mtl_classic._core.options import COLUMN, COLUMNS, FINITE, check_option
 from mtl_classic._core.time import check_duration
 
 STATS = ("count", "sum", "mean", "rate", "recency", "gap", "decayed")
+KNOWN = "__known__"  # among the allowed values of a filter: whatever is not missing
 _UNITS = (("w", 604_800), ("D", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 

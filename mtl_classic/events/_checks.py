@@ -11,7 +11,7 @@ import pandas as pd
 from mtl_classic._core.keys import are_of_other_kinds, key_kind
 from mtl_classic._core.time import to_duration
 from mtl_classic._core.validation import as_table
-from mtl_classic.events._aggregate import Aggregate, as_conditions
+from mtl_classic.events._aggregate import KNOWN, Aggregate, as_conditions
 from mtl_classic.events._column import as_floats
 from mtl_classic.events._log import EventLog
 
@@ -74,7 +74,8 @@ def _check_filter(aggregate: Aggregate, spec: Any, log: EventLog) -> None:
         if missing:
             raise ValueError(f"{aggregate.name}: the log has no column {missing}; it has {list(log.columns)}.")
         for column, values in as_conditions(spec, None):
-            _check_kind(aggregate, column, pd.Index(values, dtype=object), log.encode(column)[1])
+            if values != (KNOWN,):
+                _check_kind(aggregate, column, pd.Index(values, dtype=object), log.encode(column)[1])
     elif spec is not None and spec not in log.event_types:
         known = f"its types are {list(log.event_types)}" if "event" in log.roles else "it has no event column"
         raise ValueError(f"{aggregate.name}: the log has no events of the type {spec!r}; {known}.")

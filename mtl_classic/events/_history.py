@@ -17,14 +17,14 @@ from mtl_classic._core.options import COLUMN, INTEGER, Option
 from mtl_classic._core.parallel import n_threads
 from mtl_classic._core.targets import Classes, Targets, encode_targets
 from mtl_classic._core.tasks import Task, resolve_tasks
-from mtl_classic._core.time import to_time
+from mtl_classic._core.time import time_dtype, to_time
 from mtl_classic._core.validation import align_columns, check_labels_of, find_role, register_columns
 from mtl_classic.events._aggregate import Aggregate
 from mtl_classic.events._auto import choose_for_log, choose_for_rows
 from mtl_classic.events._checks import as_rows, check_names, check_on_log, is_auto
 from mtl_classic.events._keys import Keyed, key_rows
 from mtl_classic.events._log import EventLog
-from mtl_classic.events._own_log import ROW, label_columns, log_of_rows, on_own_log
+from mtl_classic.events._own_log import ROW, delays_of_labels, label_names, last_known, log_of_rows, on_own_log
 from mtl_classic.events._windows import compute_aggregates
 
 
@@ -57,10 +57,10 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
     ----------
     aggregates_ : tuple of Aggregate
     log_ : EventLog, the one given (not copied) or the one made of the fitted rows
-    as_of_ : time of its last event
+    as_of_ : time of its last event, or when the last label of the fitted rows was known
     own_ : bool, whether the log is made of the fitted rows
     tasks_, classes_, labels_ : tuple of Task, dict task -> classes, list of str
-        Of a log of the fitted rows: the tasks whose labels are its events, and its columns of them; else empty.
+        Of a log of the fitted rows: the tasks whose labels it knows, and what filters call these; else empty.
     roles_ : dict role -> column, of those that are named
     feature_names_in_, n_features_in_
 
@@ -85,9 +85,11 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
     that rows and log share with at most 1000 values: count and recency of the deepest type, decayed count of all
     events.
 
-    *Without a log* the fitted rows are the log: a row is an event of the type "row" at its time, a label an event of
-    the type of its task (`task=class` per class of a multiclass task) with the label as value, at the row's time plus
-    the task's `delay`; labels that are missing never enter. "auto" then takes, for user, item and user × item, else
+    *Without a log* the fitted rows are the log: each is an event at its time, of which a label is known the task's
+    `delay` later, or never where it is missing. ``where="row"``, a filter on columns, and None mean the rows;
+    ``where="buy"`` those whose label of the task "buy" is known then, and without `value` its sum, mean and smoothed
+    mean (`"task=class"` per class of at most eight of a multiclass task); ``value="buy"`` the label beside any filter.
+    "auto" then takes, for user, item and user × item, else
     for the columns of texts or categories with most values up to 1000, the smoothed mean of each label so far. It
     leaves out counts and recencies: rows predicted later find a log that ends with the fitted rows unless more are
     observed, and what its age alone changes would mislead (in one window of hotel bookings it nearly doubled a loss).
@@ -115,6 +117,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
     tasks_: tuple[Task, ...]
     classes_: Classes
     labels_: list[str]
+    _delays: dict[str, int | float]
 
     _options: ClassVar[dict[str, Option]] = {
         "user": (COLUMN, None), "item": (COLUMN, None), "time": (COLUMN, None),
@@ -165,7 +168,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         self.roles_ = roles
         self.own_ = events is None
         if events is not None:
-            self.tasks_, self.classes_, self.labels_ = (), {}, []
+            self.tasks_, self.classes_, self.labels_, self._delays = (), {}, [], {}
             self.aggregates_ = self._choose(X, y, events, last)
             self.log_ = events
         else:
@@ -208,7 +211,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
     def as_of_(self) -> Any:
         """Time of the last event of the log: what predictions know of."""
         check_is_fitted(self)
-        return self.log_.last_time
+        return last_known(self.log_, self._delays)
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[Any]:
         """The columns of X and the names of the aggregates."""
@@ -218,7 +221,9 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
 
     def _compute(self, X: pd.DataFrame, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
         threads, log = n_threads(self.n_jobs), self.log_  # once: another thread may be observing
-        return compute_aggregates(self._asked, log, self._keyed(X, log), lag=self.lag, n_threads=threads, dtype=dtype)
+        return compute_aggregates(
+            self._asked, log, self._keyed(X, log), lag=self.lag, delays=self._delays, n_threads=threads, dtype=dtype
+        )
 
     def _find_roles(self, X: pd.DataFrame, events: EventLog | None) -> dict[str, str]:
         """Role to column of the rows; what the user did not name is looked for under the log's name."""
@@ -261,7 +266,8 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         self.classes_ = {} if targets is None else targets.classes
         if any(task.name == ROW for task in self.tasks_):
             raise ValueError(f"a task cannot be called {ROW!r} here: that is the event type of the rows; rename it.")
-        self.labels_ = [] if targets is None else [n for task in self.tasks_ for n, _ in label_columns(task, targets)]
+        self.labels_ = [] if targets is None else [n for task in self.tasks_ for n in label_names(task, targets)]
+        self._delays = {} if targets is None else delays_of_labels(targets, time_dtype(X[self.roles_["time"]]))
         if is_auto(self.aggregates):
             roles = self.roles_
             self.aggregates_ = choose_for_rows(X, self.labels_, roles.get("user"), roles.get("item"), roles["time"])
@@ -287,13 +293,16 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         for aggregate in self.aggregates_:
             for spec in (aggregate.where, aggregate.per):
                 names += [str(name) for name in spec] if isinstance(spec, Mapping) else []
-            names += [aggregate.value] if aggregate.value is not None else []
+            is_label = aggregate.value in self.labels_ and aggregate.value not in self.feature_names_in_
+            names += [] if aggregate.value is None or is_label else [aggregate.value]
             names += [self._row_column(key) for key in aggregate.keys]
         columns = [str(find_role(self.feature_names_in_, name, "key")) for name in dict.fromkeys(names)]
         return list(dict.fromkeys(columns))
 
     def _resolve(self) -> tuple[Aggregate, ...]:
-        return tuple(on_own_log(a, self.labels_) for a in self.aggregates_) if self.own_ else self.aggregates_
+        if not self.own_:
+            return self.aggregates_
+        return tuple(on_own_log(a, self.labels_, self.feature_names_in_) for a in self.aggregates_)
 
     def _keyed(self, X: pd.DataFrame, log: EventLog) -> Keyed:
         keys = dict.fromkeys(key for aggregate in self.aggregates_ for key in aggregate.keys)

@@ -1,8 +1,8 @@
-"""Without an event log the rows that are fitted are the log: each row, and each label once it is known."""
+"""Without an event log the rows that are fitted are the log, with their labels as columns, known after their delay."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,91 +14,109 @@ from mtl_classic._core.delays import label_delays
 from mtl_classic._core.targets import Targets
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.time import is_datetime, time_dtype, to_time
-from mtl_classic.events._aggregate import Aggregate
+from mtl_classic.events._aggregate import KNOWN, Aggregate
 from mtl_classic.events._log import EventLog
 
 ROW = "row"  # the event type of the rows themselves
-EVENT, VALUE = "__event__", "__value__"
 MAX_CLASSES = 8
 
 
 def log_of_rows(X: pd.DataFrame, targets: Targets | None, *, time: str, columns: Sequence[str]) -> EventLog:
-    """The log of the fitted rows.
-
-    Each row is an event of the type "row" at its time; each label is an event of the type of its task (`task=class`
-    per class of a multiclass task of at most eight classes) at the row's time plus the longest `delay` of the task and
-    its ancestors, with the label (entire view) as value. Labels that are NaN never enter.
-    """
-    axis = to_time(X[time], time)
-    names = [ROW]
-    parts = [_events(X, columns, time, axis, np.full(len(X), np.nan), np.ones(len(X), dtype=bool))]
-    if targets is not None:
-        delays = label_delays(targets.tasks, time_dtype(X[time]))
-        for task in targets.tasks:
-            known_at = axis + np.asarray(delays[task.name])
-            for name, label in label_columns(task, targets):
-                names.append(name)
-                parts.append(_events(X, columns, time, known_at, label, ~np.isnan(label)))
-    sizes = [len(part) for part in parts]
-    frame = pd.concat(parts, ignore_index=True)
-    parts.clear()
-    frame.insert(frame.shape[1] - 1, EVENT, _categories(names, sizes))  # before the value
-    dtype = time_dtype(X[time])
+    """The log of the fitted rows: an event each, with its labels (entire view, NaN where there is none) as columns."""
+    axis, dtype = to_time(X[time], time), time_dtype(X[time])
+    frame = X[[name for name in columns if name != time]].reset_index(drop=True)
+    frame[time] = axis
     if is_datetime(dtype):
-        stamps = pd.Series(frame[time].to_numpy().view("datetime64[ns]"))
+        stamps = pd.Series(axis.view("datetime64[ns]"))
         zone = getattr(dtype, "tz", None)
         frame[time] = stamps if zone is None else stamps.dt.tz_localize("UTC").dt.tz_convert(zone)
+    if targets is not None:
+        labels = {column: _narrow(label) for task in targets.tasks for column, label in _labels_of(task, targets)}
+        frame = pd.concat([frame, pd.DataFrame(labels, copy=False)], axis=1)
     some_key = columns[0]  # a log needs both roles; the history asks for its keys by name
-    return EventLog(frame, user=some_key, item=some_key, time=time, event=EVENT, value=VALUE)
+    return EventLog(frame, user=some_key, item=some_key, time=time)
 
 
-def label_columns(task: Task, targets: Targets) -> list[tuple[str, npt.NDArray[np.float64]]]:
-    """Event types and values of a task's labels: itself, or one indicator per class."""
-    label = targets.view(task.name)
+def label_names(task: Task, targets: Targets) -> list[str]:
+    """What the labels of a task are called as event types: like the task, `task=class` of at most eight classes."""
     classes = targets.classes[task.name]
     if task.kind != "multiclass":
-        return [(task.name, label)]
-    if classes is None or len(classes) > MAX_CLASSES:
-        return []
-    return [
-        (f"{task.name}={value}", np.where(np.isnan(label), np.nan, (label == code).astype(np.float64)))
-        for code, value in enumerate(classes)
-    ]
+        return [task.name]
+    return [] if classes is None or len(classes) > MAX_CLASSES else [f"{task.name}={value}" for value in classes]
 
 
-def on_own_log(aggregate: Aggregate, labels: Sequence[str]) -> Aggregate:
-    """The aggregate on the log of the rows, where "all events" would mix rows and labels.
+def label_column(name: str) -> str:
+    """The column of the log that holds a label."""
+    return f"__label__{name}"
 
-    Without `where`, statistics of values of the rows and counts mean the rows; label statistics mean the only task.
-    A rate of a task without `value` is the smoothed mean of its labels.
+
+def delays_of_labels(targets: Targets, axis: Any) -> dict[str, int | float]:
+    """How long after its row a column of labels is known: the longest `delay` of the task and its ancestors."""
+    delays = label_delays(targets.tasks, axis)
+    return {label_column(name): delays[task.name] for task in targets.tasks for name in label_names(task, targets)}
+
+
+def last_known(log: EventLog, delays: Mapping[str, int | float]) -> Any:
+    """The time of the last row, or when the last label was known, if that is later; None if the log is empty."""
+    if not log.n_events:
+        return None
+    times = [log.time[-1]]
+    for column, delay in delays.items():
+        if delay and len(known := np.flatnonzero(~np.isnan(log.column(column)))):
+            times.append(log.time[known[-1]] + delay)
+    return log._from_axis(np.asarray([max(times)])).iloc[0]
+
+
+def on_own_log(aggregate: Aggregate, labels: Collection[str], columns: Collection[str]) -> Aggregate:
+    """The aggregate on the log of the rows, where an event type is the rows of which a label is known, or all of them.
+
+    A sum, mean or rate of a label without `value` is of its values; so is one of a `value` that is called like a label
+    and like no column of the rows. Where there is but one label, sums and means without `value` mean that.
     """
-    of_labels = aggregate.value is None and aggregate.stat in ("sum", "mean", "rate")
-    where = aggregate.where
-    if where is None:
-        if of_labels and len(labels) != 1:
-            raise ValueError(
-                f"{aggregate.name}: without an event log say which label it is about: where= one of {list(labels)}."
-            )
-        where = labels[0] if of_labels else ROW
-    if aggregate.stat == "rate" and aggregate.value is None and aggregate.per is None and where in labels:
-        return replace(aggregate, where=where, value=VALUE)
-    return replace(aggregate, where=where)
+    value, where = aggregate.value, aggregate.where
+    if value in labels and value not in columns:
+        value = label_column(str(value))
+    elif value is None and aggregate.stat in ("sum", "mean", "rate") and aggregate.per is None:
+        if not isinstance(where, Mapping) and where in labels:
+            value, where = label_column(where), None
+        elif aggregate.stat != "rate" and where != ROW:
+            if len(labels) != 1:
+                raise ValueError(
+                    f"{aggregate.name}: without an event log say which label it is about: where= or value= one of "
+                    f"{list(labels)}."
+                )
+            (label,) = labels
+            value = label_column(label)
+    filters = (_known(aggregate, spec, labels) for spec in (where, aggregate.per))
+    return replace(aggregate, value=value, **dict(zip(("where", "per"), filters, strict=True)))
 
 
-def _events(
-    X: pd.DataFrame,
-    columns: Sequence[str],
-    time: str,
-    times: npt.NDArray[Any],
-    value: npt.NDArray[np.float64],
-    rows: npt.NDArray[np.bool_],
-) -> pd.DataFrame:
-    part = X.loc[rows, [name for name in columns if name != time]].reset_index(drop=True)
-    part[time], part[VALUE] = times[rows], value[rows]
-    return part
+def _known(aggregate: Aggregate, spec: Any, labels: Collection[str]) -> Any:
+    """A filter on columns of the log in place of an event type."""
+    if spec is None or isinstance(spec, Mapping):
+        return spec
+    if spec == ROW:
+        return {}
+    if spec not in labels:
+        raise ValueError(
+            f"{aggregate.name}: there are no events of the type {spec!r}; without an event log the types are "
+            f"{[ROW, *labels]}."
+        )
+    return {label_column(spec): KNOWN}
 
 
-def _categories(names: Sequence[str], sizes: Sequence[int]) -> pd.Series[str]:
-    """Each name so many times."""
-    codes, distinct = pd.factorize(pd.Index(names))
-    return pd.Series(pd.Categorical.from_codes(np.repeat(codes, sizes), distinct))
+def _labels_of(task: Task, targets: Targets) -> list[tuple[str, npt.NDArray[np.float64]]]:
+    """Columns and values of a task's labels: itself, or one indicator per class."""
+    label, columns = targets.view(task.name), [label_column(name) for name in label_names(task, targets)]
+    if task.kind != "multiclass":
+        return [(columns[0], label)]
+    unknown = np.isnan(label)
+    return [(column, np.where(unknown, np.nan, label == code)) for code, column in enumerate(columns)]
+
+
+def _narrow(label: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
+    """The same numbers in half the memory, if they fit."""
+    label = np.ascontiguousarray(label)
+    with np.errstate(over="ignore"):
+        half = label.astype(np.float32)
+    return half if np.array_equal(half, label, equal_nan=True) else label

@@ -46,7 +46,6 @@ class HistoryIndex:
         self.time = history.roles_["time"]
         self.log_kind, self.is_datetime = history.log_.axis_kind, history.log_.is_datetime
         self.is_empty = not history.log_.n_events
-        self.is_integer = history.log_.time.dtype == np.int64
         self.tables = {
             keys: KeyTable(history.log_, [history._columns_of(key, history.feature_names_in_) for key in keys])
             for keys in dict.fromkeys((*(tuple(aggregate.keys) for aggregate in history._asked), ()))
@@ -79,7 +78,8 @@ class HistoryIndex:
     def _ask(self, history: HistoryFeatures) -> None:
         """Turn aggregates into questions to streams, and formulas of their answers."""
         log = history.log_
-        events = Events(log, np.empty(0, log.time.dtype), history.lag)
+        events = Events(log, np.empty(0, log.time.dtype), history.lag, history._delays)
+        self.is_integer = events.times.dtype == np.int64
         for aggregate in history._asked:
             events.prepare(aggregate)
         questions = _Questions(events, self.tables)
@@ -196,7 +196,7 @@ class _Questions:
                 sums = decayed_prefix(self.grouped[keys], part, value, duration)
             else:
                 sums = np.empty(len(part.order))
-                kernels.prefix_sum(self.events.values[str(value)][part.order], part.indptr, sums)
+                kernels.prefix_sum(self.events.amounts(str(value), part.order), part.indptr, sums)
             self.prefixes[stream, value, half_life] = sum(map(len, self.sums))
             self.sums.append(sums)
         return self.prefixes[stream, value, half_life]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,14 @@ import pandas as pd
 
 from mtl_classic._core.time import to_duration
 from mtl_classic._kernels import history as kernels
-from mtl_classic.events._aggregate import Aggregate, as_conditions
+from mtl_classic.events._aggregate import KNOWN, Aggregate, as_conditions
 from mtl_classic.events._column import as_floats
 from mtl_classic.events._keys import Ints, Keyed, group, shared_keys
 from mtl_classic.events._log import EventLog
 
 Floats = npt.NDArray[np.float64]
 NANOSECONDS_PER_DAY = 86_400_000_000_000.0
+KEPT_PRIORS = 8  # of 8 bytes a row each
 _LONGEST = 2**62  # 146 years of nanoseconds: longer ones reach before every event, and would overflow
 
 
@@ -30,29 +32,32 @@ def compute_aggregates(
     rows: Keyed,
     *,
     lag: Any = None,
+    delays: Mapping[str, int | float] | None = None,
     n_threads: int = 1,
     dtype: npt.DTypeLike = np.float32,
 ) -> npt.NDArray[Any]:
     """The aggregates of all rows, shape (n_rows, n_aggregates), column by column in memory.
 
+    `delays` tells how long after an event some of its columns are known, on the axis of the log.
+
     Cost: per key set one counting sort of the events whose key occurs in the rows and one gallop of the rows through
     them per window end, O(n_events + n_rows · log); memory about 40 bytes an event and 60 bytes a row.
     """
     out = np.empty((len(rows.times), len(aggregates)), dtype=dtype, order="F")
-    events = Events(log, rows.times, lag)
+    events = Events(log, rows.times, lag, delays)
     by_keys: dict[tuple[str, ...], list[int]] = {}
     for j, aggregate in enumerate(aggregates):
         by_keys.setdefault(tuple(aggregate.keys), []).append(j)
         events.prepare(aggregate)
-    priors = _rate_priors(aggregates, events, rows)
+    priors = _Priors(aggregates, events, rows)
 
     def fill(keys: tuple[str, ...]) -> None:
         grouped = Grouped(events, rows, keys)
         last_use = {key: j for j in by_keys[keys] for key in _streams_of(aggregates[j], events)}
         for j in by_keys[keys]:
-            _fill(grouped, aggregates[j], priors[j], out[:, j])
+            _fill(grouped, aggregates[j], priors, out[:, j])
             for key in [key for key, last in last_use.items() if last == j]:
-                del grouped.streams[key]  # of many tasks each would hold some arrays of the rows
+                grouped.drop(key)  # of many tasks each would hold some arrays of the rows
 
     if n_threads <= 1 or len(by_keys) == 1:
         for keys in by_keys:
@@ -93,16 +98,23 @@ def sum_ahead(
 class Events:
     """The log as arrays on the axis of the rows, with its filters evaluated once."""
 
-    def __init__(self, log: EventLog, row_times: npt.NDArray[Any], lag: Any) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        row_times: npt.NDArray[Any],
+        lag: Any,
+        delays: Mapping[str, int | float] | None = None,
+    ) -> None:
         self.log = log
-        both = np.result_type(log.time.dtype, row_times.dtype)
+        self.delays = {name: int(delay) if delay == int(delay) else delay for name, delay in (delays or {}).items()}
+        fractions = [np.float64 for delay in self.delays.values() if isinstance(delay, float)]
+        both = np.result_type(log.time.dtype, row_times.dtype, *fractions)
         self.times = log.time.astype(both, copy=False)
         self.row_times = row_times.astype(both)
         self.unit = NANOSECONDS_PER_DAY if log.is_datetime else 1.0
         self.lag = 0 if lag is None else to_duration(lag, self._like, "lag")
-        self.masks: dict[Any, npt.NDArray[np.uint8]] = {}  # a bit for each event
-        self.values: dict[str, Floats] = {}
-        self.valued: dict[str, npt.NDArray[np.bool_] | None] = {}  # which events have a value; None: all
+        self.masks: dict[Any, npt.NDArray[np.uint8] | None] = {}  # a bit for each event; None: all match
+        self.values: dict[str, npt.NDArray[Any]] = {}
 
     @property
     def _like(self) -> Any:
@@ -119,8 +131,10 @@ class Events:
         back = self.lag if window is None else self.lag + self.duration(window, "window")
         return np.int64(math.floor(min(back, _LONGEST))) if self.times.dtype == np.int64 else np.float64(back)
 
-    def conditions(self, spec: Any) -> tuple[tuple[str, tuple[Any, ...]], ...]:
-        return as_conditions(spec, self.log.roles.get("event"))
+    def conditions(self, spec: Any, value: str | None = None) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+        """A filter as (column, allowed values) pairs; that the value is known is one more."""
+        valued = ((value, (KNOWN,)),) if value is not None else ()
+        return (*as_conditions(spec, self.log.roles.get("event")), *valued)
 
     def value_name(self, aggregate: Aggregate) -> str | None:
         if aggregate.value is None and aggregate.stat in ("sum", "mean"):
@@ -134,20 +148,23 @@ class Events:
         value = self.value_name(aggregate)
         if value is not None and value not in self.values:
             self.values[value] = _numbers(self.log, value)
-            valued = ~np.isnan(self.values[value])
-            self.valued[value] = None if valued.all() else valued
-        for spec in (aggregate.where, aggregate.per):
-            for condition in self.conditions(spec):
-                if condition not in self.masks:
-                    self.masks[condition] = np.packbits(_matches(self.log, *condition))
+        for condition in (*self.conditions(aggregate.where, value), *self.conditions(aggregate.per)):
+            if condition not in self.masks:
+                matches = _matches(self.log, *condition)
+                self.masks[condition] = None if matches.all() else np.packbits(matches)
 
-    def keep(self, conditions: Any, value: str | None) -> npt.NDArray[np.bool_] | None:
-        """Which events match all conditions and have a value; None: all."""
-        parts = [np.unpackbits(self.masks[one], count=len(self.times)).view(np.bool_) for one in conditions]
-        valued = None if value is None else self.valued[value]
-        if valued is not None:
-            parts.append(valued)
+    def keep(self, conditions: Any) -> npt.NDArray[np.bool_] | None:
+        """Which events match all conditions; None: all."""
+        masks = [self.masks[condition] for condition in conditions]
+        parts = [np.unpackbits(mask, count=len(self.times)).view(np.bool_) for mask in masks if mask is not None]
         return np.logical_and.reduce(parts) if parts else None
+
+    def delay(self, conditions: Any) -> int | float:
+        """How long after an event it is known whether it matches, and its value."""
+        return max((self.delays.get(column, 0) for column, _ in conditions), default=0)
+
+    def amounts(self, value: str, order: Ints) -> Floats:
+        return self.values[value][order].astype(np.float64, copy=False)
 
 
 @dataclass
@@ -174,11 +191,21 @@ class Grouped:
         self.streams: dict[Any, Stream] = {}
 
     def stream(self, spec: Any, value: str | None) -> Stream:
-        conditions = self.events.conditions(spec)
-        keep = self.events.keep(conditions, value) if (conditions, value) not in self.streams else None
-        if (conditions, value) not in self.streams:
-            self.streams[conditions, value] = self.whole if keep is None else self.filtered(keep)
-        return self.streams[conditions, value]
+        conditions = self.events.conditions(spec, value)
+        if conditions not in self.streams:
+            self.streams[conditions] = self._matching(conditions)
+        return self.streams[conditions]
+
+    def drop(self, *which: Any) -> None:
+        """Forget streams, all if none is named, and the sums of values that they have."""
+        for conditions in which or tuple(self.streams):
+            if self.streams.pop(conditions) is self.whole:
+                self.whole.prefixes.clear()
+
+    def _matching(self, conditions: Any) -> Stream:
+        keep, delay = self.events.keep(conditions), self.events.delay(conditions)
+        stream = self.whole if keep is None else self.filtered(keep)
+        return Stream(stream.order, stream.indptr, stream.times + delay, {}, {}) if delay else stream
 
     def filtered(self, keep: npt.NDArray[np.bool_]) -> Stream:
         order, indptr = np.empty_like(self.whole.order), np.empty_like(self.whole.indptr)
@@ -212,21 +239,51 @@ class Grouped:
     def total(self, stream: Stream, value: str, window: Any) -> Floats:
         if value not in stream.prefixes:
             stream.prefixes[value] = np.empty(len(stream.order))
-            kernels.prefix_sum(self.events.values[value][stream.order], stream.indptr, stream.prefixes[value])
+            kernels.prefix_sum(self.events.amounts(value, stream.order), stream.indptr, stream.prefixes[value])
         out = np.empty(len(self.row_keys))
         low, high = self.window(stream, window)
         kernels.window_sum(stream.prefixes[value], stream.indptr, self.row_keys, low, high, out)
         return out
 
 
-def _fill(grouped: Grouped, aggregate: Aggregate, prior: Floats | None, out: npt.NDArray[Any]) -> None:
+class _Priors:
+    """The rate over all keys in the window of each row: what a rate shrinks to. Of many labels none is kept."""
+
+    def __init__(self, aggregates: Sequence[Aggregate], events: Events, rows: Keyed) -> None:
+        self.events, self.rows = events, rows
+        self.n_rates = len({self._what(rate) for rate in aggregates if rate.stat == "rate"})
+        self.kept: dict[Any, Floats] = {}
+        self.everything: Grouped | None = None
+        self._lock = Lock()
+
+    def of(self, rate: Aggregate) -> Floats:
+        what = self._what(rate)
+        with self._lock:
+            if what in self.kept:
+                return self.kept[what]
+            if self.everything is None:
+                self.everything = Grouped(self.events, self.rows, ())
+            prior = _ratio(*_rate_parts(self.everything, rate))
+            self.everything.drop()
+            if self.n_rates <= KEPT_PRIORS:
+                self.kept[what] = prior
+            if len(self.kept) == self.n_rates:
+                self.everything = None
+            return prior
+
+    def _what(self, rate: Aggregate) -> Any:
+        above, *below = _streams_of(rate, self.events)
+        return above, tuple(below), str(rate.window)
+
+
+def _fill(grouped: Grouped, aggregate: Aggregate, priors: _Priors, out: npt.NDArray[Any]) -> None:
     """One column, by its statistic."""
     events = grouped.events
     value = events.value_name(aggregate)
     if aggregate.stat == "rate":
         above, below = _rate_parts(grouped, aggregate)
         weight = aggregate.smoothing
-        out[:] = _ratio(above, below) if prior is None else (above + weight * prior) / (below + weight)
+        out[:] = (above + weight * priors.of(aggregate)) / (below + weight) if weight > 0 else _ratio(above, below)
         return
     stream = grouped.stream(aggregate.where, value)
     low, high = grouped.window(stream, aggregate.window)
@@ -248,11 +305,10 @@ def _fill(grouped: Grouped, aggregate: Aggregate, prior: Floats | None, out: npt
         out[:] = _ratio(grouped.total(stream, str(value), aggregate.window), (high - low).astype(np.float64))
 
 
-def _streams_of(aggregate: Aggregate, events: Events) -> list[tuple[Any, str | None]]:
-    """The streams that a column reads: their conditions, and the column that must not be missing."""
-    value = events.value_name(aggregate)
-    own = events.conditions(aggregate.where), value
-    return [own, (events.conditions(aggregate.per), None)] if _divides(aggregate) else [own]
+def _streams_of(aggregate: Aggregate, events: Events) -> list[Any]:
+    """The streams that a column reads: their conditions."""
+    own = events.conditions(aggregate.where, events.value_name(aggregate))
+    return [own, events.conditions(aggregate.per)] if _divides(aggregate) else [own]
 
 
 def _divides(aggregate: Aggregate) -> bool:
@@ -278,37 +334,18 @@ def _rate_parts(grouped: Grouped, aggregate: Aggregate) -> tuple[Floats, Floats]
     return numerator, (high - low).astype(np.float64)
 
 
-def _rate_priors(aggregates: Sequence[Aggregate], events: Events, rows: Keyed) -> list[Floats | None]:
-    """The rate over all keys in the window of each row: what a rate shrinks to."""
-    priors: list[Floats | None] = [None] * len(aggregates)
-    wanted = [j for j, aggregate in enumerate(aggregates) if aggregate.stat == "rate" and aggregate.smoothing > 0]
-    grouped = Grouped(events, rows, ()) if wanted else None
-    made: dict[Any, Floats] = {}
-    for j in wanted:
-        rate = aggregates[j]
-        what = (
-            events.conditions(rate.where),
-            rate.value,
-            rate.per is None or events.conditions(rate.per),
-            str(rate.window),
-        )
-        if what not in made and grouped is not None:
-            made[what] = _ratio(*_rate_parts(grouped, rate))
-            grouped.streams.clear()
-        priors[j] = made[what]
-    return priors
-
-
 def decayed_prefix(grouped: Grouped, stream: Stream, value: str | None, half_life: float) -> Floats:
     if (value, half_life) not in stream.prefixes:
-        values = np.ones(len(stream.order)) if value is None else grouped.events.values[value][stream.order]
+        values = np.ones(len(stream.order)) if value is None else grouped.events.amounts(value, stream.order)
         stream.prefixes[value, half_life] = np.empty(len(stream.order))
         kernels.decayed_prefix(stream.times, values, stream.indptr, half_life, stream.prefixes[value, half_life])
     return stream.prefixes[value, half_life]
 
 
-def _numbers(log: EventLog, name: str) -> Floats:
-    values = as_floats(log.column(name))
+def _numbers(log: EventLog, name: str) -> npt.NDArray[Any]:
+    """The column as it is, if it is one of numbers or flags; NaN is a missing value."""
+    column = log.column(name)
+    values = column if column.dtype.kind in "biuf" else as_floats(column)
     if values is None:
         raise TypeError(f"the value column {name!r} of the log must hold numbers; convert it, e.g. by pd.to_numeric.")
     if np.isinf(values).any():
@@ -317,6 +354,8 @@ def _numbers(log: EventLog, name: str) -> Floats:
 
 
 def _matches(log: EventLog, column: str, allowed: tuple[Any, ...]) -> npt.NDArray[np.bool_]:
+    if allowed == (KNOWN,):
+        return ~pd.isna(log.column(column))
     codes, values = log.encode(column)
     missing = any(pd.api.types.is_scalar(value) and pd.isna(value) for value in allowed)
     wanted = np.append(np.asarray(values.isin(list(allowed))), missing)  # the code -1, missing, takes the last

@@ -9,6 +9,7 @@ import pytest
 from mtl_classic import Task
 from mtl_classic._core.exceptions import FunnelConflictError, RoleError, TaskError
 from mtl_classic.events import Aggregate, HistoryFeatures
+from mtl_classic.events._row_index import HistoryIndex
 
 
 def bookings(n=600, seed=0):
@@ -123,7 +124,8 @@ def test_contradictions_are_settled_at_fit_and_when_observed(way, told):
     model = HistoryFeatures(time="day", item="agent", tasks=tasks, on_conflict=way).fit(rows, labels)
 
     def known():
-        return model.log_.column("__value__")[model.log_.column("__event__") == "buy"].tolist()
+        column = model.log_.column("__label__buy")
+        return column[~np.isnan(column)].tolist()
 
     assert known() == told
     assert model.observe(rows.assign(day=[4, 5, 6]), labels) is model
@@ -203,5 +205,61 @@ def test_many_labels_take_no_more_working_memory_than_a_few() -> None:
         made = history._compute(X)
         peaks.append(tracemalloc.get_traced_memory()[1] - made.nbytes)
         tracemalloc.stop()
-    of_a_label = history.log_.n_events / 8 + 8 * n  # a bit for each event, and the rate of all for each row
-    assert peaks[1] < 1.05 * peaks[0] + (n_tasks - len(few)) * of_a_label
+    assert peaks[1] < 1.05 * peaks[0] + (n_tasks - len(few)) * n / 8  # a bit for each row
+
+
+def test_a_label_takes_four_bytes_a_row() -> None:
+    rng, n = np.random.default_rng(0), 500
+    X = pd.DataFrame({"user": rng.integers(0, 50, n), "day": np.arange(n)})
+    Y = pd.DataFrame({"buy": rng.integers(0, 2, n), "spend": rng.random(n)})
+    log = HistoryFeatures(user="user", time="day").fit(X, Y.assign(rare=np.where(X["day"] % 7, np.nan, 1))).log_
+    assert log.n_events == n
+    types = {name: log.column(name).dtype for name in log.columns if "label" in name}
+    assert types == {"__label__buy": np.float32, "__label__rare": np.float32, "__label__spend": np.float64}
+
+
+def test_filters_on_columns_mean_the_rows_and_value_may_name_a_label():
+    rows, labels = bookings()
+    where = {"country": ["c1", "c2"]}
+    chosen = [
+        Aggregate("agent", "count", where=where),
+        Aggregate("agent", "rate", where=where),
+        Aggregate("agent", "mean", value="spend", where=where),
+        Aggregate("agent", "rate", where="cancel", per="row", smoothing=0),
+        Aggregate("agent", "count", where="row"),
+    ]
+    out = HistoryFeatures(chosen, time="day", tasks=TASKS).fit_transform(rows, labels)
+    for k in range(0, 600, 7):
+        earlier = (rows["day"] < rows["day"][k]) & (rows["agent"] == rows["agent"][k])
+        matching = earlier & rows["country"].isin(where["country"])
+        assert out["agent__count__country=c1_or_c2"][k] == matching.sum()
+        np.testing.assert_allclose(
+            out["agent__mean__spend__country=c1_or_c2"][k], labels["spend"][matching].mean(), rtol=1e-5
+        )
+        assert out["agent__count__row"][k] == earlier.sum()
+        known = (rows["day"] + 20 < rows["day"][k]) & (rows["agent"] == rows["agent"][k]) & labels["cancel"].notna()
+        share = known.sum() / earlier.sum() if earlier.any() else np.nan
+        np.testing.assert_allclose(out["agent__rate__cancel_per_row"][k], share, rtol=1e-5)
+    everywhere = (rows["country"].isin(where["country"])).mean()
+    assert out["agent__rate__country=c1_or_c2"].iloc[rows["day"].argmax()] == pytest.approx(everywhere, abs=0.1)
+    by_value, by_where = (
+        HistoryFeatures([Aggregate("agent", "mean", **{option: "cancel"})], time="day", tasks=TASKS)
+        for option in ("value", "where")
+    )
+    pd.testing.assert_frame_equal(by_value.fit_transform(rows, labels), by_where.fit_transform(rows, labels))
+
+
+def test_a_delay_may_be_a_fraction_on_whole_days():
+    rows, labels = bookings(80)
+    history, coarse = (
+        HistoryFeatures(
+            [Aggregate("agent", "mean", where="cancel")], time="day", tasks=[Task("cancel", "binary", delay=delay)]
+        ).fit(rows, labels)
+        for delay in (2.5, 2)
+    )
+    out = history.transform(rows)
+    pd.testing.assert_frame_equal(out, coarse.transform(rows))  # known before the third day: both
+    assert history.as_of_ == rows["day"][labels["cancel"].notna()].max() + 2.5
+    assert HistoryIndex(history).columns(rows.iloc[3].to_dict()).tolist() == pytest.approx(
+        [out["agent__mean__cancel"][3]], nan_ok=True
+    )
