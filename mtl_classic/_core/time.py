@@ -13,7 +13,7 @@ import pandas as pd
 from mtl_classic._core.arrow import from_arrow
 from mtl_classic._core.options import NOT_NEGATIVE, Kind, check_option
 
-__all__ = ["check_duration", "is_datetime", "time_dtype", "to_duration", "to_time"]
+__all__ = ["check_duration", "is_datetime", "time_dtype", "to_duration", "to_stamp", "to_time"]
 
 _NANOSECONDS = {
     "w": 604_800_000_000_000,
@@ -112,6 +112,39 @@ def to_time(values: Any, what: str | None = None) -> npt.NDArray[Any]:
     if infinite:
         raise ValueError(f"{infinite} of {len(series)} values of {what!r} are infinite; expected finite times.")
     return numbers
+
+
+def to_stamp(time: Any, like: Any, what: str = "time") -> Any:
+    """One time on an axis, as `to_time` reads it; a date without a zone is meant in that of the axis.
+
+    Parameters
+    ----------
+    time : datetime, text of one, or number
+    like : dtype
+        Of the times of the axis.
+    what : str, default="time"
+        The name of the option, for the error.
+
+    Raises
+    ------
+    TypeError
+        If it is a number on an axis of dates, or a date on one of numbers.
+    """
+    if not is_datetime(like):
+        if is_datetime(time_dtype(pd.Series([time]))):
+            raise TypeError(f"{what} must be a number, as the times of the log are; got {time!r}.")
+        return to_time(pd.Series([time]), what)[0]
+    refused = f"{what} must be a date, as the times of the log are; got {time!r}."
+    if isinstance(time, int | float | np.number):  # to pandas, nanoseconds after 1970
+        raise TypeError(refused)
+    try:
+        stamp = pd.Timestamp(time)
+    except (TypeError, ValueError) as error:
+        raise TypeError(refused) from error
+    zone = getattr(like, "tz", None)
+    if zone is not None and not pd.isna(stamp) and stamp.tzinfo is None:
+        stamp = stamp.tz_localize(zone)
+    return to_time(pd.Series([stamp]), what)[0]
 
 
 def check_duration(name: str, value: Any) -> None:

@@ -245,7 +245,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         if not is_auto(self.aggregates):
             return tuple(self.aggregates)
         # not even the choice of columns may look beyond the last row
-        before = events.before(last)
+        before = events._before(last)
         events = before if before.n_events not in (0, events.n_events) else events
         taken = {*self.roles_.values(), *events.roles.values()}
         shared = [name for name in events.columns if name not in taken and _has(X.columns, name)]

@@ -221,8 +221,6 @@ def _end_of(log: EventLog, as_of: Any) -> Any:
     """The last instant that the log knows, on its axis; None where it is empty."""
     if as_of is None:
         return log.time[-1] if log.n_events else None
-    if log.is_datetime and isinstance(as_of, int | float | np.number):  # to pandas, nanoseconds after 1970
-        raise TypeError(f"as_of must be a date, as the times of the log are; got {as_of!r}.")
     end = log._to_axis(as_of, "as_of")
     # Of 10.0 or 10.7 weeks a log of whole weeks knows the tenth; one of parts of weeks knows of 10 no more than 10.0.
     return math.floor(end) if log.time.dtype == np.int64 else float(end)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.keys import warn_of_lost_digits
-from mtl_classic._core.time import is_datetime, time_dtype, to_time
+from mtl_classic._core.time import is_datetime, time_dtype, to_stamp, to_time
 from mtl_classic._core.validation import as_table, find_role
 from mtl_classic.events._coded import Coded
 from mtl_classic.events._column import Column, as_column, check_amounts, check_same_kind, joined_column
@@ -198,8 +198,8 @@ class EventLog:
         return coded.codes, coded.values
 
     def before(self, time: Any) -> Self:
-        """The events strictly before a time (of the kind that the log has: datetime, text of one, or number)."""
-        return self._slice(slice(int(np.searchsorted(self._time, self._to_axis(time), side="left"))))
+        """The events strictly before a time, of the kind that the log has: a date or text of one, else a number."""
+        return self._before(self._to_axis(time))
 
     def append(self, frame: Any) -> Self:
         """A new log with the events of `frame` (a frame with the columns of this log, or a log) added.
@@ -317,6 +317,10 @@ class EventLog:
         rooms[name] = room
         return room.front(len(old) + len(tail))
 
+    def _before(self, stamp: Any) -> Self:
+        """The events strictly before a time on the axis."""
+        return self._slice(slice(int(np.searchsorted(self._time, stamp, side="left"))))
+
     def _after(self, time: Any) -> Self:
         """The events strictly after a time; None is before all."""
         start = 0 if time is None else int(np.searchsorted(self._time, self._to_axis(time), side="right"))
@@ -329,17 +333,7 @@ class EventLog:
         return log
 
     def _to_axis(self, time: Any, what: str = "time") -> Any:
-        """One time on the axis; a date without a zone is meant in the zone of the log."""
-        if not self.is_datetime:
-            return to_time(pd.Series([time]), what)[0]
-        zone = getattr(self._time_dtype, "tz", None)
-        try:
-            stamp = pd.Timestamp(time)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"{what} must be a date, as the times of the log are; got {time!r}.") from error
-        if zone is not None and not pd.isna(stamp) and stamp.tzinfo is None and not isinstance(time, int | np.integer):
-            stamp = stamp.tz_localize(zone)
-        return to_time(pd.Series([stamp]), what)[0]
+        return to_stamp(time, self._time_dtype, what)
 
     def _from_axis(self, axis: npt.NDArray[Any]) -> pd.Series[Any]:
         """Times in the type that the frame had; nanoseconds are UTC."""

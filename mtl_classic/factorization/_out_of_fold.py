@@ -53,7 +53,7 @@ def columns_before_blocks(
     )
     for rows in blocks_of_time(time, plan, n_blocks):
         try:
-            fitted = clone(member).fit(take_rows(X, rows), events=events.before(stamps[rows].min()))
+            fitted = clone(member).fit(take_rows(X, rows), events=events._before(stamps[rows].min()))
         except LabelError:  # nothing that counts had happened yet
             continue
         columns.iloc[rows] = fitted.columns(take_rows(X, rows)).to_numpy()
@@ -63,7 +63,7 @@ def columns_before_blocks(
 
 def log_for_full_fit(events: EventLog, time: pd.Series) -> EventLog:
     """The events before the last fitted row: later ones are nothing that a fit on these rows may know."""
-    return events.before(_on_axis_of(events, time).max())
+    return events._before(_on_axis_of(events, time).max())
 
 
 def blocks_of_time(time: pd.Series, plan: FoldPlan | None, n_blocks: int) -> list[Array]:

@@ -119,7 +119,7 @@ def _has_pairs(events: EventLog, table: pd.DataFrame, time: str | None) -> bool:
     ):
         return False
     times = to_time(table[time], time)
-    return events.before(np.partition(times, len(times) // 2)[len(times) // 2]).n_events > 0
+    return events._before(np.partition(times, len(times) // 2)[len(times) // 2]).n_events > 0
 
 
 def _sides(table: pd.DataFrame, user: str, item: str, roles: tuple[str, ...]) -> dict[str, list[str]]:

@@ -1,4 +1,5 @@
 import pickle
+import re
 
 import joblib
 import numpy as np
@@ -102,6 +103,24 @@ def test_datetimes_with_and_without_zone_and_as_texts():
     assert zoned.before(noon).n_events == plain.before(noon).n_events  # meant in the zone of the log
     with pytest.raises(TypeError, match="zone"):
         plain.append(zoned)
+
+
+@pytest.mark.parametrize("time", [5, 5.0, np.int64(5), True])
+def test_a_number_is_no_time_of_a_log_of_dates(time):
+    events = make_events(50)
+    log = EventLog(events.assign(time=pd.Timestamp("2024-01-01") + pd.to_timedelta(events["time"], "h")), **ROLES)
+    with pytest.raises(
+        TypeError, match=f"time must be a date, as the times of the log are; got {re.escape(repr(time))}"
+    ):
+        log.before(time)
+
+
+@pytest.mark.parametrize("time", ["2024-01-03", pd.Timestamp("2024-01-03"), np.datetime64("2024-01-03")])
+def test_a_date_is_no_time_of_a_log_of_numbers(time):
+    with pytest.raises(
+        TypeError, match=f"time must be a number, as the times of the log are; got {re.escape(repr(time))}"
+    ):
+        EventLog(make_events(50), **ROLES).before(time)
 
 
 def test_a_frame_without_rows_has_no_types_yet():
