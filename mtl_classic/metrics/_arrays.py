@@ -41,6 +41,7 @@ def check_weight(sample_weight: Any, n: int) -> Floats:
     if sample_weight is None:
         return np.ones(n)
     weight = as_floats(sample_weight, "sample weights")
+    weight = weight if weight.ndim else np.full(n, weight)
     if weight.shape != (n,):
         raise ValueError(f"sample_weight has the shape {weight.shape}; expected ({n},), one weight a row.")
     if not np.isfinite(weight).all() or (weight < 0).any():

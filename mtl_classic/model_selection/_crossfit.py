@@ -148,6 +148,8 @@ def fit_folds(
 ) -> CrossFit:
     """`cross_fit` as a part of another fit, whose callbacks are told of each fold's step."""
     X = as_table(X)
+    if sample_weight is not None and np.ndim(sample_weight) == 0:
+        sample_weight = np.full(n_rows(X), sample_weight)
     for what, values in (("Y", Y), ("sample_weight", sample_weight)):
         if values is not None and _num_samples(values) != n_rows(X):
             raise ValueError(

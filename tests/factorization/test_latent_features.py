@@ -524,6 +524,13 @@ def test_labels_of_rows_without_weight_deal_no_folds() -> None:
     pd.testing.assert_frame_equal(*columns)
 
 
+def test_one_weight_is_that_of_all_rows() -> None:
+    X, Y, _ = world(300)
+    features = LatentFeatures([machine()], cv=3, random_state=0)
+    columns = [features.fit_transform(X, Y, sample_weight=weight) for weight in (2.0, np.full(300, 2.0))]
+    pd.testing.assert_frame_equal(*columns)
+
+
 def test_amounts_of_minus_one_are_labels():
     X, y = pd.DataFrame({"a": np.arange(10.0)}), np.repeat([-1.0, 1.0], 5)
     features = LatentFeatures([("mean", DummyRegressor())], tasks={"y0": "regression"}, random_state=0).fit(X, y)

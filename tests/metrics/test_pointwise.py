@@ -91,6 +91,12 @@ def test_forms_of_missing_labels(y):
     assert mc.accuracy(y, [1, 0, 0]) == 1
 
 
+@pytest.mark.parametrize("metric", BINARY)
+def test_one_weight_is_that_of_all_rows(metric):
+    y, p = np.array([1.0, 0.0, 1.0]), np.array([0.0, 1.0, 1.0])
+    assert metric(y, p, sample_weight=2.0) == metric(y, p, sample_weight=[2.0] * 3)
+
+
 def test_inputs_are_not_changed():
     y, p, w = np.array([1.0, 0.0, NAN]), np.array([0.0, 1.0, 0.5]), np.array([1.0, 2.0, 0.0])
     copies = [a.copy() for a in (y, p, w)]

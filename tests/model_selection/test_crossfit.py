@@ -57,6 +57,14 @@ def test_models_have_not_seen_what_they_predict() -> None:
         assert model.events_ == "log"
 
 
+@pytest.mark.parametrize("weight", [2.0, np.float64(2), np.array(2.0)])
+def test_one_weight_is_that_of_all_rows(weight: Any) -> None:
+    rows = np.arange(20.0)[:, None]
+    plan = make_folds(4, rows[:, 0], random_state=0)
+    fit = cross_fit(Recorder(), rows, rows[:, 0], plan, method="predict", sample_weight=weight)
+    assert all(model.weight_.tolist() == [2.0] * 15 for model in fit.models)
+
+
 def test_rows_that_no_fold_covers_are_nan() -> None:
     time = np.repeat(np.arange(6), 20)
     plan = make_folds(Temporal(2), X[:, 0], time=time)

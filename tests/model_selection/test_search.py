@@ -266,6 +266,8 @@ def test_weights_and_events_reach_the_fits() -> None:
     assert (found.cv_results_["state"] == "complete").all()
     assert found.best_estimator_[-1].events_ == "log"
     assert found.best_estimator_[-1].weighted_
+    found = MultiTaskSearchCV(Planted(TASKS), GRID, strategy="grid", error_score="raise", **EXACT)
+    assert found.fit(X, Y, sample_weight=2.0).best_estimator_.weighted_
 
 
 def test_folds_are_in_time_where_the_log_names_it() -> None:
