@@ -251,7 +251,7 @@ def test_conflicts_are_settled_for_history_and_structure_alike() -> None:
             {"time": None},
             {"events": X},
             TypeError,
-            r"events must be an EventLog, got DataFrame; make one",
+            r"events must be an EventLog, got DataFrame; wrap the frame",
         ),
         ({"learner": "catboost"}, {}, ValueError, "learner='catboost' is unknown"),
     ],

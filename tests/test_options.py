@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 
 import mtl_classic
 from mtl_classic import (
@@ -132,3 +133,11 @@ def test_all_estimators_are_tried() -> None:
     public = [getattr(mtl_classic, name) for name in mtl_classic.__all__]
     own = {one.__name__ for one in public if isinstance(one, type) and hasattr(one, "get_params")}
     assert own - {type(model).__name__ for model, _ in FITS} == {"Learner", "MultiTaskEstimator", "SklearnLearner"}
+
+
+@pytest.mark.parametrize("model", [pytest.param(one, id=type(one).__name__) for one, _ in FITS])
+@pytest.mark.parametrize("method", ["fit", "fit_transform"])
+def test_a_frame_is_no_log(model: Any, method: str) -> None:
+    if hasattr(model, method) and "events" in inspect.signature(getattr(model, method)).parameters:
+        with pytest.raises(TypeError, match=r"events must be an EventLog, got DataFrame; wrap the frame: EventLog\("):
+            getattr(clone(model), method)(SHOP.X, SHOP.Y, events=SHOP.events.to_frame())

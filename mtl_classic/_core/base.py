@@ -29,6 +29,7 @@ from mtl_classic._core.validation import (
     Table,
     align_columns,
     as_table,
+    check_events,
     check_sample_weight,
     n_rows,
     register_columns,
@@ -74,11 +75,12 @@ def _has_classes(model: Any) -> bool:
 
 
 def all_or_nothing(fit: Fit) -> Fit:
-    """A fit of checked options that leaves the estimator as it was, fitted or not, if it is interrupted or fails."""
+    """A fit, of checked options and log, that leaves the estimator as it was if it is interrupted or fails."""
 
     @wraps(fit)
     def fit_or_restore(self: Any, *args: Any, **kwargs: Any) -> Any:
         check_options(self)
+        check_events(kwargs.get("events"))
         before = dict(self.__dict__)
         try:
             return fit(self, *args, **kwargs)

@@ -17,9 +17,11 @@ from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.tasks import Task
 
 __all__ = [
+    "Events",
     "Table",
     "align_columns",
     "as_table",
+    "check_events",
     "check_labels_of",
     "check_order",
     "check_sample_weight",
@@ -144,6 +146,21 @@ def _in_another_order(one: pd.Index, other: pd.Index) -> bool:
     if len(one) != len(other) or one.equals(other) or one.equals(numbers) or other.equals(numbers):
         return False
     return bool(one.is_unique and other.is_unique and one.isin(other).all())
+
+
+class Events:
+    """What ``events=`` takes: base of the `EventLog`, which lives in a higher layer."""
+
+
+def check_events(events: Any) -> None:
+    """Refuse as ``events=`` what is no `EventLog`; None is none.
+
+    Raises
+    ------
+    TypeError
+    """
+    if not isinstance(events, Events | None):
+        raise TypeError(f"events must be an EventLog, got {type(events).__name__}; wrap the frame: EventLog(frame, …).")
 
 
 def with_index_of(X: Table, given: Any, what: str = "Y") -> Any:

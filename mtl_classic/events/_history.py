@@ -158,10 +158,6 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         X = as_rows(X)
         if not len(X):
             raise ValueError("HistoryFeatures was given a frame with 0 rows to fit; at least one is needed.")
-        if events is not None and not isinstance(events, EventLog):
-            raise TypeError(
-                f"events must be an EventLog, got {type(events).__name__}; wrap the frame: EventLog(frame, …)."
-            )
         roles = self._find_roles(X, events)
         last = to_time(X[roles["time"]], roles["time"]).max()
         register_columns(self, X)

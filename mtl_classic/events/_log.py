@@ -14,7 +14,7 @@ import pandas as pd
 from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.keys import warn_of_lost_digits
 from mtl_classic._core.time import is_datetime, time_dtype, to_stamp, to_time
-from mtl_classic._core.validation import as_table, find_role
+from mtl_classic._core.validation import Events, as_table, find_role
 from mtl_classic.events._coded import Coded
 from mtl_classic.events._column import Column, as_column, check_amounts, check_same_kind, joined_column
 from mtl_classic.events._repeats import warn_of_repeats
@@ -23,7 +23,7 @@ from mtl_classic.events._room import Room
 ROLES = ("user", "item", "time", "event", "value")
 
 
-class EventLog:
+class EventLog(Events):
     """An immutable log of events, sorted by time, that models read their history from.
 
     One row of `frame` is one event: who (`user`), with what (`item`), when (`time`), and if given which type of event

@@ -110,10 +110,8 @@ def feedback_from_events(
     return _kept(frame["user"], frame["item"], value, weights, keep, log.time)
 
 
-def check_log(log: Any, event: Any) -> None:
-    """Refuse what is no log, and types that the log of a fit lacks; a part of it, or later events, may lack some."""
-    if not isinstance(log, EventLog):
-        raise TypeError(f"events must be an EventLog, got {type(log).__name__}; wrap it: EventLog(frame, …).")
+def check_log(log: EventLog, event: Any) -> None:
+    """Refuse types that the log of a fit lacks; a part of it, or later events, may lack some."""
     unknown = [] if event is None else [name for name in listed(event) if name not in log.event_types]
     if unknown and log.event_types:
         raise ValueError(f"The log has no events of the types {unknown}; it has {list(log.event_types)}.")

@@ -199,7 +199,7 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
             Folds for cross-fitting; its last fold stops boosters.
         """
         budget = Budget(self.time_budget)
-        self._check_choices(events)
+        self._check_choices()
         progress = self._begin(2 if self.preset == "best" else 0, X, Y)
         training = self._training(X, Y, sample_weight, events, plan)
         steps = [("history", step)] if (step := self._add_history(training)) is not None else []
@@ -214,7 +214,7 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
         progress.end(X, Y)
         return self
 
-    def _check_choices(self, events: Any) -> None:
+    def _check_choices(self) -> None:
         if self.preset not in PRESETS:
             raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {self.preset!r}.")
         if isinstance(self.structure, str) and self.structure not in ("auto", *STRUCTURES):
@@ -239,10 +239,6 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
             )
         if isinstance(self.aggregates, str) and self.aggregates != "auto":
             raise ValueError(f'aggregates must be "auto", None, a list or a transformer, got {self.aggregates!r}.')
-        if events is not None and not isinstance(events, EventLog):
-            raise TypeError(
-                f"events must be an EventLog, got {type(events).__name__}; make one with EventLog(frame, …)."
-            )
 
     def _training(self, X: Any, Y: Any, sample_weight: Any, events: EventLog | None, plan: FoldPlan | None) -> Training:
         """Resolve tasks and roles, take away labels that are not mature, make the folds."""

@@ -79,7 +79,7 @@ def labels_for_folds(Y: Any, tasks: tuple[Task, ...], sample_weight: Any, cv: An
 
 def time_for_folds(X: Table, time: str | None, events: Any) -> str | None:
     """The time column that was named, else that of a log: a model of the log may know what came after earlier rows."""
-    own = None if events is None else getattr(events, "roles", {}).get("time")
+    own = None if events is None else events.roles["time"]
     return own if time is None and isinstance(X, pd.DataFrame) and own in X.columns else time
 
 

@@ -4,7 +4,6 @@ import pickle
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from mtl_classic import (
+    EventLog,
     LightGBMLearner,
     MultiTaskSearchCV,
     PerTaskModel,
@@ -36,6 +36,7 @@ from tests.model_selection.planted import TASKS, Planted, X, Y, score_of
 
 SPACE = {"a": stats.uniform(-2, 4), "b": stats.uniform(-2, 4)}
 GRID = {"a": [-0.4, 0.0, 0.4], "b": [0.4, 0.0]}
+LOG = EventLog(pd.DataFrame({"user": [0], "item": [0], "time": [0]}), user="user", item="item", time="time")
 EXACT = {"cv": 2, "random_state": 0, "pruning": False}
 
 
@@ -256,15 +257,15 @@ def test_pipelines_are_searched_to_their_end() -> None:
 
 def test_weights_and_events_reach_the_fits() -> None:
     found = MultiTaskSearchCV(Planted(TASKS), GRID, strategy="grid", **EXACT)
-    found.fit(X, Y, sample_weight=np.ones(len(X)), events="log")
+    found.fit(X, Y, sample_weight=np.ones(len(X)), events=LOG)
     assert found.best_estimator_.weighted_
-    assert found.best_estimator_.events_ == "log"
+    assert found.best_estimator_.events_ is LOG
     pipe = make_pipeline(FunctionTransformer(), Planted(TASKS))
     space = {"planted__a": [0.0, 1.0]}
     found = MultiTaskSearchCV(pipe, space, strategy="grid", **EXACT)
-    found.fit(X, Y, sample_weight=np.ones(len(X)), events="log")
+    found.fit(X, Y, sample_weight=np.ones(len(X)), events=LOG)
     assert (found.cv_results_["state"] == "complete").all()
-    assert found.best_estimator_[-1].events_ == "log"
+    assert found.best_estimator_[-1].events_ is LOG
     assert found.best_estimator_[-1].weighted_
     found = MultiTaskSearchCV(Planted(TASKS), GRID, strategy="grid", error_score="raise", **EXACT)
     assert found.fit(X, Y, sample_weight=2.0).best_estimator_.weighted_
@@ -274,7 +275,7 @@ def test_folds_are_in_time_where_the_log_names_it() -> None:
     table = pd.DataFrame(X, columns=["x0", "x1"]).assign(day=np.arange(len(X)))
     spread = {"days": lambda model, X, Y: float(X["day"].max() - X["day"].min())}
     found = MultiTaskSearchCV(Planted(TASKS), {"a": [0.0]}, strategy="grid", metrics=spread, **EXACT)
-    log = SimpleNamespace(roles={"time": "day"})
+    log = EventLog(table.assign(user=0), user="user", item="user", time="day")
     days = [found.fit(table, Y, events=told).cv_results_["mean_test_score_days"][0] for told in (None, log)]
     assert days[0] > 50
     assert days[1] < 20
@@ -294,8 +295,8 @@ class Told(TransformerMixin, BaseEstimator):
 def test_all_steps_of_a_pipeline_that_read_events_are_told_of_them() -> None:
     steps = [("told", Told()), ("rest", "passthrough"), ("scaler", StandardScaler()), ("planted", Planted(TASKS))]
     found = MultiTaskSearchCV(Pipeline(steps), {"planted__a": [0.0, 1.0]}, strategy="grid", **EXACT)
-    found.fit(X, Y, events="log")
-    assert [found.best_estimator_[name].events_ for name in ("told", "planted")] == ["log", "log"]
+    found.fit(X, Y, events=LOG)
+    assert all(found.best_estimator_[name].events_ is LOG for name in ("told", "planted"))
 
 
 def test_metadata_routing_leads_weights_and_events_to_the_steps_that_ask() -> None:
@@ -303,8 +304,8 @@ def test_metadata_routing_leads_weights_and_events_to_the_steps_that_ask() -> No
         model = Planted(TASKS).set_fit_request(sample_weight=True, events=False, plan=False)
         pipe = make_pipeline(Told().set_fit_request(events=True), model)
         found = MultiTaskSearchCV(pipe, {"planted__a": [0.0, 1.0]}, strategy="grid", error_score="raise", **EXACT)
-        found.fit(X, Y, sample_weight=np.ones(len(X)), events="log")
-    assert found.best_estimator_["told"].events_ == "log"
+        found.fit(X, Y, sample_weight=np.ones(len(X)), events=LOG)
+    assert found.best_estimator_["told"].events_ is LOG
     assert found.best_estimator_["planted"].weighted_
     assert found.best_estimator_["planted"].events_ is None
 
