@@ -329,7 +329,8 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
             check_labels_of(table, targets, sample_weight)
         self._members, self._seed = {}, root_seed(self.random_state)
         for name, model in self.models:
-            if reads := self._read_log[name]:
+            reads = self._read_log[name]
+            if reads and events is not None:
                 check_log(events, model.event)
                 model = clone(model).set_params(time=model.time or self.time)
             task = None if reads or targets is None else self._task_of(name, model, targets)
