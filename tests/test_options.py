@@ -20,6 +20,7 @@ from mtl_classic import (
     FactorizationMachineClassifier,
     FactorizationMachineRegressor,
     FieldEncoder,
+    FoldError,
     FunnelModel,
     HistoryFeatures,
     LatentFeatures,
@@ -35,6 +36,7 @@ from mtl_classic import (
     TargetStatistics,
     TaskGraphModel,
     XGBoostLearner,
+    make_folds,
     make_funnel,
 )
 
@@ -141,3 +143,21 @@ def test_a_frame_is_no_log(model: Any, method: str) -> None:
     if hasattr(model, method) and "events" in inspect.signature(getattr(model, method)).parameters:
         with pytest.raises(TypeError, match=r"events must be an EventLog, got DataFrame; wrap the frame: EventLog\("):
             getattr(clone(model), method)(SHOP.X, SHOP.Y, events=SHOP.events.to_frame())
+
+
+@pytest.mark.parametrize(("model", "fit"), [pytest.param(*one, id=type(one[0]).__name__) for one in FITS])
+@pytest.mark.parametrize("method", ["fit", "fit_transform"])
+@pytest.mark.parametrize(
+    ("plan", "error", "message"),
+    [
+        (3, TypeError, "plan must be a FoldPlan, got int"),
+        (make_folds(2, np.zeros(5)), FoldError, "The fold plan is for 5 rows, but X has"),
+    ],
+)
+def test_what_is_no_plan_of_the_rows_is_refused(
+    model: Any, fit: Any, method: str, plan: Any, error: type[Exception], message: str
+) -> None:
+    if hasattr(model, method) and "plan" in inspect.signature(getattr(model, method)).parameters:
+        X, Y = (SHOP.X, SHOP.Y) if fit is fit_shop else (NUMBERS, TARGETS)
+        with pytest.raises(error, match=message):
+            getattr(clone(model), method)(X, Y, plan=plan)

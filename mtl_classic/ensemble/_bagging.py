@@ -31,6 +31,7 @@ from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._crossfit import rows_of
 from mtl_classic.model_selection._dealing import group_codes as codes_of_users
 from mtl_classic.model_selection._folds import Rows
+from mtl_classic.model_selection._plans import check_plan
 from mtl_classic.model_selection._progress import Progress, tell, with_callbacks
 from mtl_classic.multitask._score_columns import read_scores
 
@@ -160,6 +161,7 @@ class BaggingEnsemble(OverMembers):
         self._check_members()
         self._check_settings()
         given = self._start_fit(X, Y, sample_weight)
+        check_plan(plan, n_rows(given.X))
         progress = self._begin(1, X, Y)
         Y = rows_of(Y)
         seed = root_seed(self.random_state)

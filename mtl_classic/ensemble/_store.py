@@ -170,8 +170,7 @@ def fit_members(
     progress: Progress = SILENT,
 ) -> list[Any]:
     """Fit members on all rows, in parallel, each kept in ``memory``."""
-    if plan is not None:
-        check_plan(plan, n_rows(data.X))
+    check_plan(plan, n_rows(data.X))
     members, data = list(members), data.keyed(memory)
     workers, threads = split_budget(n_jobs, max(len(members), 1))
     fit = check_memory(memory).cache(_fit_all, ignore=["member", "data", "plan", "threads", "step"])

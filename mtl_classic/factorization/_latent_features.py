@@ -194,6 +194,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         -------
         self
         """
+        check_plan(plan, n_rows(as_table(X)))
         self._fit(X, Y, sample_weight, events)
         return self
 
@@ -231,8 +232,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
     ) -> Any:
         """Append columns to the rows of the fit, from models that did not see the row."""
         table, labels = as_table(X), self._labels(Y)
-        if plan is not None:
-            check_plan(plan, n_rows(table))
+        check_plan(plan, n_rows(table))
         time, folds = self._time(table, events), plan
         columns = []
         for name, full in self._members.items():

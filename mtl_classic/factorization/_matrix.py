@@ -33,6 +33,7 @@ from mtl_classic.factorization._members import choose_task
 from mtl_classic.factorization._out_of_fold import log_for_full_fit
 from mtl_classic.factorization._told import Told, later_of
 from mtl_classic.model_selection import FoldPlan
+from mtl_classic.model_selection._plans import check_plan
 
 __all__ = ["MatrixFactorization"]
 
@@ -227,6 +228,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         -------
         self
         """
+        check_plan(plan, len(as_rows(X)))
         if events is not None:
             check_log(events, self.event)
             return self._fit_events(X, events)
@@ -339,9 +341,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         for role in ("user", "item"):
             name = getattr(self, role) or self._event_roles.get(role)
             if name is None:
-                raise RoleError(
-                    f"The {role} column is needed: name it with {role}=; the columns are {list(X.columns)}."
-                )
+                raise RoleError(f"The {role} column is needed: name it with {role}=; there are {list(X.columns)}.")
             self.roles_[role] = str(find_role(X.columns, name, role))
         warn_of_lost_digits(X, self.roles_.values())
         time = self.time or self._event_roles.get("time")

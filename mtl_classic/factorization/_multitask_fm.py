@@ -238,8 +238,7 @@ class MultiTaskFactorizationMachine(JointMachine):
         checked = self._start_fit(X, Y, sample_weight)
         solver = self._check_solver(X)
         settings = self._settings()
-        if plan is not None:
-            check_plan(plan, len(checked.targets))
+        check_plan(plan, len(checked.targets))
         if self.task_weights == BY_CV:
             self.task_weights_ = choose_task_weights(self, X, Y, sample_weight=sample_weight, plan=plan)
         elif hasattr(self, "task_weights_"):

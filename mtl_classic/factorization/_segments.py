@@ -155,7 +155,7 @@ class Segments(TransformerMixin, BaseEstimator):
         -------
         self
         """
-        self._latent(X, events).fit(X, Y, sample_weight=sample_weight, events=events)
+        self._latent(X, events).fit(X, Y, sample_weight=sample_weight, events=events, plan=plan)
         self._cluster()
         return self
 

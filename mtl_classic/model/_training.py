@@ -57,8 +57,7 @@ class Training:
     n_jobs: int | None
 
     def __post_init__(self) -> None:
-        if self.plan is not None:
-            check_plan(self.plan, n_rows(self.given.X))
+        check_plan(self.plan, n_rows(self.given.X))
 
     @property
     def tasks(self) -> tuple[Task, ...]:

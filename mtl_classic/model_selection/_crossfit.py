@@ -112,6 +112,8 @@ def cross_fit(
     ((300, 2), 3)
     """
     X = as_table(X)
+    if plan is None:
+        raise TypeError("cross_fit needs a plan; make one with make_folds(…).")
     check_plan(plan, n_rows(X))
     _check_method(estimator, method)
     check_option("fit_params", fit_params, (MAPPING, None))

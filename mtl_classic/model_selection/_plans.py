@@ -44,8 +44,8 @@ def plan_for(
     sample_weight : array of shape (n,) or (n, n_tasks), default=None
         As in `labels_for_folds`.
     """
+    check_plan(plan, n_rows(X))
     if plan is not None:
-        check_plan(plan, n_rows(X))
         return plan
     Y = labels_for_folds(Y, tasks, sample_weight, cv)
     queries = query_codes(X, tasks)
@@ -88,7 +88,8 @@ def check_plan(plan: Any, n: int) -> None:
 
     Parameters
     ----------
-    plan : FoldPlan
+    plan : FoldPlan or None
+        None: one is made where it is needed.
     n : int
         Number of rows expected.
 
@@ -96,7 +97,7 @@ def check_plan(plan: Any, n: int) -> None:
     ------
     TypeError, FoldError
     """
-    if not isinstance(plan, FoldPlan):
+    if not isinstance(plan, FoldPlan | None):
         raise TypeError(f"plan must be a FoldPlan, got {type(plan).__name__}; make one with make_folds(…).")
-    if plan.n_rows != n:
+    if plan is not None and plan.n_rows != n:
         raise FoldError(f"The fold plan is for {plan.n_rows} rows, but X has {n}.")

@@ -178,6 +178,7 @@ def open_workbench(
     option : str, default="learner"
         The name of the parameter that gave the learner, for errors.
     """
+    check_plan(plan, len(given.targets))
     tasks, roles = given.targets.tasks, model.roles_
     learners = resolve_learners(learner, tasks, option)
     queries = checked_queries(given.X, given.targets)
@@ -271,7 +272,6 @@ def _split(
     model: Any, given: FitInput, queries: Rows | None, plan: FoldPlan | None, seed: int
 ) -> tuple[Rows, Rows] | None:
     if plan is not None:
-        check_plan(plan, len(given.targets))
         if queries is not None:
             shared = len(np.intersect1d(queries[plan.last[0]], queries[plan.last[1]]))
             if shared:

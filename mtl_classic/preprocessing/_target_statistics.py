@@ -23,13 +23,14 @@ from mtl_classic._core.validation import (
     as_table,
     check_labels_of,
     check_sample_weight,
+    n_rows,
     register_columns,
     resolve_roles,
     role_values,
 )
 from mtl_classic.model_selection import FoldPlan, Temporal, cross_fit, make_folds
 from mtl_classic.model_selection._maturity import temporal_folds
-from mtl_classic.model_selection._plans import labels_for_folds
+from mtl_classic.model_selection._plans import check_plan, labels_for_folds
 from mtl_classic.preprocessing._category_means import CategoryMeans, Floats, Ints
 from mtl_classic.preprocessing._keys import Key, KeyCoder, as_frame, find_keys
 
@@ -153,6 +154,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         -------
         self
         """
+        check_plan(plan, n_rows(as_table(X)))
         self._learn(X, Y, sample_weight)
         return self
 
