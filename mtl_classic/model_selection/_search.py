@@ -264,7 +264,8 @@ class MultiTaskSearchCV(Tracked, BestEstimator):
         """
         check_is_fitted(self)
         task_weights = _weights_of(weights, self.tasks_, "weights")
-        best = choose(self._points, [task.name for task in self.tasks_], task_weights, at_least)
+        judged = self._points[[name for name in self._points if f"mean_test_score_{name}" in self.cv_results_]]
+        best = choose(judged, [task.name for task in self.tasks_], task_weights, at_least)
         return dict(self.cv_results_["params"][best])
 
     def _check_settings(self) -> None:

@@ -136,6 +136,8 @@ def test_a_point_is_picked_by_weights_or_by_a_constraint() -> None:
         found.pick(at_least={"r2": 2})
     with pytest.raises(ValueError, match="at_least names 'auc', which was not judged"):
         found.pick(at_least={"auc": 0.5})
+    with pytest.raises(ValueError, match="at_least names 'a', which was not judged; there are y0, y1, r2\\.$"):
+        found.pick(at_least={"a": 0.5})
     for wrong in ("r2", 0.5, [("r2", 0.5)], {"r2": "high"}, {"r2": None}, {"r2": float("nan")}):
         with pytest.raises((TypeError, ValueError), match=r"^at_least(\['r2'\])? must be"):
             found.pick(at_least=wrong)  # type: ignore[arg-type]
