@@ -23,18 +23,23 @@ def end_of(model: Any, X: Any = None) -> tuple[Any, Any]:
 def last_step(model: Any, X: Any = None) -> tuple[Any, Any]:
     """The multi-task estimator at the end of a search or pipeline, and the table (if any) as it reaches it."""
     model, X = end_of(model, X)
-    if not hasattr(model, "tasks_"):
-        raise TypeError(
-            f"Expected a fitted multi-task estimator, got {type(model).__name__}, which has no tasks_; fit it first."
-        )
+    _check_has("tasks_", model)
     return model, X
 
 
 def scores_of(model: Any, X: Any, space: str) -> pd.DataFrame:
     """``predict_scores`` of what is at the end, on what the steps before it make of X."""
+    _check_has("predict_scores", end_of(model)[0])
     final, table = end_of(model, X)
     frame: pd.DataFrame = final.predict_scores(table, space=space)
     return frame
+
+
+def _check_has(name: str, model: Any) -> None:
+    if not hasattr(model, name):
+        raise TypeError(
+            f"Expected a fitted multi-task estimator, got {type(model).__name__}, which has no {name}; fit it first."
+        )
 
 
 def conflict_rule(final: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mtl_classic._core.options import check_option, list_of
+from mtl_classic._core.options import TASK, check_option, list_of
 from mtl_classic.metrics._arrays import Floats, as_floats
 
 
@@ -67,6 +67,7 @@ def correct_sampling(
         return _shifted(q, _check_rate(sampling_rate, len(q)))
     if sampled_by is None:
         raise ValueError(f"scores has the columns {list(scores.columns)}: name the sampled one, sampled_by=.")
+    check_option("sampled_by", sampled_by, TASK)
     check_option("descendants", descendants, list_of("names of tasks"))
     unknown = [name for name in (sampled_by, *descendants) if name not in scores.columns]
     if unknown:

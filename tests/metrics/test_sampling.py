@@ -115,6 +115,9 @@ def test_what_is_refused() -> None:
         correct_sampling([1.5], 0.1)
     with pytest.raises(ValueError, match="sampled_by="):
         correct_sampling(pd.DataFrame({"a": [0.5]}), 0.1)
+    for wrong in ([], 3, ["a"]):
+        with pytest.raises(TypeError, match="sampled_by must be the name of a task, got"):
+            correct_sampling(pd.DataFrame({"a": [0.5]}), 0.1, sampled_by=wrong)
     with pytest.raises(ValueError, match="no columns"):
         correct_sampling(pd.DataFrame({"a": [0.5]}), 0.1, sampled_by="b")
     with pytest.raises(ValueError, match="labels must lie"):

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 
 from mtl_classic import PerTaskModel, RoleError, make_funnel, top_k
 from tests.serving.fake import Known, candidates
@@ -150,6 +151,14 @@ def test_what_is_refused(options: dict[str, Any], told: str) -> None:
         top_k(Known(), candidates(50).assign(score=1.0, rank=1), **options)
     with pytest.raises(FileNotFoundError, match="no Parquet file"):
         top_k(Known(), "nowhere.parquet", by="buy")
+
+
+@pytest.mark.parametrize("model", ["no", LogisticRegression()])
+def test_what_has_no_scores_is_refused(model: Any) -> None:
+    with pytest.raises(
+        TypeError, match=f"multi-task estimator, got {type(model).__name__}, which has no predict_scores"
+    ):
+        top_k(model, candidates(50), by="buy")
 
 
 def test_rows_without_names_are_refused() -> None:
