@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mtl_classic._core.base import MultiTaskEstimator as MultiTaskEstimator
     from mtl_classic._core.exceptions import ConstantTaskWarning as ConstantTaskWarning
+    from mtl_classic._core.exceptions import DatesAsNumbersWarning as DatesAsNumbersWarning
     from mtl_classic._core.exceptions import EmptyLogWarning as EmptyLogWarning
     from mtl_classic._core.exceptions import FallbackWarning as FallbackWarning
     from mtl_classic._core.exceptions import FoldError as FoldError
@@ -84,6 +85,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "mtl_classic._core.base": ("MultiTaskEstimator",),
     "mtl_classic._core.exceptions": (
         "ConstantTaskWarning",
+        "DatesAsNumbersWarning",
         "EmptyLogWarning",
         "FallbackWarning",
         "FoldError",
@@ -154,6 +156,7 @@ __all__ = [
     "ConformalModel",
     "ConstantTaskWarning",
     "CrossFit",
+    "DatesAsNumbersWarning",
     "EmptyLogWarning",
     "EventLog",
     "FactorizationMachineClassifier",

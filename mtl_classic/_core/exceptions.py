@@ -2,6 +2,7 @@
 
 __all__ = [
     "ConstantTaskWarning",
+    "DatesAsNumbersWarning",
     "EmptyLogWarning",
     "FallbackWarning",
     "FoldError",
@@ -21,6 +22,10 @@ __all__ = [
 
 class ConstantTaskWarning(UserWarning):
     """A task has labels of one class only: a constant is trained for it."""
+
+
+class DatesAsNumbersWarning(UserWarning):
+    """A time column holds integers that are dates written as yyyymmdd: between months its durations are wrong."""
 
 
 class EmptyLogWarning(UserWarning):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtl_classic._core.arrow import from_arrow
+from mtl_classic._core.exceptions import DatesAsNumbersWarning
 from mtl_classic._core.options import NOT_NEGATIVE, Kind, check_option
 
 __all__ = ["check_duration", "is_datetime", "time_dtype", "to_duration", "to_stamp", "to_time"]
@@ -26,6 +28,7 @@ _NANOSECONDS = {
     "ns": 1,
 }
 FOR_TEXT = "Text is read by pandas, the month first; read it yourself: pd.to_datetime(column, format=…)."
+_WRITTEN = 1990_01_01, 2100_12_31  # years in which integers of eight digits may be dates
 _DURATION = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]+)\s*")
 _OF_DATES = (str, timedelta, np.timedelta64)
 DURATION = Kind('a text like "7D" or a timedelta', lambda value: isinstance(value, _OF_DATES))
@@ -74,6 +77,11 @@ def to_time(values: Any, what: str | None = None) -> npt.NDArray[Any]:
         If a time is missing (the count is said) or infinite.
     TypeError
         If the values are neither dates nor numbers.
+
+    Warns
+    -----
+    DatesAsNumbersWarning
+        If all integers are dates written as yyyymmdd, of more than one month.
     """
     series = from_arrow(pd.Series(values))
     if what is None:
@@ -106,7 +114,9 @@ def to_time(values: Any, what: str | None = None) -> npt.NDArray[Any]:
             raise ValueError(
                 f"{what!r} holds integers that 64 bits with a sign do not reach; the largest is {series.max()}."
             )
-        return series.to_numpy(dtype=np.int64)
+        integers = series.to_numpy(dtype=np.int64)
+        _warn_of_written_dates(integers, what)
+        return integers
     numbers = series.to_numpy(dtype=np.float64)
     infinite = int(np.isinf(numbers).sum())
     if infinite:
@@ -188,6 +198,22 @@ def to_duration(value: Any, like: Any, what: str = "duration") -> int | float:
     if not duration >= 0:
         raise ValueError(f"{what}: A duration must not be negative, got {value!r}.")
     return duration
+
+
+def _warn_of_written_dates(times: npt.NDArray[np.int64], what: str) -> None:
+    """Warn of dates written as yyyymmdd; within a month they are as far apart as days."""
+    first, last = int(times.min(initial=_WRITTEN[1])), int(times.max(initial=_WRITTEN[0]))
+    if first < _WRITTEN[0] or last > _WRITTEN[1] or first // 100 >= last // 100:
+        return
+    texts = np.unique(times).astype(str)
+    if pd.to_datetime(texts, format="%Y%m%d", errors="coerce").notna().all():
+        warnings.warn(
+            f"{what!r} holds integers that look like dates written as yyyymmdd, {first} to {last}. They are read as "
+            f"numbers, in which each month is 100 long; make dates of them: "
+            f'pd.to_datetime(column, format="%Y%m%d").',
+            DatesAsNumbersWarning,
+            stacklevel=1,  # the same place wherever a time is read: told once
+        )
 
 
 def _parse(series: pd.Series, what: str) -> pd.Series:

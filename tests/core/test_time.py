@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mtl_classic._core.exceptions import DatesAsNumbersWarning
 from mtl_classic._core.time import is_datetime, time_dtype, to_duration, to_time
 
 DATES = pd.Series(pd.to_datetime(["2024-01-01", "2024-01-02"]))
@@ -46,6 +47,34 @@ def test_numbers_stay_numbers() -> None:
     for narrow in ("int8", "uint32", "Int16"):  # sums with durations would overflow
         assert to_time(pd.Series([1, 2], dtype=narrow)).dtype == np.int64
     assert to_time(pd.Series([1, 2], dtype=object)).tolist() == [1, 2]  # not nanoseconds since 1970 in disguise
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "Int64", "object"])
+def test_dates_written_as_numbers_are_told_of(dtype: str) -> None:
+    days = pd.date_range("2024-01-30", "2024-03-01").strftime("%Y%m%d").astype(int)
+    column = pd.Series(days, name="ts").astype(dtype)
+    with pytest.warns(DatesAsNumbersWarning, match=r"'ts' holds .* 20240130 to 20240301\. .*format=\"%Y%m%d\""):
+        assert to_time(column).tolist() == list(days)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        1_706_659_200 + 86_400 * np.arange(60),  # seconds since 1970
+        DATES.astype("datetime64[ns]").to_numpy().view(np.int64),
+        np.arange(52),
+        202_401 + np.arange(12),  # months
+        20_240_101 + np.arange(1000),  # numbers of orders
+        [2024_01_30, 2024_02_30],
+        [2024_01_01, 2024_01_31],  # as far apart as days
+        [2024_01_01],
+        [1024_01_01, 1024_02_01],
+        np.array([2024_01_30, 2024_02_01], dtype=float),
+        np.array([], dtype=np.int64),
+    ],
+)
+def test_other_numbers_are_no_dates(values: Any) -> None:
+    to_time(values)  # warnings are errors
 
 
 @pytest.mark.parametrize(
