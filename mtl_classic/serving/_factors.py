@@ -129,12 +129,17 @@ class OfMatrix:
 class OfMachine:
     """The two sides of a factorization machine whose interactions are those of a user's side with an item's side.
 
-    A side's vector is the sum over its columns, so that a user's context and an item's category count.
+    A side's vector is the sum over its columns, so that a user's context and an item's category count. Of a machine
+    that was sampled all draws count, side by side: their product is the sum of the draws' products.
     """
 
     def __init__(self, model: Any, user: str, item: str) -> None:
         self.model, self.columns = model, {"user": user, "item": item}
         self.sides = _sides(model, user, item) or {}
+        self.factors, self.linear, self.scale = model.factors_, model.coef_, 1.0
+        if (draws := model._extra) is not None:
+            self.factors, self.linear = draws.factors.reshape(len(draws.factors), -1), draws.linear.sum(axis=1)
+            self.scale = draws.scale.deviation / draws.n_draws
 
     @property
     def items(self) -> pd.Index:
@@ -146,8 +151,9 @@ class OfMachine:
         """All pairs, up to what does not depend on the item."""
         rows = self._rows(items)
         of_item = self.model._interactions.parts == self.sides["item"]
-        linear = self.model._design.transform(rows) @ np.where(of_item, self.model.coef_, 0.0)
-        return np.asarray(self._vectors("user", self._rows(users)) @ self._vectors("item", rows).T + linear)
+        linear = self.model._design.transform(rows) @ np.where(of_item, self.linear, 0.0)
+        products = self._vectors("user", self._rows(users)) @ self._vectors("item", rows).T
+        return np.asarray((products + linear) * self.scale)
 
     def nearest(self, side: str, ids: Any, n: int) -> pd.DataFrame:
         """Pairs of ids with the cosines of the vectors of the ids alone, without category and context."""
@@ -156,16 +162,15 @@ class OfMachine:
         known = Ids()
         known.vocabulary = state.vocabulary
         slots = state.slots(np.arange(1, len(state.vocabulary)))
-        return nearest(known, self.model.factors_[encoder.fields_[column][slots]], ids, n, side)
+        return nearest(known, self.factors[encoder.fields_[column][slots]], ids, n, side)
 
     def _rows(self, table: pd.DataFrame) -> pd.DataFrame:
         """With all columns that the machine was fitted with; what is not there is missing."""
         return table.reindex(columns=list(self.model.feature_names_in_))
 
     def _vectors(self, side: str, rows: pd.DataFrame) -> Array:
-        width = self.model._parameters.n_factors  # of all members
-        start = self.sides[side] * width
-        return np.asarray(self.model.transform(rows))[:, start : start + width]
+        columns = np.flatnonzero(self.model._interactions.parts == self.sides[side])
+        return np.asarray(self.model._matrix(rows)[:, columns] @ self.factors[columns], dtype=np.float32)
 
 
 def _sides(machine: Any, user: str, item: str) -> dict[str, int] | None:

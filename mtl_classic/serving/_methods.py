@@ -138,7 +138,8 @@ class ServingMethods:
 
         Notes
         -----
-        Cost: users × items × factors, a sort of the items per user, and scores of ``n_candidates`` rows per user.
+        Cost: users × items × factors (of a sampled machine those of all draws), a sort of the items per user, and
+        scores of ``n_candidates`` rows per user.
         """
         check_is_fitted(self)
         return recommend_items(self, users, k, by=by, items=items, exclude_seen=exclude_seen, n_candidates=n_candidates)

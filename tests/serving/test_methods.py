@@ -38,6 +38,7 @@ FACTORS: dict[str, Any] = {
     "ratings": MatrixFactorization("explicit", n_factors=2, max_iter=5, random_state=0),
     "machine": MACHINE,
     "machine of two members": clone(MACHINE).set_params(n_members=2),
+    "machine of draws": clone(MACHINE).set_params(n_members=2, solver="gibbs", loss="probit"),
 }
 
 
@@ -181,7 +182,7 @@ def test_events_that_were_told_in_part_are_told_to_nobody(monkeypatch: pytest.Mo
     pd.testing.assert_frame_equal(model.predict_scores(rows), before)
 
 
-@pytest.mark.parametrize("name", ["log", "matrix", "machine"])
+@pytest.mark.parametrize("name", ["log", "matrix", "machine", "machine of draws"])
 def test_similar(name: str) -> None:
     model = model_of(name)
     items = model.similar_items([3, 9999, 4], 5)
