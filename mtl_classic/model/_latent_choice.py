@@ -127,14 +127,10 @@ class LatentTrial:
     def compared(
         self, staged: Stage, tried: Stage, wide: pd.DataFrame, safely: bool
     ) -> tuple[dict[str, str], dict[str, str]]:
-        """Tasks on which trees with the columns are better beyond the noise; those on which they are worse.
-
-        Worse beyond the noise, too; ``safely``, by a standard error.
-        """
+        """`compared_losses` of trees with the columns and of those without."""
         labels, clusters, weight = self._judged(staged)
         ours, theirs = self._scores(tried, wide), self._scores(staged, self.table)
-        better, worse = compared_losses(labels, ours, theirs, clusters, weight)
-        return better, _seem_better(_losses_compared(labels, theirs, ours, clusters, weight)) if safely else worse
+        return compared_losses(labels, ours, theirs, clusters, weight, safely=safely)
 
     def _scores(self, staged: Stage, table: pd.DataFrame) -> Scores:
         """Those of the validation rows by a structure that has not seen them."""
@@ -244,11 +240,21 @@ def latent_help(
 
 
 def compared_losses(
-    labels: Targets, ours: Scores, theirs: Scores, clusters: Any, weights: pd.DataFrame | None = None
+    labels: Targets,
+    ours: Scores,
+    theirs: Scores,
+    clusters: Any,
+    weights: pd.DataFrame | None = None,
+    *,
+    safely: bool = False,
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Tasks on which the first scores are better, and worse, than the second beyond the noise."""
+    """Tasks on which the first scores are better, and worse, than the second beyond the noise.
+
+    ``safely``, a standard error is enough to be worse.
+    """
     better, worse = (_losses_compared(labels, *pair, clusters, weights) for pair in ((ours, theirs), (theirs, ours)))
-    return _figures(better[better["verdict"] == "better"]), _figures(worse[worse["verdict"] == "better"])
+    surely = [_figures(found[found["verdict"] == "better"]) for found in (better, worse)]
+    return surely[0], _seem_better(worse) if safely else surely[1]
 
 
 def _losses_compared(
