@@ -93,8 +93,10 @@ def test_without_a_weight_nothing_of_them_is_left(monkeypatch: pytest.MonkeyPatc
 def test_no_time_for_a_second_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Budget, "allows", lambda *_: False)
     fitted = fit(time_budget=1)
-    assert set(fitted.member_weights_.index) <= {"lightgbm", "lightgbm_latent"}
+    assert set(fitted.member_weights_.index) == {"lightgbm", "lightgbm_latent"}
     assert is_consistent(fitted)
+    names, members = set(fitted.pipeline_["latent"].latent_features_), ensemble_of(fitted).named_estimators_
+    assert [names <= set(members[name].exclude) for name in ("lightgbm", "lightgbm_latent")] == [True, False]
 
 
 def test_no_time_for_latent_features_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:

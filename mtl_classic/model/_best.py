@@ -119,6 +119,7 @@ def fit_best(
         held_out = [(c.member.name, c.staged.held_out) for c in candidates]
         offer = next((c.member.latent for c in candidates if c.member.latent and c.member.name in shares.index), None)
         wide, step = (training.table, None) if offer is None else (offer.table, offer.trial.asked)
+        _keep_from(step, [c.staged.held_out for c in candidates if c.member.latent is None])
         final = _average(held_out, shares).fit(wide, training.Y)
     else:
         final, step = _final(training, candidates, shares, budget, progress)
@@ -269,11 +270,16 @@ def _final(
             rows[own] = shares.loc[name] / len(seeds)
     weights = pd.DataFrame(rows).T
     weights.loc[:, weights.sum() == 0] = 1.0  # no time was left for the members of this task
-    if latent is not None:  # its columns are for one member only
-        others = {c.member.name for c in used if c.member.latent is None}
-        for model in (model for name, seeds in fitted.items() if name in others for model in seeds):
-            model.set_params(exclude=[*model.exclude, *latent.latent_features_])
+    others = {c.member.name for c in used if c.member.latent is None}
+    _keep_from(latent, [model for name, seeds in fitted.items() if name in others for model in seeds])
     return _average(models, weights / weights.sum()).fit(table, training.Y), latent
+
+
+def _keep_from(latent: LatentFeatures | None, models: list[Any]) -> None:
+    """Exclude the latent columns, which are for one member only, also from fits of the others' clones."""
+    names = [] if latent is None else latent.latent_features_
+    for model in models if names else ():
+        model.set_params(exclude=[*model.exclude, *names])
 
 
 def _average(models: list[tuple[str, Any]], weights: pd.DataFrame) -> AveragingEnsemble:
