@@ -53,7 +53,8 @@ class Task:
         Which label is the positive class of a binary task. ``None``: the larger in sorted order, or the later one of
         ordered categories.
     query : str or tuple of str, default=None
-        Column or columns that hold the group within which a ranking task ranks.
+        Column or columns that hold the group within which a ranking task ranks. They are no features, of whichever task
+        they are the query.
     delay : str, timedelta or number, default=None
         How long after the row's time the label is known (``"7D"``); a number where time is a number.
     loss : str, default=None
