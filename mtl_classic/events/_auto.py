@@ -18,6 +18,7 @@ from mtl_classic.events._log import EventLog
 MAX_CATEGORIES = 1000  # a shared column with more values is an id of its own: name it in aggregates= if it is a key
 MAX_TYPES = 3
 PRICE_SPREAD = 0.1  # share of a column's variance: one that varies less within an item is the item's price
+RISING = 0.95  # rank correlation with the order of time
 SAMPLE = 200_000
 _HOUR, _DAY, _WEEK = 3_600_000_000_000, 86_400_000_000_000, 604_800_000_000_000
 _LADDER = (
@@ -118,7 +119,7 @@ def _amounts(log: EventLog, deepest: Any, shared: Sequence[str]) -> list[tuple[s
     """
     value = log.roles.get("value")
     measured: list[tuple[str, str | None]] = [] if value is None else [("sum", None), ("mean", None)]
-    others = [name for name in log.columns if name not in {*log.roles.values(), *shared} and _is_number(log, name)]
+    others = [name for name in log.columns if name not in {*log.roles.values(), *shared} and _is_amount(log, name)]
     for name in others[: 3 if deepest is None else 1]:
         found = pd.unique(log.column(name)[-SAMPLE:])
         measured.append(("rate" if set(found[~pd.isna(found)].tolist()) <= {0, 1} else "mean", name))
@@ -165,8 +166,15 @@ def _is_moderate(log: EventLog, name: str) -> bool:
     return log.column(name).dtype.kind in "Obiu" and 2 <= len(log.encode(name)[1]) <= MAX_CATEGORIES
 
 
-def _is_number(log: EventLog, name: str) -> bool:
-    return as_floats(log.column(name)) is not None
+def _is_amount(log: EventLog, name: str) -> bool:
+    """Whether a column is one of numbers that do not rise with time, as numbers of orders, years and stamps do."""
+    numbers = as_floats(log.column(name)[-SAMPLE:])
+    if numbers is None:
+        return False
+    known = numbers[~np.isnan(numbers)]
+    if len(known) < 3 or len(np.unique(known)) < 3:
+        return True
+    return bool(pd.Series(known).rank().corr(pd.Series(np.arange(len(known)))) < RISING)
 
 
 def _categories(X: pd.DataFrame, taken: Collection[str | None]) -> list[str]:

@@ -79,21 +79,21 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
     three the rarest, then the most frequent), the recency of all and of the *deepest* type (of the three the rarest
     that is called like a label, else the rarest), the mean gap, a decayed count (of the deepest, half-life medium), the
     smoothed rate of each type per the next more frequent, sum and mean of the value (long), and the share of flags or
-    the mean of numbers of the log that the rows do not have. These amounts are those of the deepest type, and of all
-    events where others have them too and they differ within an item (what a sale was worth, beside its return; no
-    price). For at most two of user × context and item × context, where the context is a column of texts or integers
-    that rows and log share with at most 1000 values: count and recency of the deepest type, decayed count of all
-    events.
+    the mean of numbers of the log that the rows do not have (but of none that rise with time, as numbers of orders do).
+    These amounts are those of the deepest type, and of all events where others have them too and they differ within an
+    item (what a sale was worth, beside its return; no price). For at most two of user × context and item × context,
+    where the context is a column of texts or integers that rows and log share with at most 1000 values: count and
+    recency of the deepest type, decayed count of all events.
 
     *Without a log* the fitted rows are the log: each is an event at its time, of which a label is known the task's
     `delay` later, or never where it is missing. ``where="row"``, a filter on columns, and None mean the rows;
     ``where="buy"`` those whose label of the task "buy" is known then, and without `value` its sum, mean and smoothed
     mean (`"task=class"` per class of at most eight of a multiclass task); ``value="buy"`` the label beside any filter.
-    "auto" then takes, for user, item and user × item, else
-    for the columns of texts or categories with most values up to 1000, the smoothed mean of each label so far. It
-    leaves out counts and recencies: rows predicted later find a log that ends with the fitted rows unless more are
-    observed, and what its age alone changes would mislead (in one window of hotel bookings it nearly doubled a loss).
-    Without labels it takes just those: counts in three windows, recency, gap.
+    "auto" then takes, for user, item and user × item, else for the columns of texts or categories with most values up
+    to 1000, the smoothed mean of each label so far. It leaves out counts and recencies: rows predicted later find a log
+    that ends with the fitted rows unless more are observed, and what its age alone changes would mislead (in one window
+    of hotel bookings it nearly doubled a loss). Without labels it takes just those: counts in three windows, recency,
+    gap.
 
     *Unseen* users and items have count, sum and decayed 0, rate = the rate of all, recency, mean and gap NaN.
 

@@ -66,6 +66,22 @@ def test_amounts_of_all_events_are_asked_for_where_others_have_them_and_they_are
         assert not of_all(paid.mask(views, none))
 
 
+def test_numbers_that_rise_with_time_are_no_amounts():
+    events = make_events().sort_values("time").drop(columns=["price", "coupon"])
+    roles = {role: column for role, column in ROLES.items() if role != "value"}
+    number = np.arange(len(events))
+
+    def asked(column):
+        log = EventLog(events.assign(more=column), **roles)
+        return any("more" in name for name in added(HistoryFeatures().fit(make_rows(), events=log)))
+
+    assert not asked(number // 3 + 10_000)  # an order of three lines
+    assert not asked(np.where(number % 5, number + number % 7, np.nan))
+    assert not asked(2020 + events["time"] // 20)
+    for amounts in (number % 7, (number % 50 == 0) * 2.0, np.where(number % 2, number % 9, np.nan)):
+        assert asked(amounts)
+
+
 @pytest.mark.parametrize(
     ("labels", "types", "deepest"),
     [
@@ -173,7 +189,7 @@ def test_the_whole_rule(typed, own, shared):
             "price": 1.0,
             "store": np.where(number % 7 < 3, "north", "south"),
             "promo": number % 2,
-            "weight": number / 4,
+            "weight": number % 6 / 4,
         }
     )
     if not typed:
