@@ -1,14 +1,14 @@
-"""Columns whose values Arrow holds, or in another byte order, in the types that all parts know."""
+"""Columns whose values Arrow holds, or in another byte order or width, in the types that all parts know."""
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["frame_from_arrow", "from_arrow", "in_native_order", "keep_long_integers"]
+__all__ = ["as_known_type", "frame_from_arrow", "from_arrow", "keep_long_integers"]
 
 _EXACT = 2.0**53  # from here on neighbouring integers are the same float
 
@@ -16,8 +16,9 @@ _EXACT = 2.0**53  # from here on neighbouring integers are the same float
 def from_arrow(column: pd.Series[Any]) -> pd.Series[Any]:
     """Numbers, flags, dates, durations, texts, categories and decimals of Arrow as those of pandas; others stay."""
     dtype = column.dtype
-    if _is_swapped(dtype):
-        return column.astype(dtype.newbyteorder("="))
+    if isinstance(dtype, np.dtype):
+        known = _known_type(dtype)
+        return column if known == dtype else column.astype(known)
     if not isinstance(dtype, pd.ArrowDtype):
         return column
     held = dtype.pyarrow_dtype
@@ -33,7 +34,7 @@ def from_arrow(column: pd.Series[Any]) -> pd.Series[Any]:
     if kind.startswith("decimal"):
         return column.astype("float64")
     if dtype.kind == "f":
-        return column.astype(held.to_pandas_dtype())
+        return column.astype(_known_type(np.dtype(held.to_pandas_dtype())))
     if dtype.kind in "biu":
         plain: Any = pd.api.types.pandas_dtype("boolean" if kind == "bool" else _masked(kind))
         exact = plain.__from_arrow__(column.array.__arrow_array__())  # `astype` goes by way of floats
@@ -41,13 +42,15 @@ def from_arrow(column: pd.Series[Any]) -> pd.Series[Any]:
     return column.astype("string[pyarrow]") if "string" in kind else column
 
 
-def in_native_order(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Numbers as pandas reads them: as files of another byte order hold them it looks nothing up."""
-    return values.astype(values.dtype.newbyteorder("=")) if _is_swapped(values.dtype) else values
+def as_known_type(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Numbers as pandas reads them: it looks nothing up in another byte order, nor by halves and long doubles."""
+    return values.astype(_known_type(values.dtype), copy=False)
 
 
-def _is_swapped(dtype: Any) -> TypeGuard[np.dtype[Any]]:
-    return isinstance(dtype, np.dtype) and not dtype.isnative
+def _known_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    if dtype.kind == "f" and dtype.itemsize not in (4, 8):
+        return np.dtype(np.float32 if dtype.itemsize == 2 else np.float64)
+    return dtype if dtype.isnative else dtype.newbyteorder("=")
 
 
 def keep_long_integers(frame: pd.DataFrame, held: Any) -> pd.DataFrame:
@@ -76,7 +79,11 @@ def _masked(kind: str) -> str:
 
 def frame_from_arrow(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame itself where no column needs another type, else a shallow copy."""
-    held = [j for j, dtype in enumerate(frame.dtypes) if isinstance(dtype, pd.ArrowDtype) or _is_swapped(dtype)]
+    held = [
+        j
+        for j, dtype in enumerate(frame.dtypes)
+        if isinstance(dtype, pd.ArrowDtype) or (isinstance(dtype, np.dtype) and _known_type(dtype) != dtype)
+    ]
     if not held:
         return frame
     frame = frame.copy(deep=False)

@@ -164,7 +164,7 @@ class MultiTaskEstimator(BaseEstimator):
         """Validate once; learn tasks, classes (those not given), roles, columns and priors."""
         if Y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
-        X = as_table(X)
+        given, X = X, as_table(X)
         n = n_rows(X)
         tasks = resolve_tasks(getattr(self, "tasks", None), Y)
         if n == 0:
@@ -179,7 +179,7 @@ class MultiTaskEstimator(BaseEstimator):
         self.roles_ = resolve_roles(
             X, **{role: getattr(self, role, None) for role in ("user", "item", "time", "query")}
         )
-        warn_of_lost_digits(X, (self.roles_[role] for role in ("user", "item", "query")))
+        warn_of_lost_digits(X, (self.roles_[role] for role in ("user", "item", "query")), given)
         if hasattr(self, "time"):  # others do not ask when labels are known
             check_delays(tasks, self.roles_["time"])
         register_columns(self, X)

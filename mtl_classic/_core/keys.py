@@ -98,8 +98,12 @@ def _is_inexact(index: pd.Index[Any]) -> bool:
     return index.hasnans or bool(np.abs(index.to_numpy(dtype=np.float64)).max(initial=0.0) >= _EXACT)
 
 
-def warn_of_lost_digits(X: Any, columns: Iterable[str | None]) -> None:
-    """Warn of ids that are floats too long to tell neighbours apart, as reading whole numbers with gaps makes them."""
+def warn_of_lost_digits(X: Any, columns: Iterable[str | None], given: Any = None) -> None:
+    """Warn of ids that are floats too long to tell neighbours apart, as reading whole numbers with gaps makes them.
+
+    ``given`` is the table as it came, where that may be another: halves are single in X.
+    """
+    X = given if isinstance(given, pd.DataFrame) else X
     for name in columns:
         if name is None or X[name].dtype.kind != "f":
             continue

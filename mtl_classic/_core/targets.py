@@ -227,9 +227,7 @@ def match_columns(Y: Any, tasks: Sequence[Task]) -> pd.DataFrame:
         raise TaskError(
             f"Y has {frame.shape[1]} columns, but there are {len(names)} tasks ({', '.join(names)}); give one per task."
         )
-    frame = frame if names == list(frame.columns) else frame.set_axis(names, axis=1)
-    halves = [name for name, dtype in frame.dtypes.items() if dtype == np.float16]
-    return frame.astype(dict.fromkeys(halves, np.float32)) if halves else frame  # pandas looks nothing up by float16
+    return frame if names == list(frame.columns) else frame.set_axis(names, axis=1)
 
 
 def _is_frame(Y: Any) -> bool:

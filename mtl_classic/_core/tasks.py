@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.arrow import frame_from_arrow, from_arrow, in_native_order
+from mtl_classic._core.arrow import as_known_type, frame_from_arrow, from_arrow
 from mtl_classic._core.exceptions import LabelError, TaskError
 from mtl_classic._core.options import COLUMN, COLUMNS, METRIC, Kind, check_option
 from mtl_classic._core.time import check_duration
@@ -314,7 +314,7 @@ def label_array(Y: Any) -> npt.NDArray[Any]:
     """Labels as an array; beside text the numbers of a list stay numbers, and NaN stays missing."""
     values = np.asarray(Y)
     if values.dtype.kind not in "US":
-        return in_native_order(values)
+        return as_known_type(values)
     if not isinstance(Y, np.ndarray):
         return np.array(Y, dtype=object)
     if missing := int((values == ("nan" if values.dtype.kind == "U" else b"nan")).sum()):

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import sparse
 from sklearn.utils import check_array
 
-from mtl_classic._core.arrow import frame_from_arrow, in_native_order, keep_long_integers
+from mtl_classic._core.arrow import as_known_type, frame_from_arrow, keep_long_integers
 from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.tasks import Task
 
@@ -65,7 +65,7 @@ def as_table(X: Any) -> Table:
             _check_frame(frame)
             gaps = [name for name, kind in native.schema.items() if kind.is_integer() and frame[name].dtype.kind == "f"]
             return frame_from_arrow(keep_long_integers(frame, native.select(gaps).to_arrow()) if gaps else frame)
-    return in_native_order(
+    return as_known_type(
         check_array(X, dtype=None, ensure_all_finite="allow-nan", ensure_min_samples=0, ensure_min_features=1)
     )
 

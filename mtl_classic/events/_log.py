@@ -94,7 +94,7 @@ class EventLog(Events):
         named = dict(zip(ROLES, (user, item, time, event, value), strict=True))
         _check_named(named)
         roles = {role: str(find_role(table.columns, name, role)) for role, name in named.items() if name is not None}
-        warn_of_lost_digits(table, (roles["user"], roles["item"]))
+        warn_of_lost_digits(table, (roles["user"], roles["item"]), frame)
         axis, columns = _read(table, table.columns, roles)
         order = None if _is_sorted(axis) else np.argsort(axis, kind="stable")
         names = tuple(str(name) for name in table.columns)

@@ -332,7 +332,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
         return self.model == "explicit"
 
     def _start(self, X: Any, events: EventLog | None) -> pd.DataFrame:
-        X = as_rows(X)
+        given, X = X, as_rows(X)
         if not len(X):
             raise ValueError("Found array with 0 sample(s): MatrixFactorization needs at least one row to fit.")
         register_columns(self, X)
@@ -343,7 +343,7 @@ class MatrixFactorization(PairVectors, BaseEstimator):
             if name is None:
                 raise RoleError(f"The {role} column is needed: name it with {role}=; there are {list(X.columns)}.")
             self.roles_[role] = str(find_role(X.columns, name, role))
-        warn_of_lost_digits(X, self.roles_.values())
+        warn_of_lost_digits(X, self.roles_.values(), given)
         time = self.time or self._event_roles.get("time")
         if self.time is not None or time in X.columns:
             self.roles_["time"] = str(find_role(X.columns, time, "time"))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mtl_classic._core.arrow import in_native_order
+from mtl_classic._core.arrow import as_known_type
 from mtl_classic._core.exceptions import FoldError
 from mtl_classic._core.random import generator, root_seed
 from mtl_classic._core.tasks import label_frame
@@ -28,7 +28,7 @@ def group_codes(groups: Any) -> Rows | None:
     is_rows = isinstance(groups, list | tuple) and len(groups) > 0 and isinstance(groups[0], tuple)
     if is_rows or (isinstance(groups, np.ndarray) and groups.ndim == 2):
         groups = pd.DataFrame(groups)
-    key = in_native_order(np.asarray(groups))
+    key = as_known_type(np.asarray(groups))
     if not key.ndim:
         raise TypeError(f"groups must be an array with a value for each row, or a frame, got {groups!r}.")
     if isinstance(groups, pd.DataFrame):

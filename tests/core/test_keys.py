@@ -62,6 +62,8 @@ def test_text_is_no_date() -> None:
         ("Float64", 2**60, True),
         ("float32", 2**24, True),
         ("float32", 2**24 - 1, False),
+        ("float16", 2**11, True),
+        ("float16", 2**11 - 1, False),
         ("Int64", 2**60, False),
         ("int64", 2**60, False),
         ("str", 2**60, False),

@@ -5,9 +5,18 @@ import pandas as pd
 import polars as pl
 import pytest
 from scipy import sparse
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
-from mtl_classic import HistoryFeatures, RoleError, Task, TaskError, make_folds
+from mtl_classic import (
+    FieldEncoder,
+    HistoryFeatures,
+    PerTaskModel,
+    RoleError,
+    TargetStatistics,
+    Task,
+    TaskError,
+    make_folds,
+)
 from mtl_classic._core.targets import encode_targets
 from mtl_classic._core.task_weights import check_task_weights
 from mtl_classic._core.time import time_dtype, to_time
@@ -181,6 +190,26 @@ def test_long_ids_stay_apart_beside_missing_ones(kind: str) -> None:
         assert column.isna().tolist() == [False, False, False, False, True] * times
         assert column.dropna().tolist() == ids[:4] * times
     assert as_table(of_polars)["n"].dtype == np.float64
+
+
+@pytest.mark.parametrize("kind", ["float16", "longdouble"])
+def test_halves_and_long_doubles_are_the_same_numbers(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"user": rng.integers(9, size=60), "x": rng.integers(9, size=60) / 4, "day": np.arange(60)})
+    Y, tasks = pd.DataFrame({"buy": rng.integers(2, size=60)}), [Task("buy", "binary")]
+    other = X.astype({"user": kind, "x": kind})
+    assert as_table(X.to_numpy(kind)).dtype in (np.float32, np.float64)
+    history = HistoryFeatures(user="user", time="day").fit(other)
+    pd.testing.assert_frame_equal(history.transform(X), history.transform(other), check_dtype=False)
+    for part in (PerTaskModel(tasks, user="user", random_state=0), TargetStatistics(["user"], tasks=tasks, cv=2)):
+        for fitted in (clone(part).fit(X, Y), clone(part).fit(other, Y)):
+            if isinstance(part, TargetStatistics):
+                found = [fitted.transform(table).iloc[:, 3:] for table in (X, other)]
+            else:
+                found = [fitted.predict_scores(table) for table in (X, other)]
+            pd.testing.assert_frame_equal(*found)
+    encoded = [FieldEncoder(categorical=["user"]).fit(X).transform(table).toarray() for table in (X, other)]
+    np.testing.assert_array_equal(*encoded)
 
 
 def test_numbers_in_another_byte_order_are_the_same_numbers() -> None:
