@@ -48,6 +48,8 @@ def as_table(X: Any) -> Table:
 
     Raises
     ------
+    TypeError
+        On a lazy frame.
     ValueError
         On duplicated column names, infinite numbers, or the wrong number of dimensions.
     """
@@ -59,7 +61,11 @@ def as_table(X: Any) -> Table:
             check_array(X, accept_sparse="csr", ensure_all_finite="allow-nan", ensure_min_samples=0)
         )
     if not isinstance(X, np.ndarray | list | tuple):
-        native = nw.from_native(X, eager_only=True, pass_through=True)
+        native = nw.from_native(X, pass_through=True)
+        if isinstance(native, nw.LazyFrame):
+            raise TypeError(
+                f"A {type(X).__name__} has no rows yet; expected a frame of rows: collect it, as by .collect()."
+            )
         if isinstance(native, nw.DataFrame):
             frame = native.to_pandas()
             _check_frame(frame)

@@ -1,5 +1,7 @@
 """The door: tables, roles, weights."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -8,6 +10,8 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, clone
 
 from mtl_classic import (
+    EventLog,
+    FactorizationMachineRegressor,
     FieldEncoder,
     HistoryFeatures,
     PerTaskModel,
@@ -41,6 +45,17 @@ def test_tables_of_any_sort() -> None:
     assert as_table([[1, 2], [3, 4]]).tolist() == [[1, 2], [3, 4]]
     for made in (sparse.coo_array(np.eye(2)), sparse.csc_matrix(np.eye(2)), sparse.csr_array(np.eye(2))):
         assert isinstance(as_table(made), sparse.csr_matrix)
+
+
+@pytest.mark.parametrize("reads", [
+    as_table, PerTaskModel({"x": "binary"}).fit, FieldEncoder().fit, HistoryFeatures(user="x", time="x").fit,
+    lambda table, _: EventLog(table, user="x", item="x", time="x"), FactorizationMachineRegressor().fit,
+])  # fmt: skip
+@pytest.mark.filterwarnings("ignore:Determining the column names:polars.exceptions.PerformanceWarning")
+def test_a_lazy_frame_is_to_be_collected(reads: Any) -> None:
+    lazy = pl.DataFrame({"x": [0, 1]}).lazy()
+    with pytest.raises(TypeError, match=r"A LazyFrame has no rows yet; .* collect it, as by \.collect"):
+        reads(lazy) if reads is as_table else reads(lazy, [0, 1])
 
 
 def test_types_of_arrow_become_those_of_pandas() -> None:
