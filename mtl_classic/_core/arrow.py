@@ -10,11 +10,12 @@ import pandas as pd
 
 __all__ = ["as_known_type", "frame_from_arrow", "from_arrow", "keep_long_integers"]
 
+_TEXT = ("string", "large_string", "string_view")
 _EXACT = 2.0**53  # from here on neighbouring integers are the same float
 
 
 def from_arrow(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Numbers, flags, dates, durations, texts, categories and decimals of Arrow as those of pandas; others stay."""
+    """Numbers, flags, dates, durations, texts, categories and decimals of Arrow as those of pandas, else objects."""
     dtype = column.dtype
     if isinstance(dtype, np.dtype):
         known = _known_type(dtype)
@@ -39,7 +40,7 @@ def from_arrow(column: pd.Series[Any]) -> pd.Series[Any]:
         plain: Any = pd.api.types.pandas_dtype("boolean" if kind == "bool" else _masked(kind))
         exact = plain.__from_arrow__(column.array.__arrow_array__())  # `astype` goes by way of floats
         return pd.Series(exact, index=column.index, name=column.name)
-    return column.astype("string[pyarrow]") if "string" in kind else column
+    return column.astype("string[pyarrow]" if kind in _TEXT else object)
 
 
 def as_known_type(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -1,5 +1,6 @@
 """The door: tables, roles, weights."""
 
+import datetime as dt
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,26 @@ def test_types_of_arrow_become_those_of_pandas() -> None:
     assert table["day"][0] == pd.Timestamp("2024-01-01")
     assert to_time(arrow["zone"][:1]).tolist() == to_time(frame["zone"][:1]).tolist()
     assert time_dtype(arrow["zone"]).tz is not None
+
+
+@pytest.mark.parametrize("kind", ["list", "struct"])
+def test_nested_columns_of_arrow_are_no_texts(kind: str) -> None:
+    pa = pytest.importorskip("pyarrow")
+    lists, structs = (pa.list_(pa.string()), ["a"]), (pa.struct([("a", pa.string())]), {"a": "b"})
+    nested, value = {"list": lists, "struct": structs}[kind]
+    X = pd.DataFrame({"x": range(40), "tags": pd.Series([value, None] * 20, dtype=pd.ArrowDtype(nested))})
+    for reads in (PerTaskModel().fit, FieldEncoder().fit, TargetStatistics(["tags"], cv=2).fit):
+        with pytest.raises(TypeError, match="'tags' holds values that cannot be compared"):
+            reads(X, pd.Series([0, 0, 1, 1] * 10, name="y"))
+
+
+def test_times_and_bytes_of_arrow_are_categories() -> None:
+    pa = pytest.importorskip("pyarrow")
+    objects = pd.DataFrame({"at": [dt.time(5), None, dt.time(6)] * 20, "key": [b"a", b"b", None] * 20})
+    held = objects.astype({"at": pd.ArrowDtype(pa.time64("us")), "key": pd.ArrowDtype(pa.binary())})
+    y = pd.Series([0, 1, 1] * 20, name="y")
+    scores = [PerTaskModel(learner="linear").fit(X, y).predict_scores(X) for X in (objects, held)]
+    pd.testing.assert_frame_equal(*scores)
 
 
 @pytest.mark.parametrize(
