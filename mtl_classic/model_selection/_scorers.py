@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+from sklearn.utils.metadata_routing import UNUSED, _MetadataRequester
 
 from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.options import TASK, check_option
@@ -17,7 +18,7 @@ __all__ = ["TaskScores", "multitask_scorer"]
 
 
 def multitask_scorer(metric: str | None = None, task: str | None = None) -> Callable[[Any, Any, Any], float]:
-    """A scorer ``(estimator, X, Y) -> float`` over the labelled rows.
+    """A scorer ``(estimator, X, Y, sample_weight=None) -> float`` over the labelled rows.
 
     Parameters
     ----------
@@ -31,7 +32,8 @@ def multitask_scorer(metric: str | None = None, task: str | None = None) -> Call
     Returns
     -------
     callable
-        Usable as ``scoring=`` in ``GridSearchCV``, ``cross_validate``, ``HalvingGridSearchCV``.
+        Usable as ``scoring=`` in ``GridSearchCV``, ``cross_validate``, ``HalvingGridSearchCV``, which hand it the
+        weights that they hand their own scorers: with metadata routing those that ``set_score_request`` asks for.
 
     Raises
     ------
@@ -53,8 +55,10 @@ def multitask_scorer(metric: str | None = None, task: str | None = None) -> Call
     return _Scorer(metric, task)
 
 
-class _Scorer:
+class _Scorer(_MetadataRequester):
     """A named class rather than a closure, so that it travels to workers."""
+
+    __metadata_request__score: ClassVar[dict[str, str]] = {"estimator": UNUSED}
 
     def __init__(self, metric: str | None, task: str | None) -> None:
         self.metric, self.task = metric, task
@@ -62,10 +66,14 @@ class _Scorer:
         if metric is not None and get_metric(metric).direction == 0:
             raise ValueError(f"The metric {metric!r} is neither a gain nor a loss; a scorer needs one of them.")
 
-    def __call__(self, estimator: Any, X: Any, Y: Any) -> float:
+    def __call__(self, estimator: Any, X: Any, Y: Any, sample_weight: Any = None) -> float:
+        return self.score(estimator, X, Y, sample_weight)
+
+    def score(self, estimator: Any, X: Any, Y: Any, sample_weight: Any = None) -> float:
+        """The same under the name that metadata routing knows."""
         model, X = last_step(estimator, X)
         if self.metric is None and self.task is None:
-            return float(model.score(X, Y))
+            return float(model.score(X, Y, sample_weight))
         asked = [task.name for task in model.tasks_ if self._judges(task)]
         if self.task is not None and self.task not in [task.name for task in model.tasks_]:
             names = ", ".join(task.name for task in model.tasks_)
@@ -80,8 +88,12 @@ class _Scorer:
                     f"The metric {self.metric!r} needs the query of each row, and the model names none for {without}; "
                     f"give it query=, the name of a column, or choose another metric."
                 )
-        values = _values(model, X, Y, asked, self.metric)
+        values = _values(model, X, Y, asked, self.metric, sample_weight)
         return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
+
+    def _accept_sample_weight(self) -> bool:
+        """Scikit-learn asks before it hands weights on."""
+        return True
 
     def _judges(self, task: Any) -> bool:
         fits = self.metric is None or task.kind in get_metric(self.metric).kinds
@@ -103,8 +115,8 @@ class TaskScores:
         return np.r_[own, [float(metric(estimator, X, Y)) for metric in self.metrics.values()]]
 
 
-def _values(model: Any, X: Any, Y: Any, asked: list[str], metric: str | None) -> np.ndarray:
-    given = model._with_labels(model._start_predict(X), Y)
+def _values(model: Any, X: Any, Y: Any, asked: list[str], metric: str | None, sample_weight: Any = None) -> np.ndarray:
+    given = model._with_labels(model._start_predict(X), Y, sample_weight)
     scores = model._scores(given.X, "entire")
     groups = groups_of(model, given.X)
     values = []

@@ -5,8 +5,11 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import mean_absolute_error, roc_auc_score
-from sklearn.model_selection import cross_validate
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.exceptions import UnsetMetadataPassedError
+from sklearn.metrics import make_scorer, mean_absolute_error, roc_auc_score
+from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -33,6 +36,32 @@ def test_scorers_are_metrics_over_the_labelled_rows() -> None:
     assert np.mean(parts) == pytest.approx(MODEL.score(X, Y))
     losses = [multitask_scorer("loss", task=task)(MODEL, X, Y) for task in Y]
     assert multitask_scorer("loss")(MODEL, X, Y) == pytest.approx(np.mean(losses))
+
+
+def test_weights_count_wherever_scikit_learn_hands_them_on() -> None:
+    weight = rng.integers(1, 4, len(X))
+    auc = roc_auc_score(Y["up"][KNOWN], SCORES["up"][KNOWN], sample_weight=weight[KNOWN])
+    assert multitask_scorer("roc_auc")(MODEL, X, Y, weight) == pytest.approx(auc)
+    assert multitask_scorer()(MODEL, X, Y, sample_weight=weight) == MODEL.score(X, Y, weight)
+    scoring = {"auc": multitask_scorer("roc_auc"), "score": multitask_scorer(), "own": make_scorer(lambda y, _: 1.0)}
+    model = PerTaskModel(learner="linear", random_state=0)
+    options = {"param_grid": {"learner": ["linear"]}, "cv": KFold(2), "refit": False, "error_score": "raise"}
+    with pytest.warns(UserWarning, match="scoring own.* does not support sample_weight"):
+        search = GridSearchCV(model, scoring=scoring, **options).fit(X, Y, sample_weight=weight)
+    train, test = next(KFold(2).split(X))
+    fitted = clone(model).fit(X.iloc[train], Y.iloc[train], sample_weight=weight[train])
+    expected = {name: scoring[name](fitted, X.iloc[test], Y.iloc[test], weight[test]) for name in ("auc", "score")}
+    assert {name: search.cv_results_[f"split0_test_{name}"][0] for name in expected} == expected
+    with config_context(enable_metadata_routing=True):
+        asking = {name: multitask_scorer(metric).set_score_request(sample_weight=True) for name, metric in
+                  (("auc", "roc_auc"), ("score", None))}  # fmt: skip
+        asking["without"] = multitask_scorer("roc_auc").set_score_request(sample_weight=False)
+        model = clone(model).set_fit_request(sample_weight=True)
+        search = GridSearchCV(model, scoring=asking, **options).fit(X, Y, sample_weight=weight)
+        assert {name: search.cv_results_[f"split0_test_{name}"][0] for name in expected} == expected
+        assert search.cv_results_["split0_test_without"] == scoring["auc"](fitted, X.iloc[test], Y.iloc[test])
+        with pytest.raises(UnsetMetadataPassedError, match="not explicitly set as requested"):
+            GridSearchCV(model, scoring=multitask_scorer(), **options).fit(X, Y, sample_weight=weight)
 
 
 def test_scorers_travel_and_reach_the_end_of_a_pipeline() -> None:
