@@ -17,6 +17,7 @@ from mtl_classic._core.base import all_or_nothing
 from mtl_classic._core.options import COLUMNS, COUNT, COUNT_OR_0, POSITIVE, Option
 from mtl_classic._core.validation import align_columns, as_table, find_role, register_columns
 from mtl_classic.preprocessing._blocks import Hashed, Number, OneHot, is_number
+from mtl_classic.preprocessing._keys import with_columns
 from mtl_classic.preprocessing._vocabulary import Vocabulary
 
 __all__ = ["FieldEncoder"]
@@ -279,7 +280,7 @@ class FieldEncoder(TransformerMixin, BaseEstimator):
     def _frame(self, X: Any) -> pd.DataFrame:
         table = as_table(X)
         _refuse_sparse(table)
-        return _as_frame(align_columns(self, table))
+        return with_columns(_as_frame(align_columns(self, table)), list(self._fields))
 
     def _encode(self, frame: pd.DataFrame, codes: dict[Any, Ints]) -> sparse.csr_matrix:
         n, width = len(frame), len(self._fields)

@@ -14,7 +14,7 @@ from mtl_classic._core.validation import find_role
 from mtl_classic.preprocessing._blocks import is_number
 from mtl_classic.preprocessing._vocabulary import UNSEEN, Codes, Vocabulary
 
-__all__ = ["Key", "KeyCoder", "as_frame", "find_keys"]
+__all__ = ["Key", "KeyCoder", "as_frame", "find_keys", "with_columns"]
 
 Key = tuple[Any, ...]
 
@@ -69,3 +69,16 @@ def _find(frame: pd.DataFrame, name: Any) -> Any:
 def as_frame(table: Any) -> pd.DataFrame:
     """An array as a frame with numbers for names."""
     return table if isinstance(table, pd.DataFrame) else pd.DataFrame(table)
+
+
+def with_columns(frame: pd.DataFrame, names: Sequence[Any]) -> pd.DataFrame:
+    """The frame itself if it has columns of these names, else by position, where they are those of an array."""
+    missing = [name for name in names if name not in frame.columns]
+    if not missing:
+        return frame
+    places = range(frame.shape[1])
+    if all(name in places for name in names):
+        return frame.set_axis(places, axis=1)
+    raise ValueError(
+        f"X lacks the columns {', '.join(map(repr, missing))} of the fit; it has {', '.join(map(repr, frame.columns))}."
+    )

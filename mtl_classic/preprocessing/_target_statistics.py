@@ -32,7 +32,7 @@ from mtl_classic.model_selection import FoldPlan, Temporal, cross_fit, make_fold
 from mtl_classic.model_selection._maturity import temporal_folds
 from mtl_classic.model_selection._plans import check_plan, labels_for_folds
 from mtl_classic.preprocessing._category_means import CategoryMeans, Floats, Ints
-from mtl_classic.preprocessing._keys import Key, KeyCoder, as_frame, find_keys
+from mtl_classic.preprocessing._keys import Key, KeyCoder, as_frame, find_keys, with_columns
 
 __all__ = ["TargetStatistics"]
 
@@ -207,7 +207,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         table = align_columns(self, _dense(as_table(X)))
         if not self.keys_:
             return table
-        frame = as_frame(table)
+        frame = with_columns(as_frame(table), [name for key in self.keys_ for name in key])
         codes = np.column_stack([coder.codes(frame) for coder in self._coders])
         return self._append(table, self._means.transform(codes))
 

@@ -1,6 +1,7 @@
 import datetime as dt
 import pickle
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from sklearn.base import clone
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from mtl_classic import MultiTaskFactorizationMachine
 from mtl_classic.learners._columns import FeatureColumns
 from mtl_classic.preprocessing import FieldEncoder, TargetStatistics
 
@@ -377,3 +379,23 @@ def test_clone_and_pickle() -> None:
 @parametrize_with_checks([FieldEncoder()])
 def test_scikit_learn_checks(estimator: FieldEncoder, check: object) -> None:
     check(estimator)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("numbered", [np.asarray, pd.DataFrame])
+@pytest.mark.parametrize("part", [FieldEncoder(), TargetStatistics([1], cv=2), MultiTaskFactorizationMachine()])
+def test_columns_of_an_array_are_found_by_position_in_a_frame(part: Any, numbered: Any) -> None:
+    values = np.array([[1.0, 5.0], [2.0, 6.0], [3.0, 5.0], [4.0, 7.0]] * 5)
+    named = pd.DataFrame(values, columns=["price", "shop"])
+    fitted = clone(part).fit(numbered(values), np.tile([0, 1, 1, 1], 5))
+    for X in (named, pl.from_pandas(named)):
+        expected, found = (
+            fitted.predict_scores(Z) if hasattr(fitted, "predict_scores") else fitted.transform(Z) for Z in (values, X)
+        )
+        dense = [Z.toarray() if sparse.issparse(Z) else np.asarray(Z) for Z in (expected, found)]
+        np.testing.assert_array_equal(*dense)
+
+
+def test_columns_of_other_names_are_told() -> None:
+    encoder = FieldEncoder().fit(pd.DataFrame([[1.0, 5.0], [2.0, 6.0]], columns=[7, 8]))
+    with pytest.raises(ValueError, match="X lacks the columns 7, 8 of the fit; it has 'price', 'shop'"):
+        encoder.transform(pd.DataFrame([[1.0, 5.0]], columns=["price", "shop"]))
