@@ -28,6 +28,8 @@ def group_codes(groups: Any) -> Rows | None:
     is_rows = isinstance(groups, list | tuple) and len(groups) > 0 and isinstance(groups[0], tuple)
     if is_rows or (isinstance(groups, np.ndarray) and groups.ndim == 2):
         groups = pd.DataFrame(groups)
+    elif isinstance(groups, list | tuple):  # NumPy makes texts of what stands beside texts, missing ones too
+        groups = pd.Series(groups, dtype=object)
     key = as_known_type(np.asarray(groups))
     if not key.ndim:
         raise TypeError(f"groups must be an array with a value for each row, or a frame, got {groups!r}.")

@@ -106,7 +106,8 @@ def test_groups_of_several_columns_and_missing_ones() -> None:
 @pytest.mark.parametrize("nobody", [np.nan, None])
 def test_missing_groups_are_a_group_each(nobody: Any) -> None:
     groups = np.where(np.arange(300) % 3 == 0, np.arange(300) // 15, nobody)
-    for given_groups in (groups, pd.Series(groups), pd.DataFrame({"user": groups, "shop": nobody})):
+    texts = [f"u{user}" if k % 3 == 0 else user for k, user in enumerate(groups.tolist())]
+    for given_groups in (groups, pd.Series(groups), pd.DataFrame({"user": groups, "shop": nobody}), texts):
         fold = make_folds(5, np.zeros(300), groups=given_groups, random_state=0).fold
         assert np.bincount(fold).min() > 40
         assert (pd.Series(fold).groupby(groups).nunique() == 1).all()
