@@ -77,9 +77,10 @@ def as_table(X: Any) -> Table:
 
 
 def _check_frame(frame: pd.DataFrame) -> None:
-    if not frame.columns.is_unique:
-        repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
-        raise ValueError(f"Column names must be unique; repeated: {', '.join(map(str, repeated))}.")
+    names = [str(name) for name in frame.columns]  # as parts know columns and roles: 1 and "1" are one
+    if len(set(names)) < len(names):
+        repeated = dict.fromkeys(name for name in names if names.count(name) > 1)
+        raise ValueError(f"Column names must be unique; repeated: {', '.join(repeated)}.")
     kinds = [dtype.kind for dtype in frame.dtypes]
     if "c" in kinds:
         complex_numbers = [str(name) for name, kind in zip(frame.columns, kinds, strict=True) if kind == "c"]

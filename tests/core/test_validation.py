@@ -108,6 +108,7 @@ def test_times_and_bytes_of_arrow_are_categories() -> None:
     ("X", "says"),
     [
         (pd.DataFrame([[1, 2]], columns=["x", "x"]), "unique; repeated: x"),
+        (pd.DataFrame([[1, 2]], columns=["1", 1]), "unique; repeated: 1"),
         (
             pd.DataFrame({"x": [1.0, np.inf], "z": [1, 2]}),
             "Infinite .* columns x; expected finite numbers, or NaN",
