@@ -10,9 +10,10 @@ import pandas as pd
 from sklearn.base import clone
 
 from mtl_classic._core.exceptions import LabelError
-from mtl_classic._core.time import is_datetime, to_time
+from mtl_classic._core.time import time_dtype, to_time
 from mtl_classic._core.validation import take_rows
 from mtl_classic.events import EventLog
+from mtl_classic.events._log import axis_kind
 from mtl_classic.factorization._members import Basis, LatentMember
 from mtl_classic.model_selection import FoldPlan, Temporal, cross_fit, make_folds
 
@@ -102,9 +103,9 @@ def _rotate(columns: pd.DataFrame, rows: Array, fitted: LatentMember, full: Late
 
 
 def _on_axis_of(events: EventLog, time: pd.Series) -> Array:
-    if is_datetime(time.dtype) != events.is_datetime and not (time.dtype == object or time.dtype.kind not in "iuf"):
+    kind = axis_kind(time_dtype(time))
+    if events.n_events and kind != events.axis_kind:
         raise TypeError(
-            f"The rows' time {time.name!r} is of type {time.dtype}, the log's is "
-            f"{'a datetime' if events.is_datetime else 'a number'}; convert one to the other."
+            f"The times of the log are {events.axis_kind}, those of the rows ({time.name!r}) {kind}; convert one."
         )
     return to_time(time, str(time.name))

@@ -500,6 +500,25 @@ def test_rows_are_scored_at_any_moment_of_an_observation(model: str) -> None:
         assert ((columns[list(old)] == old).all(axis=1) | (columns[list(old)] == new).all(axis=1)).all()
 
 
+@pytest.mark.parametrize("given", ["model", "latent", "segments"])
+def test_rows_on_another_axis_of_time_than_the_log_are_refused(given: str) -> None:
+    X, Y, _ = world(300)
+    dates = pd.Timestamp("2024-01-01") + pd.to_timedelta(X["day"], unit="D")
+    zoned = dates.dt.tz_localize("America/New_York")
+    model: Any = make("als", max_iter=2, time="day")
+    if given != "model":
+        model = LatentFeatures([("als", model)]) if given == "latent" else Segments(n_segments=2, model=model)
+    for rows, events, kinds in (
+        (zoned, dates, r"are dates, those of the rows \('day'\) dates with a time zone"),
+        (dates, zoned, r"are dates with a time zone, those of the rows \('day'\) dates"),
+        (dates, X["day"], r"are numbers, those of the rows \('day'\) dates"),
+        (X["day"], dates, r"are dates, those of the rows \('day'\) numbers"),
+    ):
+        with pytest.raises(TypeError, match=f"The times of the log {kinds}; convert one"):
+            clone(model).fit(X.assign(day=rows), Y, events=log_of(X.assign(day=events), Y))
+    clone(model).fit(X.assign(day=dates.astype(str)), Y, events=log_of(X.assign(day=dates), Y))
+
+
 def test_events_on_another_axis_of_time_are_refused_and_move_nobody() -> None:
     X, Y, _ = world(300)
     model = make("als", max_iter=2).fit(X.assign(day=99), events=log_of(X, Y))
