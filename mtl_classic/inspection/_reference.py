@@ -143,7 +143,13 @@ def as_frame(X: Any) -> pd.DataFrame:
 def _describe(column: pd.Series, is_id: bool, time: npt.NDArray[Any] | None) -> ColumnReference:
     missing = float(column.isna().mean())
     known = column.dropna()
-    if is_id or (not _is_number(column) and known.nunique() > MAX_VALUES):
+    try:
+        is_id = is_id or (not _is_number(column) and known.nunique() > MAX_VALUES)
+    except TypeError as error:
+        raise TypeError(
+            f"Column {column.name!r} holds values that cannot be compared: {error}; name it in exclude=."
+        ) from None
+    if is_id:
         return _describe_ids(column, missing, time)
     if not _is_number(column):
         reference = ColumnReference("category", missing, values=pd.Index(sorted(known.unique(), key=str), dtype=object))

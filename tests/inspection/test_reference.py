@@ -66,6 +66,14 @@ def test_new_ids_are_as_frequent_as_those_of_one_row_where_there_is_no_time() ->
     assert (void["price"].missing, void["price"].counts.tolist()) == (1.0, [0.0])
 
 
+def test_columns_whose_values_cannot_be_compared_are_named() -> None:
+    X = pd.DataFrame({"a": np.arange(40) % 5, "tags": [["x"], ["y", "z"]] * 20})
+    model = PerTaskModel({"y0": "binary"}, learner="linear").fit(X[["a"]], X["a"] > 2)
+    with pytest.raises(TypeError, match="Column 'tags' holds values that cannot be compared: .*; name it in exclude="):
+        monitor_reference(model, X)
+    assert list(monitor_reference(model, X, exclude=["tags"]).columns) == ["a"]
+
+
 def test_excluded_columns_that_are_not_there_are_refused() -> None:
     X = pd.DataFrame({"a": np.arange(50.0), "b": np.arange(50.0) % 7})
     model = PerTaskModel({"y": "regression"}, learner="linear").fit(X, X["a"].to_frame("y"))
