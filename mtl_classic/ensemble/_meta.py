@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
+from sklearn import config_context
 
 from mtl_classic._core.base import Floats
 from mtl_classic._core.listwise import by_query, listwise
@@ -235,7 +236,9 @@ def fit_sklearn(
 ) -> SklearnMeta:
     """Fit a given estimator on the columns as they are; class codes are its labels."""
     labels = y.astype(np.intp) if task.is_classification else y
-    fitted = estimator.fit(columns, labels) if weight is None else estimator.fit(columns, labels, sample_weight=weight)
+    weights = {} if weight is None else {"sample_weight": weight}
+    with config_context(enable_metadata_routing=False):  # weights are for what is inside it too, asked for or not
+        fitted = estimator.fit(columns, labels, **weights)
     return SklearnMeta(task.kind, fitted, n_classes)
 
 

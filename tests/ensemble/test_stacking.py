@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize
 from scipy.special import log_expit, log_softmax
+from sklearn import config_context
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier, StackingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold, TimeSeriesSplit
@@ -41,6 +43,20 @@ def quietly(model: StackingEnsemble, *args: Any, **params: Any) -> StackingEnsem
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FallbackWarning)
         return model.fit(*args, **params)
+
+
+def test_metadata_routing_does_not_keep_weights_from_what_is_inside_a_given_estimator() -> None:
+    X, Y = mixed(missing=0.0)
+    weight = np.arange(len(X)) % 3 + 1.0
+    member = PerTaskModel({"buy": "binary"}, learner="linear", random_state=0)
+    given = CalibratedClassifierCV(LogisticRegression(), cv=2)
+    model = StackingEnsemble([("one", member)], final_estimator=given, cv=2, fallback=False, random_state=0)
+    fits = []
+    for routing in (False, True):
+        with config_context(enable_metadata_routing=routing):
+            fitted = clone(model).fit(X[NUMBERS], Y[["buy"]], sample_weight=weight)
+            fits.append(fitted.predict_scores(X[NUMBERS]))
+    pd.testing.assert_frame_equal(*fits)
 
 
 @pytest.mark.parametrize("passthrough", [False, True])
