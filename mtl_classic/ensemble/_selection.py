@@ -79,8 +79,7 @@ class Problem:
     def loss(self, mean: Floats) -> float:
         """Mean loss of an average."""
         if self.task.kind == "ranking":
-            groups = self.groups if self.groups is not None else np.zeros(len(self.y), np.intp)
-            found = task_loss("ranking", self.y, mean, self.weight, groups)
+            found = task_loss("ranking", self.y, mean, self.weight, self.groups)
             return 0.0 if np.isnan(found) else found
         score = np.exp(mean) if self.task.kind == "count" else mean
         return float(np.average(losses(self.task.kind, self.y, score), weights=self.weight))

@@ -29,7 +29,7 @@ from mtl_classic._core.losses import task_loss as mean_loss
 from mtl_classic.ensemble._selection import _slopes, choose_weights, greedy_weights, make_problem, optimal_weights
 from mtl_classic.ensemble._store import latest_rows
 from mtl_classic.metrics import ndcg, roc_auc, task_loss
-from tests.ensemble.tables import FUNNEL, MIXED, funnel, members, mixed, trees
+from tests.ensemble.tables import FUNNEL, MIXED, funnel, members, mixed, ranked, trees
 
 LEARNT = ["greedy", "optimize"]
 
@@ -162,7 +162,7 @@ def test_members_within_a_budget_are_judged_by_whole_queries(monkeypatch: pytest
 @pytest.mark.parametrize("kind", ["regression", "binary", "count", "multiclass"])
 def test_slopes_of_the_weights_are_those_of_the_loss(kind: str) -> None:
     rng = np.random.default_rng(0)
-    y = rng.integers(0, 2 if kind == "binary" else 3, 50).astype(float)
+    y = rng.integers(-1 if kind == "multiclass" else 0, 2 if kind == "binary" else 3, 50).astype(float)  # -1: no class
     scores = list(rng.dirichlet([1, 1, 1], (3, 50)) if kind == "multiclass" else rng.uniform(0.1, 0.9, (3, 50)))
     problem = make_problem(Task("y", kind), y, scores, rng.random(50), None, 1.0)
     at, step = np.array([0.2, 0.5, 0.3]), 1e-6 * np.eye(3)
@@ -180,7 +180,7 @@ def test_the_budget_is_shared_by_the_tasks_and_unused_members_are_not_fitted(wei
     assert list(one.named_estimators_) == [one.weights_.index[one.weights_["buy"].argmax()]]
     np.testing.assert_allclose(one.weights_.max(), 1.0)
     dear = clone(free).set_params(max_members=2, costs={"linear": 9.0}).fit(X, Y)
-    assert "linear" not in dear.named_estimators_
+    assert list(dear.named_estimators_) == ["shallow", "deep"]
 
 
 def test_weights_chosen_on_held_out_rows_for_fitted_members() -> None:
@@ -212,17 +212,81 @@ def test_folds_are_in_time_where_the_members_name_one() -> None:
 
 @pytest.mark.parametrize("weights", LEARNT)
 def test_of_folds_in_time_the_last_one_weighs(weights: str) -> None:
-    """A law that turns round before the last block: what was learnt from it is of no use to what comes."""
+    """A column that says all until the last block and nothing there: over all folds both members would count."""
     rng = np.random.default_rng(0)
     X = pd.DataFrame({"a": rng.normal(size=1200), "day": np.arange(1200) // 10})
-    X["old"] = np.where(X["day"] < 75, X["a"], -X["a"])
-    Y = pd.DataFrame({"y": X["a"] + rng.normal(size=1200)})
+    X["near"] = X["a"] + rng.normal(size=1200)
+    X["old"] = X["a"].where(X["day"] < 90, rng.normal(size=1200))
+    Y = pd.DataFrame({"y": X.pop("a") + rng.normal(size=1200)})
     pair = [
-        ("new", PerTaskModel(learner="linear", time="day", exclude=["old"])),
-        ("old", PerTaskModel(learner="linear", time="day", exclude=["a"])),
+        ("near", PerTaskModel(learner="linear", time="day", exclude=["old"])),
+        ("old", PerTaskModel(learner="linear", time="day", exclude=["near"])),
     ]
     model = AveragingEnsemble(pair, weights=weights, cv=Temporal(3), shrinkage=10.0, random_state=0).fit(X, Y)
-    assert model.weights_.loc["new", "y"] > 0.9
+    assert model.weights_.loc["near", "y"] > 0.9
+
+
+@pytest.mark.parametrize(("roles", "pull"), [({}, 10.0), ({"time": "day"}, 100.0)])
+def test_held_out_rows_pull_to_uniform_as_folds_do(roles: dict[str, str], pull: float) -> None:
+    X, Y = mixed(400)
+    X["day"] = np.arange(400)
+    fitted = [(name, m.fit(X[:200], Y[:200])) for name, m in members(**roles)]
+    found, same, other = (
+        AveragingEnsemble(fitted, weights="optimize", cv="prefit", shrinkage=s).fit(X[200:], Y[200:]).weights_
+        for s in (None, pull, 110 - pull)
+    )
+    pd.testing.assert_frame_equal(found, same, check_exact=True)
+    assert (found - other).abs().to_numpy().max() > 0.05
+
+
+class Loud(PerTaskModel):
+    """Ranks as it would, in units of its own."""
+
+    factor = 1.0
+
+    def _scores(self, X: Any, space: str) -> Any:
+        return {name: self.factor * score for name, score in super()._scores(X, space).items()}
+
+
+class Silent(Loud):
+    factor = 0.0
+
+
+class Louder(Loud):
+    factor = 1000.0
+
+
+def test_the_units_of_a_ranking_do_not_count() -> None:
+    X, Y, tasks = ranked(60)
+
+    def fit(*kinds: type[Loud]) -> AveragingEnsemble:
+        few = {"tasks": tasks[:1], "learner": LightGBMLearner(num_leaves=4), "random_state": 0}
+        trio = [(c, kind(exclude=[c], **few)) for c, kind in zip("abc", kinds, strict=True)]
+        return AveragingEnsemble(trio, weights="greedy", cv=2, random_state=0).fit(X, Y[["grade"]])
+
+    plain, loud = fit(Loud, Loud, Silent), fit(Loud, Louder, Silent)
+    assert (plain.weights_["grade"] > 0.05).all()
+    np.testing.assert_allclose(loud.weights_, plain.weights_)
+    np.testing.assert_allclose(loud.oof_scores_, plain.oof_scores_)
+    each = [member.predict_scores(X)["grade"] for member in plain.estimators_]
+    mean = sum(w * (e - e.mean()) / (e.std(ddof=0) or 1) for w, e in zip(plain.weights_["grade"], each, strict=True))
+    for model in (plain, loud):
+        np.testing.assert_allclose(model.predict_scores(X)["grade"], mean, atol=1e-12)
+
+
+def test_members_that_infer_other_tasks_are_refused() -> None:
+    X, y = np.arange(20.0)[:, None], np.arange(20) % 2
+    pair = [("told", PerTaskModel({"y0": "regression"}, learner="linear")), ("not", PerTaskModel(learner="linear"))]
+    with pytest.raises(TaskError, match=r"y0 \(regression\).*y0 \(binary\)"):
+        AveragingEnsemble(pair).fit(X, y)
+
+
+def test_what_an_earlier_fit_learnt_out_of_fold_goes() -> None:
+    X, Y = mixed(200)
+    model = AveragingEnsemble(members(), weights="greedy", cv=2, random_state=0).fit(X, Y)
+    learnt = {name for name in vars(model) if name.endswith("_")}
+    gone = learnt - set(vars(model.set_params(weights=None).fit(X, Y)))
+    assert gone == {"oof_predictions_", "oof_scores_", "fold_", "temporal_", "n_uncovered_"}
 
 
 def test_folds_before_the_last_count_where_it_has_too_few_labels() -> None:
@@ -366,11 +430,16 @@ def test_a_label_of_the_group_is_not_learnt_across_groups(how: str) -> None:
     [
         ({"weights": "best"}, ValueError, "greedy"),
         ({"weights": [1.0]}, ValueError, "3 non-negative numbers"),
+        ({"weights": [1.0, -1.0, 1.0]}, ValueError, "3 non-negative numbers"),
+        ({"weights": [1.0, np.inf, 1.0]}, ValueError, "3 non-negative numbers"),
+        ({"weights": [0.0, 0.0, 0.0]}, ValueError, "not all zero"),
         ({"cv": "fitted"}, ValueError, "prefit"),
         ({"weights": "greedy", "cv": Temporal(2), "groups": "a"}, FoldError, "kept whole, but Temporal"),
         ({"max_members": 2}, ValueError, "learnt weights"),
         ({"weights": "greedy", "max_members": 0}, ValueError, "max_members must be an integer of at least 1"),
         ({"costs": {"forest": 1.0}}, ValueError, "unknown members: forest"),
+        ({"costs": {"deep": -1.0}}, ValueError, "costs must be finite and not negative"),
+        ({"costs": {"deep": np.nan}}, ValueError, "costs must be finite and not negative"),
         ({"shrinkage": -1.0}, ValueError, "shrinkage must be a number of at least 0"),
         ({"estimators": []}, ValueError, "at least one"),
         ({"estimators": [("tree", DecisionTreeClassifier())]}, TypeError, "multi-task estimator"),
@@ -405,9 +474,9 @@ def test_prefit_members_that_read_different_columns() -> None:
     X, Y = mixed(400)
     one = PerTaskModel(MIXED, learner="linear").fit(X[["b", "a"]], Y)
     other = PerTaskModel(MIXED, learner="linear").fit(X[["a", "c"]], Y)
-    model = AveragingEnsemble([("one", one), ("other", other)], cv="prefit").fit(X, Y)
+    model = AveragingEnsemble([("one", one), ("other", other)], weights=[3, 1], cv="prefit").fit(X, Y)
     assert model.feature_names_in_.tolist() == ["a", "b", "c"]
-    mean = (one.predict_scores(X)["spend"] + other.predict_scores(X)["spend"]) / 2
+    mean = (3 * one.predict_scores(X)["spend"] + other.predict_scores(X)["spend"]) / 4
     np.testing.assert_allclose(model.predict_scores(X[["c", "b", "a"]])["spend"], mean)
     np.testing.assert_allclose(model.predict_scores(X[["a", "b", "c"]].to_numpy())["spend"], mean)
     with pytest.raises(ValueError, match="X lacks columns .*: c"):

@@ -9,6 +9,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
 
@@ -210,6 +211,14 @@ def test_scores_of_an_ensemble_are_read_rather_than_made_again() -> None:
     model = CalibratedModel(ensemble).fit(X, Y)
     pd.testing.assert_frame_equal(model.oof_scores_, model.estimator_.oof_scores_)
     pd.testing.assert_frame_equal(model.oof_scores_, clone(ensemble).fit(X, Y).oof_scores_)
+
+
+def test_an_average_of_fitted_members_is_cross_fitted_by_its_weights() -> None:
+    X, Y = table()
+    frozen = [(name, FrozenEstimator(m.fit(X[:1500], Y[:1500]))) for name, m in (("a", wrong()), ("b", wrong()))]
+    ensemble = AveragingEnsemble(frozen, weights="greedy", cv="prefit")
+    model = CalibratedModel(ensemble, cv=3, random_state=0).fit(X[1500:], Y[1500:])
+    np.testing.assert_allclose(model.oof_scores_["buy"], frozen[0][1].estimator.predict_scores(X[1500:])["buy"])
 
 
 def test_rows_that_every_bag_drew_teach_no_map() -> None:

@@ -103,6 +103,30 @@ def test_of_members_that_each_fit_the_budget_the_dearest_for_what_it_brings_leav
 
 
 @pytest.mark.parametrize("method", ["greedy", "optimize"])
+def test_a_dear_member_that_is_worth_it_stays_and_one_that_costs_nothing_always(method: str) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=400)
+    scores = [y + s * rng.normal(size=400) for s in (0.5, 1.0, 1.05)]
+    problem = make_problem(Task("y", "regression"), y, scores, None, None, 10.0)
+    assert choose_weights([problem], method, max_members=None, costs=[3, 1, 1]).all()
+    assert choose_weights([problem], method, max_members=4, costs=[3, 1, 1])[0] > 0.7
+    assert choose_weights([problem], method, max_members=1, costs=[1, 1, 0])[:, 0].astype(bool).tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("method", ["greedy", "optimize"])
+def test_the_units_of_a_task_do_not_choose_the_members(method: str) -> None:
+    """Without the first member the first task loses half, without the second the second task, in cents, a little."""
+    rng = np.random.default_rng(0)
+    problems = []
+    for j, (size, spread) in enumerate([(1.0, (0.9, 9.0, 0.9)), (100.0, (9.0, 0.9, 0.5))]):
+        y = size * rng.normal(size=400)
+        scores = [y + size * s * rng.normal(size=400) for s in spread]
+        problems.append(make_problem(Task(f"y{j}", "regression"), y, scores, None, None, 10.0))
+    weights = choose_weights(problems, method, max_members=2, costs=[1, 1, 1])
+    assert weights.any(axis=1).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("method", ["greedy", "optimize"])
 def test_members_of_single_tasks_count_against_the_budget(method: str) -> None:
     rng = np.random.default_rng(0)
     Y = rng.normal(size=(2, 300))
@@ -115,6 +139,29 @@ def test_members_of_single_tasks_count_against_the_budget(method: str) -> None:
     assert (free.argmax(axis=0) == [0, 1]).all()
     weights = choose_weights(problems, method, max_members=1, costs=[1, 1])
     assert sorted(weights.tolist()) == [[0, 0], [1, 1]]
+
+
+def test_the_unit_of_the_objective_is_the_loss_of_the_average_or_of_a_constant_if_that_is_less() -> None:
+    y, weight = np.array([0.0, 0, 4, 4]), np.array([3.0, 3, 1, 1])
+    task = Task("y", "regression")
+    for far, unit in ((1.0, 0.25), (100.0, 3.0)):  # the labels' weighted variance is 3
+        problem = make_problem(task, y, [y, y + far], weight, None, 10.0)
+        assert problem.scale(problem.parts) == pytest.approx(unit)
+    alike = make_problem(task, np.ones(4), [np.ones(4), np.full(4, 100.0)], None, None, 10.0)
+    assert alike.scale(alike.parts) == pytest.approx(49.5**2)  # no constant has a loss
+
+
+def test_a_ranking_has_no_slope_and_sure_probabilities_have_one() -> None:
+    rng = np.random.default_rng(0)
+    y, queries = rng.integers(0, 3, 200).astype(float), np.arange(200) // 5
+    task = Task("grade", "ranking", query="q")
+    problem = make_problem(task, y, [y + s * rng.normal(size=200) for s in (1.0, 1.3)], None, queries, 10.0)
+    np.testing.assert_array_equal(optimal_weights(problem, [0, 1]), greedy_weights(problem))
+    y = (y > 0) * 1.0
+    sure = np.where(rng.random(200) < 0.8, y, 1 - y)
+    problem = make_problem(Task("buy", "binary"), y, [sure, np.full(200, 0.5)], None, None, 0.0)
+    right = np.mean(sure == y)
+    assert optimal_weights(problem, [0, 1])[0] == pytest.approx(2 * right - 1, abs=1e-3)  # says how often it is right
 
 
 def test_thinned_rows_are_every_so_many_rows_or_whole_queries() -> None:
