@@ -53,7 +53,7 @@ def read_chunks(files: Sequence[Path], size: Callable[[], int]) -> Iterator[pd.D
                     part = rows.slice(0, n)
                     yield keep_long_integers(part.to_pandas(), part)
                     rows = rows.slice(n)
-            if rows.num_rows:
+            if rows.num_rows or not file.metadata.num_rows:  # no rows are a chunk, as an empty table is
                 yield keep_long_integers(rows.to_pandas(), rows)
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.sparse import csr_array
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -34,16 +36,32 @@ def test_chunks_are_the_whole_bit_for_bit() -> None:
     assert told[-1] == (900, 900)
 
 
-def test_arrays_are_cut_too() -> None:
-    class Mean:
+def test_tables_of_all_kinds_and_streams_of_them_are_cut() -> None:
+    class Sum:
         def predict_scores(self, X: Any, space: str) -> pd.DataFrame:
-            return pd.DataFrame({"y": X.mean(axis=1)})
+            return pd.DataFrame({"y": np.ravel(X.sum(axis=1))})
 
-    X = np.random.default_rng(0).normal(size=(50, 3))
-    for source in (X, X.tolist(), [X[:30], X[30:]]):
-        parts = list(predict_scores_in_chunks(Mean(), source, chunk_size=20))
-        assert np.array_equal(pd.concat(parts)["y"], X.mean(axis=1))
-        assert max(map(len, parts)) <= 20
+    X = np.random.default_rng(0).integers(0, 9, (50, 3)).astype(float)
+    tables = (X, X.tolist(), list(X), csr_array(X), pd.DataFrame(X), pl.DataFrame(X))
+    streams = ([X[:30], X[30:]], [pl.DataFrame(X[:30]), pl.DataFrame(X[30:])], iter([csr_array(X)]))
+    for source in (*tables, *streams):
+        parts = list(predict_scores_in_chunks(Sum(), source, chunk_size=20))
+        assert pd.concat(parts)["y"].tolist() == X.sum(axis=1).tolist()
+        assert max(map(len, parts)) == 20
+
+
+def test_no_rows_have_no_scores_wherever_they_are(tmp_path: Path) -> None:
+    none, path = candidates(50)[:0], tmp_path / "none.parquet"
+    none.to_parquet(path)
+    for source in (none, iter([none]), path, [path, path]):
+        (*_, part) = predict_scores_in_chunks(Known(), source)
+        assert (len(part), list(part)) == (0, ["buy", "spend"])
+    for limit in (None, "10MB"):
+        for source in (none, path):
+            file = write_scores(Known(), source, tmp_path / "scores.parquet", keep=["user"], memory_limit=limit)
+            assert (len(pd.read_parquet(file)), list(pd.read_parquet(file))) == (0, ["user", "buy", "spend"])
+    roles = {"user": "user"}
+    pd.testing.assert_frame_equal(top_k(Known(roles), path, by="buy", k=2), top_k(Known(roles), none, by="buy", k=2))
 
 
 def test_a_file_holds_columns_and_scores(tmp_path: Path) -> None:
@@ -220,6 +238,8 @@ def test_fewer_rows_than_were_begun_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(KilledError):
         write_scores(Known(), rows, path, chunk_size=100, progress=stop)
+    with pytest.raises(ValueError, match="another run"):  # the last chunk is the same, but one before it is not
+        write_scores(Known(), [rows[:100], rows[150:200], rows[200:]], path, chunk_size=100)
     with pytest.raises(ValueError, match="fewer than the run that was begun"):
         write_scores(Known(), rows[:200], path, chunk_size=100)
     with pytest.raises(ValueError, match="no rows to score"):
