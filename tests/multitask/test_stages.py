@@ -61,17 +61,29 @@ def test_the_first_stage_sees_validation_labels_to_stop_by_only(name: str) -> No
 def test_a_sibling_differs_in_its_seed_alone(name: str) -> None:
     staged = stage(STRUCTURES[name], X, Y, SPLIT)
     first, sibling = staged.final(), staged.final(random_state=7)
-    assert sibling.random_state == 7
+    assert (first.random_state, sibling.random_state) == (3, 7)
     assert not first.predict_scores(X).equals(sibling.predict_scores(X))
     assert {k: fit.n_rounds for k, fit in sibling.fits_.items()} == {k: fit.n_rounds for k, fit in first.fits_.items()}
+
+
+def test_any_other_estimator_is_fitted_on_the_training_rows_and_then_on_all() -> None:
+    structure, weight = AveragingEnsemble([("a", STRUCTURES["linear"])]), np.where(X["a"] > 0, 1.0, 3.0)
+    staged = stage(structure, X, Y.to_numpy(), (SPLIT[0][::-1], SPLIT[1]), sample_weight=weight)
+    first = clone(structure).fit(X[:900], Y[:900], sample_weight=weight[:900])
+    whole = clone(structure).fit(X, Y, sample_weight=weight)
+    for own, expected in ((staged.held_out, first), (staged.final(), whole)):
+        pd.testing.assert_frame_equal(own.predict_scores(X), expected.predict_scores(X), check_exact=True)
+    assert 0 < staged.seconds < 60
+    assert 0 < stage(STRUCTURES["linear"], X, Y, SPLIT).seconds < 60
 
 
 def test_members_of_a_sibling_have_other_seeds_too() -> None:
     trees = LightGBMLearner(max_iter=2)
     structure = AveragingEnsemble([("a", PerTaskModel(TASKS, learner=trees, random_state=0))])
     staged = stage(structure, X, Y, SPLIT)
-    seeds = {staged.final(k).get_params()["a__random_state"] for k in (None, 7, 8)}
-    assert len(seeds) == 3
+    finals = [staged.final(k) for k in (None, 7, 8)]
+    assert [final.random_state for final in finals] == [None, 7, 8]
+    assert len({final.get_params()["a__random_state"] for final in finals}) == 3
 
 
 def test_structures_share_encoded_features() -> None:

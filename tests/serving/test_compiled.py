@@ -32,6 +32,7 @@ from mtl_classic import (
     Segments,
     SharedTreesModel,
     StackingEnsemble,
+    TargetStatistics,
     Task,
     TaskGraphModel,
     average_over_seeds,
@@ -39,6 +40,7 @@ from mtl_classic import (
 )
 from mtl_classic._core.exceptions import ConstantTaskWarning
 from mtl_classic.learners._flat_trees import FlatTrees, can_flatten
+from mtl_classic.serving._row_steps import OfFrames, OfHistory, OfMachineRow, OfPairs, OfStatistics
 
 SHOP = make_funnel(3000, n_users=150, n_items=60, n_days=30, random_state=0)
 PLAIN = ["user", "item", "category", "device", "price"]
@@ -113,6 +115,9 @@ MODELS: dict[str, Callable[[], MultiTaskModel]] = {
     "no time": lambda: MultiTaskModel(SHOP.tasks, user="user", item="item", latent=None, random_state=0).fit(
         SHOP.X[PLAIN], SHOP.Y
     ),
+    "pairs": lambda: MultiTaskModel(
+        SHOP.tasks, aggregates=TargetStatistics(["user", ("user", "device")]), latent=None, random_state=0
+    ).fit(SHOP.X[PLAIN], SHOP.Y),
 }
 
 
@@ -152,6 +157,14 @@ def test_boosters_agree_to_the_bit(name: str) -> None:
     compiled = model.compile_for_serving()
     own = pd.DataFrame([compiled.predict_scores(row) for row in X.to_dict("records")], index=X.index)
     assert (own == model.predict_scores(X)).all(axis=None)
+
+
+@pytest.mark.parametrize(("name", "kinds"), [
+    ("matrix", [OfHistory, OfPairs, OfPairs]), ("machines", [OfHistory, OfMachineRow, OfMachineRow]),
+    ("no time", [OfStatistics]), ("pairs", [OfFrames]),
+])  # fmt: skip
+def test_known_steps_are_read_from_arrays(name: str, kinds: list[type]) -> None:
+    assert [type(step) for step in model_of(name).compile_for_serving()._steps] == kinds
 
 
 def test_series_further_columns_and_order_do_not_matter() -> None:
@@ -316,7 +329,8 @@ def test_dates_durations_and_flags_are_numbers() -> None:
             name: getattr(plain[name], f"to_py{kind}")()
             for name, kind in (("since", "datetime"), ("kept", "timedelta")) if plain[name] is not None
         }  # fmt: skip
-        assert all(compiled.predict_scores(same)["y"] == score for same in (row, plain, others))
+        arrays = plain | {name: plain[name].asm8 for name in ("since", "kept") if plain[name] is not None}
+        assert all(compiled.predict_scores(same)["y"] == score for same in (row, plain, others, arrays))
 
 
 def test_epochs_decimals_and_dates_as_objects() -> None:
@@ -359,6 +373,14 @@ def test_dates_and_flags_of_another_type_are_refused_as_in_a_table(structure: st
     for name in row:
         scores = model.predict_scores(X.iloc[[0]].assign(**{name: [None]})).iloc[0].to_dict()
         assert compiled.predict_scores(row | {name: None}) == pytest.approx(scores, rel=1e-6)
+
+
+@pytest.mark.parametrize("learner", ["lightgbm", "linear"])
+def test_a_model_that_reads_no_column(learner: str) -> None:
+    X = pd.DataFrame({"user": [f"u{k}" for k in range(300)]})  # too many to be a feature
+    model = MultiTaskModel({"y": "binary"}, user="user", aggregates=None, latent=None, learner=learner, random_state=0)
+    compiled = model.fit(X, np.arange(300) % 3 == 0).compile_for_serving()
+    assert compiled.predict_scores({"user": "u3"})["y"] == pytest.approx(1 / 3, abs=0.01)
 
 
 @pytest.mark.parametrize("form", [pd.DataFrame, lambda rows: rows.to_dict("records"), lambda rows: rows.to_numpy()])

@@ -121,7 +121,9 @@ KNOWN: dict[str, list[Any]] = {
     "empty": [np.nan],
 }
 MISSING = {"number", "shape", "size", "mixed", "since", "kept"}
-UNSEEN: dict[str, list[Any]] = {"number": [7.125], "shape": ["oval"], "size": ["XL"], "mixed": ["b", 9], "code": [40]}
+UNSEEN: dict[str, list[Any]] = {
+    "number": [7.125, np.float32(0.5)], "shape": ["oval"], "size": ["XL"], "mixed": ["b", 9], "code": [40],
+}  # fmt: skip
 DTYPES = {"shape": "category", "size": "str", "code": "category", "flag": bool, "whole": np.int64, "mixed": object}
 
 
