@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.naive_bayes import GaussianNB
 
 from mtl_classic import (
     AveragingEnsemble,
@@ -17,6 +18,7 @@ from mtl_classic import (
     MultiTaskModel,
     PerTaskModel,
     SharedTreesModel,
+    SklearnLearner,
     Task,
     TaskGraphModel,
     make_folds,
@@ -316,6 +318,38 @@ def test_time_is_used_where_there_is_any(monkeypatch: pytest.MonkeyPatch) -> Non
     for share in (0.3, 0.5, 0.7, 0.9, 1.1):
         used = fit_by_the_clock(monkeypatch, share * needed, COSTS)[1]
         assert used > 0.6 * min(share, 1.0) * needed
+
+
+def fit_members(monkeypatch: pytest.MonkeyPatch, models: dict[str, PerTaskModel], *rows: Any, **params: Any) -> Any:
+    members = [Member(name, model, 1.0, 1) for name, model in models.items()]
+    with monkeypatch.context() as patch:
+        patch.setattr("mtl_classic.model._multi_task_model.families", lambda *_: members)
+        budget = params.pop("time_budget", None)
+        model = MultiTaskModel(preset="best", time_budget=budget, cv=4, latent=None, n_jobs=1, random_state=0)
+        return model.fit(*rows, **params)
+
+
+def test_members_are_weighed_by_the_rows_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(800, 2)), columns=["a", "b"])
+    heavy = rng.random(800) < 0.3
+    y = pd.DataFrame({"y": np.where(heavy, table["a"], table["b"]) + 0.1 * rng.normal(size=800)})
+    models = {name: PerTaskModel(learner="linear", exclude=[name], random_state=0) for name in "ab"}
+    fitted = fit_members(monkeypatch, models, table, y, sample_weight=np.where(heavy, 50.0, 1.0))
+    assert fitted.member_weights_.loc["b", "y"] > 0.9  # it reads a
+
+
+@pytest.mark.parametrize("time_budget", [None, 0])
+def test_what_is_too_sure_is_calibrated(time_budget: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=2000)
+    y = pd.DataFrame({"y": rng.random(2000) < 1 / (1 + np.exp(-x))})
+    table = pd.DataFrame({f"x{k}": x for k in range(6)})  # the same six times over
+    naive = {"naive": PerTaskModel(learner=SklearnLearner(GaussianNB()), random_state=0)}
+    fitted = fit_members(monkeypatch, naive, table, y, time_budget=time_budget)
+    assert isinstance(fitted.pipeline_[-1], CalibratedModel)
+    apart = np.abs(fitted.predict_scores(table)["y"] - 1 / (1 + np.exp(-x))).mean()
+    assert apart < 0.5 * np.abs(ensemble_of(fitted).predict_scores(table)["y"] - 1 / (1 + np.exp(-x))).mean()
 
 
 def test_progress_is_told(tmp_path: Path) -> None:

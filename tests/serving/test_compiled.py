@@ -41,6 +41,7 @@ from mtl_classic import (
 from mtl_classic._core.exceptions import ConstantTaskWarning
 from mtl_classic.learners._flat_trees import FlatTrees, can_flatten
 from mtl_classic.serving._row_steps import OfFrames, OfHistory, OfMachineRow, OfPairs, OfStatistics
+from mtl_classic.serving._row_values import Row
 
 SHOP = make_funnel(3000, n_users=150, n_items=60, n_days=30, random_state=0)
 PLAIN = ["user", "item", "category", "device", "price"]
@@ -93,6 +94,9 @@ MODELS: dict[str, Callable[[], MultiTaskModel]] = {
     "ratings": lambda: fitted(**latent(MatrixFactorization("explicit", n_factors=2, max_iter=5, random_state=0))),
     "machines": lambda: fitted(**latent(machine(), machine(groups=SIDES, interactions=[("user", "item")]))),
     "gibbs": lambda: fitted(**latent(machine(FactorizationMachineRegressor, solver="gibbs", n_members=2))),
+    "numbers": lambda: fitted(
+        **latent(machine().set_params(categorical=[], exclude=["user", "item", "category", "device", "time", "day"]))
+    ),
     "vectors": lambda: fitted(latent=LatentFeatures([("m", machine())], cv=2, output="both"), aggregates=AGGREGATES),
     "lag": lambda: fitted(aggregates=HistoryFeatures(AGGREGATES, **SHOP.roles, lag="2D")),
     "xgboost": lambda: fitted(learner="xgboost", aggregates=AGGREGATES),
@@ -165,6 +169,19 @@ def test_boosters_agree_to_the_bit(name: str) -> None:
 ])  # fmt: skip
 def test_known_steps_are_read_from_arrays(name: str, kinds: list[type]) -> None:
     assert [type(step) for step in model_of(name).compile_for_serving()._steps] == kinds
+
+
+@pytest.mark.parametrize("name", ["matrix", "machines", "numbers", "gibbs", "vectors", "lag", "no time"])
+def test_a_row_gets_the_columns_of_the_table(name: str) -> None:
+    model = model_of(name)
+    X = rows() if "time" in model.feature_names_in_ else rows()[PLAIN]
+    expected = model.pipeline_[:-1].transform(X).drop(columns=X.columns).to_numpy(float)
+    compiled = model.compile_for_serving()
+    for k, values in enumerate(X.to_dict("records")):
+        row = Row(values)
+        for step in compiled._steps:
+            step.apply(row)
+        np.testing.assert_allclose(np.concatenate(row.blocks), expected[k], rtol=1e-5, atol=1e-7)
 
 
 def test_series_further_columns_and_order_do_not_matter() -> None:
