@@ -89,6 +89,24 @@ def test_rows_of_a_single_time_are_held_out_at_random() -> None:
     assert model.n_uncovered_ == 150
 
 
+@pytest.mark.parametrize("time", [None, "day"])
+def test_groups_are_held_out_whole(time: str | None) -> None:
+    X = pd.DataFrame({"group": np.arange(400) % 8, "x": np.arange(400) % 2, "day": np.arange(400)})
+    member = PerTaskModel({"y": "regression"}, learner="linear", exclude=["group", "day"], time=time)
+    model = ConformalModel(member, method="split", groups="group", random_state=0).fit(X, 8.0 * X["group"] + X["x"])
+    assert np.unique(model.residuals_["y"][0] // 8, return_counts=True)[1].tolist() == [50, 50]
+
+
+def test_scores_are_those_of_all_rows_and_bounds_may_be_negative_where_labels_are() -> None:
+    X, Y = table(400)
+    member, odd = PerTaskModel(TASKS, learner=trees(2), random_state=0), Y.assign(spend=Y["spend"] - 1)
+    model = ConformalModel(member, cv=3, random_state=0).fit(X, odd)
+    pd.testing.assert_frame_equal(model.predict_scores(X), clone(member).fit(X, odd).predict_scores(X))
+    assert (model.predict_interval(X)["spend", "low"] < 0).any()
+    assert model.lowest_ == {"spend": -np.inf, "visits": 0.0}
+    assert ConformalModel(member, cv=3).fit(X, Y.clip(lower=1) - 1).lowest_ == {"spend": 0.0, "visits": 0.0}
+
+
 def test_bisection_is_the_quantile_of_all_sums() -> None:
     rng = np.random.default_rng(0)
     residuals = [np.sort(rng.normal(size=size)) for size in (30, 0, 45)]

@@ -329,6 +329,17 @@ def test_multiclass_counts_and_rankings() -> None:
     pd.testing.assert_frame_equal(own, model.predict_scores(X.head(50)), rtol=1e-12, atol=0.0)
 
 
+def test_a_machine_of_three_classes_is_asked_by_a_frame() -> None:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"user": rng.integers(0, 30, 500), "size": rng.normal(size=500)})
+    Y = pd.DataFrame({"kind": rng.choice(list("abc"), 500)})
+    machines = latent(FactorizationMachineClassifier(categorical=["user"], n_factors=2, max_iter=2, random_state=0))
+    tasks = {"kind": "multiclass"}
+    model = MultiTaskModel(tasks, **machines | {"aggregates": None}, learner="linear", random_state=0).fit(X, Y)
+    row = model.compile_for_serving().predict_scores({**X.iloc[3]})
+    assert row == pytest.approx(model.predict_scores(X.iloc[[3]]).iloc[0].to_dict(), rel=1e-6)
+
+
 def test_dates_durations_and_flags_are_numbers() -> None:
     rng = np.random.default_rng(0)
     since = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 900, 600), unit="h")
