@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit, logit
 from sklearn.base import clone
 from sklearn.model_selection import TimeSeriesSplit
 
 from mtl_classic import AveragingEnsemble, BoostingEnsemble, PerTaskModel, TaskGraphModel
-from mtl_classic.metrics import roc_auc
+from mtl_classic.ensemble._boosting import _line_rows
+from mtl_classic.metrics import roc_auc, task_loss
+from mtl_classic.model_selection import FoldPlan
 from tests.ensemble.tables import FUNNEL, MIXED, funnel, mixed, trees
 
 
@@ -32,6 +35,26 @@ def test_trees_add_what_a_linear_model_cannot_say() -> None:
     for task in MIXED:
         only = Y[test].assign(**{t.name: np.nan for t in MIXED if t.name != task.name})
         assert model.score(X[test], only) > alone.score(X[test], only)
+
+
+def test_scores_are_sums_of_steps_on_the_links_and_losses_those_of_the_last_fold() -> None:
+    X, Y = mixed(900)
+    tasks, weight = MIXED[:3], np.random.default_rng(0).uniform(0.2, 3.0, 900)
+    Y = Y[[task.name for task in tasks]]
+    model = BoostingEnsemble(stages(tasks), cv=3, random_state=0).fit(X, Y, sample_weight=weight)
+    there: Any = {"binary": logit, "regression": np.asarray, "count": np.log}
+    back: Any = {"binary": expit, "regression": np.asarray, "count": np.exp}
+    parts = {name: member.predict_scores(X) for name, member in model.named_estimators_.items()}
+    assert len(parts) > 1
+    held, scores = model.fold_ == 2, model.predict_scores(X)
+    for task in tasks:
+        name = task.name
+        link = there[task.kind](parts["linear"][name])
+        for later, step in model.steps_[name][1:].items():
+            link = link + (step * parts[str(later)][name] if step else 0.0)
+        np.testing.assert_allclose(scores[name], back[task.kind](link), rtol=1e-6)
+        loss = task_loss(task.kind, Y[name][held], model.oof_scores_[name][held], sample_weight=weight[held])
+        assert loss == pytest.approx(model.validation_losses_[name].dropna().iloc[-1], rel=1e-6)
 
 
 def test_a_task_stops_where_a_stage_does_not_help() -> None:
@@ -86,6 +109,25 @@ def test_weights_by_task_and_uncovered_rows() -> None:
     frame = pd.DataFrame(weight, columns=[task.name for task in MIXED])
     same = clone(model).fit(X, Y, sample_weight=frame)
     pd.testing.assert_frame_equal(same.steps_, model.steps_)
+
+
+def test_steps_are_searched_on_other_rows_than_they_are_judged_on() -> None:
+    folds = [np.array(rows) for rows in ([2, 3], [4, 5], [6, 7])]  # rows 0 and 1 are in none
+    for tests, line, valid in ((folds, [2, 3, 4, 5], [6, 7]), (folds[1:2], [4], [5])):
+        plan = FoldPlan(tuple((np.array([0, 1]), test) for test in tests), 8)
+        assert [rows.tolist() for rows in _line_rows(plan)] == [line, valid]
+
+
+def test_rows_of_weight_0_teach_no_stage() -> None:
+    X, Y = mixed(900, missing=0.0)
+    weight = np.where(np.arange(900) % 3, 1.0, 0.0)
+    scores = []
+    for odd in (0, 100):
+        model = BoostingEnsemble(stages(MIXED[1:2])[:2], cv=3, random_state=0)
+        model.fit(X, Y[["spend"]].add(odd * (weight == 0), axis=0), sample_weight=weight)
+        assert model.steps_.loc["shallow", "spend"] > 0
+        scores.append(model.predict_scores(X))
+    pd.testing.assert_frame_equal(*scores)
 
 
 def test_stages_that_cross_fit_in_time_are_given_rows_with_residuals() -> None:
