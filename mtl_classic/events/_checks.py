@@ -12,7 +12,7 @@ from mtl_classic._core.keys import are_of_other_kinds, key_kind
 from mtl_classic._core.time import to_duration
 from mtl_classic._core.validation import as_table
 from mtl_classic.events._aggregate import KNOWN, Aggregate, as_conditions
-from mtl_classic.events._column import as_floats
+from mtl_classic.events._column import as_numbers
 from mtl_classic.events._log import EventLog
 
 
@@ -94,5 +94,5 @@ def _check_value(aggregate: Aggregate, log: EventLog) -> None:
             raise ValueError(f"{aggregate.name}: name a value= column, for the log has no value column of its own.")
     elif aggregate.value not in log.columns:
         raise ValueError(f"{aggregate.name}: the log has no column {aggregate.value!r}; it has {list(log.columns)}.")
-    elif as_floats(log.column(aggregate.value)) is None:
+    elif as_numbers(log.column(aggregate.value)) is None:
         raise TypeError(f"{aggregate.name}: the column {aggregate.value!r} of the log does not hold numbers.")

@@ -145,6 +145,11 @@ def check_amounts(column: Column, name: str) -> None:
         raise ValueError(f"the value column {name!r} holds {count} infinite values; replace them by numbers or NaN.")
 
 
+def as_numbers(values: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+    """Values as they are if they are an array of numbers or flags, else as float64; None if they are neither."""
+    return values if values.dtype.kind in "biuf" else as_floats(values)
+
+
 def as_floats(values: npt.NDArray[Any]) -> npt.NDArray[np.float64] | None:
     """Values as float64, NaN where missing; None if they are no numbers or flags."""
     if values.dtype.kind in "biuf":

@@ -16,7 +16,7 @@ import pandas as pd
 from mtl_classic._core.time import to_duration
 from mtl_classic._kernels import history as kernels
 from mtl_classic.events._aggregate import KNOWN, Aggregate, as_conditions
-from mtl_classic.events._column import as_floats
+from mtl_classic.events._column import as_numbers
 from mtl_classic.events._keys import Ints, Keyed, group, shared_keys
 from mtl_classic.events._log import EventLog
 
@@ -344,8 +344,7 @@ def decayed_prefix(grouped: Grouped, stream: Stream, value: str | None, half_lif
 
 def _numbers(log: EventLog, name: str) -> npt.NDArray[Any]:
     """The column as it is, if it is one of numbers or flags; NaN is a missing value."""
-    column = log.column(name)
-    values = column if column.dtype.kind in "biuf" else as_floats(column)
+    values = as_numbers(log.column(name))
     if values is None:
         raise TypeError(f"the value column {name!r} of the log must hold numbers; convert it, e.g. by pd.to_numeric.")
     if np.isinf(values).any():
