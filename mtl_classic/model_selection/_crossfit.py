@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -150,7 +151,7 @@ def fit_folds(
 ) -> CrossFit:
     """`cross_fit` as a part of another fit, whose callbacks are told of each fold's step."""
     X = as_table(X)
-    if sample_weight is not None and np.ndim(sample_weight) == 0:
+    if isinstance(sample_weight, Real) or getattr(sample_weight, "ndim", 1) == 0:
         sample_weight = np.full(n_rows(X), sample_weight)
     for what, values in (("Y", Y), ("sample_weight", sample_weight)):
         if values is not None and _num_samples(values) != n_rows(X):

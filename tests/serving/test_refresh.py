@@ -309,14 +309,14 @@ def test_a_machine_of_several_tasks_makes_a_pass() -> None:
 
 
 @pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
-def test_times_of_rows_may_lack_the_zone_of_the_log(zone: str | None) -> None:
-    events = SHOP.events.to_frame()
+def test_times_of_new_rows_may_lack_the_zone_of_the_log(zone: str | None) -> None:
+    events, old = SHOP.events.to_frame(), SHOP.X.assign(time=SHOP.X["time"].dt.tz_localize(zone))
     events["time"] = events["time"].dt.tz_localize(zone)
     past, start = SHOP.X["day"] < 20, SHOP.X.loc[SHOP.X["day"] == 20, "time"].min().tz_localize(zone)
     latent = MatrixFactorization(n_factors=4, random_state=0)
     model = MultiTaskModel(SHOP.tasks, **SHOP.roles, aggregates=None, latent=latent, random_state=0)
     log = EventLog(events[events["time"] < start], event="event", value="value", user="user", item="item", time="time")
-    model.fit(SHOP.X[past], SHOP.Y[past], events=log)
+    model.fit(old[past], SHOP.Y[past], events=log)
     new = model.observe(events[events["time"] >= start]).refresh(SHOP.X[~past], SHOP.Y[~past])
     assert set(new.refreshed_["outcome"]) == {"leaves"}
 
