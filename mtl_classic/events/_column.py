@@ -125,7 +125,7 @@ def check_same_kind(old: Column, new: Column, name: str) -> None:
 
 
 def _held_kind(column: Column) -> str:
-    return key_kind(pd.Index(column.data if column.values is None else column.values))
+    return key_kind(pd.Index(column.data[:1] if column.values is None else column.values))  # one tells those of a type
 
 
 def _is_void(column: Column) -> bool:

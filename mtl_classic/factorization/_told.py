@@ -45,6 +45,14 @@ class Told:
         """Time of the last."""
         return self.time.max()
 
+    def latest_of(self, n_users: int) -> npt.NDArray[Any]:
+        """Time of the last of each user, (n_users + 1,), the lowest there is where nothing was told, as of no user."""
+        lowest = np.iinfo(np.int64).min if self.time.dtype.kind == "i" else -np.inf
+        latest = np.full(n_users + 1, lowest, dtype=self.time.dtype)
+        last = np.flatnonzero(np.append(self.user[1:] != self.user[:-1], True))
+        latest[self.user[last]] = self.time[last]
+        return latest
+
     @classmethod
     def of(
         cls, user: Ints, item: Ints, weight: Floats, time: npt.NDArray[Any], of_dates: bool, earlier: Told | None = None

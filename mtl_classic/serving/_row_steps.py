@@ -99,8 +99,8 @@ class OfPairs:
         self.at = sources.get(self.user), sources.get(self.item)
         self.frames = frames
         self.time = model._time_of_rows(frames.columns)
-        self.told_to: float = -np.inf if model._told is None else model._told.latest
         factors = model._factors
+        self.told_to = np.zeros(0) if model._told is None else model._told.latest_of(len(factors.users))
         self.codes = KeyCodes(self.user, model._users.values), KeyCodes(self.item, model._items.values)
         self.vectors = [with_unseen(factors), with_mean(factors.items)]
         self.biases = [np.append(factors.user_bias, factors.unseen_bias), with_mean(factors.item_bias)]
@@ -108,22 +108,22 @@ class OfPairs:
 
     def apply(self, row: Row) -> None:
         """Add the three columns."""
-        if self.time is not None and not self._is_later(row.get(self.time, self.frames.sources.get(self.time))):
-            self.frames.apply(row)
-            return
         known = (self.codes[0].get(row.get(self.user, self.at[0])), self.codes[1].get(row.get(self.item, self.at[1])))
         u, i = (-1 if code is None else code for code in known)
+        if self.time is not None and not self._is_later(row.get(self.time, self.frames.sources.get(self.time)), u):
+            self.frames.apply(row)
+            return
         bias = self.biases[0][u].astype(np.float64) + self.biases[1][i]
         product = np.einsum(
             "nf,nf->n", self.vectors[0][u : u + 1 or None].astype(np.float64), self.vectors[1][i : i + 1 or None]
         )
         row.blocks.append(np.array([product[0] + bias, self.lengths[0][u], self.lengths[1][i]], dtype=np.float32))
 
-    def _is_later(self, time: Any) -> bool:
-        """Whether a time surely comes after all that was told."""
+    def _is_later(self, time: Any, user: int) -> bool:
+        """Whether a time surely comes after all that was told of a user."""
         if isinstance(time, pd.Timestamp) and time.tz is None:
-            return bool(time.as_unit("ns").value > self.told_to)
-        return isinstance(time, int | float) and time > self.told_to
+            return bool(time.as_unit("ns").value > self.told_to[user])
+        return isinstance(time, int | float) and bool(time > self.told_to[user])
 
 
 class OfMachineRow:

@@ -1,5 +1,7 @@
 """Appending is building at once, whatever comes in whatever order; what was there does not move."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -159,3 +161,16 @@ def test_an_event_of_many_equal_ones_may_come_late() -> None:
     frame = events([5] * 300, 0)
     log = EventLog(frame.assign(time=[*[5] * 299, 9]), **ROLES)
     log.append(frame.assign(user=77))
+
+
+def test_a_later_day_copies_no_column_of_the_log() -> None:
+    n = 300_000
+    ids = {"user": np.arange(n) % 5000, "item": np.arange(n) % 300}
+    log = EventLog(pd.DataFrame({**ids, "time": np.arange(n)}), user="user", item="item", time="time")
+    day = pd.DataFrame({"user": [1, 2], "item": [3, 4], "time": [n, n]})
+    log = log.append(day)  # whatever is made once
+    tracemalloc.start()
+    log.append(day)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < n  # bytes; a column has eight times as many

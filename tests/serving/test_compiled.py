@@ -40,7 +40,7 @@ from mtl_classic import (
 )
 from mtl_classic._core.exceptions import ConstantTaskWarning
 from mtl_classic.learners._flat_trees import FlatTrees, can_flatten
-from mtl_classic.serving._row_steps import OfFrames, OfHistory, OfMachineRow, OfPairs, OfStatistics
+from mtl_classic.serving._row_steps import OfFrames, OfHistory, OfMachineRow, OfMemberFrame, OfPairs, OfStatistics
 from mtl_classic.serving._row_values import Row
 
 SHOP = make_funnel(3000, n_users=150, n_items=60, n_days=30, random_state=0)
@@ -541,3 +541,24 @@ def test_a_learner_with_parameters_of_its_own() -> None:
     compiled = model.compile_for_serving()
     own = [compiled.predict_scores(row)["spend"] for row in frame.head(20).to_dict("records")]
     np.testing.assert_array_equal(own, model.predict_scores(frame.head(20))["spend"])
+
+
+def test_a_request_waits_for_no_events_of_other_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = make_funnel(1500, n_users=60, n_items=30, random_state=0)
+    latent = LatentFeatures([("als", MatrixFactorization(n_factors=4, random_state=0))], random_state=0)
+    model = MultiTaskModel(shop.tasks, **shop.roles, latent=latent, random_state=0).fit(
+        shop.X, shop.Y, events=shop.events
+    )
+    last, (mine, other) = shop.events.last_time, shop.X["user"].unique()[:2]
+    row = shop.X.iloc[[-1]].assign(user=mine, time=last + pd.Timedelta("2h"))
+    event = {**shop.events.to_frame().iloc[-1].to_dict(), "item": shop.X["item"].iloc[0], "event": "buy"}
+    for user, hours, by_frame in ((other, 3, 0), (mine, 1, 0), (mine, 2, 1)):
+        model.observe(pd.DataFrame([event | {"user": user, "time": last + pd.Timedelta(hours=hours)}]))
+        compiled, frames = model.compile_for_serving(), []
+        expected = model.predict_scores(row)
+        with monkeypatch.context() as patch:
+            made = OfMemberFrame.apply
+            patch.setattr(OfMemberFrame, "apply", lambda *a, made=made, n=frames: (n.append(1), made(*a)))
+            own = compiled.predict_scores(row.iloc[0].to_dict())
+        assert pd.DataFrame([own], index=row.index).equals(expected[list(own)])
+        assert len(frames) == by_frame
