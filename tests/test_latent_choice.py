@@ -1,5 +1,6 @@
 """Folds of the front door's latent features: in time where rows have one."""
 
+import gc
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ from scipy.special import expit
 from sklearn.base import clone
 
 from mtl_classic import EventLog, LightGBMLearner, MultiTaskModel, Task, make_folds, make_funnel
-from mtl_classic._core.targets import encode_targets
+from mtl_classic._core.targets import Targets, encode_targets
 from mtl_classic.model._latent_choice import (
     LatentChoice,
+    LatentTrial,
     _compared,
     _stacked_losses,
     choose_latent,
@@ -211,3 +213,22 @@ def test_of_a_split_at_random_the_events_of_its_rows_are_not_asked() -> None:
     plan = make_folds(5, shop.Y, random_state=0)
     model = MultiTaskModel(shop.tasks, **shop.roles, aggregates=None, random_state=0)
     assert "help" not in model.fit(shop.X, shop.Y, events=shop.events, plan=plan).latent_choice_
+
+
+def test_while_latent_columns_are_tried_labels_are_held_once_and_encoded_features_not_at_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At thirty tasks both were most of the memory of a fit, and nobody read them again."""
+    held: list[tuple[int, int]] = []
+
+    def look(trial: LatentTrial, staged: Any) -> bool:
+        gc.collect()
+        labels = [o for o in gc.get_objects() if isinstance(o, Targets) and len(o) == len(X)]
+        held.append((len(labels), len(staged.bench.features)))
+        return False
+
+    X, Y = shop(3000)
+    monkeypatch.setattr(LatentTrial, "seems_to_help", look)
+    model = MultiTaskModel(TASKS, user="user", item="item", time="day", learner=LightGBMLearner(max_iter=3))
+    model.fit(X, Y)
+    assert held == [(1, 0)]

@@ -359,3 +359,18 @@ def test_progress_is_told(tmp_path: Path) -> None:
     check_pairs(recorder)
     assert recorder.count("end", " < members 0 < ") == len(FAMILIES)
     assert recorder.count("end", " < refit 1 < ") == len(ensemble_of(model).weights_)
+
+
+def test_the_members_share_one_copy_of_the_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    benches: list[Any] = []
+
+    def kept(structure: Any, *args: Any, **settings: Any) -> Any:
+        staged = stage(structure, *args, **settings)
+        benches.extend([staged.bench] if hasattr(staged, "bench") else [])
+        return staged
+
+    monkeypatch.setattr("mtl_classic.model._best.stage", kept)
+    fit_best()
+    whole = [bench for bench in benches if len(bench.targets) == len(X)]
+    assert len(whole) > 2
+    assert all(bench.targets is whole[0].targets for bench in whole)

@@ -111,6 +111,16 @@ class Targets:
         views = {"entire": self.entire[rows], "conditional": self.conditional[rows], "dropped": self.dropped[rows]}
         return replace(self, **views, index=index)
 
+    def or_equal(self, other: Targets) -> Targets:
+        """The other if it holds the same labels, so that one copy of them serves both; else itself."""
+        same = (self.tasks, self.form) == (other.tasks, other.form) and all(
+            np.array_equal(mine, its) if mine is not None and its is not None else mine is its
+            for mine, its in ((self.classes[task.name], other.classes[task.name]) for task in self.tasks)
+        )
+        views = ((self.entire, other.entire), (self.conditional, other.conditional), (self.dropped, other.dropped))
+        same = same and all(np.array_equal(mine, its, equal_nan=True) for mine, its in views)
+        return other if same and _same_names(self.index, other.index) else self
+
     def weigh(self, weights: Floats | None) -> Floats | None:
         """Weights that are 0 where a label was dropped: written out again, such a child would be 0, not unlabelled."""
         return np.where(self.dropped, 0.0, 1.0 if weights is None else weights) if self.dropped.any() else weights
@@ -228,6 +238,10 @@ def match_columns(Y: Any, tasks: Sequence[Task]) -> pd.DataFrame:
             f"Y has {frame.shape[1]} columns, but there are {len(names)} tasks ({', '.join(names)}); give one per task."
         )
     return frame if names == list(frame.columns) else frame.set_axis(names, axis=1)
+
+
+def _same_names(one: pd.Index | None, other: pd.Index | None) -> bool:
+    return one is other if one is None or other is None else one.equals(other)
 
 
 def _is_frame(Y: Any) -> bool:

@@ -204,7 +204,7 @@ def _same_classes(one: Any, other: Any) -> bool:
 
 def _untaught(training: Training, train: Rows) -> list[str]:
     """Tasks without a label among the training rows: their models have seen the validation rows, for want of others."""
-    return [task.name for task in training.tasks if np.isnan(training.given.counted(task.name)[train]).all()]
+    return [name for name, y in training.counted_views(train).items() if np.isnan(y).all()]
 
 
 def _pooled_where_in_doubt(weights: pd.DataFrame, training: Training, rows: Rows, untaught: list[str]) -> pd.DataFrame:
@@ -212,9 +212,9 @@ def _pooled_where_in_doubt(weights: pd.DataFrame, training: Training, rows: Rows
 
     Where all of them together have too few, the first member alone. Labels of tasks that are not taught do not count.
     """
-    events = {}
+    events, labels = {}, training.counted_views(rows)
     for task in training.tasks:
-        y = training.given.counted(task.name)[rows]
+        y = labels[task.name]
         known = 0.0 if task.name in untaught else n_events(task, y[~np.isnan(y)])
         if known < MIN_VALIDATION_EVENTS:
             events[task.name] = known

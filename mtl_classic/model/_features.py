@@ -105,7 +105,9 @@ def catch_up(steps: Iterable[Step], events: EventLog | None) -> None:
             step._catch_up(events)
 
 
-def add_proposed_latent(training: Training, structure: MultiTaskEstimator, *, by_member: bool) -> ProposedLatent:
+def add_proposed_latent(
+    training: Training, structure: MultiTaskEstimator, *, by_member: bool, shared: bool
+) -> ProposedLatent:
     """Append the latent features that suit the tasks, if the validation rows show that they help.
 
     Parameters
@@ -115,6 +117,8 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator, *, by
     by_member : bool
         Whether a member of an ensemble can read them beside others that do not. In time it is offered what is not kept
         for all; in a split at random the final columns are others than those of a trial.
+    shared : bool
+        Whether further structures will take over the encoded features.
     """
     seed, events, weight = training.seed_for("latent"), training.events, training.named_weights
     proposed = (training.table, training.sorted_tasks, training.roles, seed)
@@ -128,7 +132,8 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator, *, by
     if not taught[split[0]].any(axis=0).all():
         why = "a task has labels among the validation rows only, so that latent features cannot be tried"
         return ProposedLatent(why)
-    staged = stage(structure, training.table, training.labels, split, sample_weight=training.weights)
+    how: dict[str, Any] = {"sample_weight": training.weights, "shared": shared}
+    staged = stage(structure, training.table, training.labels, split, **how)
     trial = LatentTrial(
         latent,
         training.table,
@@ -142,7 +147,7 @@ def add_proposed_latent(training: Training, structure: MultiTaskEstimator, *, by
         seed=training.seed,
     )
     by_member &= trial.in_time
-    choice = choose_latent(structure, staged, trial, by_member=by_member)
+    choice = choose_latent(structure, staged, trial, by_member=by_member, shared=shared)
     if not choice.helps:
         offer = None
         if by_member and choice.table is not None and choice.staged is not None:

@@ -182,7 +182,9 @@ class LatentOffer:
     staged: Stage
 
 
-def choose_latent(structure: MultiTaskEstimator, staged: Stage, trial: LatentTrial, *, by_member: bool) -> LatentChoice:
+def choose_latent(
+    structure: MultiTaskEstimator, staged: Stage, trial: LatentTrial, *, by_member: bool, shared: bool = True
+) -> LatentChoice:
     """Ask the validation rows whether latent columns help a structure.
 
     A linear model is asked first. Only if it seems to gain something of note are trees grown on columns made
@@ -198,11 +200,13 @@ def choose_latent(structure: MultiTaskEstimator, staged: Stage, trial: LatentTri
         Of the structure on the table without latent columns.
     trial : LatentTrial
     by_member : bool
+    shared : bool, default=True
+        Whether further structures will take over the encoded features.
     """
     if not trial.seems_to_help(staged):
         return LatentChoice(False, "latent features tell no task much more than its own score")
     wide = trial.wide(staged.held_out.tasks_)
-    tried = stage(structure, wide, trial.labels, trial.split, sample_weight=trial.weight)
+    tried = stage(structure, wide, trial.labels, trial.split, sample_weight=trial.weight, shared=shared)
     better, worse = trial.compared(staged, tried, wide, safely=by_member)
     shown = ", ".join(f"{name}: {why}" for name, why in (worse or better).items())
     kept = (wide, tried) if trial.in_time else ()

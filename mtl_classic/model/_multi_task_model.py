@@ -256,7 +256,10 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
             labels,
             told,
             _in_form(labels, self.form_),
-            given,
+            given.X,
+            given.targets.tasks,
+            given.targets.classes,
+            given.weights,
             roles,
             events,
             plan,
@@ -305,8 +308,9 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
             return ProposedLatent("none asked for" if self.latent is None else "latent features were given")
         staged_alike = isinstance(structure, PerTaskModel | FunnelModel)
         judged = structure if staged_alike else simple_structure(training, self.learner)
-        by_member = self._averages_families(training) and is_standard(structure, self.learner)
-        proposed = add_proposed_latent(training, judged, by_member=by_member)
+        averages = self._averages_families(training)
+        by_member = averages and is_standard(structure, self.learner)
+        proposed = add_proposed_latent(training, judged, by_member=by_member, shared=averages)
         return proposed if staged_alike else replace(proposed, staged=None)
 
     def _averages_families(self, training: Training) -> bool:

@@ -10,8 +10,9 @@ import pandas as pd
 from mtl_classic._core.base import FitInput, Floats, query_codes
 from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.random import spawn_seed
+from mtl_classic._core.targets import Classes, encode_targets
 from mtl_classic._core.tasks import Task
-from mtl_classic._core.validation import Table, n_rows, role_values
+from mtl_classic._core.validation import Table, n_rows, role_values, take_rows
 from mtl_classic.events import EventLog
 from mtl_classic.model_selection import FoldPlan
 from mtl_classic.model_selection._folds import Rows
@@ -37,7 +38,12 @@ class Training:
     told : DataFrame
         The same as the user told them, for parts that settle contradictions themselves.
     Y : the same labels in the form that the user gave
-    given : FitInput
+    X : table
+        The raw columns alone.
+    tasks : tuple of Task
+    classes : dict task -> ndarray or None
+    weights : ndarray of shape (n, n_tasks), or None
+        Sample weights, 0 where a label was dropped.
     roles : dict role -> column or None
     events : EventLog or None
     plan : FoldPlan or None
@@ -49,7 +55,10 @@ class Training:
     labels: pd.DataFrame
     told: pd.DataFrame
     Y: Any
-    given: FitInput
+    X: Table
+    tasks: tuple[Task, ...]
+    classes: Classes
+    weights: Floats | None
     roles: Roles
     events: EventLog | None
     plan: FoldPlan | None
@@ -57,22 +66,12 @@ class Training:
     n_jobs: int | None
 
     def __post_init__(self) -> None:
-        check_plan(self.plan, n_rows(self.given.X))
-
-    @property
-    def tasks(self) -> tuple[Task, ...]:
-        """All tasks."""
-        return self.given.targets.tasks
+        check_plan(self.plan, n_rows(self.X))
 
     @property
     def sorted_tasks(self) -> list[Task]:
         """In an order that does not depend on the user's, so that it changes no column."""
         return sorted(self.tasks, key=lambda task: task.name)
-
-    @property
-    def weights(self) -> Floats | None:
-        """Sample weights of shape (n, n_tasks)."""
-        return self.given.weights
 
     @property
     def named_weights(self) -> pd.DataFrame | None:
@@ -85,6 +84,12 @@ class Training:
         """Labels, NaN also in rows without weight."""
         return labels_for_folds(self.labels, self.tasks, self.weights)
 
+    def counted_views(self, rows: Rows) -> dict[str, Floats]:
+        """Encoded labels of some rows by task, in the entire view, NaN also without weight."""
+        targets = encode_targets(take_rows(self.labels, rows), self.tasks, classes=self.classes)
+        given = FitInput(self.X, targets, None if self.weights is None else self.weights[rows])
+        return {task.name: given.counted(task.name) for task in self.tasks}
+
     @property
     def ids(self) -> list[str]:
         """The columns of user and item."""
@@ -93,18 +98,18 @@ class Training:
     @property
     def time(self) -> Any:
         """Values of the time column, or None."""
-        return role_values(self.given.X, self.roles["time"])
+        return role_values(self.X, self.roles["time"])
 
     @property
     def users(self) -> Any:
         """Who the rows belong to, for the noise of differences."""
-        values = role_values(self.given.X, self.roles["user"])
+        values = role_values(self.X, self.roles["user"])
         return None if values is None else values.to_numpy()
 
     @property
     def queries(self) -> Any:
         """Codes of the ranking groups, which are never split."""
-        return query_codes(self.given.X, self.tasks)
+        return query_codes(self.X, self.tasks)
 
     def seed_for(self, *names: Any) -> int:
         """A seed of one part's own."""
@@ -114,7 +119,7 @@ class Training:
         """Folds: in time where the rows have one and ``cv`` is a number."""
         time, seed = self.roles["time"], self.seed_for("folds")
         return plan_for(
-            self.given.X,
+            self.X,
             self.labels,
             self.tasks,
             cv,

@@ -54,7 +54,7 @@ def mask_immature(
     last = stamps.max() if end is None else to_time(pd.Series([end]))[0]
     by_name = {task.name for task in tasks} <= set(labels.columns)
     counts = {}
-    masked = labels.copy()
+    masked = labels.copy(deep=False)
     for j, task in enumerate(tasks):
         if task.name not in delays:
             continue

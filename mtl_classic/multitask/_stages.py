@@ -40,6 +40,7 @@ def stage(
     *,
     sample_weight: Any = None,
     like: Stage | None = None,
+    shared: bool = True,
 ) -> Stage:
     """Fit a clone of the structure on the training rows of a split; boosters stop by its validation rows.
 
@@ -54,16 +55,20 @@ def stage(
     split : (training rows, validation rows)
     sample_weight : array of shape (n,) or (n, n_tasks), default=None
     like : Stage, default=None
-        Of another structure on the same rows, whose encoded features are shared.
+        Of another structure on the same rows, whose encoded features and labels are shared.
+    shared : bool, default=True
+        Whether further stages may be ``like`` this one; else its encoded features go once they are binned.
     """
     Y = with_index_of(X, Y)
     plan = FoldPlan((split,), len(Y))
     began = clock.monotonic()
     if isinstance(structure, LearnerStructure) and hasattr(structure, "_fit_on"):
         fresh: Any = clone(structure)
-        shared = like.bench if isinstance(like, _BenchStage) else None
-        bench = replace(fresh._open(X, Y, sample_weight, plan, shared), phase="held out")
+        earlier = like.bench if isinstance(like, _BenchStage) else None
+        bench = replace(fresh._open(X, Y, sample_weight, plan, earlier), phase="held out")
         fresh._fit_on(bench)
+        if bench.refit and not shared:
+            bench = replace(bench, features=bench.features.take(np.empty(0, dtype=np.intp)))
         return _BenchStage(fresh, bench, clock.monotonic() - began)
     rows = np.sort(split[0])
     weight = None if sample_weight is None else take_rows(sample_weight, rows)

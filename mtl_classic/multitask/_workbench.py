@@ -174,7 +174,8 @@ def open_workbench(
     learner : what the user gave as ``learner=``
     early_stopping : bool
     like : Workbench, default=None
-        One of another structure on the same rows, whose encoded features are taken over where they would be the same.
+        One of another structure on the same rows, whose encoded features and labels are taken over where they would be
+        the same.
     option : str, default="learner"
         The name of the parameter that gave the learner, for errors.
     """
@@ -191,6 +192,7 @@ def open_workbench(
         X, targets, queries = take_rows(X, order), targets.take(order), queries[order]
         weights = None if weights is None else weights[order]
         split = None if split is None else (np.sort(place[split[0]]), np.sort(place[split[1]]))
+    targets = targets if like is None else targets.or_equal(like.targets)
     columns = FeatureColumns(_excluded(X, tasks, roles, model.exclude), _ids(roles), model.max_categories)
     if like is not None and columns.settings == like.columns.settings:
         columns, features = like.columns, like.features

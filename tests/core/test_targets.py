@@ -367,3 +367,22 @@ def test_a_label_among_the_features_is_told(label: pd.Series) -> None:
     other = table["x"] % 3 / 2 if label.dtype == float else label.sample(frac=1, random_state=0, ignore_index=True)
     for X in (table[["x"]], table.assign(buy=other), table.rename(columns={"buy": "cart"})):
         model.fit(X, table[["buy"]])
+
+
+def test_equal_labels_are_held_once() -> None:
+    tasks = [Task("buy", "binary"), Task("spend", "regression", given="buy")]
+    Y = pd.DataFrame({"buy": [0.0, 1.0, 1.0, np.nan], "spend": [np.nan, 2.0, np.nan, np.nan]})
+    first = encode_targets(Y, tasks)
+    assert encode_targets(Y.copy(), tasks).or_equal(first) is first
+    others = (
+        encode_targets(Y.assign(spend=[np.nan, 3.0, np.nan, np.nan]), tasks),
+        encode_targets(Y[["buy"]], tasks[:1]),
+        encode_targets(Y.to_numpy(), tasks),
+        encode_targets(Y.set_axis(list("abcd")), tasks),
+        encode_targets(Y[:3], tasks),
+    )
+    for other in others:
+        assert other.or_equal(first) is other
+    texts = pd.DataFrame({"buy": ["b", "a"]})
+    named = [encode_targets(texts.replace(old), [Task("buy", "multiclass")]) for old in ({}, {"b": "c"})]
+    assert named[1].or_equal(named[0]) is named[1]  # the same codes of other classes
