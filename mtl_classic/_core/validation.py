@@ -179,8 +179,12 @@ def with_index_of(X: Table, given: Any, what: str = "Y") -> Any:
 
 
 def take_rows(X: Table, rows: npt.NDArray[Any]) -> Table:
-    """Some rows of a table, frame or array, by position."""
-    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
+    """Some rows of a table, frame or array, by position; consecutive rows of a frame are not copied."""
+    if not hasattr(X, "iloc"):
+        return X[rows]
+    if len(rows) and rows.dtype.kind in "iu" and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+        return X.iloc[int(rows[0]) : int(rows[-1]) + 1]
+    return X.iloc[rows]
 
 
 def register_columns(estimator: Any, X: Table) -> None:

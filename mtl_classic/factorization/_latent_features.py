@@ -18,7 +18,7 @@ from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.exceptions import FoldError, RoleError
 from mtl_classic._core.options import COLUMN, FOLDS, INTEGER, MAPPING, TASK, Option, list_of
 from mtl_classic._core.random import root_seed, seeded, spawn_seed
-from mtl_classic._core.targets import encode_targets
+from mtl_classic._core.targets import Classes, encode_targets
 from mtl_classic._core.tasks import Task, label_frame, resolve_tasks
 from mtl_classic._core.time import is_datetime
 from mtl_classic._core.validation import align_columns, as_table, check_labels_of, find_role, n_rows, register_columns
@@ -324,20 +324,16 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
             needy = [name for name, reads in self._read_log.items() if not reads]
             raise ValueError(f"The models {needy} learn from labels (or from events=), but Y is None.")
         self.tasks_ = () if Y is None else resolve_tasks(self.tasks, Y)
-        targets = None if Y is None else encode_targets(Y, self.tasks_)
-        if targets is not None:
-            check_labels_of(table, targets, sample_weight)
+        learns, classes = ({}, None) if Y is None else self._learnt_tasks(table, Y, sample_weight)
         self._members, self._seed = {}, root_seed(self.random_state)
         for name, model in self.models:
             reads = self._read_log[name]
             if reads and events is not None:
                 check_log(events, model.event)
                 model = clone(model).set_params(time=model.time or self.time)
-            task = None if reads or targets is None else self._task_of(name, model, targets)
-            classes = None if targets is None else targets.classes
             if self.random_state is not None:
                 model = seeded(model, self._seed, "model", name)
-            member = LatentMember(name, model, task, self.tasks_, classes, self.output)
+            member = LatentMember(name, model, learns.get(name), self.tasks_, classes, self.output)
             if self.output != "scores" and not member.has_vectors():
                 raise ValueError(f'The model {name!r}, {type(model).__name__}, has no vectors: give output="scores".')
             time = self._time(table, events)
@@ -360,9 +356,13 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         if isinstance(self.task, Mapping) and not set(self.task) <= set(names):
             raise ValueError(f"task= names models that there are not: {sorted(set(self.task) - set(names))}.")
 
-    def _task_of(self, name: str, model: Any, targets: Any) -> str | None:
-        asked = self.task.get(name) if isinstance(self.task, Mapping) else self.task
-        return choose_task(model, targets, asked or getattr(model, "task", None))
+    def _learnt_tasks(self, table: Any, Y: Any, sample_weight: Any) -> tuple[dict[str, str | None], Classes]:
+        """What each model learns, and the classes: each encodes its own labels, so all are held for no longer."""
+        targets = encode_targets(Y, self.tasks_)
+        check_labels_of(table, targets, sample_weight)
+        asked = self.task if isinstance(self.task, Mapping) else dict.fromkeys(dict(self.models), self.task)
+        known = [(n, m, asked.get(n) or getattr(m, "task", None)) for n, m in self.models if not self._read_log[n]]
+        return {name: choose_task(model, targets, task) for name, model, task in known}, targets.classes
 
     def _labels(self, Y: Any) -> Any:
         """Labels by task name, so that folds can be matched."""

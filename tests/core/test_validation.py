@@ -33,6 +33,7 @@ from mtl_classic._core.validation import (
     find_role,
     register_columns,
     resolve_roles,
+    take_rows,
     with_index_of,
 )
 
@@ -265,3 +266,14 @@ def test_numbers_in_another_byte_order_are_the_same_numbers() -> None:
         np.testing.assert_array_equal(folds, make_folds(2, Y, groups=X["user"], random_state=0).fold)
     history = HistoryFeatures(user="user", time="day").fit(X)
     pd.testing.assert_frame_equal(history.transform(swapped), history.transform(X))
+
+
+def test_consecutive_rows_of_a_frame_are_not_copied() -> None:
+    frame = pd.DataFrame({"a": np.arange(6.0), "b": list("uvwxyz")}, index=list("abcdef"))
+    choices: list[Any] = [[1, 2, 3], [5], [], [1, 3], [3, 2, 1], [2, 2, 3], [0, 2, 1, 3], list(range(6))]
+    for rows in choices:
+        positions = np.array(rows, dtype=np.intp)
+        taken = take_rows(frame, positions)
+        pd.testing.assert_frame_equal(taken, frame.iloc[positions])
+        consecutive = rows in ([1, 2, 3], [5], list(range(6)))
+        assert np.shares_memory(taken["a"].to_numpy(), frame["a"].to_numpy()) == consecutive
