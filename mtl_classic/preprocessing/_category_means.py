@@ -46,11 +46,9 @@ class CategoryMeans(BaseEstimator):
         """Learn from codes of shape (n, n_keys), labels and weights of shape (n, n_labels); a NaN label is none."""
         weights = _as_repetitions(labels, sample_weight) if self.smooth == "auto" else sample_weight
         self.prior_ = _means(labels, weights)
-        deviations = labels - self.prior_  # sums of squares lose no digits, however far the mean is from zero
         self.means_, self.counts_ = [], []
         self.smooth_ = np.empty((len(self.sizes), labels.shape[1]))
-        for k, size in enumerate(self.sizes):
-            n, total, square = _sums(codes[:, k], size, deviations, weights)
+        for k, (n, total, square) in enumerate(_sums(codes, self.sizes, labels, self.prior_, weights)):
             self.smooth_[k] = _strength(n, total, square) if self.smooth == "auto" else float(self.smooth)
             divisor = n + self.smooth_[k]
             shift = np.divide(total, divisor, out=np.zeros_like(total), where=divisor > 0)
@@ -60,12 +58,12 @@ class CategoryMeans(BaseEstimator):
 
     def transform(self, codes: Ints) -> Floats:
         """Statistics of shape (n, n_outputs): per key the means of all label columns, then their counts."""
-        blocks = []
-        for k in range(len(self.sizes)):
-            blocks.append(self.means_[k][codes[:, k]])
-            if self.counts:
-                blocks.append(self.counts_[k][codes[:, k]])
-        return np.hstack(blocks)
+        tables = [t[k] for k in range(len(self.sizes)) for t in (self.means_, self.counts_)[: 1 + self.counts]]
+        width, per_key = len(self.prior_), 1 + self.counts
+        out = np.empty((len(codes), len(tables) * width), order="F")  # as the columns of a frame
+        for j, table in enumerate(tables):
+            out[:, j * width : (j + 1) * width] = table[codes[:, j // per_key]]
+        return out
 
     def priors(self) -> Floats:
         """The outputs of a row about which nothing is known, shape (n_outputs,)."""
@@ -88,22 +86,30 @@ def _as_repetitions(labels: Floats, weights: Floats | None) -> Floats | None:
 def _means(labels: Floats, weights: Floats | None) -> Floats:
     known = ~np.isnan(labels)
     w = known.astype(np.float64) if weights is None else np.where(known, weights, 0.0)
-    total = np.where(known, labels * w, 0.0).sum(axis=0)
     n = w.sum(axis=0)
-    return np.divide(total, n, out=np.full(labels.shape[1], np.nan), where=n > 0)
+    w *= labels
+    w[~known] = 0.0
+    return np.divide(w.sum(axis=0), n, out=np.full(labels.shape[1], np.nan), where=n > 0)
 
 
-def _sums(codes: Ints, size: int, deviations: Floats, weights: Floats | None) -> tuple[Floats, Floats, Floats]:
-    """Number, sum and sum of squares of the deviations, each of shape (size, n_labels)."""
-    n, total, square = (np.empty((size, deviations.shape[1])) for _ in range(3))
-    for t in range(deviations.shape[1]):
-        known = ~np.isnan(deviations[:, t])
-        code, d = codes[known], deviations[known, t]
+def _sums(
+    codes: Ints, sizes: Sequence[int], labels: Floats, prior: Floats, weights: Floats | None
+) -> list[list[Floats]]:
+    """For each key number, sum and sum of squares of the deviations from the prior, each of shape (size, n_labels).
+
+    Sums of squares of deviations lose no digits, however far the mean is from zero.
+    """
+    sums = [[np.empty((size, labels.shape[1])) for _ in range(3)] for size in sizes]
+    for t in range(labels.shape[1]):
+        known = np.flatnonzero(~np.isnan(labels[:, t]))
+        d = labels[known, t] - prior[t]
         w = np.ones_like(d) if weights is None else weights[known, t]
-        n[:, t] = np.bincount(code, w, size)
-        total[:, t] = np.bincount(code, w * d, size)
-        square[:, t] = np.bincount(code, w * d * d, size)
-    return n, total, square
+        parts = (w, w * d, w * d * d)
+        for k, size in enumerate(sizes):
+            code = codes[known, k]
+            for out, part in zip(sums[k], parts, strict=True):
+                out[:, t] = np.bincount(code, part, size)
+    return sums
 
 
 def _strength(n: Floats, total: Floats, square: Floats) -> Floats:

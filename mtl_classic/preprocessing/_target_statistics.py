@@ -182,8 +182,10 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         if not self.keys_:
             return table
         model = CategoryMeans(self._means.sizes, self.smooth, self.counts)
-        crossed = cross_fit(model, codes, labels, plan, method="transform", sample_weight=weights, score=False)
-        values: Floats = crossed.predictions
+        crossed = cross_fit(model, codes, labels, plan, method=None, sample_weight=weights, score=False)
+        values: Floats = np.full((len(codes), len(self.statistics_)), np.nan, order="F")
+        for (_, test), fold in zip(plan.splits, crossed.models, strict=True):
+            values[test] = fold.transform(codes[test])
         # The first mean that there is, because that of all rows would tell the earliest rows about the future.
         means = pd.DataFrame([model.priors() for model in (*crossed.models, self._means)])
         first = means.bfill().iloc[0].to_numpy()
@@ -268,7 +270,9 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
 
     def _append(self, table: Any, values: Floats) -> Any:
         if isinstance(table, pd.DataFrame):
-            return pd.concat([table, pd.DataFrame(values, columns=self.statistics_, index=table.index)], axis=1)
+            appended = pd.DataFrame(values, columns=self.statistics_, index=table.index, copy=False)
+            return pd.concat([table, appended], axis=1)
+        values = np.ascontiguousarray(values)
         return np.hstack([table, values.astype(object) if table.dtype == object else values])
 
     def __sklearn_tags__(self) -> Tags:
