@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -60,24 +62,32 @@ def share(count: float, total: float, n: float, z: float) -> Interval:
     return p, max(0.0, float(centre - spread)), min(1.0, float(centre + spread))
 
 
-def calibration_ratio(predicted: Floats, observed: Floats, clusters: npt.NDArray[np.intp] | None, z: float) -> Interval:
-    r"""Sum of the predicted :math:`P` ÷ sum of the observed :math:`O`, non-negative, with an interval.
+def calibration_ratio(
+    predicted: Floats, observed: Floats, clusters: npt.NDArray[np.intp] | None
+) -> Callable[[float], Interval]:
+    r"""Sum of the predicted :math:`P` ÷ sum of the observed :math:`O`, non-negative, with an interval, of z.
 
     The expected sums m that :math:`O` does not contradict, :math:`(O - m)^2 \le z^2 \phi m`, give the ratios
-    :math:`P / m`; the dispersion :math:`\phi = \sum_c (o_c - p_c O / P)^2 / O` is taken over clusters c of rows.
+    :math:`P / m`; the dispersion :math:`\phi = \sum_c (o_c - p_c O / P)^2 / O` is taken over clusters c of rows. What
+    comes back keeps no rows.
     """
     total, seen = float(predicted.sum()), float(observed.sum())
     if total <= 0:
-        return (float("nan") if seen == 0 else 0.0), 0.0, float("inf")
+        nothing = (float("nan") if seen == 0 else 0.0), 0.0, float("inf")
+        return lambda z: nothing
     if seen == 0:
-        return float("inf"), total / z**2, float("inf")
+        return lambda z: (float("inf"), total / z**2, float("inf"))
     errors: Floats = observed - predicted * (seen / total)
     if clusters is not None:
         errors = np.bincount(clusters, errors).astype(np.float64)
     dispersion = float((errors**2).sum()) / seen
     if np.count_nonzero(observed) < FEW:
         dispersion = max(dispersion, float((observed**2).sum()) / seen)
-    c = z**2 * dispersion
-    root = np.sqrt(c * seen + c**2 / 4)
-    lowest, highest = seen + c / 2 - root, seen + c / 2 + root
-    return total / seen, total / highest, total / lowest if lowest > 0 else float("inf")
+
+    def interval(z: float) -> Interval:
+        c = z**2 * dispersion
+        root = np.sqrt(c * seen + c**2 / 4)
+        lowest, highest = seen + c / 2 - root, seen + c / 2 + root
+        return total / seen, total / highest, total / lowest if lowest > 0 else float("inf")
+
+    return interval

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -216,9 +216,9 @@ def _calibration_checks(model: Any, scores: pd.DataFrame | None, X: Any, Y: Any)
         known = ~np.isnan(observed)
         if not known.any() or (observed[known] < 0).any():
             continue
-        parts = [] if days is None else days.parts(known)
+        parts, line = [] if days is None else days.parts(known), _line(targets, task)
         for day, told in [*parts, ("all", np.arange(len(known)))] if len(parts) != 1 else parts:
-            share, counted = known_share(targets.take(told), task, None), known[told]
+            share, counted = known_share(line.take(told), task, None), known[told]
             expected = predicted[told] if share is None else predicted[told] * share
             own = None if clusters is None else clusters[told][counted]
             measure = _ratio(expected[counted], observed[told][counted], own)
@@ -237,6 +237,16 @@ def _rates(scores: pd.DataFrame, targets: Targets) -> Iterator[tuple[Task, str, 
                 yield task, name, np.where(np.isnan(observed), np.nan, observed == code), scores[name].to_numpy()
         elif task.kind != "ranking":
             yield task, task.name, observed, scores[task.name].to_numpy()
+
+
+def _line(targets: Targets, task: Task) -> Targets:
+    """The labels of a task and of those above it in the funnel, which tell what share of its rows is known."""
+    tasks = [task]
+    while (parent := tasks[-1].parent) is not None:
+        tasks.append(targets.tasks[targets.position(parent)])
+    columns = [targets.position(one.name) for one in tasks]
+    views = {name: getattr(targets, name)[:, columns] for name in ("entire", "conditional", "dropped")}
+    return replace(targets, tasks=tuple(tasks), index=None, **views)
 
 
 @dataclass(frozen=True)
@@ -267,7 +277,7 @@ def _days(table: pd.DataFrame, column: str | None) -> _Days | None:
 
 def _ratio(predicted: Any, observed: Any, clusters: Any) -> Any:
     codes = None if clusters is None else np.unique(clusters, return_inverse=True)[1]
-    return lambda z: calibration_ratio(predicted, observed, codes, z)
+    return calibration_ratio(predicted, observed, codes)
 
 
 def _judged(check: _Check, measured: Interval, tolerance: float) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Planted changes are told within a day; quiet days are left alone as often as promised."""
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from mtl_classic import (
     MatrixFactorization,
     MultiTaskModel,
     PerTaskModel,
+    Task,
     load_model,
     make_funnel,
     monitor,
@@ -116,7 +119,7 @@ def test_a_drift_of_ten_percent_is_told_within_a_day_nearly_always() -> None:
     for number in range(30):
         rng = np.random.default_rng(number)
         p = rng.beta(2, 3, 25_000)
-        _, low, _ = calibration_ratio(p, (rng.random(len(p)) < p / 1.1).astype(float), None, 3.5)
+        _, low, _ = calibration_ratio(p, (rng.random(len(p)) < p / 1.1).astype(float), None)(3.5)
         told += low > 1.05
     assert told >= 27
 
@@ -163,6 +166,26 @@ def test_many_days_take_the_memory_of_their_rows() -> None:
         np.testing.assert_array_equal(rows, np.flatnonzero(numbers == int(name)))
     ((name, rows),) = _Days(np.array([-1, 3, -1]), dated=True).parts(np.array([True, False, True]))
     assert (name, rows.tolist()) == ("1969-12-31", [0, 2])
+
+
+def test_many_tasks_are_not_kept_once_more_for_each_day() -> None:
+    rng, n = np.random.default_rng(0), 20_000
+    tasks = tuple(Task(f"t{k}", "binary") for k in range(20))
+    X = pd.DataFrame({"day": np.arange(n) * 4 // n, "x": rng.random(n)})
+    scores = pd.DataFrame({task.name: rng.random(n) for task in tasks})
+    judged = SimpleNamespace(
+        tasks_=tasks,
+        classes_map_={task.name: np.array([0, 1]) for task in tasks},
+        roles_={"user": None, "time": "day"},
+        predict_scores=lambda X, space: scores,
+        _conflict_rule=lambda: "raise",
+    )
+    reference, Y = monitor_reference(judged, X), (scores > 0.5).astype(int)
+    tracemalloc.start()
+    monitor(judged, X, X, Y, reference=reference)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * 8 * n * len(tasks)  # the encoded labels, and what one task needs
 
 
 def test_the_reference_travels_with_the_model(model: Any, tmp_path: Path) -> None:
@@ -318,13 +341,13 @@ def test_intervals_of_shares_and_ratios_by_hand() -> None:
     assert share(0, 5, 5, 3.0)[1] == pytest.approx(0.0, abs=1e-12)
     assert np.isnan(share(0, 0, 0, 3.0)[0])
     observed = np.tile([1.0, 3.0], 15)
-    assert calibration_ratio(np.full(30, 2.0), observed, None, 2.0) == pytest.approx((1.0, 60 / 72, 60 / 50))
-    assert calibration_ratio(np.full(30, 2.0), observed, np.arange(30) // 2, 2.0) == pytest.approx((1.0, 1.0, 1.0))
-    few = calibration_ratio(np.full(19, 3.0), np.full(19, 3.0), None, 2.0)  # whose scatter is that of single events
+    assert calibration_ratio(np.full(30, 2.0), observed, None)(2.0) == pytest.approx((1.0, 60 / 72, 60 / 50))
+    assert calibration_ratio(np.full(30, 2.0), observed, np.arange(30) // 2)(2.0) == pytest.approx((1.0, 1.0, 1.0))
+    few = calibration_ratio(np.full(19, 3.0), np.full(19, 3.0), None)(2.0)  # whose scatter is that of single events
     assert few == pytest.approx((1.0, 57 / (57 + 6 + 720**0.5), 57 / (57 + 6 - 720**0.5)))
-    assert calibration_ratio(np.full(20, 3.0), np.full(20, 3.0), None, 2.0) == pytest.approx((1.0, 1.0, 1.0))
-    assert calibration_ratio(np.zeros(3), np.ones(3), None, 3.0) == (0.0, 0.0, np.inf)
-    assert calibration_ratio(np.full(9, 0.5), np.zeros(9), None, 3.0) == (np.inf, 0.5, np.inf)
+    assert calibration_ratio(np.full(20, 3.0), np.full(20, 3.0), None)(2.0) == pytest.approx((1.0, 1.0, 1.0))
+    assert calibration_ratio(np.zeros(3), np.ones(3), None)(3.0) == (0.0, 0.0, np.inf)
+    assert calibration_ratio(np.full(9, 0.5), np.zeros(9), None)(3.0) == (np.inf, 0.5, np.inf)
 
 
 def test_the_intervals_cover_what_they_say() -> None:
@@ -337,22 +360,22 @@ def test_the_intervals_cover_what_they_say() -> None:
         _, low, high = share(rng.binomial(300, 0.07), 300, 300, z)
         outside["share"] += not low <= 0.07 <= high
         p = rng.beta(1, 9, 2000)
-        _, low, high = calibration_ratio(p, (rng.random(2000) < p).astype(float), None, z)
+        _, low, high = calibration_ratio(p, (rng.random(2000) < p).astype(float), None)(z)
         outside["ratio"] += not low <= 1 <= high
         users = np.repeat(np.arange(200), 10)
         p = np.full(2000, 0.2)
         own = rng.beta(0.5, 2.0, 200)[users]  # of mean 0.2, the same in all rows of a user
-        _, low, high = calibration_ratio(p, (rng.random(2000) < own).astype(float), users, z)
+        _, low, high = calibration_ratio(p, (rng.random(2000) < own).astype(float), users)(z)
         outside["clustered"] += not low <= 1 <= high
     assert all(count <= 0.075 * n_runs for count in outside.values()), outside
 
 
 def test_ratios_of_few_events() -> None:
-    assert calibration_ratio(np.zeros(3), np.zeros(3), None, 3.0)[1:] == (0.0, np.inf)
-    value, low, high = calibration_ratio(np.full(100, 0.02), np.zeros(100), None, 3.0)
+    assert calibration_ratio(np.zeros(3), np.zeros(3), None)(3.0)[1:] == (0.0, np.inf)
+    value, low, high = calibration_ratio(np.full(100, 0.02), np.zeros(100), None)(3.0)
     assert (value, high) == (np.inf, np.inf)
     assert low < 1
-    assert calibration_ratio(np.full(1000, 0.1), np.zeros(1000), None, 3.0)[1] > 5
+    assert calibration_ratio(np.full(1000, 0.1), np.zeros(1000), None)(3.0)[1] > 5
 
 
 def test_hashes_do_not_depend_on_the_dtype() -> None:
