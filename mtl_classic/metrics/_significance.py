@@ -126,24 +126,26 @@ def compare_pairs(
     shared: dict[tuple[int, int], Clusters] = {}
     drawn: dict[tuple[int, int], Clusters] = {}
     names: list[str] = []
-    comparisons: list[Comparison] = []
-    for name, own, other, weight in pairs:
-        own, other = as_floats(own, "losses"), as_floats(other, "losses")
-        if own.ndim != 1 or own.shape != other.shape:
-            raise ValueError(
-                f"Task {name!r} has losses of the shapes {own.shape} and {other.shape}; expected (n,) twice."
-            )
-        who = clusters.get(name) if isinstance(clusters, Mapping) else clusters
-        key = id(who), len(own)
-        if key not in shared:
-            shared[key] = make_clusters(who, len(own), seed)
-            drawn[key] = Clusters(np.arange(shared[key].n), shared[key].n)
-        weight = check_weight(weight, len(own))
-        rows = np.flatnonzero(~np.isnan(own) & ~np.isnan(other) & (weight > 0))
-        pair = [mean_statistic(rows, values[rows], weight[rows]).gathered(shared[key]) for values in (own, other)]
-        names.append(name)
-        comparisons.append(Comparison(pair[0], pair[1], drawn[key], -1, "loss"))
-    table = compare_statistics(comparisons, n_replicates=n_replicates, level=level, seed=seed)
+
+    def comparisons() -> Iterator[Comparison]:
+        for name, own, other, weight in pairs:
+            own, other = as_floats(own, "losses"), as_floats(other, "losses")
+            if own.ndim != 1 or own.shape != other.shape:
+                raise ValueError(
+                    f"Task {name!r} has losses of the shapes {own.shape} and {other.shape}; expected (n,) twice."
+                )
+            who = clusters.get(name) if isinstance(clusters, Mapping) else clusters
+            key = id(who), len(own)
+            if key not in shared:
+                shared[key] = make_clusters(who, len(own), seed)
+                drawn[key] = Clusters(np.arange(shared[key].n), shared[key].n)
+            weight = check_weight(weight, len(own))
+            rows = np.flatnonzero(~np.isnan(own) & ~np.isnan(other) & (weight > 0))
+            pair = [mean_statistic(rows, values[rows], weight[rows]).gathered(shared[key]) for values in (own, other)]
+            names.append(name)
+            yield Comparison(pair[0], pair[1], drawn[key], -1, "loss")
+
+    table = compare_statistics(comparisons(), n_replicates=n_replicates, level=level, seed=seed)
     return table.set_axis(pd.Index(names, name="task"), axis=0)
 
 

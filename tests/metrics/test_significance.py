@@ -1,5 +1,6 @@
 """The significance test: replicates equal to drawing rows, verdicts as rare as promised where there is nothing."""
 
+import tracemalloc
 import weakref
 
 import numpy as np
@@ -275,6 +276,17 @@ def test_pairs_that_were_read_are_not_kept():
     pd.testing.assert_frame_equal(
         streamed, mc.compare(own, other, clusters=clusters, sample_weight=weight), check_exact=True
     )
+
+
+def test_sums_of_pairs_that_were_compared_are_not_kept(monkeypatch):
+    monkeypatch.setattr(sig, "BATCH_SIZE", 10_000)  # two pairs
+    losses, peaks = np.random.default_rng(0).random((2, 4000)), []
+    for n_pairs in (20, 80):
+        tracemalloc.start()
+        sig.compare_pairs(((str(k), *losses, None) for k in range(n_pairs)), n_replicates=100)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_many_small_comparisons_are_made_in_batches_to_the_same_bit(monkeypatch):
