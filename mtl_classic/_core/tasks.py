@@ -15,7 +15,9 @@ from mtl_classic._core.exceptions import LabelError, TaskError
 from mtl_classic._core.options import COLUMN, COLUMNS, METRIC, Kind, check_option
 from mtl_classic._core.time import check_duration
 
-__all__ = ["KINDS", "Task", "fitting_order", "infer_tasks", "label_array", "label_frame", "resolve_tasks"]
+__all__ = [
+    "KINDS", "Task", "fitting_order", "infer_tasks", "label_array", "label_frame", "line_of", "resolve_tasks",
+]  # fmt: skip
 
 KINDS = ("binary", "multiclass", "regression", "count", "ranking")
 
@@ -225,6 +227,14 @@ def fitting_order(tasks: Iterable[Task]) -> tuple[Task, ...]:
         ordered.update((task.name, task) for task in ready)
         waiting = [task for task in waiting if task.name not in ordered]
     return tuple(ordered.values())
+
+
+def line_of(task: Task, tasks: Iterable[Task]) -> tuple[Task, ...]:
+    """A task, and those above it in the funnel up to the root."""
+    by_name, line = {other.name: other for other in tasks}, [task]
+    while (parent := line[-1].parent) is not None:
+        line.append(by_name[parent])
+    return tuple(line)
 
 
 def _check_parent(task: Task, by_name: Mapping[str, Task]) -> None:

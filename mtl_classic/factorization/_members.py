@@ -14,8 +14,8 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 
 from mtl_classic._core.exceptions import TaskError
 from mtl_classic._core.losses import is_learnable
-from mtl_classic._core.targets import Classes, Targets, encode_targets
-from mtl_classic._core.tasks import Task
+from mtl_classic._core.targets import Classes, Targets, encode_targets, match_columns
+from mtl_classic._core.tasks import Task, line_of
 from mtl_classic._core.validation import check_sample_weight, take_rows
 from mtl_classic.events import EventLog
 
@@ -65,15 +65,14 @@ class LatentMember(BaseEstimator):
         if self.task is None:
             self.model_.fit(X, Y, sample_weight=sample_weight)
             return self
-        targets = encode_targets(Y, self.tasks, classes=self.classes)
-        y = targets.view(self.task)
+        y = self._encoded(Y).view(self.task)
         known = np.flatnonzero(is_learnable(self._task().kind, y))
         if not len(known):
             raise TaskError(
                 f"The latent model {self.name!r} has no labelled row of the task {self.task!r} to learn from."
             )
         weights = check_sample_weight(sample_weight, self.tasks, len(y))
-        weight = None if weights is None else weights[known, targets.position(self.task)]
+        weight = None if weights is None else weights[known, self.tasks.index(self._task())]
         arguments = {} if weight is None else {"sample_weight": weight}
         X, y = take_rows(X, known), y[known]
         if hasattr(self.model_, "_fit_labels"):
@@ -84,12 +83,12 @@ class LatentMember(BaseEstimator):
 
     def learnable(self, Y: Any, sample_weight: Any) -> npt.NDArray[np.bool_]:
         """Rows that the model could learn from: those with a label and a weight of its task."""
-        targets = encode_targets(Y, self.tasks, classes=self.classes)
+        targets = self._encoded(Y)
         weights = check_sample_weight(sample_weight, self.tasks, len(targets))
         own = [task for task in self.tasks if self.task in (None, task.name)]
         known = np.column_stack([is_learnable(task.kind, targets.view(task.name)) for task in own])
         if weights is not None:
-            known &= weights[:, [targets.position(task.name) for task in own]] > 0
+            known &= weights[:, [self.tasks.index(task) for task in own]] > 0
         if _learns_pairs(self.model):
             known &= targets.view(str(self.task))[:, None] > 0
         return np.asarray(known.any(axis=1))
@@ -149,6 +148,12 @@ class LatentMember(BaseEstimator):
         """What the model learns from: for a classifier the codes of the classes, whatever the type of the labels."""
         hard = is_classifier(self.model) and not self._task().is_soft
         return y.astype(np.int64) if hard else y
+
+    def _encoded(self, Y: Any) -> Targets:
+        """The labels that it learns from, and those above them in the funnel, which tell where they are 0."""
+        frame = match_columns(Y, self.tasks)
+        tasks = self.tasks if self.task is None else line_of(self._task(), self.tasks)
+        return encode_targets(frame[[task.name for task in tasks]], tasks, classes=self.classes)
 
     def _task(self) -> Task:
         return next(task for task in self.tasks if task.name == self.task)

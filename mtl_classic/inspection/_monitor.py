@@ -13,7 +13,7 @@ from scipy.special import ndtri
 
 from mtl_classic._core.options import NOT_NEGATIVE, SHARE, check_option
 from mtl_classic._core.targets import Targets, encode_targets, known_share
-from mtl_classic._core.tasks import Task, label_frame
+from mtl_classic._core.tasks import Task, label_frame, line_of
 from mtl_classic._core.time import check_duration, is_datetime, time_dtype, to_duration, to_time
 from mtl_classic._core.validation import check_labels_of
 from mtl_classic.inspection._drift import (
@@ -241,12 +241,10 @@ def _rates(scores: pd.DataFrame, targets: Targets) -> Iterator[tuple[Task, str, 
 
 def _line(targets: Targets, task: Task) -> Targets:
     """The labels of a task and of those above it in the funnel, which tell what share of its rows is known."""
-    tasks = [task]
-    while (parent := tasks[-1].parent) is not None:
-        tasks.append(targets.tasks[targets.position(parent)])
+    tasks = line_of(task, targets.tasks)
     columns = [targets.position(one.name) for one in tasks]
     views = {name: getattr(targets, name)[:, columns] for name in ("entire", "conditional", "dropped")}
-    return replace(targets, tasks=tuple(tasks), index=None, **views)
+    return replace(targets, tasks=tasks, index=None, **views)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
 from mtl_classic._core.exceptions import LabelError, RoleError, TaskError
+from mtl_classic._core.targets import encode_targets
 from mtl_classic._core.tasks import Task
 from mtl_classic.events import EventLog
 from mtl_classic.factorization import (
@@ -24,6 +25,7 @@ from mtl_classic.factorization import (
     MatrixFactorization,
     MultiTaskFactorizationMachine,
     Segments,
+    _members,
 )
 from mtl_classic.factorization._members import LatentMember
 from mtl_classic.factorization._out_of_fold import rotation
@@ -329,6 +331,21 @@ def test_pairs_of_a_fold_without_positive_rows_say_nothing() -> None:
     model = als(tasks={"buy": "binary"}, time="day", max_iter=2, cv=3)[1]
     assert model.fit_transform(X, late)["als__score"].isna()[X["day"] < 40].all()
     assert model.fit_transform(X, late)["als__score"].notna()[X["day"] > 50].all()
+
+
+def test_folds_encode_the_labels_that_they_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, Y, _ = world(600)
+    encoded = []
+
+    def counting(labels, tasks, **arguments):
+        encoded.append([task.name for task in tasks])
+        return encode_targets(labels, tasks, **arguments)
+
+    monkeypatch.setattr(_members, "encode_targets", counting)
+    tasks = [Task("pay", "binary", given="buy"), *TASKS]
+    labels = Y.assign(pay=Y["buy"].where(X["day"] > 20))
+    LatentFeatures([als(max_iter=2)], tasks=tasks, task="pay", cv=2).fit_transform(X, labels)
+    assert encoded == [["pay", "buy"]] * 4  # all rows, who can learn, two folds
 
 
 def test_models_without_a_seed_have_that_of_the_features() -> None:
