@@ -17,6 +17,8 @@ from mtl_classic import (
     AveragingEnsemble,
     BaggingEnsemble,
     CalibratedModel,
+    EventLog,
+    MultiTaskEstimator,
     PerTaskModel,
     SklearnLearner,
     Task,
@@ -24,7 +26,8 @@ from mtl_classic import (
 )
 from mtl_classic.ensemble._calibration import _fit_map
 from mtl_classic.ensemble._store import meta_splits, time_blocks
-from mtl_classic.metrics import expected_calibration_error, log_loss
+from mtl_classic.metrics import compare, expected_calibration_error, log_loss
+from mtl_classic.model_selection import Temporal, make_folds
 from tests.ensemble.tables import FUNNEL, funnel
 
 
@@ -94,6 +97,46 @@ def test_maps_have_the_least_loss_and_are_held_to_no_change(method: str) -> None
     np.testing.assert_allclose(found(score[told]), mapped(best)[told], rtol=2e-3)
 
 
+def test_isotonic_steps_by_hand() -> None:
+    score = np.array([0.1, 0.2, 0.3, 0.4, 0.15, 0.25, np.nan])
+    y, weight = np.array([0.0, 1.0, 0.0, 1.0, np.nan, 1.0, 1.0]), np.array([1.0, 3.0, 1.0, 1.0, 1.0, 0.0, 1.0])
+    found = _fit_map("isotonic", y, score, weight)
+    np.testing.assert_allclose(found(np.array([0.0, 0.1, 0.2, 0.3, 0.4, 1.0])), [0.1, 0.1, 0.75, 0.75, 0.9, 0.9])
+
+
+def test_maps_never_turn_the_order_of_scores() -> None:
+    rng = np.random.default_rng(0)
+    score = rng.uniform(0.05, 0.95, 500)
+    y = (rng.random(500) > score).astype(float)
+    grid = np.linspace(0.01, 0.99, 99)
+    for method in ("sigmoid", "beta", "isotonic"):
+        assert (np.diff(_fit_map(method, y, score, np.ones(500))(grid)) >= -1e-9).all()
+
+
+def test_scores_that_are_too_timid_are_sharpened() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(4000, 3))
+    y = (2 * logits + rng.gumbel(size=logits.shape)).argmax(axis=1).astype(float)
+    found = _fit_map("temperature", y, softmax(logits, axis=1), np.ones(4000))
+    np.testing.assert_allclose(found(softmax(logits, axis=1)), softmax(2 * logits, axis=1), atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("method", "of_two", "of_three"),
+    [
+        ("temperature", ["sigmoid"], ["temperature"]),
+        ("beta", ["beta"], ["temperature"]),
+        ("auto", ["sigmoid", "beta", "isotonic"], ["temperature"]),
+        ({"buy": "temperature"}, ["sigmoid"], []),
+        ({"kind": "isotonic", "buy": None}, [], ["temperature"]),
+    ],
+)
+def test_each_kind_has_its_methods(method: Any, of_two: list[str], of_three: list[str]) -> None:
+    X, Y = table(300)
+    tried = CalibratedModel(PerTaskModel(learner="linear").fit(X, Y), method=method, cv="prefit").fit(X, Y).report_
+    assert tried.index.tolist() == [*(("buy", one) for one in of_two), *(("kind", one) for one in of_three)]
+
+
 def wrong(**settings: Any) -> PerTaskModel:
     return PerTaskModel(learner=SklearnLearner(Overconfident(), LogisticRegression()), **settings)
 
@@ -108,6 +151,67 @@ def test_a_map_must_outlast_the_window_it_was_fitted_on(time: str | None) -> Non
     fitted = PerTaskModel({"buy": "binary"}, learner="linear", exclude=["day"], time=time).fit(X[:3000], y[:3000])
     model = CalibratedModel(fitted, cv="prefit").fit(X[3000:], y[3000:])
     assert (model.methods_["buy"] is None) == (time is not None)
+
+
+@pytest.mark.parametrize("way", ["plan", "kept", "prefit"])
+def test_maps_are_judged_by_later_rows_and_the_best_is_fitted_on_all(way: str) -> None:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"x": rng.normal(size=3000), "day": np.arange(3000) // 4, "user": rng.integers(0, 300, 3000)})
+    y = (X["x"] + rng.normal(size=300)[X["user"]] + rng.logistic(size=3000) > X["day"] / 1000).astype(float)
+    y, weight = y.mask(rng.random(3000) < 0.1), np.where(rng.random(3000) < 0.1, 0.0, rng.uniform(0.2, 2, 3000))
+    member = PerTaskModel(
+        {"buy": "binary"}, learner=SklearnLearner(Overconfident(2.0)), user="user", time="day", exclude=["user"]
+    )
+    plan = make_folds(Temporal(4), y, time=X["day"])
+    if way == "prefit":
+        fold, early = np.zeros(3000, dtype=np.intp), member.fit(X[:1000], y[:1000])
+        model = CalibratedModel(early, cv="prefit").fit(X, y, sample_weight=weight)
+    else:
+        kept, fold = AveragingEnsemble([("one", member)], weights="greedy"), plan.fold
+        model = CalibratedModel(kept if way == "kept" else member).fit(X, y, sample_weight=weight, plan=plan)
+        alone = clone(member).fit(X, y, sample_weight=weight).predict_scores(X)
+        pd.testing.assert_frame_equal(model.estimator_.predict_scores(X), alone)
+    y, score = y.to_numpy(), model.oof_scores_["buy"].to_numpy()
+    held_out = {}
+    for method in ("sigmoid", "beta", "isotonic"):
+        held_out[method] = np.full(3000, np.nan)
+        for train, test in meta_splits(fold, True, X["day"].to_numpy()):
+            if len(train):
+                held_out[method][test] = _fit_map(method, y[train], score[train], weight[train])(score[test])
+    loss, before = (
+        {name: -np.log(np.where(y == 1, p, np.where(y == 0, 1 - p, np.nan))) for name, p in scores.items()}
+        for scores in (held_out, dict.fromkeys(held_out, score))
+    )
+    told = compare(loss, before, clusters=X["user"], sample_weight=weight)
+    pd.testing.assert_frame_equal(model.report_.reset_index(drop=True), told.reset_index(drop=True))
+    assert (told["verdict"] == "better").sum() > 1
+    assert model.methods_["buy"] == told["difference"].idxmin()
+    best = _fit_map(model.methods_["buy"], y, score, weight)
+    np.testing.assert_allclose(model.maps_["buy"](np.linspace(0, 1, 50)), best(np.linspace(0, 1, 50)))
+
+
+class Noted(MultiTaskEstimator):
+    """Notes what it is given besides rows and labels."""
+
+    def __init__(self, tasks: Any = None) -> None:
+        self.tasks = tasks
+
+    def fit(self, X: Any, Y: Any, *, sample_weight: Any = None, events: Any = None, plan: Any = None) -> "Noted":
+        self._start_fit(X, Y, sample_weight)
+        self.events_, self.plan_ = events, plan
+        return self
+
+    def _scores(self, X: Any, space: str) -> Any:
+        return {"buy": np.full(len(X), 0.5)}
+
+
+def test_the_log_and_the_plan_are_handed_to_the_estimator() -> None:
+    X, Y = table(100)
+    log = EventLog(pd.DataFrame({"user": [1], "item": [1], "time": [1]}), user="user", item="item", time="time")
+    plan = make_folds(2, Y["buy"], random_state=1)
+    model = CalibratedModel(Noted({"buy": "binary"})).fit(X, Y[["buy"]], events=log, plan=plan)
+    assert model.estimator_.events_ is log
+    assert model.estimator_.plan_ is plan
 
 
 def test_blocks_of_time_keep_rows_of_one_time_together() -> None:
@@ -194,6 +298,9 @@ def test_the_funnel_stays_consistent() -> None:
     assert model.methods_["click"] is not None
     scores = model.predict_scores(np.hstack([X, X, X]))
     assert (scores["buy"] <= scores["click"]).all()
+    given = model.predict_scores(np.hstack([X, X, X]), "conditional")
+    np.testing.assert_allclose(given["buy"] * scores["click"], scores["buy"])
+    np.testing.assert_array_equal(given["click"], scores["click"])
 
 
 def test_a_fitted_model_is_calibrated_on_rows_it_has_not_seen() -> None:

@@ -81,6 +81,48 @@ def test_float_times_and_fractions_on_an_integer_axis_cut_alike():
     pd.testing.assert_frame_equal(whole, expected)
 
 
+@pytest.mark.parametrize("between", ["rows", "events"])
+def test_times_between_those_of_a_whole_axis_are_not_rounded(between):
+    frames = {"rows": make_rows(), "events": make_events()}
+    frames[between] = frames[between].assign(time=lambda frame: frame["time"] + 0.5)
+    chosen = [Aggregate("user", "count"), Aggregate("item", "count", window=20), Aggregate("user", "recency")]
+    got = features(frames["rows"], EventLog(frames["events"], **ROLES), chosen)
+    floats = [frames[name].astype({"time": float}) for name in ("events", "rows")]
+    expected = history(*floats, chosen, time="time", event="type", value="price")
+    pd.testing.assert_frame_equal(got, expected)
+
+
+def test_columns_do_not_depend_on_those_beside_them():
+    """Near twins share what they can: filters, ends of windows, sums, priors; nothing else."""
+    log = EventLog(make_events().fillna({"price": 7.0}).assign(weight=lambda f: f["price"] ** 2), **ROLES)
+    kinds = [
+        [
+            Aggregate("user", stat, where=where, value=value, window=window)
+            for stat in ("sum", "mean", "rate")
+            for where in (None, "buy")
+            for value in ("price", "weight")
+            for window in (None, 50)
+        ],
+        [
+            Aggregate("user", "rate", where=where, per=per, window=window)
+            for where, per in (("buy", None), ("buy", "view"), ("cart", "view"), ("buy", {"type": ["view", "cart"]}))
+            for window in (None, 50)
+        ],
+        [
+            Aggregate("user", "decayed", value=value, where=where, window=window, half_life=half_life)
+            for value in (None, "price", "weight")
+            for where in (None, "buy")
+            for window in (None, 50)
+            for half_life in (5, 30)
+        ],
+    ]
+    rows = make_rows()
+    for chosen in kinds:
+        together = features(rows, log, chosen)
+        alone = [features(rows, log, [aggregate]) for aggregate in chosen]
+        pd.testing.assert_frame_equal(together, pd.concat(alone, axis=1), check_exact=True)
+
+
 def test_zones_must_agree_and_then_only_the_instant_counts():
     rows, events = make_rows(), make_events()
     for frame in (rows, events):

@@ -263,3 +263,23 @@ def test_a_delay_may_be_a_fraction_on_whole_days():
     assert HistoryIndex(history).columns(rows.iloc[3].to_dict()).tolist() == pytest.approx(
         [out["agent__mean__cancel"][3]], nan_ok=True
     )
+
+
+def test_a_fraction_of_a_delay_is_waited_for():
+    rows, labels = pd.DataFrame({"user": 1, "t": [0, 8]}), pd.DataFrame({"cancel": [0.0, 1.0]})
+    chosen = [Aggregate("user", stat, where="cancel") for stat in ("count", "recency")]
+    model = HistoryFeatures(chosen, time="t", tasks=[Task("cancel", "binary", delay=2.5)]).fit(rows, labels)
+    out = model.transform(pd.DataFrame({"user": 1, "t": [2.4, 2.5, 2.6, 10.4, 10.6]}))
+    assert out["user__count__cancel"].tolist() == [0, 0, 1, 1, 2]
+    np.testing.assert_allclose(out["user__recency__cancel"], [np.nan, np.nan, 0.1, 7.9, 0.1], rtol=1e-5)
+    later = model.set_params(lag=0.5).fit(rows, labels).transform(pd.DataFrame({"user": 1, "t": [3, 4, 11, 12]}))
+    assert later["user__count__cancel"].tolist() == [0, 1, 1, 2]
+
+
+def test_two_labels_are_known_when_the_later_one_is():
+    rows = pd.DataFrame({"user": 1, "t": [0, 5, 6, 11]})
+    labels = pd.DataFrame({"kept": [1.0, 1.0, np.nan, 1.0], "paid": [1.0, 1.0, 1.0, 1.0]})
+    tasks = [Task("kept", "binary", delay=5), Task("paid", "binary", delay=3)]
+    both = Aggregate("user", "mean", value="paid", where="kept")
+    out = HistoryFeatures([both], time="t", tasks=tasks).fit_transform(rows, labels)
+    np.testing.assert_array_equal(out[both.name], [np.nan, np.nan, 1.0, 1.0])

@@ -311,13 +311,47 @@ def test_many_small_comparisons_are_made_in_batches_to_the_same_bit(monkeypatch)
 
 
 def test_many_rows_are_joined_at_random(monkeypatch):
-    own, other, _ = clustered(np.random.default_rng(0), n_clusters=1000, size=1)
+    own, other = (np.tile(losses[:300], 4) for losses in clustered(np.random.default_rng(0))[:2])
     wide = mc.compare({"t": own}, {"t": other}).loc["t"]
     monkeypatch.setattr(sig, "MAX_CLUSTERS", 300)
     joined = mc.compare({"t": own}, {"t": other}).loc["t"]
     width = [row["difference_high"] - row["difference_low"] for row in (wide, joined)]
     assert width[0] != width[1]
-    assert width[1] == pytest.approx(width[0], rel=0.15)
+    assert width[1] == pytest.approx(width[0], rel=0.15)  # twice as wide if those 300 apart were joined
+
+
+def test_each_task_has_its_own_clusters():
+    random = np.random.default_rng(0)
+    own, other = (dict(zip("ab", random.normal(size=(2, 600)), strict=True)) for _ in range(2))
+    clusters = {"a": np.arange(600) // 3, "b": np.arange(600) % 50}
+    together = mc.compare(own, other, clusters=clusters).drop(columns=["p_value", "verdict"])
+    for name, mine in clusters.items():
+        alone = mc.compare({name: own[name]}, {name: other[name]}, clusters=mine).loc[name, together.columns]
+        pd.testing.assert_series_equal(together.loc[name], alone, check_dtype=False)
+
+
+def test_every_cluster_may_be_drawn():
+    for last in (0, 29):
+        table = mc.compare({"t": np.arange(30) == last}, {"t": np.zeros(30)}).loc["t"]
+        assert (
+            table["high"] == table["difference_high"] == pytest.approx(0.1)
+        )  # three times, of the one row that has a loss
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
+def test_the_level_is_that_of_intervals_and_verdicts(level):
+    random = np.random.default_rng(0)
+    other = random.gamma(2, 1, 400)
+    own = {f"t{k}": other + random.normal(k / 200, 1, 400) for k in range(0, 40, 2)}
+    table = mc.compare(own, dict.fromkeys(own, other), level=level)
+    width = (norm.ppf((1 + level) / 2) * 2 / 20) * pd.Series({name: (mine - other).std() for name, mine in own.items()})
+    np.testing.assert_allclose(table["difference_high"] - table["difference_low"], width, rtol=0.15)
+    spread = (norm.ppf((1 + level) / 2) * 2 / 20) * pd.Series({name: mine.std() for name, mine in own.items()})
+    np.testing.assert_allclose(table["high"] - table["low"], spread, rtol=0.15)
+    above, sure = table["difference_low"] > 0, table["p_value"] <= 1 - level
+    assert (above & ~sure).any()
+    assert ((table["verdict"] == "worse") == (above & sure)).all()
+    assert (table["verdict"] == "worse").any()
 
 
 def test_a_missing_cluster_is_a_row_on_its_own():
@@ -354,6 +388,7 @@ def test_a_task_without_labels_has_no_verdict():
     [
         (lambda: mc.compare({"a": [1.0]}, {"b": [1.0]}), "No baseline losses for the tasks a"),
         (lambda: mc.compare({"a": [1.0]}, {"a": [1.0, 2.0]}), "shapes .1,. and .2,."),
+        (lambda: mc.compare({"a": [[1.0]]}, {"a": [[1.0]]}), "expected .n,. twice"),
         (lambda: mc.compare({"a": [1.0]}, {"a": [1.0]}, n_replicates=10), "at least 100"),
         (lambda: mc.compare({"a": [1.0]}, {"a": [1.0]}, level=95), "level must be a number above 0 and below 1"),
         (lambda: mc.compare({"a": [1.0]}, {"a": [1.0]}, level=0.0), "level must be a number above 0 and below 1"),
