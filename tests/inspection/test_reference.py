@@ -49,6 +49,9 @@ def test_what_a_reference_keeps() -> None:
     assert columns["user"].unseen == 6 / 18  # of the rows with a user in the latest tenth
     assert columns["more"].unseen == 0.0
     np.testing.assert_array_equal(columns["price"].count(X["price"].clip(upper=10)), [180.0] + [0.0] * 9)
+    at_edges = columns["price"].count(pd.Series(columns["price"].edges))  # each is in the bin that it ends
+    np.testing.assert_array_equal(at_edges, [1.0] * 9 + [0.0])
+    np.testing.assert_array_equal(columns["fifty"].count(pd.Series(["new", None, "newer"])), [0.0] * 50 + [2.0])
     assert reference.n_rows == 200
     assert reference.n_effective == 200**2 / ((X["user"].value_counts() ** 2).sum() + 20)  # a missing user is alone
     (score,) = reference.scores.values()
@@ -80,3 +83,16 @@ def test_excluded_columns_that_are_not_there_are_refused() -> None:
     assert list(monitor_reference(model, X, exclude=["a"]).columns) == ["b"]
     with pytest.raises(RoleError, match="The excluded column 'c' is needed"):
         monitor_reference(model, X, exclude=["c"])
+
+
+def test_roles_are_no_numbers_and_scores_are_watched_although_they_move_with_time() -> None:
+    day = np.arange(200)
+    X = pd.DataFrame({"shopper": day % 9, "thing": day % 7, "day": day, "list": day // 4, "price": day * 37 % 200})
+    roles = {"user": "shopper", "item": "thing", "time": "day", "query": "list"}
+    model = PerTaskModel({"y": "regression"}, **roles, learner="linear").fit(
+        X.assign(trend=day), X["price"] + 9.0 * day
+    )
+    reference = monitor_reference(model, X.assign(trend=day))
+    kinds = {name: column.kind for name, column in reference.columns.items()}
+    assert kinds == {"shopper": "id", "thing": "id", "price": "number", "trend": "clock"}
+    assert {name: column.kind for name, column in reference.scores.items()} == {"y": "number"}
