@@ -200,3 +200,35 @@ def test_the_whole_rule(typed, own, shared):
     assert added(HistoryFeatures().fit(events[["user", "item", "time", "store"]], events=log)) == expected
     alone = [name for name in expected if name.startswith(("item__", "item_store__"))]
     assert added(HistoryFeatures().fit(events[["item", "time", "store"]], events=log)) == alone
+
+
+def test_which_shared_columns_are_keys():
+    events, rows = make_events(), make_rows().drop(columns="store")
+    events = events.drop(columns="store")
+    number = events["item"].str[1:].astype(int)
+
+    def keys(*columns, roles=("user", "item")):
+        shared = {f"c{k}": column for k, column in enumerate(columns)}
+        frame = rows.assign(**dict.fromkeys(shared, columns[0].iloc[0]))
+        log = EventLog(events.assign(**shared), **ROLES)
+        names = added(HistoryFeatures().fit(frame[[*roles, "time", *shared]], events=log))
+        found = dict.fromkeys(name.split("__")[0] for name in names)
+        return [key for key in found if key not in ("user", "item", "user_item")]
+
+    at_random = pd.Series(np.random.default_rng(0).integers(0, 8, len(events)))
+    assert keys(at_random % 2) == ["user_c0", "item_c0"]
+    assert keys(at_random / 4) == []
+    others = np.flatnonzero(~number.duplicated())  # 25 items
+    for n_others, found in ((2, ["user_c0"]), (3, ["user_c0", "item_c0"])):
+        attribute = number % 3
+        attribute[others[:n_others]] = 7
+        assert keys(attribute) == found
+    several = [at_random // 4, at_random, at_random // 2, at_random % 3]
+    assert keys(*several) == ["user_c1", "item_c1"]
+    assert keys(*several, roles=()) == ["c1", "c2", "c3"]
+
+
+def test_a_log_of_one_time_has_no_column_twice():
+    log = EventLog(make_events().drop(columns="type").assign(time=5), user="user", item="item", time="time")
+    names = added(HistoryFeatures().fit(make_rows().assign(time=6), events=log))
+    assert {"user__count__1", "user__decayed__half_life_1"} <= set(names)

@@ -180,6 +180,20 @@ def test_a_hurdle() -> None:
         model(hurdle="all").fit(X, Y)
 
 
+def test_hurdles_know_labelled_rows_only() -> None:
+    labels = Y[["items", "spend"]].assign(items=(Y["items"] + 1) * (np.arange(N) % 2), spend=Y["spend"] + 1)
+    known = np.random.default_rng(0).random(N) < 0.5
+    options = {"tasks": {"items": "count", "spend": "regression"}, "learner": "linear", "hurdle": "auto"}
+    plain = model(**options).fit(X, labels)
+    assert plain.routes_ == {"items": "hurdle", "spend": "root"}  # half of the items are 0
+    zeros = labels.assign(spend=labels["spend"] * (np.arange(N) % 2 == 0))
+    weight = np.column_stack([np.ones(N), np.arange(N) % 2 == 0]).astype(float)
+    assert model(**options).fit(X, zeros, sample_weight=weight).routes_ == plain.routes_
+    hidden = model(**options | {"hurdle": ["items"]}).fit(X, labels.mask(np.tile(~known, (2, 1)).T))
+    alone = model(**options | {"hurdle": ["items"]}).fit(X[known], labels[known])
+    pd.testing.assert_frame_equal(hidden.predict_scores(X), alone.predict_scores(X), rtol=0.02)
+
+
 def test_conditional_learners_see_only_rows_whose_parent_is_positive() -> None:
     """Labels that a negative parent implies may be anything from 0 to unknown: the fit is the same to the bit."""
     unknown = Y.copy()
