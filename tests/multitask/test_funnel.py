@@ -26,7 +26,9 @@ from mtl_classic import (
     Task,
     TaskError,
     TaskGraphModel,
+    make_folds,
 )
+from mtl_classic.multitask import _funnel
 from mtl_classic.multitask._funnel import MODES
 
 N = 1500
@@ -120,6 +122,19 @@ def test_auto_takes_a_child_off_a_product_that_is_worse_beyond_the_noise() -> No
     fine = model(mode="auto", user="user").fit(X, Y)
     assert fine.fallbacks_ == {}
     assert set(fine.routes_.values()) == {"root", "product"}
+
+
+def test_routes_are_judged_by_weights_and_users_of_the_validation_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(_funnel, "better_routes", lambda *judged: asked.append(judged) or {})
+    plan, weight = make_folds(4, Y, random_state=0), np.random.default_rng(1).uniform(0.5, 2.0, (N, len(TASKS)))
+    model(mode="auto", user="user").fit(X, Y, sample_weight=weight, plan=plan)
+    rows = plan.last[1]
+    ((scores, labels, weights, clusters),) = asked
+    assert {len(score) for score in scores.values()} == {len(rows)}
+    np.testing.assert_array_equal(labels.entire, Y.to_numpy()[rows])
+    np.testing.assert_array_equal(weights, weight[rows])
+    np.testing.assert_array_equal(clusters, X["user"].to_numpy()[rows])
 
 
 @pytest.mark.parametrize("mode", MODES)
