@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import config_context
+from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from mtl_classic import (
@@ -31,6 +32,7 @@ from mtl_classic import (
     PerTaskModel,
     Segments,
     SharedTreesModel,
+    SklearnLearner,
     StackingEnsemble,
     TargetStatistics,
     Task,
@@ -72,7 +74,11 @@ FINALS = {"view": LogisticRegression(), "spend": Ridge()}
 
 
 def stack(**options: Any) -> StackingEnsemble:
-    learners = {"a": FunnelModel(SHOP.tasks), "b": PerTaskModel(SHOP.tasks, learner="extra_trees")}
+    trees = SklearnLearner(ExtraTreesClassifier(20, min_samples_leaf=5), ExtraTreesRegressor(20, min_samples_leaf=5))
+    learners = {
+        "a": FunnelModel(SHOP.tasks, learner=LightGBMLearner(max_iter=20)),
+        "b": PerTaskModel(SHOP.tasks, learner=trees),
+    }
     return StackingEnsemble(list(learners.items()), cv=2, random_state=0, **options)
 
 
@@ -105,7 +111,7 @@ MODELS: dict[str, Callable[[], MultiTaskModel]] = {
     "forest": lambda: fitted(learner="forest", aggregates=AGGREGATES),
     "extra trees": lambda: fitted(learner="extra_trees", aggregates=AGGREGATES, structure="parallel"),
     "forest of all": lambda: fitted(structure=SharedTreesModel(trees="extra"), aggregates=AGGREGATES),
-    "boosters of all": lambda: fitted(structure=SharedTreesModel(), aggregates=AGGREGATES),
+    "boosters of all": lambda: fitted(structure=SharedTreesModel(max_iter=20), aggregates=AGGREGATES),
     "machine of all": lambda: fitted(
         structure=MultiTaskFactorizationMachine(SHOP.tasks, categorical=["user", "item"], exclude=["time"], max_iter=3)
     ),
