@@ -122,26 +122,24 @@ model.predict_scores(shop.X[:9000])  # what is made once
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
-before, peak, done = resident(), [0], threading.Event()
-def watch():
-    while not done.wait(0.002):
-        peak[0] = max(peak[0], resident())
-thread = threading.Thread(target=watch)
-thread.start()
-sizes = [len(part) for part in predict_scores_in_chunks(model, shop.X, memory_limit=sys.argv[1])]
-done.set()
-thread.join()
-print(peak[0] - before, max(sizes))
+for limit in sys.argv[1:]:
+    before, peak, done = resident(), [0], threading.Event()
+    def watch():
+        while not done.wait(0.002):
+            peak[0] = max(peak[0], resident())
+    thread = threading.Thread(target=watch)
+    thread.start()
+    sizes = [len(part) for part in predict_scores_in_chunks(model, shop.X, memory_limit=limit)]
+    done.set()
+    thread.join()
+    print(peak[0] - before, max(sizes))
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the resident memory from /proc")
 def test_the_memory_of_the_process_stays_below() -> None:
-    def run(limit: str) -> tuple[int, int]:
-        done = subprocess.run([sys.executable, "-c", PEAK, limit], capture_output=True, text=True, check=True, cwd=ROOT)
-        grown, largest = done.stdout.split()
-        return int(grown), int(largest)
-
-    limited, free = run("20MB"), run("10GB")
+    script = [sys.executable, "-c", PEAK, "20MB", "10GB"]
+    done = subprocess.run(script, capture_output=True, text=True, check=True, cwd=ROOT)
+    limited, free = ([int(number) for number in line.split()] for line in done.stdout.splitlines())
     assert limited[0] < 20e6 < free[0]
     assert limited[1] < free[1] == 100_000
