@@ -1,6 +1,7 @@
 """What every test shares: thread limits, the place of real data, reproducible property tests."""
 
 import os
+from collections.abc import Iterator
 
 # Before numpy is imported: tests run beside each other, and one thread a library is what makes their times comparable.
 for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"):
@@ -43,3 +44,11 @@ def data_dir(request: pytest.FixtureRequest) -> Path:
     if not path.is_dir():
         pytest.skip(f"no real data: {path} is not a folder")
     return path
+
+
+@pytest.fixture(scope="module")
+def few_trees() -> Iterator[None]:
+    """Forests of ``preset="best"`` have 20 trees, where small tables get 300: for tests of all but their accuracy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mtl_classic.model._architectures._n_extra_trees", lambda rows: 20)
+        yield

@@ -23,6 +23,7 @@ from mtl_classic.model import _best
 from mtl_classic.model._best import Budget
 from mtl_classic.model._latent_choice import LatentTrial, _compared, _seem_better
 
+pytestmark = pytest.mark.usefixtures("few_trees")
 SHOP = make_funnel(2000, n_users=80, n_items=40, random_state=0)
 X, Y, LOG = SHOP.X, SHOP.Y, SHOP.events
 

@@ -29,6 +29,7 @@ from mtl_classic.model._architectures import Member
 from mtl_classic.multitask._stages import stage
 from tests.model_selection.test_progress import Recorder, check_pairs
 
+pytestmark = pytest.mark.usefixtures("few_trees")
 SHOP = make_funnel(800, n_users=60, n_items=30, n_days=20, random_state=0)
 X, Y, LOG = SHOP.X, SHOP.Y, SHOP.events
 SMALL = LightGBMLearner(max_iter=15)

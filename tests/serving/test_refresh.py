@@ -173,6 +173,7 @@ def test_tasks_without_a_mature_label_keep_what_they_have() -> None:
     assert told.map(list).to_dict() == {"view": ["leaves"], "cart": ["leaves"], "buy": ["kept"], "spend": ["kept"]}
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_best_is_moved_where_it_can_be_and_says_where_not(tmp_path: Path) -> None:
     tasks = [task for task in SHOP.tasks if task.name != "spend"]
     labels = SHOP.Y.drop(columns="spend")
