@@ -27,6 +27,7 @@ from mtl_classic.persistence._archive import _packed
 from mtl_classic.persistence._classes import class_named, class_names, name_of_class
 from tests.persistence.models import MODELS, make_rows, outputs, same
 
+pytestmark = pytest.mark.usefixtures("few_trees")
 ROOT = Path(__file__).parents[2]
 PACKAGES = [module.name for module in pkgutil.iter_modules(mtl_classic.__path__) if not module.name.startswith("_")]
 BASES = ("Learner", "MultiTaskEstimator")  # what users inherit from
