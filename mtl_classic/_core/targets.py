@@ -111,7 +111,7 @@ class Targets:
         views = {"entire": self.entire[rows], "conditional": self.conditional[rows], "dropped": self.dropped[rows]}
         return replace(self, **views, index=index)
 
-    def or_equal(self, other: Targets) -> Targets:
+    def shared_with(self, other: Targets) -> Targets:
         """The other if it holds the same labels, so that one copy of them serves both; else itself."""
         same = (self.tasks, self.form) == (other.tasks, other.form) and all(
             np.array_equal(mine, its) if mine is not None and its is not None else mine is its

@@ -132,8 +132,7 @@ def add_proposed_latent(
     if not taught[split[0]].any(axis=0).all():
         why = "a task has labels among the validation rows only, so that latent features cannot be tried"
         return ProposedLatent(why)
-    how: dict[str, Any] = {"sample_weight": training.weights, "shared": shared}
-    staged = stage(structure, training.table, training.labels, split, **how)
+    staged = stage(structure, training.table, training.labels, split, sample_weight=training.weights, shared=shared)
     trial = LatentTrial(
         latent,
         training.table,

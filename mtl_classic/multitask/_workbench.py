@@ -192,7 +192,7 @@ def open_workbench(
         X, targets, queries = take_rows(X, order), targets.take(order), queries[order]
         weights = None if weights is None else weights[order]
         split = None if split is None else (np.sort(place[split[0]]), np.sort(place[split[1]]))
-    targets = targets if like is None else targets.or_equal(like.targets)
+    targets = targets if like is None else targets.shared_with(like.targets)
     columns = FeatureColumns(_excluded(X, tasks, roles, model.exclude), _ids(roles), model.max_categories)
     if like is not None and columns.settings == like.columns.settings:
         columns, features = like.columns, like.features

@@ -373,7 +373,7 @@ def test_equal_labels_are_held_once() -> None:
     tasks = [Task("buy", "binary"), Task("spend", "regression", given="buy")]
     Y = pd.DataFrame({"buy": [0.0, 1.0, 1.0, np.nan], "spend": [np.nan, 2.0, np.nan, np.nan]})
     first = encode_targets(Y, tasks)
-    assert encode_targets(Y.copy(), tasks).or_equal(first) is first
+    assert encode_targets(Y.copy(), tasks).shared_with(first) is first
     others = (
         encode_targets(Y.assign(spend=[np.nan, 3.0, np.nan, np.nan]), tasks),
         encode_targets(Y[["buy"]], tasks[:1]),
@@ -382,7 +382,7 @@ def test_equal_labels_are_held_once() -> None:
         encode_targets(Y[:3], tasks),
     )
     for other in others:
-        assert other.or_equal(first) is other
+        assert other.shared_with(first) is other
     texts = pd.DataFrame({"buy": ["b", "a"]})
     named = [encode_targets(texts.replace(old), [Task("buy", "multiclass")]) for old in ({}, {"b": "c"})]
-    assert named[1].or_equal(named[0]) is named[1]  # the same codes of other classes
+    assert named[1].shared_with(named[0]) is named[1]  # the same codes of other classes
