@@ -78,7 +78,8 @@ def test_the_report_is_that_of_its_checks() -> None:
     for day, of in (("0", matured["time"] == 0), ("2", matured["time"] == 2), ("all", matured["time"] >= 0)):
         some = (of & ~np.isnan(y)).to_numpy()
         codes = np.unique(users[some], return_inverse=True)[1]
-        expected["calibration", "n", day] = *calibration_ratio(matured["p"].to_numpy()[some], y[some], codes, z), 1.0
+        interval = calibration_ratio(matured["p"].to_numpy()[some], y[some], codes)(z)
+        expected["calibration", "n", day] = *interval, 1.0
     assert report.index.tolist() == list(expected)
     told = report[["value", "low", "high", "reference"]].to_numpy(dtype=float)
     np.testing.assert_allclose(told, list(expected.values()), rtol=1e-9)
