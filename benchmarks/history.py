@@ -1,7 +1,7 @@
 """HistoryFeatures beside the same numbers by pandas: grouped cumulative sums, looked up at both window ends.
 
 Twelve aggregates on a million events and 200,000 rows; then, by HistoryFeatures alone, for its memory: ten million
-events and a million rows, and a million rows with thirty labels that are their own log.
+events and a million rows, and a million rows with thirty labels that are their own log; and a model of these, whole.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pandas as pd
 
 from benchmarks._markdown import figures
 from benchmarks._measure import PeakMemory, spread, write
+from mtl_classic import LightGBMLearner, MultiTaskModel
 from mtl_classic.events import Aggregate, EventLog, HistoryFeatures
 from tests._reference.history import history as by_pandas
 
@@ -72,6 +73,14 @@ def of_labels(rows: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def of_model(rows: pd.DataFrame, labels: pd.DataFrame) -> MultiTaskModel:
+    """History, latent features tried, and trees of few rounds: more take more time, not more memory."""
+    tasks, few = dict.fromkeys(labels, "binary"), LightGBMLearner(max_iter=5)
+    model = MultiTaskModel(tasks, user="user", item="item", time="day", learner=few, n_jobs=1, random_state=0)
+    model.fit(rows, labels)
+    return model
+
+
 def run(options: argparse.Namespace) -> None:
     """Compare, then measure memory."""
     ours(*make(1000, 100, 0))  # compile
@@ -92,12 +101,17 @@ def run(options: argparse.Namespace) -> None:
     rows, labels = make_labelled(1_000_000, 30, 0)
     with PeakMemory() as own_peak:
         of_labels(rows, labels)
+    with PeakMemory() as fit_peak:
+        of_model(rows, labels)
     summary = {
         "pandas time ÷ ours": spread(ratios),
         "largest relative difference": spread(errors),
         "peak GiB above the frames, 10⁷ events × 10⁶ rows × 12 aggregates": spread([peak.mebibytes / 1024]),
         "peak GiB above the frames, 10⁶ rows × 30 labels, means of earlier labels in 90 columns": spread(
             [own_peak.mebibytes / 1024]
+        ),
+        "peak GiB above the frames, the same rows, a MultiTaskModel of the 30 tasks": spread(
+            [fit_peak.mebibytes / 1024]
         ),
     }
     lines = [
