@@ -88,11 +88,6 @@ class Design:
         self.columns: list[Any] = []
         self.n_columns = 0
 
-    @property
-    def reads_frames(self) -> bool:
-        """Whether the fit saw a frame."""
-        return self.encoder is not None
-
     def fit_transform(self, table: Table) -> sparse.csr_matrix:
         """Learn from a table and encode it."""
         if isinstance(table, pd.DataFrame):
