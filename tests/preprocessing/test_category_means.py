@@ -14,7 +14,8 @@ def test_statistics_of_many_tasks_are_not_copied_on_the_way() -> None:
     Y = rng.normal(size=(n, n_tasks))
     statistics = TargetStatistics(["shop", "item"], cv=2, random_state=0).fit(X, Y)
     assert _peak(lambda: statistics.fit(X, Y)) < 4 * Y.nbytes  # labels, one working copy, their encoding
-    assert _peak(lambda: statistics.transform(X)) < 3.5 * Y.nbytes  # two keys and the block in work
+    tables = 3.5 if pd.__version__ >= "3" else 4.5  # before, pandas copies what it puts side by side
+    assert _peak(lambda: statistics.transform(X)) < tables * Y.nbytes  # two keys and the block in work
 
 
 def _peak(work: Callable[[], Any]) -> int:
