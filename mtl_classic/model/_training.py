@@ -87,7 +87,7 @@ class Training:
     def counted_views(self, rows: Rows) -> dict[str, Floats]:
         """Encoded labels of some rows by task, in the entire view, NaN also without weight."""
         targets = encode_targets(take_rows(self.labels, rows), self.tasks, classes=self.classes)
-        given = FitInput(self.X, targets, None if self.weights is None else self.weights[rows])
+        given = FitInput(take_rows(self.X, rows), targets, None if self.weights is None else self.weights[rows])
         return {task.name: given.counted(task.name) for task in self.tasks}
 
     @property

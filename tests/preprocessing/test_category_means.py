@@ -1,3 +1,5 @@
+"""Means per category of many labels at once: what they hold while they are learnt and told."""
+
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
