@@ -108,7 +108,9 @@ class OutOfFold:
         out = self.scores[task.name].copy()
         usable = self.usable(task)
         for learnt, test in self.plan.splits:
-            train = usable[np.isin(usable, learnt)]
+            inside = np.zeros(len(out), dtype=bool)
+            inside[learnt] = True
+            train = usable[inside[usable]]
             if self._tell(task, train):
                 out[test] = self.fit(task, columns, train).predict(columns[test])
         return out
