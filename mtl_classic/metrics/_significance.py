@@ -28,7 +28,7 @@ from scipy.special import ndtr
 from mtl_classic._core.options import INTEGER, SHARE, Kind, check_option
 from mtl_classic._core.random import generator, root_seed
 from mtl_classic.metrics._arrays import Codes, Floats, as_floats, check_weight, factorize
-from mtl_classic.metrics._statistics import Clusters, Statistic, mean_statistic
+from mtl_classic.metrics._statistics import Clusters, SharedSums, Statistic, mean_statistic
 
 MAX_CLUSTERS = 20_000
 CHUNK = 128  # replicates at a time: 20 MB of counts at most
@@ -236,7 +236,8 @@ def bootstrap(statistics: Sequence[Statistic], clusters: Clusters, n_replicates:
         NaN where a draw leaves a statistic undefined.
     """
     drawn_from = [(i, s) for i, s in enumerate(statistics) if len(s.rows) and n_replicates]
-    prepared = [(i, s.by_cluster(clusters)) for i, s in drawn_from]
+    shared = SharedSums(clusters)
+    prepared = [(i, s.by_cluster(shared)) for i, s in drawn_from]
     result = np.full((len(statistics), n_replicates), np.nan)
     random = generator(seed, "bootstrap", clusters.n)
     for start in range(0, n_replicates if prepared else 0, CHUNK):

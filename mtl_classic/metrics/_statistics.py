@@ -4,12 +4,12 @@ A bootstrap replicate gives every cluster a count (how often it was drawn). A me
 of a few weighted sums, so all its replicates are one product (sums × clusters) · (clusters × replicates). ROC AUC and
 average precision need the order of the scores, but only around the positives: the rows between two positives act as
 one. The products are sparse-times-dense: single-threaded, hence the same bits whatever the number of threads. They go
-by column, so that the draws, which are more than fit into a cache, are read once for all sums.
+by column, so that the draws, which are more than fit into a cache, are read once for many sums.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from scipy import sparse
 from mtl_classic.metrics._arrays import Codes, Floats, divide
 from mtl_classic.metrics._curves import area_below_roc, cumulative, mean_of_precision
 
+SUMS_AT_ONCE = 64  # their replicates, 64 kB for 128 draws, stay in the cache while the draws go by
 MAX_STEPS = 2048  # of a curve: beyond, neighbours are joined for the replicates (error 1 %), not for the value
 
 Replicate = Callable[[Floats], Floats]
@@ -33,6 +34,41 @@ class Clusters:
 
     codes: Codes
     n: int
+
+
+class SharedSums:
+    """Sums over clusters that many statistics ask for: each distinct one is multiplied by the draws once.
+
+    The weights of a task's rows are a sum of each of its metrics, and a baseline is judged against many models.
+    """
+
+    def __init__(self, clusters: Clusters) -> None:
+        self.clusters = clusters
+        self._rows: list[Any] = []
+        self._places: dict[bytes, int] = {}
+        self._counts: Floats | None = None
+
+    def add(self, sums: Iterable[Any]) -> Codes:
+        """Take rows of shape (n_clusters,), dense or sparse; returns their places in `products`."""
+        return np.array([self._place(sparse.csr_matrix(row)) for row in sums], dtype=np.intp)
+
+    def products(self, counts: Floats) -> Floats:
+        """All sums for counts of shape (n_clusters, n_replicates), of shape (n_sums, n_replicates)."""
+        if self._counts is not counts:
+            self._products = np.vstack([block @ counts for block in self._blocks])
+            self._counts = counts
+        return self._products
+
+    def _place(self, row: Any) -> int:
+        place = self._places.setdefault(row.indices.tobytes() + row.data.tobytes(), len(self._rows))
+        if place == len(self._rows):
+            self._rows.append(row)
+        return place
+
+    @cached_property
+    def _blocks(self) -> list[Any]:
+        starts = range(0, len(self._rows), SUMS_AT_ONCE)
+        return [sparse.vstack(self._rows[i : i + SUMS_AT_ONCE], format="csc") for i in starts]
 
 
 class Statistic(Protocol):
@@ -49,8 +85,11 @@ class Statistic(Protocol):
     def value(self) -> float:
         """The metric itself."""
 
-    def by_cluster(self, clusters: Clusters) -> Replicate:
-        """A function from counts of shape (n_clusters, n_replicates) to replicates of shape (n_replicates,)."""
+    def by_cluster(self, shared: SharedSums) -> Replicate:
+        """A function from counts of shape (n_clusters, n_replicates) to replicates of shape (n_replicates,).
+
+        To be called once all statistics that share sums have been asked for theirs.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,15 +131,15 @@ class SumStatistic:
         present = np.flatnonzero(np.bincount(of, minlength=clusters.n))
         return replace(self, rows=present, parts=sums[present], known=self.value())
 
-    def by_cluster(self, clusters: Clusters) -> Replicate:
+    def by_cluster(self, shared: SharedSums) -> Replicate:
         """A function from counts to replicates."""
-        n, of = len(self.rows), clusters.codes[self.rows]
+        n, n_clusters, of = len(self.rows), shared.clusters.n, shared.clusters.codes[self.rows]
         if sparse.issparse(self.parts):
-            member = sparse.csr_matrix((np.ones(n), (of, np.arange(n))), shape=(clusters.n, n))
-            sums = sparse.csc_matrix((member @ self.parts).T)
+            member = sparse.csr_matrix((np.ones(n), (of, np.arange(n))), shape=(n_clusters, n))
+            places = shared.add((member @ self.parts).T.tocsr())
         else:
-            sums = sparse.csc_matrix([np.bincount(of, part, clusters.n) for part in self.parts.T])
-        return lambda counts: self.combine(sums @ counts)
+            places = shared.add(np.bincount(of, part, n_clusters) for part in self.parts.T)
+        return lambda counts: self.combine(shared.products(counts)[places])
 
 
 class Curve:
@@ -176,9 +215,9 @@ class CurveStatistic:
         """The metric itself."""
         return self.curve.areas[self.area]
 
-    def by_cluster(self, clusters: Clusters) -> Replicate:
+    def by_cluster(self, shared: SharedSums) -> Replicate:
         """A function from counts to replicates, centred as if no scores had been joined."""
-        combine = _roc_auc if self.area == "roc_auc" else _average_precision
+        clusters, combine = shared.clusters, _roc_auc if self.area == "roc_auc" else _average_precision
         joined = float(combine(*self.curve.sums(clusters, np.ones((clusters.n, 1))))[0])
         shift = self.value() - joined
         return lambda counts: combine(*self.curve.sums(clusters, counts)) + shift

@@ -51,7 +51,7 @@ def test_a_replicate_is_the_metric_of_the_drawn_rows(kind, name):
     statistic = metric.bind(judge(kind, y, scores, None, groups, metric))
     random = np.random.default_rng(1)
     counts = np.stack([np.bincount(random.integers(0, 12, 12), minlength=12) for _ in range(5)], axis=1)
-    fast = statistic.by_cluster(stats.Clusters(clusters, 12))(counts.astype(float))
+    fast = statistic.by_cluster(stats.SharedSums(stats.Clusters(clusters, 12)))(counts.astype(float))
 
     def drawn(y, scores, groups):
         return metric(kind, y, scores, groups=groups)
@@ -62,12 +62,28 @@ def test_a_replicate_is_the_metric_of_the_drawn_rows(kind, name):
     assert np.isfinite(fast).all()
 
 
+def test_sums_that_statistics_share_are_multiplied_once():
+    random = np.random.default_rng(0)
+    rows, weight = np.arange(300), random.random(300)
+    clusters = stats.Clusters(random.integers(0, 40, 300), 40)
+    baseline = random.random(300)
+    losses = [values for _ in range(stats.SUMS_AT_ONCE) for values in (random.random(300), baseline)]
+    shared = stats.SharedSums(clusters)
+    replicates = [stats.mean_statistic(rows, values, weight).by_cluster(shared) for values in losses]
+    counts = random.integers(0, 3, (40, 7)).astype(float)
+    assert len(shared.products(counts)) == stats.SUMS_AT_ONCE + 2  # one each, the baseline's, the weights'
+    for values, replicate in zip(losses, replicates, strict=True):
+        alone = stats.mean_statistic(rows, values, weight).by_cluster(stats.SharedSums(clusters))
+        assert (replicate(counts) == alone(counts)).all()
+        assert replicate(2 * counts)[0] == pytest.approx(replicate(counts)[0])  # other draws, other products
+
+
 def test_calibration_error_replicates_keep_the_bins():
     y, scores, clusters, _ = table_of("binary", seed=2, n=500)
     metric = get_metric("calibration_error")
     statistic = metric.bind(judge("binary", y, scores, None, None, metric))
     ones = np.ones((12, 1))
-    assert statistic.by_cluster(stats.Clusters(clusters, 12))(ones)[0] == pytest.approx(
+    assert statistic.by_cluster(stats.SharedSums(stats.Clusters(clusters, 12)))(ones)[0] == pytest.approx(
         mc.expected_calibration_error(y, scores)
     )
 
