@@ -269,7 +269,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
             self.aggregates_ = choose_for_rows(X, self.labels_, roles.get("user"), roles.get("item"), roles["time"])
         else:
             self.aggregates_ = tuple(self.aggregates)
-        if not self._key_columns():
+        if not self.aggregates_:
             raise RoleError(
                 "there is nothing to key a history by: name user= or item=, or give aggregates; "
                 f"the columns are {list(X.columns)}."

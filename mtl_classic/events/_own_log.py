@@ -33,7 +33,7 @@ def log_of_rows(X: pd.DataFrame, targets: Targets | None, *, time: str, columns:
     if targets is not None:
         labels = {column: _narrow(label) for task in targets.tasks for column, label in _labels_of(task, targets)}
         frame = pd.concat([frame, pd.DataFrame(labels, copy=False)], axis=1)
-    some_key = columns[0]  # a log needs both roles; the history asks for its keys by name
+    some_key = (*columns, time)[0]  # a log needs both roles; the history asks for its keys by name
     return EventLog(frame, user=some_key, item=some_key, time=time)
 
 

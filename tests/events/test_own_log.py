@@ -153,6 +153,18 @@ def test_without_labels_the_rows_still_have_a_history():
     assert not any("rate" in name for name in out.columns)
 
 
+def test_a_history_may_be_of_all_rows_together() -> None:
+    rows = pd.DataFrame({"day": [3, 1, 2, 2], "price": [1.0, 2.0, 3.0, 4.0]})
+    labels = pd.DataFrame({"buy": [0, 1, 0, 1]})
+    everything = [Aggregate((), "count"), Aggregate((), "mean", value="buy")]
+    history = HistoryFeatures(everything, time="day").fit(rows, labels)
+    out = history.transform(rows)
+    assert out["all__count"].tolist() == [3, 0, 1, 1]
+    np.testing.assert_allclose(out["all__mean__buy"], [2 / 3, np.nan, 1, 1], rtol=1e-6)
+    later = rows.assign(day=9)
+    assert history.observe(rows.assign(day=8), labels).transform(later)["all__count"].tolist() == [8] * 4
+
+
 def test_what_cannot_be_is_refused():
     rows, labels = bookings()
     with pytest.raises(ValueError, match="which label"):
