@@ -1,5 +1,6 @@
 """The preset "best", and structures by name: what they are made of, and that they keep what every model promises."""
 
+import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -375,3 +376,18 @@ def test_the_members_share_one_copy_of_the_labels(monkeypatch: pytest.MonkeyPatc
     whole = [bench for bench in benches if len(bench.targets) == len(X)]
     assert len(whole) > 2
     assert all(bench.targets is whole[0].targets for bench in whole)
+
+
+def test_labels_of_some_rows_are_read_without_a_copy_of_the_table() -> None:
+    """Of rows at random that copy was larger than all that is read of them."""
+    noise = np.random.default_rng(0).normal(size=(len(X), 500))
+    wide = X.join(pd.DataFrame(noise, index=X.index).add_prefix("x"))
+    model = MultiTaskModel(SHOP.tasks, **SHOP.roles, random_state=0)
+    training = model._training(wide, Y, None, None, make_folds(4, Y, random_state=0))
+    rows = training.split()[0]
+    tracemalloc.start()
+    views = training.counted_views(rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 500 * len(rows) / 2
+    assert list(views) == [task.name for task in SHOP.tasks]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from mtl_classic._core.base import FitInput, Floats, query_codes
+from mtl_classic._core.base import Floats, query_codes
 from mtl_classic._core.delays import longest_delay
 from mtl_classic._core.random import spawn_seed
 from mtl_classic._core.targets import Classes, encode_targets
@@ -86,9 +87,10 @@ class Training:
 
     def counted_views(self, rows: Rows) -> dict[str, Floats]:
         """Encoded labels of some rows by task, in the entire view, NaN also without weight."""
-        targets = encode_targets(take_rows(self.labels, rows), self.tasks, classes=self.classes)
-        given = FitInput(take_rows(self.X, rows), targets, None if self.weights is None else self.weights[rows])
-        return {task.name: given.counted(task.name) for task in self.tasks}
+        views = encode_targets(take_rows(self.labels, rows), self.tasks, classes=self.classes).entire
+        if self.weights is not None:
+            views = np.where(self.weights[rows] > 0, views, np.nan)
+        return {task.name: view for task, view in zip(self.tasks, views.T, strict=True)}
 
     @property
     def ids(self) -> list[str]:
