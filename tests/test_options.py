@@ -161,3 +161,13 @@ def test_what_is_no_plan_of_the_rows_is_refused(
         X, Y = (SHOP.X, SHOP.Y) if fit is fit_shop else (NUMBERS, TARGETS)
         with pytest.raises(error, match=message):
             getattr(clone(model), method)(X, Y, plan=plan)
+
+
+def test_a_plan_of_other_rows_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = make_folds(2, np.zeros(5))
+    with pytest.raises(FoldError, match="The fold plan is for 5 rows"):
+        mtl_classic.TargetStatistics(columns=[]).fit_transform(NUMBERS, TARGETS, plan=plan)
+    monkeypatch.setattr("mtl_classic.factorization._members.LatentMember.fit", lambda *_, **__: pytest.fail("a fit"))
+    machine = mtl_classic.FactorizationMachineClassifier()
+    with pytest.raises(FoldError, match="The fold plan is for 5 rows"):
+        mtl_classic.LatentFeatures([("machine", machine)]).fit_transform(SHOP.X, SHOP.Y[["view"]], plan=plan)

@@ -194,8 +194,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         -------
         self
         """
-        check_plan(plan, n_rows(as_table(X)))
-        self._fit(X, Y, sample_weight, events)
+        self._fit(X, Y, sample_weight, events, plan)
         return self
 
     @all_or_nothing
@@ -224,7 +223,7 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         DataFrame of shape (n, n_features + n_columns)
             An array for an array, CSR for CSR.
         """
-        self._fit(X, Y, sample_weight, events)
+        self._fit(X, Y, sample_weight, events, plan)
         return self._transform_fitted(X, Y, sample_weight, events, plan)
 
     def _transform_fitted(
@@ -232,7 +231,6 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
     ) -> Any:
         """Append columns to the rows of the fit, from models that did not see the row."""
         table, labels = as_table(X), self._labels(Y)
-        check_plan(plan, n_rows(table))
         time, folds = self._time(table, events), plan
         columns = []
         for name, full in self._members.items():
@@ -312,12 +310,13 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
         check_is_fitted(self)
         return np.asarray([*_check_feature_names_in(self, input_features), *self.latent_features_], dtype=object)
 
-    def _fit(self, X: Any, Y: Any, sample_weight: Any, events: EventLog | None) -> None:
+    def _fit(self, X: Any, Y: Any, sample_weight: Any, events: EventLog | None, plan: FoldPlan | None) -> None:
         """Fit all models in full."""
         self._check_parameters()
         table = as_table(X)
         if n_rows(table) == 0:
             raise ValueError("Found array with 0 sample(s): LatentFeatures needs at least one row to fit.")
+        check_plan(plan, n_rows(table))
         register_columns(self, table)
         self._read_log = {name: events is not None and reads_events(model) for name, model in self.models}
         if Y is None and not all(self._read_log.values()):

@@ -23,7 +23,6 @@ from mtl_classic._core.validation import (
     as_table,
     check_labels_of,
     check_sample_weight,
-    n_rows,
     register_columns,
     resolve_roles,
     role_values,
@@ -154,8 +153,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         -------
         self
         """
-        check_plan(plan, n_rows(as_table(X)))
-        self._learn(X, Y, sample_weight)
+        self._learn(X, Y, sample_weight, plan)
         return self
 
     @all_or_nothing
@@ -176,7 +174,7 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
         DataFrame or ndarray of shape (n, n_features + n_statistics)
             X with columns appended; a frame if X is one.
         """
-        table, codes, labels, weights = self._learn(X, Y, sample_weight)
+        table, codes, labels, weights = self._learn(X, Y, sample_weight, plan)
         if plan is None:
             plan = self._plan(table, labels_for_folds(Y, self.tasks_, sample_weight, self.cv))
         if not self.keys_:
@@ -231,12 +229,15 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
             names = [f"x{j}" for j in range(self.n_features_in_)]
         return np.asarray([*names, *self.statistics_], dtype=object)
 
-    def _learn(self, X: Any, Y: Any, sample_weight: Any) -> tuple[Any, Ints, Floats, Floats | None]:
+    def _learn(
+        self, X: Any, Y: Any, sample_weight: Any, plan: FoldPlan | None
+    ) -> tuple[Any, Ints, Floats, Floats | None]:
         if Y is None:
             raise ValueError("TargetStatistics requires y to be passed, but the target y is None.")
         table = _dense(as_table(X))
         if table.shape[0] == 0:
             raise ValueError("Found array with 0 sample(s): TargetStatistics needs at least one row to learn from.")
+        check_plan(plan, table.shape[0])
         self.tasks_ = resolve_tasks(self.tasks, Y)
         targets = encode_targets(Y, self.tasks_)
         check_labels_of(table, targets, sample_weight)
