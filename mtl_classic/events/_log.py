@@ -290,10 +290,12 @@ class EventLog(Events):
             columns[name] = Column(self._extended(rooms, name, old, added, order), values)
         whole = type(self).__new__(type(self))
         whole._set(self._names, self._roles, axis, self._time_dtype, columns, rooms)
-        if order is not None:
-            at = np.flatnonzero(np.isin(axis, tail))
+        if tail[0] <= self._time[-1]:
+            start = np.searchsorted(axis, tail[0])
+            at = start + np.flatnonzero(np.isin(axis[start:], tail))
             held = {name: column.data[at] for name, column in columns.items()}
-            warn_of_repeats({self._roles["time"]: axis[at], **held}, order[at] >= len(self._time))
+            is_new = (at if order is None else order[at]) >= len(self._time)
+            warn_of_repeats({self._roles["time"]: axis[at], **held}, is_new, are_late=order is not None)
         whole._cache["indexes"] = {name: index for name, index in kept.items() if index is not None}
         if order is None:
             whole._cache["older"] = self._cache.get("older", {}) | self._cache.get("codes", {})

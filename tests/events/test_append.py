@@ -157,6 +157,19 @@ def test_events_told_twice_are_told_so() -> None:
     log.append(first[:99])
 
 
+def test_a_day_of_a_single_time_told_twice_is_told_so() -> None:
+    """Where times are days, those told again are not earlier than the last of the log."""
+    day = events([5] * 200, 0).assign(user=range(200))
+    log = EventLog(events(list(range(5)), 1), **ROLES).append(day[:150])
+    log.append(day[150:])
+    with pytest.warns(RepeatedEventsWarning, match="150 of 200 events are equal"):
+        log.append(day)
+    parts = np.random.default_rng(0).integers(0, 50, (8, 200))  # of what was seen that day, whoever it was
+    log = EventLog(pd.DataFrame({"user": 0, "item": parts[0], "time": 5}), user="user", item="item", time="time")
+    for part in parts[1:]:
+        log = log.append(pd.DataFrame({"user": 0, "item": part, "time": 5}))
+
+
 def test_an_event_of_many_equal_ones_may_come_late() -> None:
     frame = events([5] * 300, 0)
     log = EventLog(frame.assign(time=[*[5] * 299, 9]), **ROLES)
