@@ -60,6 +60,8 @@ def as_column(series: pd.Series[Any], name: str, amount: bool) -> Column:
 def _as_numbers(series: pd.Series[Any], amount: bool) -> npt.NDArray[Any] | None:
     """The column as a plain array, or None where it must be coded: texts, and integers that have missing values."""
     dtype = series.dtype
+    if amount and dtype == object and series.isna().all():  # of a day on which nobody bought
+        return np.full(len(series), np.nan)
     if isinstance(dtype, np.dtype):
         return series.to_numpy() if dtype.kind in "biufmM" else None
     if not pd.api.types.is_numeric_dtype(dtype):
@@ -91,11 +93,11 @@ def joined_column(
 
 
 def _typed_like(column: Column, other: Column) -> Column:
-    """A column without any value beside one of dates or durations: missing ones of its type."""
+    """A column without any value beside one of floats, dates or durations: missing ones of its type."""
     dtype = other.data.dtype
-    if other.values is not None or dtype.kind not in "mM" or column.data.dtype == dtype or not _is_void(column):
+    if other.values is not None or dtype.kind not in "fmM" or column.data.dtype == dtype or not _is_void(column):
         return column
-    return Column(np.full(len(column.data), "NaT", dtype=dtype))
+    return Column(np.full(len(column.data), np.nan if dtype.kind == "f" else "NaT", dtype=dtype))
 
 
 def _fit_one_array(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> bool:

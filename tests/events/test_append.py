@@ -146,6 +146,20 @@ def test_dates_that_are_all_missing_on_one_side(nothing: object) -> None:
         assert frame["day"].tolist() == [pd.Timestamp("2024-01-01"), *[pd.NaT] * 3]
 
 
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_a_day_without_any_amount_leaves_numbers_what_they_are(kind: type) -> None:
+    """A day that has None everywhere, as rows of a database may come, is one of missing values."""
+    paid = events([1, 2], 0).assign(price=kind(2.5), discount=kind(0.5))
+    nothing = events([3, 4], 1).assign(price=None, discount=None)
+    assert nothing["price"].dtype == object
+    for first, second in ((paid, nothing), (nothing, paid)):
+        frame = EventLog(first, **ROLES).append(second.assign(time=[5, 6])).to_frame()
+        for name in ("price", "discount"):
+            assert frame[name].dtype.kind == "f"
+            assert frame[name].isna().tolist() == [*first[name].isna(), *second[name].isna()]
+            assert set(frame[name].dropna()) == set(paid[name])
+
+
 def test_events_told_twice_are_told_so() -> None:
     first, second = events(list(range(200)), 0), events(list(range(190, 300)), 1)
     log = EventLog(first, **ROLES).append(second)  # late ones, unlike those that were there
