@@ -60,7 +60,7 @@ def as_column(series: pd.Series[Any], name: str, amount: bool) -> Column:
 def _as_numbers(series: pd.Series[Any], amount: bool) -> npt.NDArray[Any] | None:
     """The column as a plain array, or None where it must be coded: texts, and integers that have missing values."""
     dtype = series.dtype
-    if amount and dtype == object and series.isna().all():  # of a day on which nobody bought
+    if amount and pd.api.types.is_object_dtype(dtype) and series.isna().all():  # of a day on which nobody bought
         return np.full(len(series), np.nan)
     if isinstance(dtype, np.dtype):
         return series.to_numpy() if dtype.kind in "biufmM" else None
