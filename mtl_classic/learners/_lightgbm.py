@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -39,6 +40,7 @@ _OBJECTIVES = {
     "ranking": "lambdarank",
 }
 _LONGEST_QUERY = 10_000  # rows, of lambdarank
+_LEAVES = re.compile(r"^num_leaves=(\d+)$", re.MULTILINE)
 
 
 class LightGBMLearner(Learner):
@@ -181,7 +183,8 @@ class LightGBMLearner(Learner):
     ) -> TaskFit:
         """A new fit that new rows have moved: leaf values refitted, or a tenth as many rounds added.
 
-        A leaf's value becomes ``decay`` · old + (1 − ``decay``) · that of the new rows [1]_; the trees stay.
+        A leaf's value becomes ``decay`` · old + (1 − ``decay``) · that of the new rows [1]_, and the trees stay, as do
+        leaves that no new row reaches.
         """
         _check_queries(request)
         known = fit.booster.model_to_string(num_iteration=-1 if fit.n_rounds is None else fit.n_rounds)
@@ -191,15 +194,14 @@ class LightGBMLearner(Learner):
             "weight": None if request.weight is None else request.weight[rows],
             "group": None if request.groups is None else run_lengths(request.groups[rows]),
         }
-        params = self._train_params(request, features.values.shape[1])
         if how == "leaves":
-            kept = {"verbosity": -1, "num_threads": request.n_threads}
-            moved = booster.refit(features.values[rows], **parts, decay_rate=decay, dataset_params=kept, **kept)
+            moved = _refitted(booster, known, features.values[rows], parts, decay, request.n_threads)
         else:
             names = [f"f{j}" for j in range(features.values.shape[1])]
             data = {"categorical_feature": list(features.categorical), "feature_name": names, **parts}
             data["params"] = self._dataset_params() | {"num_threads": request.n_threads}
             more = max(1, booster.current_iteration() // 10)
+            params = self._train_params(request, features.values.shape[1])
             moved = lgb.train(params, lgb.Dataset(features.values[rows], **data), more, init_model=booster)
         return LightGBMFit(moved, moved.current_iteration())
 
@@ -259,6 +261,44 @@ class BinnedLightGBM:
         if request.groups is not None:
             part.set_group(run_lengths(request.groups[rows]))
         return part
+
+
+def _refitted(
+    booster: lgb.Booster, text: str, values: Any, parts: dict[str, Any], decay: float, n_threads: int
+) -> lgb.Booster:
+    """LightGBM's own refit, which draws leaves without new rows towards 0, and begins from scores of 0.
+
+    So leaves that no row reaches get their value back; and the constant that boosting began with, which is in the
+    leaves of the first tree of each class, is what the rows begin from. A forest has it in every tree, and linear
+    trees have more than values in their leaves: these are left as they are.
+    """
+    options = {"verbosity": -1, "num_threads": n_threads}
+    old = [
+        np.array([booster.get_leaf_output(tree, leaf) for leaf in range(int(size))])
+        for tree, size in enumerate(_LEAVES.findall(text))
+    ]
+    constants, score = np.zeros(len(old)), None
+    is_linear = "\nis_linear=1\n" in text
+    if not is_linear and "\naverage_output\n" not in text:
+        first = booster.predict(values, raw_score=True, num_iteration=1, **options).reshape(len(values), -1)
+        start = first.mean(axis=0)
+        constants[: len(start)], score = start, np.repeat(start, len(values))
+    for tree in np.flatnonzero(constants):
+        _set_leaves(booster, tree, old[tree] - constants[tree])
+    moved = booster.refit(values, **parts, decay_rate=decay, init_score=score, dataset_params=options, **options)
+    if is_linear:
+        return moved
+    reached = booster.predict(values, pred_leaf=True, **options).reshape(len(values), -1)
+    for tree, known in enumerate(old):
+        new = np.array([moved.get_leaf_output(tree, leaf) for leaf in range(len(known))])
+        there = np.isin(np.arange(len(known)), reached[:, tree])
+        _set_leaves(moved, tree, np.where(there, new + constants[tree], known))
+    return moved
+
+
+def _set_leaves(booster: lgb.Booster, tree: Any, values: Floats) -> None:
+    for leaf, value in enumerate(values):
+        booster.set_leaf_output(tree, leaf, float(value))
 
 
 def _check_queries(request: FitRequest) -> None:

@@ -201,15 +201,36 @@ def test_best_is_moved_where_it_can_be_and_says_where_not(tmp_path: Path) -> Non
     pd.testing.assert_frame_equal(loaded.refreshed_, told)
 
 
-def test_leaves_that_no_new_row_reaches_stay() -> None:
+@pytest.mark.parametrize("learner", ["lightgbm", "xgboost"])
+def test_leaves_that_no_new_row_reaches_stay(learner: str) -> None:
     X = pd.DataFrame({"a": np.arange(4000.0) % 40})
     y = (X["a"] // 4 % 2).to_numpy() + np.random.default_rng(0).normal(0, 0.1, 4000)
-    model = MultiTaskModel({"y": "regression"}, latent=None, learner="xgboost", random_state=0).fit(X, y)
+    model = MultiTaskModel({"y": "regression"}, latent=None, learner=learner, random_state=0).fit(X, y)
     low = X["a"] < 8
     before, after = model.predict(X), model.refresh(X[low], y[low] + 3, decay=0.0).predict(X)
     assert after[low].mean() - before[low].mean() > 2
     far = X["a"] > 12
     assert abs(after[far] - before[far]).mean() < 0.2
+
+
+@pytest.mark.parametrize("learner", ["lightgbm", "xgboost"])
+def test_nights_of_few_rows_like_those_of_the_fit_move_no_mean(learner: str) -> None:
+    """The constant that boosting began with is no part of what is forgotten: a mean far from 0, a rare class."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(6000, 2)), columns=list("ab"))
+    Y = pd.DataFrame({"spend": 50 + 5 * X["a"] + rng.normal(0, 5, 6000), "n": rng.poisson(np.exp(2 + 0.3 * X["a"]))})
+    Y["kind"] = rng.choice(["p", "q", "r"], 6000, p=[0.9, 0.07, 0.03])
+    kinds = {"spend": "regression", "n": "count", "kind": "multiclass"}
+    model = MultiTaskModel(kinds, latent=None, learner=learner, random_state=0).fit(X[:4000], Y[:4000])
+    before = model.predict_scores(X[5000:])
+    for night in range(10):
+        rows = slice(4000 + 100 * night, 4100 + 100 * night)
+        model = model.refresh(X[rows], Y[rows], decay=0.7)
+    after = model.predict_scores(X[5000:])
+    assert after.mean()[["spend", "n"]].to_numpy() == pytest.approx(before.mean()[["spend", "n"]].to_numpy(), rel=0.05)
+    assert after["kind=r"].mean() < 2 * before["kind=r"].mean()
+    errors = [((scores["spend"] - Y["spend"][5000:]) ** 2).mean() for scores in (before, after)]
+    assert errors[1] < 1.2 * errors[0]
 
 
 @pytest.mark.parametrize("learner", ["lightgbm", "xgboost"])
