@@ -199,10 +199,11 @@ class LightGBMLearner(Learner):
         else:
             names = [f"f{j}" for j in range(features.values.shape[1])]
             data = {"categorical_feature": list(features.categorical), "feature_name": names, **parts}
-            data["params"] = self._dataset_params() | {"num_threads": request.n_threads}
+            params = self._dataset_params() | self._train_params(request, features.values.shape[1])
             more = max(1, booster.current_iteration() // 10)
-            params = self._train_params(request, features.values.shape[1])
-            moved = lgb.train(params, lgb.Dataset(features.values[rows], **data), more, init_model=booster)
+            moved = lgb.train(
+                params, lgb.Dataset(features.values[rows], **data, params=dict(params)), more, init_model=booster
+            )
         return LightGBMFit(moved, moved.current_iteration())
 
     def _dataset_params(self) -> dict[str, Any]:
@@ -283,7 +284,7 @@ def _refitted(
         first = booster.predict(values, raw_score=True, num_iteration=1, **options).reshape(len(values), -1)
         start = first.mean(axis=0)
         constants[: len(start)], score = start, np.repeat(start, len(values))
-    for tree in np.flatnonzero(constants):
+    for tree in np.flatnonzero(constants).tolist():
         _set_leaves(booster, tree, old[tree] - constants[tree])
     moved = booster.refit(values, **parts, decay_rate=decay, init_score=score, dataset_params=options, **options)
     if is_linear:
@@ -296,7 +297,7 @@ def _refitted(
     return moved
 
 
-def _set_leaves(booster: lgb.Booster, tree: Any, values: Floats) -> None:
+def _set_leaves(booster: lgb.Booster, tree: int, values: Floats) -> None:
     for leaf, value in enumerate(values):
         booster.set_leaf_output(tree, leaf, float(value))
 

@@ -233,6 +233,15 @@ def test_nights_of_few_rows_like_those_of_the_fit_move_no_mean(learner: str) -> 
     assert errors[1] < 1.2 * errors[0]
 
 
+def test_further_rounds_are_quiet_and_the_same_each_time(capfd: pytest.CaptureFixture[str]) -> None:
+    model = model_of("funnel").refresh(SHOP.X[~CUT], SHOP.Y[~CUT], how="rounds")
+    capfd.readouterr()
+    first, second = (model.refresh(SHOP.X[~CUT], SHOP.Y[~CUT], how="rounds") for _ in range(2))
+    assert capfd.readouterr() == ("", "")
+    scores = first.predict_scores(SHOP.X[~CUT])
+    pd.testing.assert_frame_equal(scores, second.predict_scores(SHOP.X[~CUT]), check_exact=True)
+
+
 @pytest.mark.parametrize("learner", ["lightgbm", "xgboost"])
 def test_masks_weights_kinds_and_constants(learner: str) -> None:
     rng = np.random.default_rng(0)
