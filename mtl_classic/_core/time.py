@@ -46,12 +46,15 @@ def is_datetime(values: Any) -> bool:
 
 
 def time_dtype(time: Any) -> Any:
-    """The dtype of a time axis as `to_time` reads it: texts are dates."""
+    """The dtype of a time axis as `to_time` reads it: texts are dates, in the zone that the first of them names."""
     column = time if hasattr(time, "dtype") else pd.Series(time)
     dtype = (from_arrow(column) if isinstance(column, pd.Series) else column).dtype
     if pd.api.types.is_object_dtype(dtype):
         dtype = pd.Series(time).infer_objects().dtype
     is_text = pd.api.types.is_object_dtype(dtype) or pd.api.types.is_string_dtype(dtype)
+    zone = _zone_of_text(pd.Series(column)) if is_text else None
+    if zone is not None:
+        return pd.DatetimeTZDtype("ns", zone)
     return np.dtype("datetime64[ns]") if is_text else dtype
 
 
@@ -214,6 +217,15 @@ def _warn_of_written_dates(times: npt.NDArray[np.int64], what: str) -> None:
             DatesAsNumbersWarning,
             stacklevel=1,  # the same place wherever a time is read: told once
         )
+
+
+def _zone_of_text(series: pd.Series) -> Any:
+    """The zone of the first date, of "2024-03-31T12:00:00Z" that is UTC; None if it has none, or is no date."""
+    known = np.flatnonzero(series.notna().to_numpy())[:1]
+    try:
+        return pd.to_datetime(series.iloc[known[0]]).tzinfo if len(known) else None
+    except (ValueError, TypeError):
+        return None
 
 
 def _parse(series: pd.Series, what: str) -> pd.Series:

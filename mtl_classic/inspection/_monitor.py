@@ -267,8 +267,8 @@ def _days(table: pd.DataFrame, column: str | None) -> _Days | None:
     if column is None:
         return None
     times = table[column].infer_objects()
-    if isinstance(times.dtype, pd.DatetimeTZDtype):  # a day is one by the clock of its zone
-        times = times.dt.tz_localize(None)
+    if isinstance(time_dtype(times), pd.DatetimeTZDtype):  # a day is one by the clock of its zone
+        times = pd.to_datetime(times).dt.tz_localize(None)
     dated, time = is_datetime(time_dtype(times)), to_time(times, "time")
     return _Days(np.floor_divide(time, _DAY if dated else 1).astype(np.int64), dated)
 

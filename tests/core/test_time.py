@@ -136,3 +136,12 @@ def test_what_a_date_is() -> None:
     for values in (["2024-01-01"], np.array(DATES, dtype=object), DATES):
         assert is_datetime(time_dtype(values))
     assert time_dtype(pd.Series([1, 2], dtype=object)) == np.int64
+    assert time_dtype(["2024-01-01", "2024-01-02"]) == time_dtype(["some day"]) == np.dtype("datetime64[ns]")
+
+
+@pytest.mark.parametrize(("suffix", "zone"), [("Z", "UTC"), ("+00:00", "UTC"), ("+02:00", "UTC+02:00")])
+@pytest.mark.parametrize("dtype", [object, "str"])
+def test_text_may_name_a_zone(suffix: str, zone: str, dtype: Any) -> None:
+    texts = pd.Series([None, f"2024-01-01T12:00:00{suffix}"], dtype=dtype)
+    assert time_dtype(texts) == pd.DatetimeTZDtype("ns", zone)
+    assert to_time(texts[1:])[0] == pd.Timestamp(texts[1]).value

@@ -134,6 +134,11 @@ def test_zones_must_agree_and_then_only_the_instant_counts():
     pd.testing.assert_frame_equal(features(elsewhere, zoned, chosen), plain)
     with pytest.raises(TypeError, match="zone"):
         features(rows, zoned, chosen)
+    written = EventLog(events.assign(time=[f"{time.isoformat()}Z" for time in events["time"]]), **ROLES)
+    pd.testing.assert_frame_equal(features(elsewhere, written, chosen), plain)
+    assert written.append(zoned.to_frame()[:9]).n_events == len(events) + 9
+    with pytest.raises(TypeError, match="zone"):  # by the clock of some place, they might see the hours after them
+        features(rows, written, chosen)
 
 
 def test_the_answer_does_not_depend_on_batch_order_or_threads():

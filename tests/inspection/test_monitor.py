@@ -153,7 +153,10 @@ def test_days_are_told_apart(model: Any) -> None:
 def test_a_day_is_one_by_the_clock_of_its_zone(model: Any) -> None:
     X, Y = day(1, 500)
     zoned = X.assign(time=X["time"].dt.tz_localize("America/New_York"))
-    pd.testing.assert_frame_equal(monitor(model, zoned, zoned, Y), monitor(model, X, X, Y))
+    written = X.assign(time=[f"{time.isoformat()}+05:30" for time in X["time"]])
+    expected = monitor(model, X, X, Y)
+    for rows in (zoned, written):
+        pd.testing.assert_frame_equal(monitor(model, rows, rows, Y), expected)
 
 
 def test_many_days_take_the_memory_of_their_rows() -> None:
