@@ -115,7 +115,7 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
     -----
     Cost: history O(events + rows) per aggregate. On the Complete Journey table ``"fast"`` then takes 0.9 times the fit
     of one LightGBM per task with default settings and early stopping, a tenth more with the trial of latent features,
-    ``"best"`` 5.4; where those stop after a few rounds ``"best"`` takes many times more (17 on bank marketing).
+    ``"best"`` 5.4; where those stop after a few rounds it takes more (9 on bank marketing, against ones refitted too).
 
     Examples
     --------
