@@ -66,7 +66,7 @@ class BaggingEnsemble(OverMembers):
     max_features : float, default=1.0
         Share of the feature columns that each bag reads, drawn without replacement; roles are always there.
     groups : str, default=None
-        Column that holds the users to draw, in place of the member's own ``user``.
+        Column that holds the users to draw, in place of the member's own ``user``; of ``resample="users"`` only.
     memory : str or joblib.Memory, default=None
         Where finished bags are kept: a stopped ``fit`` goes on where it was.
     n_jobs : int, default=None

@@ -52,8 +52,8 @@ class CalibratedModel(OverMembers):
         learnt weights, `StackingEnsemble`, `BaggingEnsemble`, `BoostingEnsemble`) is fitted once, by its own ``cv`` and
         ``groups``, and those are read.
     method : {"auto", "sigmoid", "beta", "isotonic", "temperature"} or dict task -> method, default="auto"
-        ``"auto"`` chooses among those for the kind. Binary methods leave multiclass tasks to ``"temperature"``. In a
-        dict None leaves a task as it is.
+        ``"auto"`` chooses among those for the kind. Binary methods leave multiclass tasks to ``"temperature"``, and
+        that leaves binary ones to ``"sigmoid"``. In a dict None leaves a task as it is, as do all that it lacks.
     cv : int, splitter, Temporal, array of fold numbers or "prefit", default=5
         ``"prefit"``: the rows given to ``fit`` are rows that the estimator has not seen; where it names a time, a map
         is judged by those later than the ones it was fitted on.

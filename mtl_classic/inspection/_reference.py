@@ -95,8 +95,8 @@ def monitor_reference(model: Any, X: Any, *, exclude: Sequence[str] = ()) -> Ref
     -------
     Reference
         Numbers by deciles, texts and categories with at most 50 values by value, ids (user, item, texts with more
-        values) as hashes of 8 bytes. Time and query are not watched, nor numbers that move with time (whose ranks
-        correlate by 0.85 with it).
+        values) as hashes of 8 bytes. Time and query are not watched, and of numbers that move with time (whose ranks
+        correlate by more than 0.85 with it) only the missing values.
 
     Raises
     ------

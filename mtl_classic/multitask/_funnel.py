@@ -89,8 +89,8 @@ class FunnelModel(LearnerStructure):
     Notes
     -----
     Where a parent is unlabelled its children's steps learn nothing: of what did not happen there, nobody knows whether
-    the parent did. Where parents are mostly unknown, ``"direct"`` learns from more rows; ``"auto"`` takes it where the
-    validation rows say so beyond the noise.
+    the parent did; but for amounts, where no positive parent has a 0. Where parents are mostly unknown, ``"direct"``
+    learns from more rows; ``"auto"`` takes it where the validation rows say so beyond the noise.
 
     Cost: one binning, then a fit per task on the rows of its condition. With ``"average"`` and ``"auto"`` also a fit
     per child on all rows. ``"auto"`` judges by what ``early_stopping`` holds out: without it the product stays. So that

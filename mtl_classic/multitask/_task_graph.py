@@ -57,9 +57,9 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
     learner : str, Learner, scikit-learn estimator or dict task -> learner, default="lightgbm"
     edges : {"dynamic", "dense", "serial"} or list of (source, target[, level]), default="dynamic"
         ``"dynamic"`` keeps an edge only if it lowers the out-of-fold loss of a linear combination beyond the noise,
-        greedily. ``"dense"``: all pairs. ``"serial"``: a chain, in which each task reads all before it. The level
-        ``"base"`` (the default in a list) reads the source's own learner, so edges may be mutual; ``"final"`` reads the
-        source's combined prediction, so these edges order the fits.
+        greedily, and at most four to a task. ``"dense"``: all pairs. ``"serial"``: a chain, in which each task reads
+        all before it. The level ``"base"`` (the default in a list) reads the source's own learner, so edges may be
+        mutual; ``"final"`` reads the source's combined prediction, so these edges order the fits.
     order : {"given", "found"} or list of task names, default="given"
         Of the chain. ``"found"``: from the task that its own learner predicts best to the one that it predicts worst,
         by the out-of-fold loss relative to that of the prior, so that errors travel least; ranking tasks come last.
