@@ -93,8 +93,8 @@ def monitor(
         - ``age`` of the log in days (or in units of time), "watch" beyond ``max_age``: observe newer events.
         - ``calibration`` per task (and class) and day (in the zone of the rows), and over "all" of several days, or of
           rows without a time: the sum of the scores ÷ the sum of the labels, over all rows (entire view). "watch" if
-          surely outside the tolerance, "retrain" outside 15 %. Of a child that is labelled in a share of its parent's positive rows, zeros that the
-          parent tells count that share, as in fitting.
+          surely outside the tolerance, "retrain" outside 15 %. Of a child that is labelled in a share of its parent's
+          positive rows, zeros that the parent tells count that share, as in fitting.
           Ranking tasks and labels with negative values have no rates.
 
     Raises
