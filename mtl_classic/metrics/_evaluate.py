@@ -266,9 +266,12 @@ def _check_judged(
         kinds = get_metric(name).kinds
         if task.kind not in kinds:
             raise ValueError(f"The metric {name!r} judges {', '.join(kinds)} tasks; {task.name!r} is {task.kind}.")
-    for values in (scores, baseline):
+    for values, what in ((scores, "scores"), (baseline, "baseline")):
         if values is not None:
-            known.judged(task, values, np.arange(len(values)))
+            try:
+                known.judged(task, values, np.arange(len(values)))
+            except ValueError as error:
+                raise ValueError(f"The {what} of task {task.name!r}: {error}") from None
 
 
 def _comparisons(

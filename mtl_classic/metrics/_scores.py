@@ -52,7 +52,7 @@ def task_scores(scores: Any, task: Task, tasks: Sequence[Task], classes: Classes
         if task.kind != "multiclass" or len(tasks) > 1:
             values = _by_position(values, task, tasks, what)
     if values is not None and len(values) != len(Y):
-        raise ValueError(f"The {what} of task {task.name!r} have {len(values)} rows, but Y has {len(Y)}.")
+        raise ValueError(f"The {what} of task {task.name!r}: {len(values)} rows, but Y has {len(Y)}.")
     infinite = 0 if values is None or task.kind == "ranking" else int(np.isinf(values).sum())
     if infinite:
         raise ValueError(f"{infinite} {what} of task {task.name!r} are infinite; expected finite numbers, or NaN.")
