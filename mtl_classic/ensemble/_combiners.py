@@ -11,7 +11,7 @@ from sklearn.base import clone, is_classifier
 
 from mtl_classic._core.base import Floats
 from mtl_classic._core.exceptions import TaskError
-from mtl_classic._core.options import MAPPING, check_option
+from mtl_classic._core.options import MAPPING, check_option, list_of
 from mtl_classic._core.tasks import Task
 from mtl_classic.ensemble._averaging import average_task, latest
 from mtl_classic.ensemble._meta import (
@@ -121,6 +121,8 @@ def check_neighbours(neighbours: Any, tasks: Sequence[Task]) -> dict[str, set[st
         return {name: set() for name in names}
     if isinstance(neighbours, str):
         return {name: set(names) - {name} for name in names}
+    for name, others in neighbours.items():
+        check_option(f"neighbours[{name!r}]", others, list_of("tasks"))
     found = {name: set(neighbours.get(name, ())) - {name} for name in names}
     unknown = sorted((set(neighbours) | set().union(*found.values())) - set(names))
     if unknown:
@@ -158,4 +160,6 @@ def check_finals(final: Any, tasks: Sequence[Task]) -> dict[str, Any]:
             raise TaskError(f"Task {name!r} cannot have a final_estimator: its labels are no classes or numbers.")
         if task.is_classification and not hasattr(estimator, "predict_proba"):
             raise TypeError(f"Task {name!r} needs probabilities, and {type(estimator).__name__} has no predict_proba.")
+        if not task.is_classification and is_classifier(estimator):
+            raise TypeError(f"Task {name!r} needs a regressor, and {type(estimator).__name__} is a classifier.")
     return chosen

@@ -332,10 +332,12 @@ def test_the_penalty_is_that_of_least_loss_on_rows_not_seen() -> None:
     [
         ({"neighbours": "some"}, ValueError, "neighbours must be"),
         ({"neighbours": {"buy": ["clicks"]}}, TaskError, "clicks"),
+        ({"neighbours": {"buy": "spend"}}, TypeError, r"neighbours\['buy'\] must be a list of tasks, got 'spend'"),
         ({"fallback": "never"}, ValueError, "fallback"),
         ({"final_estimator": {"clicks": Ridge()}}, TaskError, "clicks"),
         ({"final_estimator": {"buy": Ridge()}}, TypeError, "predict_proba"),
         ({"final_estimator": {"spend": "ridge"}}, TypeError, "scikit-learn estimator"),
+        ({"final_estimator": {"spend": LogisticRegression()}}, TypeError, "'spend' needs a regressor, .* a classifier"),
     ],
 )
 def test_what_cannot_work_is_refused_first(change: dict[str, Any], error: type[Exception], message: str) -> None:
