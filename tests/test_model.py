@@ -243,8 +243,10 @@ def test_conflicts_are_settled_for_history_and_structure_alike() -> None:
         ({"ensemble": "stacking"}, {}, ValueError, 'ensemble must be "auto" or None'),
         ({"latent": "fm"}, {}, ValueError, 'latent must be "auto", None or a transformer'),
         ({"latent": PerTaskModel()}, {}, TypeError, "latent must be a transformer, got PerTaskModel.*LatentFeatures"),
-        ({"aggregates": 5}, {}, TypeError, "aggregates must be .* a list of Aggregate objects, got 5"),
-        ({"aggregates": "none"}, {}, ValueError, 'aggregates must be "auto", None, a list or a transformer'),
+        ({"latent": False}, {}, TypeError, 'latent must be "auto", None or a transformer, got False'),
+        ({"aggregates": 5}, {}, TypeError, "aggregates must be .*None, a list of Aggregate objects .*, got 5"),
+        ({"aggregates": PerTaskModel()}, {}, TypeError, "aggregates must be a transformer, got PerTaskModel"),
+        ({"aggregates": "none"}, {}, ValueError, 'aggregates must be "auto", None, a list of Aggregate'),
         ({"task_weights": {"x": 1}}, {}, TaskError, "unknown tasks: x; the tasks are view, cart"),
         ({"user": "client"}, {}, RoleError, "user column 'client' is needed, .* the columns are user, item"),
         (

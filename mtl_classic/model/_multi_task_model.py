@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 
 from mtl_classic._core.base import FitInput, MultiTaskEstimator, Scores
 from mtl_classic._core.exceptions import RoleError, TaskError
-from mtl_classic._core.options import FOLDS, SECONDS, Option
+from mtl_classic._core.options import FOLDS, SECONDS, Kind, Option, list_of
 from mtl_classic._core.random import root_seed
 from mtl_classic._core.targets import decode_targets
 from mtl_classic._core.task_weights import check_task_weights, fixed_task_weights
@@ -40,6 +40,7 @@ from mtl_classic.serving._methods import ServingMethods
 __all__ = ["MultiTaskModel"]
 
 PRESETS = ("fast", "best")
+TRANSFORMER = Kind("a transformer", lambda given: isinstance(given, BaseEstimator))
 
 
 class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
@@ -131,7 +132,12 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
     fallbacks_: dict[str, str]
     n_immature_: dict[str, int]
 
-    _options: ClassVar[dict[str, Option]] = {"cv": FOLDS, "time_budget": (SECONDS, None)}
+    _options: ClassVar[dict[str, Option]] = {
+        "cv": FOLDS,
+        "time_budget": (SECONDS, None),
+        "aggregates": ("auto", None, list_of("Aggregate objects"), TRANSFORMER),
+        "latent": ("auto", None, TRANSFORMER),
+    }
 
     def __init__(
         self,
@@ -221,9 +227,8 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
             raise ValueError(
                 f"structure must be auto, {', '.join(STRUCTURES)} or an estimator, got {self.structure!r}."
             )
-        for name, value in {"structure": self.structure, "latent": self.latent}.items():
-            if isinstance(value, type) or not isinstance(value, str | BaseEstimator | None):
-                raise TypeError(f"{name} must be a name or an unfitted estimator, got {value!r}.")
+        if isinstance(self.structure, type) or not isinstance(self.structure, str | BaseEstimator | None):
+            raise TypeError(f"structure must be a name or an unfitted estimator, got {self.structure!r}.")
         if isinstance(self.structure, BaseEstimator) and not isinstance(self.structure, MultiTaskEstimator):
             raise TypeError(
                 f"structure must be a multi-task estimator such as PerTaskModel, got {self.structure!r}; for other "
@@ -231,14 +236,10 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
             )
         if self.ensemble not in ("auto", None):
             raise ValueError(f'ensemble must be "auto" or None, got {self.ensemble!r}.')
-        if isinstance(self.latent, str) and self.latent != "auto":
-            raise ValueError(f'latent must be "auto", None or a transformer, got {self.latent!r}.')
-        if isinstance(self.latent, BaseEstimator) and not hasattr(self.latent, "fit_transform"):
-            raise TypeError(
-                f"latent must be a transformer, got {self.latent!r}; make one of it: LatentFeatures([(name, model)])."
-            )
-        if isinstance(self.aggregates, str) and self.aggregates != "auto":
-            raise ValueError(f'aggregates must be "auto", None, a list or a transformer, got {self.aggregates!r}.')
+        for name, way in {"aggregates": "", "latent": "; make one of it: LatentFeatures([(name, model)])"}.items():
+            given = getattr(self, name)
+            if isinstance(given, BaseEstimator) and not hasattr(given, "fit_transform"):
+                raise TypeError(f"{name} must be a transformer, got {given!r}{way}.")
 
     def _training(self, X: Any, Y: Any, sample_weight: Any, events: EventLog | None, plan: FoldPlan | None) -> Training:
         """Resolve tasks and roles, take away labels that are not mature, make the folds."""
