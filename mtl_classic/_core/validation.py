@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import narwhals as nw
@@ -49,7 +49,7 @@ def as_table(X: Any) -> Table:
     Raises
     ------
     TypeError
-        On a lazy frame.
+        On a lazy frame, or what is no table at all.
     ValueError
         On duplicated column names, infinite numbers, or the wrong number of dimensions.
     """
@@ -71,6 +71,10 @@ def as_table(X: Any) -> Table:
             _check_frame(frame)
             gaps = [name for name, kind in native.schema.items() if kind.is_integer() and frame[name].dtype.kind == "f"]
             return frame_from_arrow(keep_long_integers(frame, native.select(gaps).to_arrow()) if gaps else frame)
+        if isinstance(X, str | bytes | Mapping) or not (hasattr(X, "__array__") or hasattr(X, "__len__")):
+            raise TypeError(
+                f"Expected a frame, an array of shape (n, n_features) or a sparse matrix, got {type(X).__name__}."
+            )
     return as_known_type(
         check_array(X, dtype=None, ensure_all_finite="allow-nan", ensure_min_samples=0, ensure_min_features=1)
     )

@@ -126,6 +126,12 @@ def test_tables_that_are_refused(X: object, says: str) -> None:
         as_table(X)
 
 
+@pytest.mark.parametrize("X", [None, "rows.parquet", {"x": [1, 2]}, 3])
+def test_what_is_no_table_is_refused(X: Any) -> None:
+    with pytest.raises(TypeError, match=f"Expected a frame, an array .* got {type(X).__name__}"):
+        as_table(X)
+
+
 def test_columns_come_back_in_the_order_of_the_fit() -> None:
     fitted = BaseEstimator()
     register_columns(fitted, pd.DataFrame({"x": [1], "z": [2]}))
