@@ -58,6 +58,10 @@ def write_archive(
     arrays are aligned. A file that is replaced leaves its mode to the new one; a link goes on to lead there.
     """
     path = Path(os.path.realpath(path))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {path.parent} to save the model in; make it first.")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file in it.")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "x+b") as file:

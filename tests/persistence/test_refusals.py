@@ -160,6 +160,14 @@ def test_a_missing_file_is_a_missing_file(tmp_path: Path) -> None:
         load_model(tmp_path / "nothing.zip")
 
 
+def test_where_no_file_can_be_written_is_named(saved: Any, tmp_path: Path) -> None:
+    model, _, _ = saved
+    with pytest.raises(FileNotFoundError, match="There is no folder .*nowhere"):
+        save_model(model, tmp_path / "nowhere" / "model.zip")
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file in it"):
+        save_model(model, tmp_path)
+
+
 @pytest.mark.parametrize("model", [None, {"a": 1}, PerTaskModel, object()])
 def test_only_models_are_saved(model: Any, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="save_model saves estimators"):
