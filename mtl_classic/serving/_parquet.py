@@ -37,8 +37,15 @@ def list_files(paths: Sequence[str | Path]) -> list[Path]:
 
 def count_rows(files: Sequence[Path]) -> int:
     """Rows of all files, from their metadata."""
+    return sum(map(_count_rows_of, files))
+
+
+def _count_rows_of(file: Path) -> int:
     parquet = _pyarrow("pyarrow.parquet")
-    return sum(int(parquet.read_metadata(file).num_rows) for file in files)
+    try:
+        return int(parquet.read_metadata(file).num_rows)
+    except ValueError as error:
+        raise ValueError(f"{file} is no Parquet file, or damaged: {error} Of other files give the frames.") from None
 
 
 def read_chunks(files: Sequence[Path], size: Callable[[], int]) -> Iterator[pd.DataFrame]:

@@ -160,6 +160,8 @@ def write_scores(
     check_option("space", space, ("entire", "conditional"))
     check_option("progress", progress, (FUNCTION, None))
     path, keep = Path(path), list(keep)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file in it.")
     folder = path.with_name(f".{path.name}.parts")
     limit = {} if memory_limit is None else {"memory_limit": to_bytes(memory_limit)}
     rows = fixed_size(chunk_size)

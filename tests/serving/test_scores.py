@@ -274,3 +274,6 @@ def test_what_is_refused(tmp_path: Path) -> None:
         write_scores(Known(), candidates(10), tmp_path / "a.parquet", keep=["nothing"])
     with pytest.raises(ValueError, match="names of scores"):
         write_scores(Known(), candidates(10).assign(buy=1), tmp_path / "b.parquet", keep=["buy"])
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file in it"):
+        write_scores(Known(), candidates(10), tmp_path)
+    assert not tmp_path.with_name(f".{tmp_path.name}.parts").exists()

@@ -153,6 +153,12 @@ def test_what_is_refused(options: dict[str, Any], told: str) -> None:
         top_k(Known(), "nowhere.parquet", by="buy")
 
 
+def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
+    candidates(50).to_csv(tmp_path / "rows.csv")
+    with pytest.raises(ValueError, match=r"rows\.csv is no Parquet file, or damaged"):
+        top_k(Known(), tmp_path / "rows.csv", by="buy")
+
+
 @pytest.mark.parametrize("model", ["no", LogisticRegression()])
 def test_what_has_no_scores_is_refused(model: Any) -> None:
     with pytest.raises(
