@@ -111,7 +111,10 @@ def to_time(values: Any, what: str | None = None) -> npt.NDArray[Any]:
                 f"{what!r} holds dates that nanoseconds do not reach (1677 to 2262): {error}{hint}"
             ) from None
     if pd.api.types.is_bool_dtype(series.dtype) or not pd.api.types.is_numeric_dtype(series.dtype):
-        raise TypeError(f"{what!r} must hold dates or numbers, got {series.dtype}.")
+        raise TypeError(
+            f"{what!r} must hold dates or numbers, got {series.dtype}; convert it, as by pd.to_datetime (periods by "
+            f".dt.to_timestamp)."
+        )
     if pd.api.types.is_integer_dtype(series.dtype):
         if len(series) and series.max() > np.iinfo(np.int64).max:
             raise ValueError(

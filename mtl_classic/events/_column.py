@@ -53,7 +53,9 @@ def as_column(series: pd.Series[Any], name: str, amount: bool) -> Column:
     try:
         codes, distinct = pd.factorize(series)
     except TypeError as error:
-        raise TypeError(f"column {name!r} of the event log holds values that cannot be compared: {error}.") from error
+        raise TypeError(
+            f"column {name!r} of the event log holds values that cannot be compared: {error}; leave it out."
+        ) from error
     return Column(codes.astype(np.int32), np.asarray(distinct, dtype=object))
 
 
@@ -123,7 +125,9 @@ def check_same_kind(old: Column, new: Column, name: str) -> None:
     """Refuse text in place of numbers, or the other way: keys would match nothing, values could not be read."""
     kinds = _held_kind(old), _held_kind(new)
     if "text" in kinds and are_of_other_kinds(*kinds) and not _is_void(old) and not _is_void(new):
-        raise TypeError(f"the column {name!r} of the log holds {kinds[0]}, that of the events appended {kinds[1]}.")
+        raise TypeError(
+            f"the column {name!r} of the log holds {kinds[0]}, that of the events appended {kinds[1]}; convert one."
+        )
 
 
 def _held_kind(column: Column) -> str:

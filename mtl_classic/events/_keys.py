@@ -98,7 +98,8 @@ def _codes_in_log(log: EventLog, column: str, series: pd.Series[Any]) -> Ints:
     kinds = key_kind(known), key_kind(asked)
     if are_of_other_kinds(*kinds):
         raise TypeError(
-            f"the column {column!r} of the log holds {kinds[0]}, the column {series.name!r} of the rows {kinds[1]}."
+            f"the column {column!r} of the log holds {kinds[0]}, the column {series.name!r} of the rows {kinds[1]}; "
+            f"convert one."
         )
     positions = np.append(key_positions(known, asked), -1)  # the code -1, missing, takes the last
     return positions[codes]

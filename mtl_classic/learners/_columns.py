@@ -287,7 +287,10 @@ def _categories(column: pd.Series) -> pd.Index:
         try:
             values = pd.Index(pd.unique(column.dropna()))
         except TypeError as error:
-            raise TypeError(f"Column {column.name!r} holds values that cannot be compared: {error}.") from None
+            raise TypeError(
+                f"Column {column.name!r} holds values that cannot be compared: {error}; leave it out, or make numbers "
+                f"or texts of it."
+            ) from None
     try:
         return values.sort_values()
     except TypeError:

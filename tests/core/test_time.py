@@ -88,6 +88,7 @@ def test_other_numbers_are_no_dates(values: Any) -> None:
         (["12.03.2024", "13.03.2024"], TypeError, "the month first; read it yourself: pd.to_datetime"),
         ([True, False], TypeError, "must hold dates or numbers, got bool"),
         (pd.to_timedelta(["1D", "2D"]), TypeError, "must hold dates or numbers, got timedelta64"),
+        (pd.period_range("2024-01", periods=2, freq="M"), TypeError, r"got period\[M\]; convert it"),
         (pd.Series(np.array(["9999-12-31"], dtype="datetime64[s]")), ValueError, "1677 to 2262"),
     ],
 )

@@ -122,7 +122,9 @@ def test_ids_that_a_float_does_not_tell_apart_stay_apart(day: object) -> None:
 def test_text_in_place_of_numbers_is_refused() -> None:
     frame = events([1, 2, 3], 0)
     log = EventLog(frame, **ROLES)
-    with pytest.raises(TypeError, match="'user' of the log holds numbers, that of the events appended text"):
+    with pytest.raises(
+        TypeError, match="'user' of the log holds numbers, that of the events appended text; convert one"
+    ):
         log.append(frame.assign(user=frame["user"].astype(str)))
     with pytest.raises(TypeError, match="'item' of the log holds text, that of the events appended numbers"):
         log.append(frame.assign(item=[1, 2, 3]))

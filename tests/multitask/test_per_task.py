@@ -220,7 +220,7 @@ def test_a_column_that_holds_no_numbers_any_more_is_named() -> None:
         fitted.predict(X.assign(x="cheap"))
     with pytest.raises(ValueError, match="Infinite values in the column 'x'"):
         fitted.predict(X.assign(x=pd.Series([np.inf] * N, dtype=object)))
-    with pytest.raises(TypeError, match=r"Column 'x' holds values that cannot be compared: unhashable type: 'list'"):
+    with pytest.raises(TypeError, match=r"Column 'x' holds values that cannot be compared: .*'list'.*; leave it out"):
         model().fit(X.assign(x=[[1]] * N), Y)
 
 
