@@ -60,6 +60,8 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
     user, item, time, query : str, default=None
         Columns with a role.
     preset : {"fast", "best"}, default="fast"
+        With another ``learner`` than the default, or a structure that is neither a funnel nor a learner per task,
+        ``"best"`` has no families: it averages three seeds of what is given.
     aggregates : "auto", None, list of Aggregate, or an unfitted transformer, default="auto"
         The history; None adds none. Tasks that an unfitted transformer leaves at None are those of this model, seeds
         come from its ``random_state``.
