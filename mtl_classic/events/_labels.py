@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtl_classic._core.delays import label_delays
-from mtl_classic._core.exceptions import FunnelConflictWarning, TaskError
+from mtl_classic._core.exceptions import FunnelConflictWarning, RoleError, TaskError
 from mtl_classic._core.tasks import Task, fitting_order, resolve_tasks
 from mtl_classic._core.time import to_duration
 from mtl_classic._core.validation import as_table, find_role
@@ -23,6 +23,7 @@ from mtl_classic.events._log import EventLog
 from mtl_classic.events._windows import sum_ahead
 
 Floats = npt.NDArray[np.float64]
+ROLES = ("user", "item", "time")
 TOLERATED = 0.05  # share of a child's rows without its parent: a horizon always cuts some visits in two
 
 
@@ -124,10 +125,7 @@ def label_from_events(
     resolved = resolve_tasks(tasks, None)
     axis = np.dtype("datetime64[ns]") if log.is_datetime else log.time.dtype
     sources = _find_sources(log, resolved)
-    column = {
-        role: str(find_role(table.columns, log.roles[role] if name is None else name, role))
-        for role, name in (("user", user), ("item", item), ("time", time))
-    }
+    column = {role: _column(table, log, role, name) for role, name in zip(ROLES, (user, item, time), strict=True)}
     length = to_duration(horizon, axis, "horizon")
     if not length > 0:
         raise ValueError(f"the horizon must be longer than zero, got {horizon!r}.")
@@ -141,6 +139,13 @@ def label_from_events(
         labels[name][~_is_over(keyed.times, max(length, delay), end)] = np.nan
     _warn_of_orphans(resolved, labels, orphans)
     return pd.DataFrame({task.name: labels[task.name] for task in resolved}, index=table.index)
+
+
+def _column(table: pd.DataFrame, log: EventLog, role: str, name: str | None) -> str:
+    try:
+        return str(find_role(table.columns, log.roles[role] if name is None else name, role))
+    except RoleError as error:
+        raise RoleError(f"{error} Name the one of the rows by {role}=.") from None
 
 
 def _find_sources(log: EventLog, tasks: tuple[Task, ...]) -> dict[str, _Source]:

@@ -197,7 +197,7 @@ def test_tasks_that_events_cannot_make_are_refused(tasks, error, message):
 
 def test_other_bad_input_is_refused():
     rows, log = rows_with_hits(), make_log()
-    with pytest.raises(RoleError, match="item"):
+    with pytest.raises(RoleError, match=r"item.*Name the one of the rows by item=\."):
         label_from_events(rows.drop(columns="item"), log, {"buy": "binary"}, 7)
     with pytest.raises(ValueError, match="longer than zero"):
         label_from_events(rows, log, {"buy": "binary"}, 0)
