@@ -81,7 +81,8 @@ class TargetStatistics(TransformerMixin, BaseEstimator):
     tasks_ : tuple of Task
     statistics_ : list of str
         Names of the appended columns: ``column__task__mean`` (``a_b__task__mean`` for combinations,
-        ``column__task=class__mean`` for each class of a multiclass task), ``column__task__count``.
+        ``column__task=class__mean`` for each class of a multiclass task), then with ``counts`` the same with ``count``
+        (equal for all classes).
     priors_ : ndarray of shape (n_labels,)
         Overall means, one per task or class.
     smooth_ : ndarray of shape (n_keys, n_labels)

@@ -81,7 +81,7 @@ class ServingMethods:
         per : str, list of str or None, default="user"
             Roles or columns whose values are the groups; None is one list of all.
         columns : list of str, default=None
-            Columns of the candidates to return; None: ``per`` and the roles.
+            Columns of the candidates to return; None: ``per`` and the roles, all if the model has no roles.
         chunk_size : int, default=100000
         memory_limit : int or str, default=None
             Bytes that a chunk may take, as in `predict_scores_in_chunks`.
