@@ -131,7 +131,7 @@ def _check_method(estimator: Any, method: Any) -> None:
     there = method is None or any(hasattr(one, method) for one in (estimator, type(estimator)))
     if not there and not hasattr(type(estimator), "__getattr__"):
         raise ValueError(
-            f"method must be one of {type(estimator).__name__}, got {method!r}; through a Pipeline scores are "
+            f"{type(estimator).__name__} has no method {method!r}; through a Pipeline scores are "
             f'method="decision_function".'
         )
 

@@ -109,7 +109,7 @@ def make_folds(cv: Any, Y: Any, *, groups: Any = None, time: Any = None, random_
     Y : labels of shape (n,) or (n, n_tasks)
         Used for spreading and for the number of rows; in time, rows without any label count for no block.
     groups : array of shape (n,), default=None
-        Rows of one group (a user, a query) are never split.
+        Rows of one group (a user, a query) are never split; in time a group must lie within one block.
     time : array of shape (n,), default=None
     random_state : int, RandomState or None
 
@@ -304,4 +304,7 @@ def _check_queries(block_of_row: Rows, codes: Rows | None) -> None:
     np.maximum.at(last, codes, block_of_row)
     split = int((first < last).sum())
     if split:
-        raise FoldError(f"{split} groups have rows in more than one block of time; a query must lie within one time.")
+        raise FoldError(
+            f"{split} groups have rows in more than one block of time; a query must lie within one time, and users are "
+            f"kept whole in folds without time= only."
+        )

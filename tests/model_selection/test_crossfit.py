@@ -180,6 +180,12 @@ def test_a_fold_that_fails_is_named() -> None:
         model.fit(X, late)  # it is the second of these folds
 
 
+def test_a_method_that_there_is_not_is_named() -> None:
+    plan = make_folds(2, X[:, 0] > 0, random_state=0)
+    with pytest.raises(ValueError, match="PerTaskModel has no method 'predict_probs'"):
+        cross_fit(PerTaskModel(learner=SMALL), X, X[:, 0] > 0, plan, method="predict_probs")
+
+
 def test_scores_of_folds_that_lack_a_class_have_no_columns_in_common() -> None:
     y = np.where(np.arange(120) < 60, X[:, 0] > 0, 2 * (X[:, 0] > 0))
     plan = make_folds(Temporal(2), y, time=np.arange(120))
