@@ -155,7 +155,7 @@ class Segments(TransformerMixin, BaseEstimator):
         -------
         self
         """
-        self._latent(X, events).fit(X, Y, sample_weight=sample_weight, events=events, plan=plan)
+        self._latent(X, Y, events).fit(X, Y, sample_weight=sample_weight, events=events, plan=plan)
         self._cluster()
         return self
 
@@ -183,7 +183,7 @@ class Segments(TransformerMixin, BaseEstimator):
         -------
         DataFrame of shape (n, n_features + 1)
         """
-        table = self._latent(X, events).fit_transform(X, Y, sample_weight=sample_weight, events=events, plan=plan)
+        table = self._latent(X, Y, events).fit_transform(X, Y, sample_weight=sample_weight, events=events, plan=plan)
         self._cluster()
         return self._append(as_table(X), table)
 
@@ -252,7 +252,9 @@ class Segments(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return np.asarray([*_check_feature_names_in(self, input_features), f"{self.of}_segment"], dtype=object)
 
-    def _latent(self, X: Any, events: EventLog | None) -> LatentFeatures:
+    def _latent(self, X: Any, Y: Any, events: EventLog | None) -> LatentFeatures:
+        if Y is None and events is None:
+            raise ValueError("Segments learns from events=, or from labels; both are None.")
         if self.model is not None and not isinstance(self.model, MatrixFactorization):
             raise TypeError(f"model must be a MatrixFactorization or None, got {type(self.model).__name__}.")
         self._seed = root_seed(self.random_state)

@@ -115,3 +115,5 @@ def test_wrong_arguments_are_refused(arguments: dict, error: type, message: str)
     X, Y = world(100)
     with pytest.raises(error, match=message):
         make(**arguments).fit(X, Y)
+    with pytest.raises(ValueError, match="Segments learns from events=, or from labels; both are None"):
+        make().fit(X)
