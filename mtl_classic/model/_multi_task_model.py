@@ -87,7 +87,8 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
         For whatever is cross-fitted. With a time column an int means at most that many blocks of time; between
         training and predicted rows lies a gap of at least the longest delay of a task.
     task_weights : dict name -> weight, "uncertainty", "dynamic", "cv" or None, default=None
-        Weights of the tasks in ``score`` and in the joint loss of ``"fusion"``; the names, for the latter only.
+        Weights of the tasks in ``score`` and in the joint loss of ``"fusion"``, 1 where a dict names none; the names,
+        for the latter only.
     on_conflict : {"raise", "lift", "drop"}, default="raise"
         What to do with non-zero children of negative parents.
     time_budget : float, default=None

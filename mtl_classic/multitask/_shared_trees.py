@@ -67,9 +67,9 @@ class SharedTreesModel(LearnerStructure):
         rounds as lower the children's loss on the validation rows by more than its standard error: none where the
         product is best. P(child) ≤ P(parent) always holds in both.
     task_weights : None, dict name -> weight, "uncertainty", "dynamic" or "cv", default=None
-        How much each task's gradients count (boosted trees only): equally, as given, by Kendall's homoscedastic
-        uncertainty, by the dynamic weight average, or chosen by cross-validation: three times as much for the task
-        where that helps some task beyond the noise and harms none, else equally.
+        How much each task's gradients count (boosted trees only): equally, as given (1 where not named), by Kendall's
+        homoscedastic uncertainty, by the dynamic weight average, or chosen by cross-validation: three times as much for
+        the task where that helps some task beyond the noise and harms none, else equally.
     fallback : None, str, Learner or dict task -> learner, default=None
         A task that is worse than this learner alone on the validation rows, beyond the noise, is given back to it.
         None shares always.

@@ -74,7 +74,8 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
         Whether a task that its sources make worse out of fold, beyond the noise, keeps its own learner; also one of
         which no fold can tell, as where a plan has a single fold.
     task_weights : dict name -> weight, default=None
-        Importance of the tasks under ``max_edges``.
+        Importance of the tasks under ``max_edges``, 1 where not named; a task of weight 0 gets no edges of
+        ``"dynamic"``.
     cv : int, splitter, Temporal or array of fold numbers, default=5
         Folds, unless a plan is given; blocks of time where there is a time.
     user, item, time, query : str, default=None
