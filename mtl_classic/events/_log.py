@@ -208,7 +208,7 @@ class EventLog(Events):
         text in place of numbers, or the other way. On equal times the older events come first, so appending day by day
         and building at once give the same log. Cost: that of the new events where they are all later than the old ones;
         else, and where an earlier append has used up the room behind the arrays, a copy of the log.
-        `RepeatedEventsWarning` says so where most of the events are there already.
+        `RepeatedEventsWarning` says so where most of at least 100 events are there already.
         """
         table = frame.to_frame() if isinstance(frame, EventLog) else _as_frame(frame)
         missing = [name for name in self._names if name not in table.columns]

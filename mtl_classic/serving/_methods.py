@@ -34,9 +34,9 @@ class ServingMethods:
     def observe(self, events: Any, y: Any = None) -> Self:
         """Append new events to the log: history and folded-in users move on, nothing is refitted.
 
-        Events that the log holds already count twice: tell each only once (a log says so where most of those told are
-        in it, by `RepeatedEventsWarning`; factors alone cannot know). A model without history and latent features
-        stays as it is. Calls from several threads wait for each other.
+        Events that the log holds already count twice: tell each only once (a log says so where most of at least 100
+        told are in it, by `RepeatedEventsWarning`; factors alone cannot know). A model without history and latent
+        features stays as it is. Calls from several threads wait for each other.
 
         A row's history ends before its own time, however much is told, and so do the factors of its user, but for what
         they have of the fit: on rows after the fit a model may be judged at once, as if it had been told day by day.
