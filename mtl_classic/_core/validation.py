@@ -236,7 +236,7 @@ def align_columns(estimator: Any, X: Table) -> Table:
     return X if names is None or sparse.issparse(X) else pd.DataFrame(X, columns=list(names))
 
 
-def find_role(columns: Iterable[Any], role: str | None, what: str) -> str | None:
+def find_role(columns: Iterable[Any], role: str | None, what: str, *, index: Iterable[Any] = ()) -> str | None:
     """The column that plays a role: an exact match, else the only column that ends in ``__name``.
 
     Parameters
@@ -246,6 +246,8 @@ def find_role(columns: Iterable[Any], role: str | None, what: str) -> str | None
         The name that the user gave; None has no column.
     what : str
         "user", "item", "time", "query": for the error.
+    index : iterable of names
+        Of the levels of the index, for the error.
 
     Raises
     ------
@@ -266,7 +268,8 @@ def find_role(columns: Iterable[Any], role: str | None, what: str) -> str | None
     if len(prefixed) == 1:
         return prefixed[0]
     found = "several columns end in it: " + ", ".join(prefixed) if prefixed else "there is no such column"
-    raise RoleError(f"The {what} column {role!r} is needed, but {found}; the columns are {', '.join(names)}.")
+    hint = " It is in the index; reset_index() makes a column of it." if role in index else ""
+    raise RoleError(f"The {what} column {role!r} is needed, but {found}; the columns are {', '.join(names)}.{hint}")
 
 
 def resolve_roles(X: Table, **roles: str | None) -> dict[str, str | None]:
@@ -277,7 +280,10 @@ def resolve_roles(X: Table, **roles: str | None) -> dict[str, str | None]:
             f"The roles {', '.join(asked)} are column names, so X must be a frame with named columns, "
             f"got {type(X).__name__}."
         )
-    return {what: find_role(X.columns, role, what) if role is not None else None for what, role in roles.items()}
+    return {
+        what: None if role is None else find_role(X.columns, role, what, index=X.index.names)
+        for what, role in roles.items()
+    }
 
 
 def role_values(X: Table, column: str | None) -> pd.Series | None:

@@ -143,7 +143,8 @@ def label_from_events(
 
 def _column(table: pd.DataFrame, log: EventLog, role: str, name: str | None) -> str:
     try:
-        return str(find_role(table.columns, log.roles[role] if name is None else name, role))
+        wanted = log.roles[role] if name is None else name
+        return str(find_role(table.columns, wanted, role, index=table.index.names))
     except RoleError as error:
         raise RoleError(f"{error} Name the one of the rows by {role}=.") from None
 

@@ -93,7 +93,11 @@ class EventLog(Events):
         table = _as_frame(frame)
         named = dict(zip(ROLES, (user, item, time, event, value), strict=True))
         _check_named(named)
-        roles = {role: str(find_role(table.columns, name, role)) for role, name in named.items() if name is not None}
+        roles = {
+            role: str(find_role(table.columns, name, role, index=table.index.names))
+            for role, name in named.items()
+            if name is not None
+        }
         warn_of_lost_digits(table, (roles["user"], roles["item"]), frame)
         axis, columns = _read(table, table.columns, roles)
         order = None if _is_sorted(axis) else np.argsort(axis, kind="stable")

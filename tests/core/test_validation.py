@@ -158,6 +158,18 @@ def test_roles() -> None:
         resolve_roles(np.zeros((1, 1)), user="user", item=None)
 
 
+def test_a_role_in_the_index_is_told_how_to_become_a_column() -> None:
+    X = pd.DataFrame({"x": [1.0]}, index=pd.DatetimeIndex(["2024-01-01"], name="time"))
+    for ask in (
+        lambda: resolve_roles(X, time="time"),
+        lambda: EventLog(X.assign(user=1, item=1), user="user", item="item", time="time"),
+    ):
+        with pytest.raises(
+            RoleError, match=r"'time' is needed, but .* the index; reset_index\(\) makes a column of it"
+        ):
+            ask()
+
+
 @pytest.mark.parametrize(
     ("X_index", "Y_index", "refused"),
     [
