@@ -162,6 +162,10 @@ def resolve_tasks(tasks: Iterable[Task] | Mapping[str, str] | None, Y: Any) -> t
     if tasks is None:
         return _with_later_positive(infer_tasks(Y), Y)
     if isinstance(tasks, Mapping):
+        if given := [name for name, kind in tasks.items() if isinstance(kind, Task)]:
+            raise TypeError(
+                f"tasks as a dict gives names their kinds, got a Task for {given[0]!r}; put Tasks into a list."
+            )
         resolved = tuple(Task(name, kind) for name, kind in tasks.items())
     elif isinstance(tasks, Task):
         raise TypeError(f"tasks must be a list of Task objects, got the single one {tasks.name!r}; put it into a list.")

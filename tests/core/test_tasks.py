@@ -121,6 +121,8 @@ def test_resolving_checks_the_whole() -> None:
         resolve_tasks([], None)
     with pytest.raises(TypeError, match="must hold Task objects or be a dict name -> kind, got str"):
         resolve_tasks(["a"], None)  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"a dict gives names their kinds, got a Task for 'a'; put Tasks into a list"):
+        resolve_tasks({"a": a}, None)  # type: ignore[dict-item]
     with pytest.raises(TypeError, match="got the single one 'a'; put it into a list"):
         resolve_tasks(a, None)  # type: ignore[arg-type]
 
