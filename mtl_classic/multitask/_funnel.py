@@ -183,9 +183,6 @@ class FunnelModel(LearnerStructure):
 
     def _fit_on(self, bench: Workbench) -> None:
         self._check_mode()
-        unknown = [] if isinstance(self.mode, str) else sorted(set(self.mode) - {task.name for task in self.tasks_})
-        if unknown:
-            raise TaskError(f"mode names {', '.join(unknown)}, none of the tasks; give a mode for children only.")
         hurdles = self._hurdles(bench)
         for name in sorted(hurdles):
             bench.learners[name].check_task(Task(name, "binary"))
@@ -232,8 +229,12 @@ class FunnelModel(LearnerStructure):
         return self.mode == "auto" and bench.phase == "final"
 
     def _check_mode(self) -> None:
-        for task, mode in self.mode.items() if isinstance(self.mode, Mapping) else ():
+        if isinstance(self.mode, str):
+            return
+        for task, mode in self.mode.items():
             check_option(f"mode[{task!r}]", mode, MODES[:-1])
+        children = {task.name for task in self.tasks_ if has_entire_space(task)}
+        _refuse_others("mode", self.mode, children, "children (not multiclass or ranking ones) have a route to choose")
 
     def _hurdles(self, bench: Workbench) -> set[str]:
         able = {t.name for t in bench.targets.tasks if t.parent is None and t.kind in ("count", "regression")}
@@ -241,12 +242,7 @@ class FunnelModel(LearnerStructure):
             return set()
         if isinstance(self.hurdle, str):
             return {name for name in able if _zero_share(bench, name) >= HURDLE_SHARE}
-        wrong = sorted(map(str, set(self.hurdle) - able))
-        if wrong:
-            raise ValueError(
-                f"hurdle names {', '.join(wrong)}; only count and regression tasks without parent can have one: "
-                f"{sorted(able)}."
-            )
+        _refuse_others("hurdle", self.hurdle, able, "count and regression tasks without parent can have one")
         return set(self.hurdle)
 
     def _choose(self, bench: Workbench, parts: dict[Key, Component]) -> None:
@@ -300,6 +296,13 @@ class FunnelModel(LearnerStructure):
         if space == "entire":
             return entire
         return conditional(self.tasks_, self.classes_map_, self.routes_, parts, entire)
+
+
+def _refuse_others(option: str, names: Iterable[str], able: set[str], rule: str) -> None:
+    wrong = sorted(map(str, set(names) - able))
+    if wrong:
+        there = ", ".join(sorted(able)) or "here none"
+        raise TaskError(f"{option} names {', '.join(wrong)}; only {rule}: {there}.")
 
 
 def _zero_share(bench: Workbench, name: str) -> float:
