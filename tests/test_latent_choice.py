@@ -85,6 +85,21 @@ def test_a_gain_that_is_sure_but_tiny_is_not_worth_trees(weight: float, is_of_no
     assert bool(latent_help({"buy": expit(known)}, pd.DataFrame({"score": latent}), labels, None)) == is_of_note
 
 
+def test_soft_labels_have_a_say() -> None:
+    rng = np.random.default_rng(0)
+    known, latent, weight = rng.normal(size=4000), rng.normal(size=4000), rng.random(4000)
+    tasks = [Task("share", "binary", loss="kl")]
+    labels = encode_targets(pd.DataFrame({"share": expit(known + latent)}), tasks)
+    for weights in (None, pd.DataFrame({"share": weight})):
+        for told, helps in ((latent, True), (rng.normal(size=4000), False)):
+            found = latent_help({"share": expit(known)}, pd.DataFrame({"score": told}), labels, None, weights)
+            assert bool(found) == helps
+    X, Y = shop(2500)
+    model = MultiTaskModel([*TASKS, *tasks], user="user", item="item", learner=LightGBMLearner(max_iter=5))
+    model.set_params(aggregates=None, random_state=0).fit(X, Y.assign(share=0.2 + 0.5 * Y["buy"]))
+    assert "help" in model.latent_choice_
+
+
 def test_children_labelled_in_a_share_are_judged_as_they_are_learnt() -> None:
     """What is gained on the zeros that views tell is less, by their weight, than what is lost on labelled rows."""
     rng = np.random.default_rng(0)

@@ -42,7 +42,7 @@ from mtl_classic.learners._sklearn_refresh import (
     way_to_refresh,
 )
 
-__all__ = ["SklearnLearner", "as_sklearn_learner", "sklearn_alias"]
+__all__ = ["SklearnLearner", "as_both_classes", "as_sklearn_learner", "sklearn_alias"]
 
 NO_BOUNDS = (-np.inf, np.inf)
 BOOSTERS = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
@@ -125,7 +125,7 @@ class SklearnLearner(Learner):
         matrix = _fitting(model, binned.features.values[rows] if design is None else design.matrix[rows])
         y, weight = request.y[rows], None if request.weight is None else request.weight[rows]
         if request.task.is_soft:
-            matrix, y, weight = _as_both_classes(matrix, y, weight)
+            matrix, y, weight = as_both_classes(matrix, y, weight)
         if request.task.is_classification:
             y = y.astype(np.intp)
             if _too_few(model, y):
@@ -157,7 +157,7 @@ class SklearnLearner(Learner):
             if way == "leaves":
                 return replace(fit, model=draw_leaves(model, matrix, y, weight, decay))
             if request.task.is_soft:
-                matrix, y, weight = _as_both_classes(matrix, y, weight)
+                matrix, y, weight = as_both_classes(matrix, y, weight)
             if request.task.is_classification:
                 y = y.astype(np.intp)
             if way == "rounds":
@@ -266,7 +266,7 @@ class SklearnFit:
         return np.clip(means, self.low, self.high)
 
 
-def _as_both_classes(matrix: Any, y: Any, weight: Any) -> tuple[Any, Any, Any]:
+def as_both_classes(matrix: Any, y: Any, weight: Any) -> tuple[Any, Any, Any]:
     """Soft labels: each row as a positive and as a negative, weighted."""
     matrix = sparse.vstack([matrix, matrix]).tocsr() if sparse.issparse(matrix) else np.vstack([matrix, matrix])
     base = np.ones(len(y)) if weight is None else weight

@@ -25,6 +25,7 @@ from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import take_rows
 from mtl_classic.events import EventLog
 from mtl_classic.factorization import LatentFeatures
+from mtl_classic.learners._sklearn import as_both_classes
 from mtl_classic.metrics import compare
 from mtl_classic.model._latent_proposal import latent_folds
 from mtl_classic.model_selection._crossfit import fit_name
@@ -322,13 +323,15 @@ def _stacked_losses(
 ) -> npt.NDArray[Any]:
     known = ~np.isnan(y) if weight is None else ~np.isnan(y) & (weight > 0)
     result = np.full(len(y), np.nan)
+    soft = kind == "binary" and not np.isin(y[known], (0, 1)).all()
     for part in (0, 1):
         train, test = np.flatnonzero((fold != part) & known), np.flatnonzero(fold == part)
         if len(train) < 10 or (y[train] == y[train[0]]).all():
             continue
         model = make_pipeline(StandardScaler(), _linear(kind))
-        params = {} if weight is None else {fit_name(model, "sample_weight"): weight[train]}
-        model.fit(columns[train], y[train], **params)
+        told = columns[train], y[train], None if weight is None else weight[train]
+        table, labels, own = as_both_classes(*told) if soft else told
+        model.fit(table, labels, **({} if own is None else {fit_name(model, "sample_weight"): own}))
         score = model.predict_proba(columns[test])[:, 1] if kind == "binary" else model.predict(columns[test])
         result[test] = losses(kind, y[test], score)
     return result
