@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
+from sklearn import config_context
 from sklearn.base import clone
 
 from mtl_classic import EventLog, LightGBMLearner, MultiTaskModel, Task, make_folds, make_funnel
@@ -98,6 +99,17 @@ def test_soft_labels_have_a_say() -> None:
     model = MultiTaskModel([*TASKS, *tasks], user="user", item="item", learner=LightGBMLearner(max_iter=5))
     model.set_params(aggregates=None, random_state=0).fit(X, Y.assign(share=0.2 + 0.5 * Y["buy"]))
     assert "help" in model.latent_choice_
+
+
+def test_weights_are_told_with_metadata_routing_too() -> None:
+    X, Y = shop(2500)
+    model = MultiTaskModel(TASKS, user="user", item="item", learner=LightGBMLearner(max_iter=5), random_state=0)
+    chosen = []
+    for routing in (False, True):
+        with config_context(enable_metadata_routing=routing):
+            chosen.append(model.fit(X, Y, sample_weight=1.0 + X["item"] / 30).latent_choice_)
+    assert "than its own score" in chosen[0]
+    assert chosen[0] == chosen[1]
 
 
 def test_children_labelled_in_a_share_are_judged_as_they_are_learnt() -> None:

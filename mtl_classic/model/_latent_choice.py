@@ -13,7 +13,6 @@ import pandas as pd
 from scipy.special import logit
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mtl_classic._core.base import MultiTaskEstimator, Scores
@@ -28,7 +27,6 @@ from mtl_classic.factorization import LatentFeatures
 from mtl_classic.learners._sklearn import as_both_classes
 from mtl_classic.metrics import compare
 from mtl_classic.model._latent_proposal import latent_folds
-from mtl_classic.model_selection._crossfit import fit_name
 from mtl_classic.model_selection._folds import Rows
 from mtl_classic.multitask._stages import Stage, stage
 from mtl_classic.multitask._workbench import MIN_VALIDATION_EVENTS, n_events
@@ -328,11 +326,12 @@ def _stacked_losses(
         train, test = np.flatnonzero((fold != part) & known), np.flatnonzero(fold == part)
         if len(train) < 10 or (y[train] == y[train[0]]).all():
             continue
-        model = make_pipeline(StandardScaler(), _linear(kind))
-        told = columns[train], y[train], None if weight is None else weight[train]
+        scaler, model = StandardScaler().fit(columns[train]), _linear(kind)
+        told = scaler.transform(columns[train]), y[train], None if weight is None else weight[train]
         table, labels, own = as_both_classes(*told) if soft else told
-        model.fit(table, labels, **({} if own is None else {fit_name(model, "sample_weight"): own}))
-        score = model.predict_proba(columns[test])[:, 1] if kind == "binary" else model.predict(columns[test])
+        model.fit(table, labels, sample_weight=own)
+        asked = scaler.transform(columns[test])
+        score = model.predict_proba(asked)[:, 1] if kind == "binary" else model.predict(asked)
         result[test] = losses(kind, y[test], score)
     return result
 
