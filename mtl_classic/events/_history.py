@@ -194,6 +194,8 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         ----------
         events : EventLog or frame with the columns of the log; rows like the fitted ones if there was no log at fit
         y : labels of those rows, only without a log
+            A label that is known later is told with its row again, the row's other labels NaN (counts of rows then
+            count it twice); but not of a row whose parent is 0, whose child was known to be 0 with it.
         """
         check_is_fitted(self)
         if self.own_:

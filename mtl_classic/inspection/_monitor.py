@@ -90,7 +90,8 @@ def monitor(
         - ``unseen``: share of rows with an unknown user, item or other id; "watch" if surely 5, "retrain" if 25 points
           above the share of new ids among the latest rows of the reference.
         - ``missing``: share of missing values; the same points above or below the reference.
-        - ``age`` of the log in days (or in units of time), "watch" beyond ``max_age``: observe newer events.
+        - ``age`` of the log in days (or in units of time), "watch" beyond ``max_age``: observe newer events. It is that
+          of the last event: a feed that lacks some users or types of events shows in the scores at most, so count them.
         - ``calibration`` per task (and class) and day (in the zone of the rows), and over "all" of several days, or of
           rows without a time: the sum of the scores ÷ the sum of the labels, over all rows (entire view). "watch" if
           surely outside the tolerance, "retrain" outside 15 %. Of a child that is labelled in a share of its parent's

@@ -39,7 +39,8 @@ def save_model(model: Any, path: str | Path, *, include_events: bool = False, co
         What it keeps about the fitted rows, one by one (``oof_predictions_``, ``fold_``), stays behind, as do callbacks
         and requests for metadata (``set_fit_request``).
     path : str or Path
-        Written at once: a file of the name is replaced when the new one is complete on the disk, never half.
+        Written at once: a file of the name is replaced when the new one is complete on the disk, never half. A process
+        that is killed meanwhile leaves what it had written beside it, as ``.NAME.….tmp``, to be deleted.
     include_events : bool, default=False
         Whether the event log travels. Without it the model keeps an *empty* log of the same columns: its history
         columns count nothing until ``observe(log)`` has told it what had happened, the whole log, not the last day's

@@ -39,15 +39,21 @@ class ServingMethods:
         features stays as it is. Calls from several threads wait for each other.
 
         A row's history ends before its own time, however much is told, and so do the factors of its user, but for what
-        they have of the fit: on rows after the fit a model may be judged at once, as if it had been told day by day.
-        (Factors of other models than ALS, which the user chooses, hold all that was told.)
+        they have of the fit: on rows after the fit a model may be judged at once, as if it had been told event by
+        event. (Factors of other models than ALS, which the user chooses, hold all that was told.) A ``lag`` of the
+        history makes it as old as it is at night; factors have none, so that rows late in a day know of the events
+        before them.
+
+        Another thread that predicts meanwhile may read the history of after and the factors of before: what serves
+        while it is told is a `CompiledModel`.
 
         Parameters
         ----------
         events : EventLog or frame with the columns of the log
             New rows, for a model that was fitted without ``events``: its history is made of the fitted rows.
         y : labels of the new rows, default=None
-            For such a model, NaN where they are not known.
+            For such a model, NaN where they are not known. A label that is known later is told with its row again, the
+            row's other labels NaN; but not of a row whose parent is 0, whose child was known to be 0 with it.
 
         Returns
         -------
@@ -197,6 +203,8 @@ class ServingMethods:
             Labels whose delay was not over as far as the log goes do not count.
         sample_weight : array of shape (n,) or (n, n_tasks), default=None
         how : {"leaves", "rounds"}, default="leaves"
+            Rounds are a tenth of those that there are by then, at each refresh, and fit few new rows too closely: they
+            are for some refreshes of many rows, not for every night.
         decay : float in [0, 1], default=0.9
             Share of the old value in a leaf's or coefficient's new one; of no effect on rounds and passes.
 

@@ -146,6 +146,22 @@ def test_observe_adds_rows_and_their_labels():
     assert model.as_of_ == rows["day"][labels["cancel"].notna()].max() + 20
 
 
+def test_a_label_that_is_known_later_is_told_with_its_row_again():
+    """As if all had been known from the first: children of a negative parent were, and are not told twice."""
+    rows, labels = bookings()
+    rows, labels = rows.sort_values("day", ignore_index=True), labels.fillna(0.0)
+    labels["spend"] *= labels["cancel"]
+    tasks = [Task("cancel", "binary"), Task("spend", "regression", given="cancel", delay=20)]
+    chosen = [Aggregate("agent", "rate", where="cancel"), Aggregate("agent", "rate", where="spend")]
+    at_once = HistoryFeatures(chosen, time="day", tasks=tasks).fit(rows, labels)
+    model = HistoryFeatures(chosen, time="day", tasks=tasks).fit(rows[:300], labels[:300])
+    model.observe(rows[300:], labels[300:].assign(spend=np.nan))
+    late = (labels["cancel"] == 1) & (rows.index >= 300)
+    model.observe(rows[late], labels[late].assign(cancel=np.nan))
+    new = rows[:20].assign(day=400)
+    pd.testing.assert_frame_equal(model.transform(new), at_once.transform(new))
+
+
 def test_without_labels_the_rows_still_have_a_history():
     rows, _ = bookings()
     out = HistoryFeatures(time="day").fit_transform(rows)
