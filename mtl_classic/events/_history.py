@@ -207,7 +207,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
 
     @property
     def as_of_(self) -> Any:
-        """Time of the last event of the log: what predictions know of."""
+        """Time of the last event of the log, or when the last label of the fitted rows was known, if later."""
         check_is_fitted(self)
         return last_known(self.log_, self._delays)
 
