@@ -18,7 +18,7 @@ from mtl_classic.events._aggregate import Aggregate
 from mtl_classic.events._history import HistoryFeatures
 from mtl_classic.events._keys import Keyed
 from mtl_classic.events._log import EventLog, axis_kind
-from mtl_classic.events._windows import Events, Grouped, decayed_prefix
+from mtl_classic.events._windows import AlignedLog, Grouped, decayed_prefix
 
 __all__ = ["HistoryIndex"]
 
@@ -78,7 +78,7 @@ class HistoryIndex:
     def _ask(self, history: HistoryFeatures) -> None:
         """Turn aggregates into questions to streams, and formulas of their answers."""
         log = history.log_
-        events = Events(log, np.empty(0, log.time.dtype), history.lag, history._delays)
+        events = AlignedLog(log, np.empty(0, log.time.dtype), history.lag, history._delays)
         self.is_integer = events.times.dtype == np.int64
         for aggregate in history._asked:
             events.prepare(aggregate)
@@ -156,7 +156,7 @@ class KeyTable:
 class _Questions:
     """Questions and the streams that they ask, each once."""
 
-    def __init__(self, events: Events, tables: Mapping[tuple[str, ...], KeyTable]) -> None:
+    def __init__(self, events: AlignedLog, tables: Mapping[tuple[str, ...], KeyTable]) -> None:
         self.events, self.sets = events, list(tables)
         self.grouped = {
             keys: Grouped(events, table.keyed(keys, events.times.dtype), keys) for keys, table in tables.items()

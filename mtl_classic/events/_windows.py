@@ -44,7 +44,7 @@ def compute_aggregates(
     them per window end, O(n_events + n_rows · log); memory about 40 bytes an event and 60 bytes a row.
     """
     out = np.empty((len(rows.times), len(aggregates)), dtype=dtype, order="F")
-    events = Events(log, rows.times, lag, delays)
+    events = AlignedLog(log, rows.times, lag, delays)
     by_keys: dict[tuple[str, ...], list[int]] = {}
     for j, aggregate in enumerate(aggregates):
         by_keys.setdefault(tuple(aggregate.keys), []).append(j)
@@ -79,7 +79,7 @@ def sum_ahead(
 
     `horizon` is on the axis of the log.
     """
-    events = Events(log, rows.times, None)
+    events = AlignedLog(log, rows.times, None)
     grouped = Grouped(events, rows, keys)
     ahead = -np.int64(math.ceil(min(horizon, _LONGEST))) if events.times.dtype == np.int64 else np.float64(-horizon)
     sums = []
@@ -95,7 +95,7 @@ def sum_ahead(
     return sums
 
 
-class Events:
+class AlignedLog:
     """The log as arrays on the axis of the rows, with its filters evaluated once."""
 
     def __init__(
@@ -181,7 +181,7 @@ class Stream:
 class Grouped:
     """The events and the rows of one key set, grouped by key, in the order of time within a key."""
 
-    def __init__(self, events: Events, rows: Keyed, keys: tuple[str, ...]) -> None:
+    def __init__(self, events: AlignedLog, rows: Keyed, keys: tuple[str, ...]) -> None:
         self.events = events
         self.row_keys, event_keys, n_keys = shared_keys(events.log, rows, keys)
         nothing = np.empty(0, np.int64)
@@ -249,7 +249,7 @@ class Grouped:
 class _Priors:
     """The rate over all keys in the window of each row: what a rate shrinks to. Of many labels none is kept."""
 
-    def __init__(self, aggregates: Sequence[Aggregate], events: Events, rows: Keyed) -> None:
+    def __init__(self, aggregates: Sequence[Aggregate], events: AlignedLog, rows: Keyed) -> None:
         self.events, self.rows = events, rows
         self.n_rates = len({self._what(rate) for rate in aggregates if rate.stat == "rate"})
         self.kept: dict[Any, Floats] = {}
@@ -305,7 +305,7 @@ def _fill(grouped: Grouped, aggregate: Aggregate, priors: _Priors, out: npt.NDAr
         out[:] = _ratio(grouped.total(stream, str(value), aggregate.window), (high - low).astype(np.float64))
 
 
-def _streams_of(aggregate: Aggregate, events: Events) -> list[Any]:
+def _streams_of(aggregate: Aggregate, events: AlignedLog) -> list[Any]:
     """The streams that a column reads: their conditions."""
     own = events.conditions(aggregate.where, events.value_name(aggregate))
     return [own, events.conditions(aggregate.per)] if _divides(aggregate) else [own]
