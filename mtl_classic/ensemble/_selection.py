@@ -91,7 +91,8 @@ class Problem:
 
     def scale(self, parts: Floats) -> float:
         """Loss of the uniform average, or of a constant if that is less: beside one member astray all are alike."""
-        return max(min(self.loss(parts.mean(axis=0)), self._loss_of_constant()), EPSILON)
+        constant = self._loss_of_constant()
+        return max(min(self.loss(parts.mean(axis=0)), constant), EPSILON * min(constant, 1.0))
 
     def _loss_of_constant(self) -> float:
         """Loss of the mean label; infinite where all labels are the same, and for rankings."""

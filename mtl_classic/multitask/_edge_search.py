@@ -65,7 +65,7 @@ def easiest_first(held: OutOfFold) -> tuple[Task, ...]:
         prior = prior_scores(task.kind, y, held.targets.n_classes(task), weight)
         own = held.scores[task.name][rows]
         loss = task_loss(task.kind, y, own, weight)
-        return loss / max(task_loss(task.kind, y, np.broadcast_to(prior, own.shape), weight), EPSILON)
+        return loss / (task_loss(task.kind, y, np.broadcast_to(prior, own.shape), weight) or EPSILON)
 
     return tuple(sorted(held.targets.tasks, key=relative_loss))
 
@@ -96,7 +96,7 @@ def _better(
     table = compare_pairs(pairs(), clusters=held.clusters)
     best: dict[str, tuple[float, Edge]] = {}
     for edge, (_, row) in zip(tried, table.iterrows(), strict=True):
-        gain = -float(row["difference"]) / max(float(row["baseline"]), 1e-12) * weight[edge[1]]
+        gain = -float(row["difference"]) / (float(row["baseline"]) or EPSILON) * weight[edge[1]]
         if row["verdict"] == "better" and gain > best.get(edge[1], (-np.inf, edge))[0]:
             best[edge[1]] = gain, edge
     return [edge for _, edge in sorted(best.values(), key=lambda pair: -pair[0])]

@@ -126,6 +126,16 @@ def test_the_units_of_a_task_do_not_choose_the_members(method: str) -> None:
     assert weights.any(axis=1).tolist() == [True, False, True]
 
 
+@pytest.mark.parametrize("solve", SOLVERS)
+def test_the_unit_of_the_labels_does_not_weigh_the_members(solve: Any) -> None:
+    y, scores, weight = two_members("regression")
+    expected = solve(make_problem(Task("y", "regression"), y, scores, weight, None, 10.0), allowed=[0, 1])
+    assert expected[0] > 0.6
+    for unit in (2.0**-30, 2.0**30):
+        problem = make_problem(Task("y", "regression"), unit * y, [unit * f for f in scores], weight, None, 10.0)
+        np.testing.assert_allclose(solve(problem, allowed=[0, 1]), expected, rtol=1e-9)
+
+
 @pytest.mark.parametrize("method", ["greedy", "optimize"])
 def test_members_of_single_tasks_count_against_the_budget(method: str) -> None:
     rng = np.random.default_rng(0)

@@ -47,6 +47,18 @@ def planted(n: int, seed: int = 0, noise: float = 1.0) -> tuple[np.ndarray, pd.D
     return X, pd.DataFrame(Y).astype(float)
 
 
+def test_the_unit_of_the_labels_does_not_change_the_order_found() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 3))
+    noise = rng.normal(size=(300, 2)) * [3.0, 0.5]
+    Y = pd.DataFrame({"hard": X[:, 0] + noise[:, 0], "easy": X[:, 1] + noise[:, 1], "up": (X[:, 2] > 0) * 1.0})
+    kinds = {"hard": "regression", "easy": "regression", "up": "binary"}
+    for unit in (1.0, 2.0**-20):
+        model = TaskGraphModel(kinds, learner="linear", edges="serial", order="found", random_state=0)
+        model.fit(X, Y.assign(hard=unit * Y["hard"]))
+        assert model.order_[-1] == "hard"
+
+
 def test_early_rows_without_weight_are_no_folds() -> None:
     X, Y = planted(300)
     table = pd.DataFrame(X).rename(columns=str).assign(day=np.arange(300))
