@@ -142,7 +142,8 @@ def fit_linear_meta(
     n_members, n_columns = len(data.own), data.side.shape[1]
     n_outputs = data.own.shape[2] if kind == "multiclass" else 1
     center, scale = data.side.mean(axis=0), data.side.std(axis=0)
-    scale = np.where(scale > LEAST_VARIANCE, scale, 1.0)
+    size = np.abs(data.side).max(axis=0, initial=0.0)
+    scale = np.where(scale > LEAST_VARIANCE * np.minimum(size, 1.0), scale, 1.0)  # amounts may have a small unit
     side = _standardized(data.side, center, scale)
     groups = None
     if data.groups is not None:

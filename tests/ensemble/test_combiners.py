@@ -85,6 +85,16 @@ def test_the_linear_combiner_is_judged_by_later_rows() -> None:
     assert fit(able).side_weights[0] > 0.2
 
 
+def test_a_neighbour_is_read_whatever_the_unit_of_its_labels() -> None:
+    rng = np.random.default_rng(0)
+    own, side = rng.normal(size=(1, 400)), rng.normal(size=(400, 2))
+    side[:, 1] = 3 + 1e-6 * side[:, 1]  # a constant, but for rounding
+    y = (side[:, 0] + rng.logistic(size=400) > 0).astype(float)
+    found = [fit_linear_meta("binary", MetaData(own, u * side), y, np.ones(400), 3.0, np.ones(1)) for u in (1, 2**-20)]
+    assert found[0].side_weights[0] > 0.7
+    np.testing.assert_allclose(found[1].side_weights, found[0].side_weights, rtol=1e-3, atol=1e-4)
+
+
 def test_a_given_combiner_is_judged_by_later_rows() -> None:
     X, Y, weight, plan = rows(0.5)
     final = {"y": Ridge(3.0)}
