@@ -50,14 +50,15 @@ class XGBoostTrees:
     base : ndarray of shape (n_outputs,), float32
         What each output begins with.
     link : int
-    center : float
-        What is added to the scores.
+    center, unit : float
+        What is added to the scores, and by what they are multiplied before.
     """
 
     parts: list[dict[str, Array]]
     base: Floats32
     link: int
     center: float
+    unit: float = 1.0
 
 
 def read_xgboost(fit: XGBoostFit) -> XGBoostTrees | None:
@@ -76,7 +77,7 @@ def read_xgboost(fit: XGBoostFit) -> XGBoostTrees | None:
         return None
     parts = [_tree(tree, output) for tree, output in zip(trees, outputs, strict=True)]
     base = _margin(np.array(json.loads(shape["base_score"]), dtype=np.float32), link)
-    read = XGBoostTrees(parts, np.broadcast_to(base, max(int(shape["num_class"]), 1)), link, fit.center)
+    read = XGBoostTrees(parts, np.broadcast_to(base, max(int(shape["num_class"]), 1)), link, fit.center, fit.unit)
     return read if _says_the_same(fit, read) else None
 
 
@@ -94,7 +95,7 @@ class FlatXGBoost:
         starts = np.cumsum([0, *(len(trees.base) for trees in boosters)]).tolist()
         self.slices = [slice(first, last) for first, last in pairwise(starts)]
         self.starts, self.links = np.array(starts, dtype=np.int32), np.array([t.link for t in boosters], dtype=np.int8)
-        self.centers = [trees.center for trees in boosters]
+        self.lines = [(trees.unit, trees.center) for trees in boosters]
         self.base = np.concatenate([np.empty(0, np.float32), *(trees.base for trees in boosters)])
         moved = [
             part | {"output": part["output"] + start}
@@ -113,8 +114,8 @@ class FlatXGBoost:
         out = np.empty(len(raw))
         apply_links(raw, self.starts, self.links, out)
         return [
-            (out[own] / out[own].sum())[None] if link == SOFTMAX else out[own] + center
-            for own, link, center in zip(self.slices, self.links, self.centers, strict=True)
+            (out[own] / out[own].sum())[None] if link == SOFTMAX else out[own] * unit + center
+            for own, link, (unit, center) in zip(self.slices, self.links, self.lines, strict=True)
         ]
 
 

@@ -40,6 +40,8 @@ _OBJECTIVES = {
     "ranking": "rank:ndcg",
 }
 FAR = 1000.0  # deviations from 0; labels are read in single precision, in which much further ones would be the same
+SMALL = 0.01  # deviation: XGBoost makes no split that gains less than 1e-6, so that of small labels it learns nothing
+IN_UNITS = ("gamma", "min_split_loss", "alpha", "reg_alpha", "max_delta_step", "base_score")  # of the labels
 _METRICS = {
     "binary": "logloss",
     "multiclass": "mlogloss",
@@ -147,8 +149,8 @@ class XGBoostLearner(Learner):
         if constant is not None:
             return constant
         params = self._train_params(request, binned.whole.num_col(), binned.max_bin)
-        center = _center(request, params)
-        request = replace(request, y=request.y - center) if center else request
+        center, unit = _center(request, params), _unit(request, params)
+        request = _moved(request, center, unit)
         train = binned.training(request.rows, request)
         evals: list[tuple[xgb.DMatrix, str]] = []
         rounds, patience = request.n_rounds, None
@@ -158,7 +160,7 @@ class XGBoostLearner(Learner):
         elif rounds is None:
             rounds = min(self.max_iter, tree_defaults(request.task.kind, request.y[request.rows]).n_rounds)
         booster = xgb.train(params, train, rounds, evals=evals, early_stopping_rounds=patience, verbose_eval=False)
-        return XGBoostFit(booster, booster.best_iteration + 1 if evals else rounds, request.task.kind, center)
+        return XGBoostFit(booster, booster.best_iteration + 1 if evals else rounds, request.task.kind, center, unit)
 
     def refresh_task(self, fit: XGBoostFit, features: Features, request: FitRequest, how: str, decay: float) -> TaskFit:
         """A new fit that new rows have moved: leaf values refitted, or a tenth as many rounds added.
@@ -169,7 +171,7 @@ class XGBoostLearner(Learner):
         old = fit.booster if fit.n_rounds is None else fit.booster[: fit.n_rounds]
         n_columns, n_old, rows = features.values.shape[1], old.num_boosted_rounds(), request.rows
         max_bin = self._max_bin(len(rows))
-        request = replace(request, y=request.y - fit.center) if fit.center else request
+        request = _moved(request, fit.center, fit.unit)
         params = self._train_params(request, n_columns, max_bin)
         options = {"nthread": request.n_threads, "feature_types": _types(features), "enable_categorical": True}
         if how == "leaves":
@@ -251,10 +253,27 @@ def _types(features: Features) -> list[str] | None:
 
 def _center(request: FitRequest, params: Mapping[str, Any]) -> float:
     """The mean of the labels of a squared loss where they are far from 0 and near each other, else 0."""
-    if request.task.kind != "regression" or params["objective"] != _OBJECTIVES["regression"] or "base_score" in params:
+    if not _is_squared(request, params) or "base_score" in params:
         return 0.0
     y = request.y[request.rows]
     return float(y.mean()) if abs(y.mean()) > FAR * y.std() else 0.0
+
+
+def _unit(request: FitRequest, params: Mapping[str, Any]) -> float:
+    """A power of 2 near the deviation of the labels of a squared loss where that is small, else 1."""
+    if not _is_squared(request, params) or any(name in params for name in IN_UNITS):
+        return 1.0
+    deviation = float(request.y[request.rows].std())
+    return float(2.0 ** np.floor(np.log2(deviation))) if 0 < deviation < SMALL else 1.0
+
+
+def _is_squared(request: FitRequest, params: Mapping[str, Any]) -> bool:
+    return request.task.kind == "regression" and bool(params["objective"] == _OBJECTIVES["regression"])
+
+
+def _moved(request: FitRequest, center: float, unit: float) -> FitRequest:
+    """The labels as the booster learns them."""
+    return replace(request, y=(request.y - center) / unit) if (center, unit) != (0.0, 1.0) else request
 
 
 def _labelled(part: Any, rows: Rows, request: FitRequest) -> Any:
@@ -306,6 +325,7 @@ class XGBoostFit:
     n_rounds: int | None
     kind: str
     center: float = 0.0  # of the labels, added to the scores
+    unit: float = 1.0  # of the labels, by which scores are multiplied before
 
     def predict(self, features: Features, n_threads: int = 1) -> Floats:
         """Scores on the scale of the task's kind."""
@@ -319,4 +339,4 @@ class XGBoostFit:
         scores = np.asarray(values, dtype=np.float64)
         if scores.ndim == 2:  # of single precision they sum to 1 only nearly, of which scikit-learn warns
             return scores / scores.sum(axis=1, keepdims=True)
-        return scores + self.center
+        return scores * self.unit + self.center

@@ -259,16 +259,17 @@ def test_a_class_of_one_row_in_a_table_of_which_hist_would_hold_rows_back(kind: 
     np.testing.assert_allclose(model.predict_proba(x).sum(axis=1), 1)
 
 
-def test_labels_of_xgboost_may_be_far_from_zero() -> None:
-    y = SIGNAL - SIGNAL.mean()
-    model = MultiTaskModel({"y": "regression"}, learner="xgboost", latent=None, random_state=0).fit(X, y + 1e7)
-    assert model.score(X, y + 1e7) > 0.8
+@pytest.mark.parametrize(("unit", "center"), [(1.0, 1e7), (1e-6, 0.0), (1e-6, 10.0)])
+def test_labels_of_xgboost_may_be_small_or_far_from_zero(unit: float, center: float) -> None:
+    y = unit * (SIGNAL - SIGNAL.mean()) + center
+    model = MultiTaskModel({"y": "regression"}, learner="xgboost", latent=None, random_state=0).fit(X, y)
+    assert model.score(X, y) > 0.8
     expected = model.predict_scores(X.head(20))["y"]
     compiled, x = model.compile_for_serving(), X.head(20).to_dict("records")
     assert [compiled.predict_scores(row)["y"] for row in x] == expected.tolist()
     for how in ("leaves", "rounds"):
-        refreshed = model.refresh(X, pd.DataFrame({"y": y + 1e7}), how=how)
-        assert refreshed.score(X, y + 1e7) > 0.8
+        refreshed = model.refresh(X, pd.DataFrame({"y": y}), how=how)
+        assert refreshed.score(X, y) > 0.8
 
 
 @pytest.mark.parametrize("weight", [None, np.r_[np.full(30, 2.0), np.full(30, 1.0)]])
