@@ -123,9 +123,10 @@ def fit_linear_meta(
     .. math:: \sum_i \ell(y_i, \eta_i)
               + \tfrac{\lambda}{2} \big( s \lVert w - w_0 \rVert^2 + \lVert v \rVert^2 + b^2 \big)
 
-    with s the mean variance of the members' columns; squared errors and the intercept count in units of the average's.
-    The intercept is held too, because a fold's mean and that of the others differ in opposite directions. The loss of a
-    ranking is listwise: by query the cross-entropy of the softmax of η against the shares of gain, which stays 0 in b.
+    with s the mean variance of the members' columns. Of a regression all but w is in units of the root of the average's
+    squared error. The intercept is held too, because a fold's mean and that of the others differ in opposite
+    directions. The loss of a ranking is listwise: by query the cross-entropy of the softmax of η against the shares of
+    gain, which stays 0 in b.
 
     Parameters
     ----------
@@ -148,12 +149,12 @@ def fit_linear_meta(
     groups = None
     if data.groups is not None:
         groups, y, weight = by_query(y, data.groups, weight)
-    share = weight / weight.mean()
-    unit = 1.0
+    share, own, unit = weight / weight.mean(), data.own, 1.0
     if kind == "regression":
-        error = (y - np.tensordot(center_weights, data.own, axes=1)) ** 2
-        unit = max(float(np.average(error, weights=weight)), 1e-12 * (1 + float(y.var())))
-    spread = max(float(data.own.var(axis=1).mean()) / unit, LEAST_VARIANCE)
+        error = (y - np.tensordot(center_weights, own, axes=1)) ** 2
+        unit = float(np.sqrt(max(np.average(error, weights=weight), 1e-12 * (1 + y.var()))))
+        y, own = y / unit, own / unit
+    spread = max(float(own.var(axis=1).mean()), LEAST_VARIANCE)
     hits = (y[:, None] == np.arange(n_outputs)).astype(np.float64) if kind == "multiclass" else y
     shape = (n_columns, n_outputs)
 
@@ -164,27 +165,25 @@ def fit_linear_meta(
     def objective(x: Floats) -> tuple[float, Floats]:
         b, w, v = unpack(x)
         shift = b + side @ v
-        eta = np.tensordot(w, data.own, axes=1) + (shift if kind == "multiclass" else shift[:, 0])
-        value, slope = _loss(kind, hits, eta, unit, groups)
+        eta = np.tensordot(w, own, axes=1) + (shift if kind == "multiclass" else shift[:, 0])
+        value, slope = _loss(kind, hits, eta, groups)
         slope = slope * (share[:, None] if kind == "multiclass" else share)
         pull = w - center_weights
-        total = float(share @ value) + penalty / 2 * (
-            float(spread * pull @ pull) + float((v * v).sum()) + float(b @ b) / unit
-        )
+        total = float(share @ value) + penalty / 2 * float(spread * pull @ pull + (v * v).sum() + b @ b)
         wide = slope if kind == "multiclass" else slope[:, None]
-        of_w = np.tensordot(data.own, slope, axes=slope.ndim) + penalty * spread * pull
-        return total / len(y), np.r_[
-            wide.sum(axis=0) + penalty / unit * b, of_w, (side.T @ wide + penalty * v).ravel()
-        ] / len(y)
+        of_w = np.tensordot(own, slope, axes=slope.ndim) + penalty * spread * pull
+        return total / len(y), np.r_[wide.sum(axis=0) + penalty * b, of_w, (side.T @ wide + penalty * v).ravel()] / len(
+            y
+        )
 
     free, positive = (None, None), (0.0, None)
     bounds = [free] * n_outputs + [positive] * n_members + [free] * (n_columns * n_outputs)
     x0 = np.r_[np.zeros(n_outputs), center_weights, np.zeros(n_columns * n_outputs)]
     if start is not None:
-        x0 = np.r_[start.intercept, start.weights, start.side_weights.ravel()]
+        x0 = np.r_[start.intercept / unit, start.weights, start.side_weights.ravel() / unit]
     found = minimize(objective, x0, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 300})
     b, w, v = unpack(found.x)
-    return LinearMeta(kind, b, w, v, center, scale, penalty)
+    return LinearMeta(kind, b * unit, w, v * unit, center, scale, penalty)
 
 
 def best_penalty(
@@ -260,7 +259,7 @@ def _total_loss(kind: str, y: Floats, score: Floats, weight: Floats, groups: Row
     return float(np.nan_to_num(task_loss(kind, y, score, weight, groups)) * weight.sum())  # NaN: nothing is relevant
 
 
-def _loss(kind: str, y: Floats, eta: Floats, unit: float, groups: Rows | None) -> tuple[Floats, Floats]:
+def _loss(kind: str, y: Floats, eta: Floats, groups: Rows | None) -> tuple[Floats, Floats]:
     """Loss of each row and its slope in eta."""
     if groups is not None:
         return listwise(y, eta, groups)
@@ -272,4 +271,4 @@ def _loss(kind: str, y: Floats, eta: Floats, unit: float, groups: Rows | None) -
     if kind == "count":
         mean = np.exp(np.minimum(eta, 50))
         return mean - y * eta, mean - y
-    return (y - eta) ** 2 / (2 * unit), (eta - y) / unit
+    return (y - eta) ** 2 / 2, eta - y

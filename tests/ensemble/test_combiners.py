@@ -95,6 +95,21 @@ def test_a_neighbour_is_read_whatever_the_unit_of_its_labels() -> None:
     np.testing.assert_allclose(found[1].side_weights, found[0].side_weights, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("unit", [1e-6, 100.0, 1e6])
+def test_the_unit_of_amounts_does_not_matter(unit: float) -> None:
+    rng = np.random.default_rng(0)
+    own, side, weight = rng.normal(size=(2, 300)), rng.normal(size=(300, 2)), rng.uniform(0.5, 2, 300)
+    y = 0.6 * own[0] + 0.5 * side[:, 0] + rng.normal(size=300)
+    one, other = (
+        fit_linear_meta("regression", MetaData(u * own, side), u * y, weight, 10.0, np.array([0.5, 0.5]))
+        for u in (1.0, unit)
+    )
+    assert one.side_weights[0] > 0.3
+    np.testing.assert_allclose(other.weights, one.weights, rtol=1e-6)
+    np.testing.assert_allclose(other.side_weights, unit * one.side_weights, rtol=1e-6)
+    np.testing.assert_allclose(other.intercept, unit * one.intercept, rtol=1e-6)
+
+
 def test_a_given_combiner_is_judged_by_later_rows() -> None:
     X, Y, weight, plan = rows(0.5)
     final = {"y": Ridge(3.0)}

@@ -255,7 +255,7 @@ def slow_objective(kind: str, data: MetaData, y: Any, weight: Any, penalty: floa
             "regression": lambda: (y - eta) ** 2 / (2 * error),
             "ranking": lambda: listwise(y, eta, data.groups),
         }[kind]()
-        held = spread * np.sum((w - center) ** 2) + np.sum(v**2) + np.sum(b**2) / error
+        held = spread * np.sum((w - center) ** 2) + (np.sum(v**2) + np.sum(b**2)) / error
         return float(np.sum(weight / weight.mean() * loss) + penalty / 2 * held)
 
     return objective
