@@ -51,10 +51,11 @@ def linear_choice(problem: Problem, data: MetaData, splits: list[tuple[Rows, Row
         unit = "labelled rows" if data.groups is None else "queries"
         reason = f"{n_labels} {unit} with out-of-fold scores are too few to fit a combiner and to judge it"
         return Choice(greedy_weights(problem), None, greedy, reason)
-    penalty, k = best_penalty(kind, data, problem.rows, y, weight, inner)
+    penalty, k, reads_side = best_penalty(kind, data, problem.rows, y, weight, inner)
 
     def fit(rows: Rows, averages: list[Floats]) -> LinearMeta:
-        return fit_linear_meta(kind, data.take(problem.rows[rows]), y[rows], weight[rows], penalty, averages[k])
+        part = data.take(problem.rows[rows])
+        return fit_linear_meta(kind, part, y[rows], weight[rows], penalty, averages[k], reads_side=reads_side)
 
     held_out = np.full(greedy.shape, np.nan)
     for (_, test), (train, _, averages) in zip(splits, inner, strict=True):

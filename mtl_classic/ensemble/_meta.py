@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,8 @@ def fit_linear_meta(
     penalty: float,
     center_weights: Floats,
     start: LinearMeta | None = None,
+    *,
+    reads_side: bool = True,
 ) -> LinearMeta:
     r"""Minimize the task's loss plus an L2 pull to an average of the members.
 
@@ -139,13 +142,15 @@ def fit_linear_meta(
         The average w₀.
     start : LinearMeta, default=None
         Where to begin.
+    reads_side : bool, default=True
+        Without, v is 0.
     """
-    n_members, n_columns = len(data.own), data.side.shape[1]
+    n_members, n_columns = len(data.own), data.side.shape[1] if reads_side else 0
     n_outputs = data.own.shape[2] if kind == "multiclass" else 1
     center, scale = data.side.mean(axis=0), data.side.std(axis=0)
     size = np.abs(data.side).max(axis=0, initial=0.0)
     scale = np.where(scale > LEAST_VARIANCE * np.minimum(size, 1.0), scale, 1.0)  # amounts may have a small unit
-    side = _standardized(data.side, center, scale)
+    side = _standardized(data.side[:, :n_columns], center[:n_columns], scale[:n_columns])
     groups = None
     if data.groups is not None:
         groups, y, weight = by_query(y, data.groups, weight)
@@ -180,10 +185,12 @@ def fit_linear_meta(
     bounds = [free] * n_outputs + [positive] * n_members + [free] * (n_columns * n_outputs)
     x0 = np.r_[np.zeros(n_outputs), center_weights, np.zeros(n_columns * n_outputs)]
     if start is not None:
-        x0 = np.r_[start.intercept / unit, start.weights, start.side_weights.ravel() / unit]
+        x0 = np.r_[start.intercept / unit, start.weights, start.side_weights[:n_columns].ravel() / unit]
     found = minimize(objective, x0, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 300})
     b, w, v = unpack(found.x)
-    return LinearMeta(kind, b * unit, w, v * unit, center, scale, penalty)
+    side_weights = np.zeros((len(center), n_outputs))
+    side_weights[:n_columns] = v * unit
+    return LinearMeta(kind, b * unit, w, side_weights, center, scale, penalty)
 
 
 def best_penalty(
@@ -193,10 +200,11 @@ def best_penalty(
     y: Floats,
     weight: Floats,
     splits: Sequence[tuple[Rows, Rows, Sequence[Floats]]],
-) -> tuple[float, int]:
+) -> tuple[float, int, bool]:
     """The penalty and the average pulled to that have the least loss on rows that the combiner has not seen.
 
-    Large tables choose by a part of their rows.
+    For amounts also whether the side columns are read: one penalty holds all, and what holds these as they should be,
+    where they tell nothing or drift, may be too strong for the weights. Large tables choose by a part of their rows.
 
     Parameters
     ----------
@@ -213,22 +221,26 @@ def best_penalty(
     penalty : float
     average : int
         Position of the average.
+    reads_side : bool
     """
     usable = [split for split in splits if trainable(y[split[0]]) and len(split[1])]
     queries = None if data.groups is None else data.groups[rows]
     step = max(1, len(y) // SELECTION_ROWS)
     n_averages = len(splits[0][2])
-    total = np.zeros((len(PENALTIES), n_averages))
+    reads = (True, False) if kind == "regression" and data.side.shape[1] else (True,)
+    ways = list(product(range(n_averages), reads))
+    total = np.zeros((len(PENALTIES), len(ways)))
     for train, test, averages in usable:
         train, test = thinned(train, step, queries), thinned(test, step, queries)
         part, rest = data.take(rows[train]), data.take(rows[test])
-        for j, average in enumerate(averages):
+        labels, own = y[train], weight[train]
+        for k, (j, side) in enumerate(ways):
             start = None
             for i in range(len(PENALTIES))[::-1]:
-                start = fit_linear_meta(kind, part, y[train], weight[train], PENALTIES[i], average, start)
-                total[i, j] += _total_loss(kind, y[test], start.predict(rest), weight[test], rest.groups)
-    from_strongest, j = divmod(int(np.argmin(total[::-1])), n_averages)  # equal losses: the strongest penalty
-    return PENALTIES[len(PENALTIES) - 1 - from_strongest], j
+                start = fit_linear_meta(kind, part, labels, own, PENALTIES[i], averages[j], start, reads_side=side)
+                total[i, k] += _total_loss(kind, y[test], start.predict(rest), weight[test], rest.groups)
+    from_strongest, k = divmod(int(np.argmin(total[::-1])), len(ways))  # equal losses: the strongest penalty
+    return PENALTIES[len(PENALTIES) - 1 - from_strongest], *ways[k]
 
 
 def fit_sklearn(

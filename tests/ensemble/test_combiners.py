@@ -70,7 +70,7 @@ def test_the_linear_combiner_is_judged_by_later_rows() -> None:
     inner = [
         (np.searchsorted(able, train), np.flatnonzero(np.isin(able, test)), [np.ones(1)]) for train, test in splits
     ]
-    penalty, _ = best_penalty("regression", data, able, y[able], weight[able], inner)
+    penalty, *_ = best_penalty("regression", data, able, y[able], weight[able], inner)
 
     def fit(some: Any) -> LinearMeta:
         return fit_linear_meta("regression", data.take(some), y[some], weight[some], penalty, np.ones(1))
@@ -108,6 +108,22 @@ def test_the_unit_of_amounts_does_not_matter(unit: float) -> None:
     np.testing.assert_allclose(other.weights, one.weights, rtol=1e-6)
     np.testing.assert_allclose(other.side_weights, unit * one.side_weights, rtol=1e-6)
     np.testing.assert_allclose(other.intercept, unit * one.intercept, rtol=1e-6)
+
+
+def test_amounts_leave_neighbours_that_tell_only_of_old_rows() -> None:
+    rng = np.random.default_rng(1)
+    own, side = rng.normal(size=(2, 3000)), rng.normal(size=(3000, 1))
+    late = np.arange(3000) >= 2000
+    y = 1.5 * own[0] + np.where(late, -0.5, 0.5) * side[:, 0] + rng.normal(size=3000)
+    split = np.flatnonzero(~late), np.flatnonzero(late), [np.array([0.5, 0.5])]
+    data, every = MetaData(own, side), np.arange(3000)
+    penalty, _, reads_side = best_penalty("regression", data, every, y, np.ones(3000), [split])
+    assert penalty < 100  # so that the members' weights are free
+    assert not reads_side
+    found = fit_linear_meta("regression", data, y, np.ones(3000), penalty, split[2][0], reads_side=reads_side)
+    assert found.side_weights.tolist() == [[0.0]]
+    assert found.weights[0] > 1.4
+    assert found.predict(data) == pytest.approx(found.intercept + found.weights @ own)
 
 
 def test_a_given_combiner_is_judged_by_later_rows() -> None:

@@ -312,19 +312,27 @@ def test_the_penalty_is_that_of_least_loss_on_rows_not_seen() -> None:
     blocks = np.array_split(rng.permutation(120), 3)
     splits = [(np.concatenate([b for b in blocks if b is not test]), test, averages) for test in blocks]
 
-    def loss(penalty: float, average: Any) -> float:
-        found = [fit_linear_meta("regression", data.take(a), y[a], weight[a], penalty, average) for a, _, _ in splits]
+    def loss(penalty: float, average: Any, reads: bool) -> float:
+        found = [
+            fit_linear_meta("regression", data.take(a), y[a], weight[a], penalty, average, reads_side=reads)
+            for a, _, _ in splits
+        ]
         return sum(
             float(weight[b] @ (y[b] - fit.predict(data.take(b))) ** 2)
             for fit, (_, b, _) in zip(found, splits, strict=True)
         )
 
-    table = {(penalty, j): loss(penalty, average) for penalty in PENALTIES for j, average in enumerate(averages)}
+    table = {
+        (penalty, j, reads): loss(penalty, average, reads)
+        for penalty in PENALTIES
+        for j, average in enumerate(averages)
+        for reads in (True, False)
+    }
     best = min(table, key=lambda key: table[key])
     assert PENALTIES[0] < best[0] < PENALTIES[-1]
     assert best_penalty("regression", data, np.arange(120), y, weight, splits) == best
     one_label = [(a[:0], b, averages) for a, b, _ in splits]  # nothing to learn from: held as strongly as can be
-    assert best_penalty("regression", data, np.arange(120), y, weight, one_label) == (PENALTIES[-1], 0)
+    assert best_penalty("regression", data, np.arange(120), y, weight, one_label) == (PENALTIES[-1], 0, True)
 
 
 @pytest.mark.parametrize(
