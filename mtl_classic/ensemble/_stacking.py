@@ -53,9 +53,9 @@ class StackingEnsemble(Composition):
     to the uniform or the greedy average of the members, with v = 0. Strength and average are chosen out-of-fold, and of
     a regression whether v is 0: with few labels it is the low variance of the combiner that counts. That of a ranking
     has the least listwise loss (the cross-entropy of the softmax of a query's η against its shares of gain), and reads
-    the means of its neighbours as signed logarithms. A task for which greedy averaging has less out-of-fold loss falls back to it. Where a task has
-    unlabelled rows, the refitted members' scores are brought to the location and spread that the folds' have on those
-    rows.
+    the means of its neighbours as signed logarithms. A task for which greedy averaging has less out-of-fold loss falls
+    back to it. Where a task has unlabelled rows, the refitted members' scores are brought to the location and spread
+    that the folds' have on those rows.
 
     Parameters
     ----------
