@@ -177,9 +177,8 @@ def fit_linear_meta(
         total = float(share @ value) + penalty / 2 * float(spread * pull @ pull + (v * v).sum() + b @ b)
         wide = slope if kind == "multiclass" else slope[:, None]
         of_w = np.tensordot(own, slope, axes=slope.ndim) + penalty * spread * pull
-        return total / len(y), np.r_[wide.sum(axis=0) + penalty * b, of_w, (side.T @ wide + penalty * v).ravel()] / len(
-            y
-        )
+        of_b, of_v = wide.sum(axis=0) + penalty * b, side.T @ wide + penalty * v
+        return total / len(y), np.r_[of_b, of_w, of_v.ravel()] / len(y)
 
     free, positive = (None, None), (0.0, None)
     bounds = [free] * n_outputs + [positive] * n_members + [free] * (n_columns * n_outputs)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any, Protocol
 
 import numpy as np
@@ -60,15 +61,16 @@ class SharedSums:
         return self._products
 
     def _place(self, row: Any) -> int:
-        place = self._places.setdefault(row.indices.tobytes() + row.data.tobytes(), len(self._rows))
+        content = blake2b(row.indices.tobytes() + row.data.tobytes(), digest_size=16).digest()
+        place = self._places.setdefault(content, len(self._rows))
         if place == len(self._rows):
             self._rows.append(row)
         return place
 
     @cached_property
     def _blocks(self) -> list[Any]:
-        starts = range(0, len(self._rows), SUMS_AT_ONCE)
-        return [sparse.vstack(self._rows[i : i + SUMS_AT_ONCE], format="csc") for i in starts]
+        rows, self._rows = self._rows, []  # not held twice
+        return [sparse.vstack(rows[i : i + SUMS_AT_ONCE], format="csc") for i in range(0, len(rows), SUMS_AT_ONCE)]
 
 
 class Statistic(Protocol):
