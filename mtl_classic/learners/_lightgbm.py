@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import lightgbm as lgb
@@ -28,7 +28,16 @@ from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import tree_defaults
 from mtl_classic.learners._flat_trees import flat_trees_for
 from mtl_classic.learners._params import check_lightgbm, lightgbm_params
-from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit, constant_fit, run_lengths
+from mtl_classic.learners._protocol import (
+    FitRequest,
+    Floats,
+    Learner,
+    Rows,
+    TaskFit,
+    constant_fit,
+    n_further,
+    run_lengths,
+)
 
 __all__ = ["LightGBMLearner"]
 
@@ -181,7 +190,7 @@ class LightGBMLearner(Learner):
     def refresh_task(
         self, fit: LightGBMFit, features: Features, request: FitRequest, how: str, decay: float
     ) -> TaskFit:
-        """A new fit that new rows have moved: leaf values refitted, or a tenth as many rounds added.
+        """A new fit that new rows have moved: leaf values refitted, or a tenth as many rounds added as the fit had.
 
         A leaf's value becomes ``decay`` · old + (1 − ``decay``) · that of the new rows [1]_, and the trees stay, as do
         leaves that no new row reaches.
@@ -194,17 +203,19 @@ class LightGBMLearner(Learner):
             "weight": None if request.weight is None else request.weight[rows],
             "group": None if request.groups is None else run_lengths(request.groups[rows]),
         }
+        n_old = booster.current_iteration()
         if how == "leaves":
             moved = _refitted(booster, known, features.values[rows], parts, decay, request.n_threads)
-        else:
-            names = [f"f{j}" for j in range(features.values.shape[1])]
-            data = {"categorical_feature": list(features.categorical), "feature_name": names, **parts}
-            params = self._dataset_params() | self._train_params(request, features.values.shape[1])
-            more = max(1, booster.current_iteration() // 10)
-            moved = lgb.train(
-                params, lgb.Dataset(features.values[rows], **data, params=dict(params)), more, init_model=booster
-            )
-        return LightGBMFit(moved, moved.current_iteration())
+            return replace(fit, booster=moved, n_rounds=n_old)
+        names = [f"f{j}" for j in range(features.values.shape[1])]
+        data = {"categorical_feature": list(features.categorical), "feature_name": names, **parts}
+        params = self._dataset_params() | self._train_params(request, features.values.shape[1])
+        more = n_further(n_old, fit.n_added)
+        moved = lgb.train(
+            params, lgb.Dataset(features.values[rows], **data, params=dict(params)), more, init_model=booster
+        )
+        n_new = moved.current_iteration()
+        return replace(fit, booster=moved, n_rounds=n_new, n_added=fit.n_added + n_new - n_old)
 
     def _dataset_params(self) -> dict[str, Any]:
         # without feature_pre_filter=False a column useless for one task's leaf size would be lost to all tasks
@@ -326,7 +337,7 @@ class LightGBMFit:
 
     booster: lgb.Booster
     n_rounds: int | None
-    params: dict[str, Any] = field(default_factory=dict)
+    n_added: int = 0  # of these, by refreshes
 
     def predict(self, features: Features, n_threads: int = 1) -> Floats:
         """Scores on the scale of the task's kind."""

@@ -14,7 +14,7 @@ from mtl_classic._core.exceptions import ConstantTaskWarning
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._columns import Features
 
-__all__ = ["ConstantFit", "FitRequest", "Learner", "TaskFit", "constant_fit", "run_lengths"]
+__all__ = ["ConstantFit", "FitRequest", "Learner", "TaskFit", "constant_fit", "n_further", "run_lengths"]
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
@@ -145,3 +145,8 @@ def run_lengths(groups: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
     """Sizes of the runs of equal values."""
     starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
     return np.diff(np.r_[starts, len(groups)])
+
+
+def n_further(n_rounds: int, n_added: int) -> int:
+    """How many rounds a refresh adds: a tenth of those of the fit, which are all but the ``n_added`` of refreshes."""
+    return max(1, (n_rounds - n_added) // 10)

@@ -161,13 +161,16 @@ class SklearnLearner(Learner):
             if request.task.is_classification:
                 y = y.astype(np.intp)
             if way == "rounds":
-                moved = grow_further(model, matrix, y, weight, request.seed, request.n_threads)
+                moved = grow_further(model, matrix, y, weight, fit.n_added, request.seed, request.n_threads)
             elif way == "pass":
                 moved = make_pass(model, matrix, y, weight)
             else:
                 seeds = _seeds(model, request)
                 moved = draw_coefficients(model, matrix, y, weight, decay, seeds, request.task.name)
-        return None if moved is None else replace(fit, model=moved)
+        if moved is None:
+            return None
+        grown = len(moved.estimators_) - len(model.estimators_) if way == "rounds" else 0
+        return replace(fit, model=moved, n_added=fit.n_added + grown)
 
     def _estimator(self, task: Task) -> Any:
         if task.kind == "count" and self.count_regressor is not None:
@@ -241,6 +244,7 @@ class SklearnFit:
     low: float
     high: float
     n_rounds: int | None = None
+    n_added: int = 0  # trees of a forest, by refreshes
 
     def predict(self, features: Features, n_threads: int = 1) -> Floats:
         """Scores on the scale of the task's kind."""

@@ -15,7 +15,7 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 
-from mtl_classic.learners._protocol import Floats
+from mtl_classic.learners._protocol import Floats, n_further
 from mtl_classic.learners._sklearn_fit import fit_estimator
 
 __all__ = ["FORESTS", "draw_coefficients", "draw_leaves", "grow_further", "make_pass", "way_to_refresh"]
@@ -70,12 +70,17 @@ def _columns(model: Any, y: Floats) -> list[Floats]:
     return [(y == label).astype(np.float64) for label in model.classes_]
 
 
-def grow_further(model: Any, matrix: Any, y: Array, weight: Floats | None, seed: int, n_threads: int) -> Any:
-    """A forest with a tenth as many trees more, grown on the new rows; None if a class is not among these."""
+def grow_further(
+    model: Any, matrix: Any, y: Array, weight: Floats | None, n_added: int, seed: int, n_threads: int
+) -> Any:
+    """A forest with a tenth as many trees more as it was fitted with, grown on the new rows.
+
+    None if a class is not among these. Of its trees ``n_added`` were grown so before.
+    """
     if hasattr(model, "classes_") and not np.array_equal(np.unique(y), model.classes_):
         return None
     moved, known = deepcopy(model), model.get_params(deep=False)
-    more = max(1, len(model.estimators_) // 10)
+    more = n_further(len(model.estimators_), n_added)
     moved.set_params(
         warm_start=True, n_estimators=len(model.estimators_) + more, random_state=seed, n_jobs=n_threads
     ).fit(matrix, y, sample_weight=weight)

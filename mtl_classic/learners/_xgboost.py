@@ -26,7 +26,16 @@ from mtl_classic._core.tasks import Task
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import n_bins, tree_defaults
 from mtl_classic.learners._params import check_xgboost, xgboost_params
-from mtl_classic.learners._protocol import FitRequest, Floats, Learner, Rows, TaskFit, constant_fit, run_lengths
+from mtl_classic.learners._protocol import (
+    FitRequest,
+    Floats,
+    Learner,
+    Rows,
+    TaskFit,
+    constant_fit,
+    n_further,
+    run_lengths,
+)
 
 __all__ = ["XGBoostLearner", "set_threads"]
 
@@ -163,7 +172,7 @@ class XGBoostLearner(Learner):
         return XGBoostFit(booster, booster.best_iteration + 1 if evals else rounds, request.task.kind, center, unit)
 
     def refresh_task(self, fit: XGBoostFit, features: Features, request: FitRequest, how: str, decay: float) -> TaskFit:
-        """A new fit that new rows have moved: leaf values refitted, or a tenth as many rounds added.
+        """A new fit that new rows have moved: leaf values refitted, or a tenth as many rounds added as the fit had.
 
         A leaf's value becomes ``decay`` · old + (1 − ``decay``) · that of XGBoost's own ``refresh`` on the new rows, so
         that raw scores are mixed in the same shares; leaves that no new row reaches stay.
@@ -180,9 +189,9 @@ class XGBoostLearner(Learner):
             moved = _mixed(old, xgb.train(params, data, n_old, xgb_model=old), decay)
             return replace(fit, booster=moved, n_rounds=n_old)
         data = xgb.QuantileDMatrix(features.values[rows], max_bin=max_bin, **options)
-        more = max(1, n_old // 10)
+        more = n_further(n_old, fit.n_added)
         moved = xgb.train(params, _labelled(data, rows, request), more, xgb_model=old)
-        return replace(fit, booster=moved, n_rounds=n_old + more)
+        return replace(fit, booster=moved, n_rounds=n_old + more, n_added=fit.n_added + more)
 
     def _max_bin(self, n_rows: int) -> int:
         given = xgboost_params(self.params).get("max_bin", self.max_bin)
@@ -326,6 +335,7 @@ class XGBoostFit:
     kind: str
     center: float = 0.0  # of the labels, added to the scores
     unit: float = 1.0  # of the labels, by which scores are multiplied before
+    n_added: int = 0  # of the rounds, by refreshes
 
     def predict(self, features: Features, n_threads: int = 1) -> Floats:
         """Scores on the scale of the task's kind."""

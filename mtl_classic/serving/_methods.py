@@ -185,13 +185,13 @@ class ServingMethods:
         """A new model, moved by new rows without being fitted anew; this one stays as it is.
 
         Boosters of LightGBM and XGBoost and forests of scikit-learn get new leaf values on the trees that they have, or
-        a tenth as many trees more; coefficients of linear models are drawn towards those of a fit on the new rows; what
-        has a ``partial_fit`` makes a pass. That is so in `PerTaskModel` and `FunnelModel` and in averages, stacks and
-        calibrations of them, so also in ``preset="best"``. Factorization machines, those of the latent step too, make a
-        pass over the rows, where their solver can. `SharedTreesModel`, `TaskGraphModel`, the classifiers of ``"svm"``
-        and histogram boosting stay as they were, and so does what else was learnt: categories, the choice of history,
-        routes, weights of ensembles, calibration. Whether it is better is for ``evaluate(new, X, Y, baseline=old)`` to
-        say, on rows that neither has seen.
+        further trees, a tenth as many as the fit grew; coefficients of linear models are drawn towards those of a fit
+        on the new rows; what has a ``partial_fit`` makes a pass. That is so in `PerTaskModel` and `FunnelModel` and in
+        averages, stacks and calibrations of them, so also in ``preset="best"``. Factorization machines, those of the
+        latent step too, make a pass over the rows, where their solver can. `SharedTreesModel`, `TaskGraphModel`, the
+        classifiers of ``"svm"`` and histogram boosting stay as they were, and so does what else was learnt: categories,
+        the choice of history, routes, weights of ensembles, calibration. Whether it is better is for
+        ``evaluate(new, X, Y, baseline=old)`` to say, on rows that neither has seen.
 
         Parameters
         ----------
@@ -203,8 +203,8 @@ class ServingMethods:
             Labels whose delay was not over as far as the log goes do not count.
         sample_weight : array of shape (n,) or (n, n_tasks), default=None
         how : {"leaves", "rounds"}, default="leaves"
-            Rounds are a tenth of those that there are by then, at each refresh, and fit few new rows too closely: they
-            are for some refreshes of many rows, not for every night.
+            Rounds add a tenth of those of the fit at each refresh, and fit few new rows too closely: they are for some
+            refreshes of many rows, not for every night.
         decay : float in [0, 1], default=0.9
             Share of the old value in a leaf's or coefficient's new one; of no effect on rounds and passes.
 

@@ -242,6 +242,22 @@ def test_further_rounds_are_quiet_and_the_same_each_time(capfd: pytest.CaptureFi
     pd.testing.assert_frame_equal(scores, second.predict_scores(SHOP.X[~CUT]), check_exact=True)
 
 
+@pytest.mark.parametrize("learner", ["lightgbm", "xgboost", "forest"])
+def test_each_refresh_adds_as_many_rounds(learner: str, tmp_path: Path) -> None:
+    given: Any = SklearnLearner(RandomForestClassifier(30)) if learner == "forest" else learner
+    X, y = SHOP.X[["price"]], SHOP.Y["view"]
+    model = MultiTaskModel({"view": "binary"}, latent=None, learner=given, random_state=0).fit(X, y)
+    sizes = []
+    for how in ("rounds", "leaves", "rounds", "rounds"):
+        model = model.refresh(X, y, how=how)
+        save_model(model, tmp_path / "night.mtl")
+        model = load_model(tmp_path / "night.mtl")
+        fit = model.pipeline_.steps[-1][1].fits_["view"]
+        sizes.append(len(fit.model.estimators_) if learner == "forest" else fit.n_rounds)
+    first = sizes[0] - fit.n_added // 3
+    assert np.diff([first, *sizes]).tolist() == [max(1, first // 10), 0, max(1, first // 10), max(1, first // 10)]
+
+
 @pytest.mark.parametrize("learner", ["lightgbm", "xgboost"])
 def test_masks_weights_kinds_and_constants(learner: str) -> None:
     rng = np.random.default_rng(0)
