@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -27,6 +26,8 @@ from mtl_classic._core.tasks import Task
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import tree_defaults
 from mtl_classic.learners._flat_trees import flat_trees_for
+from mtl_classic.learners._leaves import kept_share
+from mtl_classic.learners._lightgbm_refresh import refit_leaves
 from mtl_classic.learners._params import check_lightgbm, lightgbm_params
 from mtl_classic.learners._protocol import (
     FitRequest,
@@ -49,7 +50,6 @@ _OBJECTIVES = {
     "ranking": "lambdarank",
 }
 _LONGEST_QUERY = 10_000  # rows, of lambdarank
-_LEAVES = re.compile(r"^num_leaves=(\d+)$", re.MULTILINE)
 
 
 class LightGBMLearner(Learner):
@@ -185,37 +185,41 @@ class LightGBMLearner(Learner):
             rounds = min(self.max_iter, tree_defaults(request.task.kind, request.y[request.rows]).n_rounds)
         booster = lgb.train(params | binned.params, train, rounds, valid_sets=valid, callbacks=callbacks)
         best = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
-        return LightGBMFit(booster, best if valid else rounds)
+        return LightGBMFit(booster, best if valid else rounds, evidence=request.mass)
+
+    def refresh_way(self, fit: LightGBMFit, how: str) -> str | None:
+        """How a fit is moved by new rows, as asked for; None for leaves that hold lines, not values."""
+        return None if how == "leaves" and lightgbm_params(self.params).get("linear_tree") else how
 
     def refresh_task(
         self, fit: LightGBMFit, features: Features, request: FitRequest, how: str, decay: float
     ) -> TaskFit:
-        """A new fit that new rows have moved: leaf values refitted, or a tenth as many rounds added as the fit had.
+        """A new fit that new rows have moved: leaf values, or a tenth as many rounds added as the fit had.
 
-        A leaf's value becomes ``decay`` · old + (1 − ``decay``) · that of the new rows [1]_, and the trees stay, as do
-        leaves that no new row reaches.
+        The trees stay, and a leaf's value moves as far as its new rows weigh beside ``decay`` · those that it rests on,
+        by a Newton step of the loss (`move_leaves`); under other objectives than those of the kinds, and those of
+        rankings and forests, by LightGBM's own refit, all leaves by the same share.
         """
         _check_queries(request)
         known = fit.booster.model_to_string(num_iteration=-1 if fit.n_rounds is None else fit.n_rounds)
-        booster, rows = lgb.Booster(model_str=known), request.rows
-        parts: dict[str, Any] = {
-            "label": request.y[rows],
-            "weight": None if request.weight is None else request.weight[rows],
-            "group": None if request.groups is None else run_lengths(request.groups[rows]),
-        }
-        n_old = booster.current_iteration()
+        share, evidence = kept_share(fit.evidence, request.mass, decay if how == "leaves" else 1.0)
+        values = features.values[request.rows]
         if how == "leaves":
-            moved = _refitted(booster, known, features.values[rows], parts, decay, request.n_threads)
-            return replace(fit, booster=moved, n_rounds=n_old)
-        names = [f"f{j}" for j in range(features.values.shape[1])]
-        data = {"categorical_feature": list(features.categorical), "feature_name": names, **parts}
-        params = self._dataset_params() | self._train_params(request, features.values.shape[1])
-        more = n_further(n_old, fit.n_added)
-        moved = lgb.train(
-            params, lgb.Dataset(features.values[rows], **data, params=dict(params)), more, init_model=booster
-        )
-        n_new = moved.current_iteration()
-        return replace(fit, booster=moved, n_rounds=n_new, n_added=fit.n_added + n_new - n_old)
+            moved = refit_leaves(known, values, request, decay, share)
+            return replace(fit, booster=moved, n_rounds=moved.current_iteration(), evidence=evidence)
+        old, n_columns = lgb.Booster(model_str=known), values.shape[1]
+        data = {
+            "label": request.y[request.rows],
+            "weight": None if request.weight is None else request.weight[request.rows],
+            "group": None if request.groups is None else run_lengths(request.groups[request.rows]),
+            "categorical_feature": list(features.categorical),
+            "feature_name": [f"f{j}" for j in range(n_columns)],
+        }
+        params = self._dataset_params() | self._train_params(request, n_columns)
+        more, n_old = n_further(old.current_iteration(), fit.n_added), old.current_iteration()
+        moved = lgb.train(params, lgb.Dataset(values, **data, params=dict(params)), more, init_model=old)
+        n_added = fit.n_added + moved.current_iteration() - n_old
+        return LightGBMFit(moved, moved.current_iteration(), n_added, evidence)
 
     def _dataset_params(self) -> dict[str, Any]:
         # without feature_pre_filter=False a column useless for one task's leaf size would be lost to all tasks
@@ -275,44 +279,6 @@ class BinnedLightGBM:
         return part
 
 
-def _refitted(
-    booster: lgb.Booster, text: str, values: Any, parts: dict[str, Any], decay: float, n_threads: int
-) -> lgb.Booster:
-    """LightGBM's own refit, which draws leaves without new rows towards 0, and begins from scores of 0.
-
-    So leaves that no row reaches get their value back; and the constant that boosting began with, which is in the
-    leaves of the first tree of each class, is what the rows begin from. A forest has it in every tree, and linear
-    trees have more than values in their leaves: these are left as they are.
-    """
-    options = {"verbosity": -1, "num_threads": n_threads}
-    old = [
-        np.array([booster.get_leaf_output(tree, leaf) for leaf in range(int(size))])
-        for tree, size in enumerate(_LEAVES.findall(text))
-    ]
-    constants, score = np.zeros(len(old)), None
-    is_linear = "\nis_linear=1\n" in text
-    if not is_linear and "\naverage_output\n" not in text:
-        first = booster.predict(values, raw_score=True, num_iteration=1, **options).reshape(len(values), -1)
-        start = first.mean(axis=0)
-        constants[: len(start)], score = start, np.repeat(start, len(values))
-    for tree in np.flatnonzero(constants).tolist():
-        _set_leaves(booster, tree, old[tree] - constants[tree])
-    moved = booster.refit(values, **parts, decay_rate=decay, init_score=score, dataset_params=options, **options)
-    if is_linear:
-        return moved
-    reached = booster.predict(values, pred_leaf=True, **options).reshape(len(values), -1)
-    for tree, known in enumerate(old):
-        new = np.array([moved.get_leaf_output(tree, leaf) for leaf in range(len(known))])
-        there = np.isin(np.arange(len(known)), reached[:, tree])
-        _set_leaves(moved, tree, np.where(there, new + constants[tree], known))
-    return moved
-
-
-def _set_leaves(booster: lgb.Booster, tree: int, values: Floats) -> None:
-    for leaf, value in enumerate(values):
-        booster.set_leaf_output(tree, leaf, float(value))
-
-
 def _check_queries(request: FitRequest) -> None:
     """Refuse a query that is longer than LightGBM ranks."""
     for rows in (request.rows, request.valid_rows):
@@ -338,6 +304,7 @@ class LightGBMFit:
     booster: lgb.Booster
     n_rounds: int | None
     n_added: int = 0  # of these, by refreshes
+    evidence: float | None = None  # weight of the rows that it rests on
 
     def predict(self, features: Features, n_threads: int = 1) -> Floats:
         """Scores on the scale of the task's kind."""

@@ -55,6 +55,11 @@ class FitRequest:
     seed: int = 0
     n_threads: int = 1
 
+    @property
+    def mass(self) -> float:
+        """Weight of the training rows."""
+        return float(len(self.rows) if self.weight is None else self.weight[self.rows].sum())
+
 
 class TaskFit(Protocol):
     """A fitted task."""

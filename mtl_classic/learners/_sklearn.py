@@ -31,6 +31,7 @@ from mtl_classic._core.exceptions import FallbackWarning
 from mtl_classic._core.parallel import thread_limit
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._columns import Features
+from mtl_classic.learners._leaves import kept_share
 from mtl_classic.learners._protocol import ConstantFit, FitRequest, Floats, Learner, TaskFit, constant_fit
 from mtl_classic.learners._sklearn_fit import fit_estimator
 from mtl_classic.learners._sklearn_refresh import (
@@ -139,7 +140,8 @@ class SklearnLearner(Learner):
                 model.n_jobs = None  # threads would add up the trees of a prediction in any order
         transformer = None if design is None else design.transformer
         low, high = (0.01 * float(np.mean(y)), 100 * float(np.max(y))) if request.task.kind == "count" else NO_BOUNDS
-        return SklearnFit(model, transformer, request.task.kind, request.n_classes, low, high)
+        evidence = float(len(y) if weight is None else weight.sum())
+        return SklearnFit(model, transformer, request.task.kind, request.n_classes, low, high, evidence=evidence)
 
     def refresh_way(self, fit: SklearnFit, how: str) -> str | None:
         """How a fit is moved by new rows: "leaves", "rounds", "pass", "coefficients"; None if it can't be."""
@@ -153,9 +155,10 @@ class SklearnLearner(Learner):
         part = features.take(rows)
         matrix = _readable(model, part.values if fit.transformer is None else part.seen_through(fit.transformer))
         y, weight = request.y[rows], None if request.weight is None else request.weight[rows]
+        share, evidence = kept_share(fit.evidence, request.mass, decay if way in ("leaves", "coefficients") else 1.0)
         with thread_limit(request.n_threads):
             if way == "leaves":
-                return replace(fit, model=draw_leaves(model, matrix, y, weight, decay))
+                return replace(fit, model=draw_leaves(model, matrix, y, weight, decay), evidence=evidence)
             if request.task.is_soft:
                 matrix, y, weight = as_both_classes(matrix, y, weight)
             if request.task.is_classification:
@@ -166,11 +169,11 @@ class SklearnLearner(Learner):
                 moved = make_pass(model, matrix, y, weight)
             else:
                 seeds = _seeds(model, request)
-                moved = draw_coefficients(model, matrix, y, weight, decay, seeds, request.task.name)
+                moved = draw_coefficients(model, matrix, y, weight, share, seeds, request.task.name)
         if moved is None:
             return None
         grown = len(moved.estimators_) - len(model.estimators_) if way == "rounds" else 0
-        return replace(fit, model=moved, n_added=fit.n_added + grown)
+        return replace(fit, model=moved, n_added=fit.n_added + grown, evidence=evidence)
 
     def _estimator(self, task: Task) -> Any:
         if task.kind == "count" and self.count_regressor is not None:
@@ -245,6 +248,7 @@ class SklearnFit:
     high: float
     n_rounds: int | None = None
     n_added: int = 0  # trees of a forest, by refreshes
+    evidence: float | None = None  # weight of the rows that it rests on
 
     def predict(self, features: Features, n_threads: int = 1) -> Floats:
         """Scores on the scale of the task's kind."""

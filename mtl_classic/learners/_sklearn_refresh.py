@@ -15,6 +15,7 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 
+from mtl_classic.learners._leaves import covers
 from mtl_classic.learners._protocol import Floats, n_further
 from mtl_classic.learners._sklearn_fit import fit_estimator
 
@@ -34,7 +35,7 @@ def way_to_refresh(model: Any, how: str) -> str | None:
 
 
 def draw_leaves(model: Any, matrix: Any, y: Floats, weight: Floats | None, decay: float) -> Any:
-    """A forest whose leaves have the value ``decay`` · old + (1 − ``decay``) · mean of the new rows that reach them.
+    """A forest whose leaves have the mean of the rows that they rest on, at the share ``decay``, and of the new ones.
 
     Parameters
     ----------
@@ -55,10 +56,12 @@ def draw_leaves(model: Any, matrix: Any, y: Floats, weight: Floats | None, decay
     for tree in (member.tree_ for member in moved.estimators_):
         leaf = tree.apply(matrix)
         total = np.bincount(leaf, mass, tree.node_count)
-        reached = np.flatnonzero(total)
+        reached, kept = np.flatnonzero(total), decay * tree.weighted_n_node_samples
         for k, column in enumerate(columns):
-            mean = np.bincount(leaf, mass * column, tree.node_count)[reached] / total[reached]
-            tree.value[reached, 0, k] = decay * tree.value[reached, 0, k] + (1 - decay) * mean
+            new = np.bincount(leaf, mass * column, tree.node_count)[reached]
+            tree.value[reached, 0, k] = (kept * tree.value[:, 0, k])[reached] + new
+            tree.value[reached, 0, k] /= (kept + total)[reached]
+        tree.weighted_n_node_samples[:] = covers(tree.children_left, tree.children_right, kept + total)
     return moved
 
 
@@ -94,9 +97,9 @@ def make_pass(model: Any, matrix: Any, y: Array, weight: Floats | None) -> Any:
 
 
 def draw_coefficients(
-    model: Any, matrix: Any, y: Array, weight: Floats | None, decay: float, seeds: dict[str, int], name: str
+    model: Any, matrix: Any, y: Array, weight: Floats | None, share: float, seeds: dict[str, int], name: str
 ) -> Any:
-    """A linear model with ``decay`` · old + (1 − ``decay``) · the coefficients of a fit on the new rows alone.
+    """A linear model with ``share`` · old + (1 − ``share``) · the coefficients of a fit on the new rows alone.
 
     None if these do not have all classes.
     """
@@ -106,5 +109,5 @@ def draw_coefficients(
     fit_estimator(fresh, matrix, y, weight, name)
     moved = deepcopy(model)
     for part in ("coef_", "intercept_"):
-        setattr(moved, part, decay * getattr(model, part) + (1 - decay) * getattr(fresh, part))
+        setattr(moved, part, share * getattr(model, part) + (1 - share) * getattr(fresh, part))
     return moved

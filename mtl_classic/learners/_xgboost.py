@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -25,6 +24,7 @@ from mtl_classic._core.options import (
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import n_bins, tree_defaults
+from mtl_classic.learners._leaves import kept_share
 from mtl_classic.learners._params import check_xgboost, xgboost_params
 from mtl_classic.learners._protocol import (
     FitRequest,
@@ -36,6 +36,7 @@ from mtl_classic.learners._protocol import (
     n_further,
     run_lengths,
 )
+from mtl_classic.learners._xgboost_refresh import refit_leaves
 
 __all__ = ["XGBoostLearner", "set_threads"]
 
@@ -169,13 +170,15 @@ class XGBoostLearner(Learner):
         elif rounds is None:
             rounds = min(self.max_iter, tree_defaults(request.task.kind, request.y[request.rows]).n_rounds)
         booster = xgb.train(params, train, rounds, evals=evals, early_stopping_rounds=patience, verbose_eval=False)
-        return XGBoostFit(booster, booster.best_iteration + 1 if evals else rounds, request.task.kind, center, unit)
+        n_rounds = booster.best_iteration + 1 if evals else rounds
+        return XGBoostFit(booster, n_rounds, request.task.kind, center, unit, evidence=request.mass)
 
     def refresh_task(self, fit: XGBoostFit, features: Features, request: FitRequest, how: str, decay: float) -> TaskFit:
-        """A new fit that new rows have moved: leaf values refitted, or a tenth as many rounds added as the fit had.
+        """A new fit that new rows have moved: leaf values, or a tenth as many rounds added as the fit had.
 
-        A leaf's value becomes ``decay`` · old + (1 − ``decay``) · that of XGBoost's own ``refresh`` on the new rows, so
-        that raw scores are mixed in the same shares; leaves that no new row reaches stay.
+        The trees stay, and a leaf's value moves as far as its new rows weigh beside ``decay`` · those that it rests on,
+        by a Newton step of the loss (`move_leaves`); under other objectives than those of the kinds, and those of
+        rankings, dart and parallel trees, by XGBoost's own ``refresh``, all leaves by the same share.
         """
         old = fit.booster if fit.n_rounds is None else fit.booster[: fit.n_rounds]
         n_columns, n_old, rows = features.values.shape[1], old.num_boosted_rounds(), request.rows
@@ -183,15 +186,15 @@ class XGBoostLearner(Learner):
         request = _moved(request, fit.center, fit.unit)
         params = self._train_params(request, n_columns, max_bin)
         options = {"nthread": request.n_threads, "feature_types": _types(features), "enable_categorical": True}
+        share, evidence = kept_share(fit.evidence, request.mass, decay if how == "leaves" else 1.0)
         if how == "leaves":
             data = _labelled(xgb.DMatrix(features.values[rows], **options), rows, request)
-            params |= {"process_type": "update", "updater": "refresh", "refresh_leaf": True, "min_child_weight": 0.0}
-            moved = _mixed(old, xgb.train(params, data, n_old, xgb_model=old), decay)
-            return replace(fit, booster=moved, n_rounds=n_old)
+            moved = refit_leaves(old, data, request, params, decay, share)
+            return replace(fit, booster=moved, n_rounds=n_old, evidence=evidence)
         data = xgb.QuantileDMatrix(features.values[rows], max_bin=max_bin, **options)
         more = n_further(n_old, fit.n_added)
         moved = xgb.train(params, _labelled(data, rows, request), more, xgb_model=old)
-        return replace(fit, booster=moved, n_rounds=n_old + more, n_added=fit.n_added + more)
+        return replace(fit, booster=moved, n_rounds=n_old + more, n_added=fit.n_added + more, evidence=evidence)
 
     def _max_bin(self, n_rows: int) -> int:
         given = xgboost_params(self.params).get("max_bin", self.max_bin)
@@ -297,28 +300,6 @@ def _labelled(part: Any, rows: Rows, request: FitRequest) -> Any:
     return part
 
 
-def _mixed(old: xgb.Booster, new: xgb.Booster, decay: float) -> xgb.Booster:
-    """The trees that both have, with the old leaf values at the share `decay`, and alone where no new row came."""
-    models = [json.loads(booster.save_raw("json")) for booster in (old, new)]
-    for before, after in zip(*map(_trees, models), strict=True):
-        is_leaf = np.asarray(after["left_children"]) == -1
-        reached = is_leaf & (np.asarray(after["sum_hessian"]) > 0)
-        values, known = np.asarray(after["split_conditions"]), np.asarray(before["split_conditions"])
-        after["split_conditions"] = np.where(
-            reached, decay * known + (1 - decay) * values, np.where(is_leaf, known, values)
-        ).tolist()
-    mixed = xgb.Booster()
-    mixed.load_model(bytearray(json.dumps(models[1]).encode()))
-    return mixed
-
-
-def _trees(model: dict[str, Any]) -> list[dict[str, Any]]:
-    """Trees in XGBoost's JSON; dart keeps them one level deeper."""
-    boosted = model["learner"]["gradient_booster"]
-    trees: list[dict[str, Any]] = boosted.get("gbtree", boosted)["model"]["trees"]
-    return trees
-
-
 def set_threads(booster: xgb.Booster, n_threads: int) -> None:
     """Tell a booster how many threads to predict with, if it does not know: once told, it configures itself anew."""
     if _THREADS.get(booster) != n_threads:
@@ -336,6 +317,7 @@ class XGBoostFit:
     center: float = 0.0  # of the labels, added to the scores
     unit: float = 1.0  # of the labels, by which scores are multiplied before
     n_added: int = 0  # of the rounds, by refreshes
+    evidence: float | None = None  # weight of the rows that it rests on
 
     def predict(self, features: Features, n_threads: int = 1) -> Floats:
         """Scores on the scale of the task's kind."""

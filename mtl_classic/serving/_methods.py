@@ -181,7 +181,7 @@ class ServingMethods:
         check_is_fitted(self)
         return find_factors(self).nearest("user", users, n)
 
-    def refresh(self, X: Any, Y: Any, *, sample_weight: Any = None, how: str = "leaves", decay: float = 0.9) -> Self:
+    def refresh(self, X: Any, Y: Any, *, sample_weight: Any = None, how: str = "leaves", decay: float = 0.95) -> Self:
         """A new model, moved by new rows without being fitted anew; this one stays as it is.
 
         Boosters of LightGBM and XGBoost and forests of scikit-learn get new leaf values on the trees that they have, or
@@ -205,8 +205,10 @@ class ServingMethods:
         how : {"leaves", "rounds"}, default="leaves"
             Rounds add a tenth of those of the fit at each refresh, and fit few new rows too closely: they are for some
             refreshes of many rows, not for every night.
-        decay : float in [0, 1], default=0.9
-            Share of the old value in a leaf's or coefficient's new one; of no effect on rounds and passes.
+        decay : float in [0, 1], default=0.95
+            Share of the rows that the model rests on, those of the fit and of refreshes before, that counts beside the
+            new ones: a leaf's value and a coefficient are means of old and new, so weighed. 1 forgets nothing, which
+            is best where nothing changes; 0.95 forgets half in 14 refreshes. Of no effect on rounds and passes.
 
         Returns
         -------
