@@ -200,10 +200,10 @@ def best_penalty(
     weight: Floats,
     splits: Sequence[tuple[Rows, Rows, Sequence[Floats]]],
 ) -> tuple[float, int, bool]:
-    """The penalty and the average pulled to that have the least loss on rows that the combiner has not seen.
+    """The penalty, the average pulled to, and side columns or none, with the least loss on rows not seen.
 
-    For amounts also whether the side columns are read: one penalty holds all, and what holds these as they should be,
-    where they tell nothing or drift, may be too strong for the weights. Large tables choose by a part of their rows.
+    Without side columns, because one penalty holds all: what holds these as they should be, where they tell nothing or
+    drift, may be too strong for the weights. Large tables choose by a part of their rows.
 
     Parameters
     ----------
@@ -226,7 +226,7 @@ def best_penalty(
     queries = None if data.groups is None else data.groups[rows]
     step = max(1, len(y) // SELECTION_ROWS)
     n_averages = len(splits[0][2])
-    reads = (True, False) if kind == "regression" and data.side.shape[1] else (True,)
+    reads = (True, False) if data.side.shape[1] else (True,)
     ways = list(product(range(n_averages), reads))
     total = np.zeros((len(PENALTIES), len(ways)))
     for train, test, averages in usable:

@@ -50,12 +50,12 @@ class StackingEnsemble(Composition):
     .. math:: \eta = b + \sum_m w_m \eta_m + \sum_j v_j z_j, \qquad w_m \ge 0
 
     with the members' scores :math:`\eta_m` of the task and the standardized scores z of its neighbours, and an L2 pull
-    to the uniform or the greedy average of the members, with v = 0. Strength and average are chosen out-of-fold, and of
-    a regression whether v is 0: with few labels it is the low variance of the combiner that counts. That of a ranking
-    has the least listwise loss (the cross-entropy of the softmax of a query's η against its shares of gain), and reads
-    the means of its neighbours as signed logarithms. A task for which greedy averaging has less out-of-fold loss falls
-    back to it. Where a task has unlabelled rows, the refitted members' scores are brought to the location and spread
-    that the folds' have on those rows.
+    to the uniform or the greedy average of the members, with v = 0. Strength and average are chosen out-of-fold, and
+    whether v is 0: with few labels it is the low variance of the combiner that counts. That of a ranking has the least
+    listwise loss (the cross-entropy of the softmax of a query's η against its shares of gain), and reads the means of
+    its neighbours as signed logarithms. A task for which greedy averaging has less out-of-fold loss falls back to it.
+    Where a task has unlabelled rows, the refitted members' scores are brought to the location and spread that the
+    folds' have on those rows.
 
     Parameters
     ----------

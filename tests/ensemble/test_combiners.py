@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.utils.validation import check_is_fitted
 
 from mtl_classic import EventLog, FallbackWarning, MultiTaskEstimator, StackingEnsemble, Task
+from mtl_classic.ensemble._links import from_link
 from mtl_classic.ensemble._meta import LinearMeta, MetaData, best_penalty, fit_linear_meta
 from mtl_classic.ensemble._store import meta_splits
 from mtl_classic.metrics import compare
@@ -110,20 +112,23 @@ def test_the_unit_of_amounts_does_not_matter(unit: float) -> None:
     np.testing.assert_allclose(other.intercept, unit * one.intercept, rtol=1e-6)
 
 
-def test_amounts_leave_neighbours_that_tell_only_of_old_rows() -> None:
+@pytest.mark.parametrize("kind", ["regression", "binary", "count"])
+def test_neighbours_that_tell_only_of_old_rows_are_left(kind: str) -> None:
     rng = np.random.default_rng(1)
     own, side = rng.normal(size=(2, 3000)), rng.normal(size=(3000, 1))
     late = np.arange(3000) >= 2000
-    y = 1.5 * own[0] + np.where(late, -0.5, 0.5) * side[:, 0] + rng.normal(size=3000)
+    eta = 1.5 * own[0] + np.where(late, -0.5, 0.5) * side[:, 0]
+    y = {"regression": eta + rng.normal(size=3000), "binary": 1.0 * (rng.random(3000) < expit(eta))}.get(kind)
+    y = rng.poisson(np.exp(eta)).astype(float) if y is None else y
     split = np.flatnonzero(~late), np.flatnonzero(late), [np.array([0.5, 0.5])]
     data, every = MetaData(own, side), np.arange(3000)
-    penalty, _, reads_side = best_penalty("regression", data, every, y, np.ones(3000), [split])
+    penalty, _, reads_side = best_penalty(kind, data, every, y, np.ones(3000), [split])
     assert penalty < 100  # so that the members' weights are free
     assert not reads_side
-    found = fit_linear_meta("regression", data, y, np.ones(3000), penalty, split[2][0], reads_side=reads_side)
+    found = fit_linear_meta(kind, data, y, np.ones(3000), penalty, split[2][0], reads_side=reads_side)
     assert found.side_weights.tolist() == [[0.0]]
-    assert found.weights[0] > 1.4
-    assert found.predict(data) == pytest.approx(found.intercept + found.weights @ own)
+    assert found.weights[0] > 1.3
+    assert found.predict(data) == pytest.approx(from_link(kind, found.intercept + found.weights @ own))
 
 
 def test_a_given_combiner_is_judged_by_later_rows() -> None:
