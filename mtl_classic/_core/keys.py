@@ -14,8 +14,8 @@ import pandas as pd
 from mtl_classic._core.exceptions import LostDigitsWarning
 
 __all__ = [
-    "KeyCodes", "are_of_other_kinds", "join_keys", "key_kind", "key_positions", "refuse_other_kind", "value_kind",
-    "warn_of_lost_digits",
+    "KeyCodes", "are_of_other_kinds", "join_keys", "key_kind", "key_positions", "listed_ids", "refuse_other_kind",
+    "value_kind", "warn_of_lost_digits",
 ]  # fmt: skip
 
 _EXACT = 2.0**53  # from here on neighbouring integers are the same float
@@ -34,6 +34,11 @@ _TYPES: tuple[tuple[str, Any], ...] = (
     ("durations", dt.timedelta | np.timedelta64),
     ("numbers", int | float | np.number),
 )
+
+
+def listed_ids(ids: Iterable[Any]) -> list[Any]:
+    """Ids that somebody asks for, one by one; those of an array of Arrow as Python has them: its scalars equal none."""
+    return list(ids.to_pylist() if hasattr(ids, "to_pylist") else ids)
 
 
 def key_kind(values: pd.Index[Any]) -> str:

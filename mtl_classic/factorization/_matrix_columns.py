@@ -10,6 +10,7 @@ import pandas as pd
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
+from mtl_classic._core.keys import listed_ids
 from mtl_classic._core.options import COUNT_OR_0, check_option
 from mtl_classic._core.validation import align_columns, as_table
 from mtl_classic.factorization._appended import append_columns
@@ -205,7 +206,7 @@ def nearest(ids: Ids, vectors: Array, asked: Any, n: int, what: str) -> pd.DataF
         raise TypeError(f"{what}s must be a list of ids, got {asked!r}.")
     check_option("n", n, COUNT_OR_0)
     units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    asked = pd.Series(list(asked))
+    asked = pd.Series(listed_ids(asked))
     codes = ids.codes(asked)
     asked, codes = asked[codes >= 0], codes[codes >= 0]
     count = min(n, len(vectors) - 1)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mtl_classic._core.keys import listed_ids
 from mtl_classic._core.options import COUNT, TRUTH, check_option
 from mtl_classic._core.validation import as_table
 from mtl_classic.serving._factors import Factors, find_factors, log_of, seen_pairs
@@ -68,7 +69,7 @@ def _table(given: Any, column: str, what: str) -> pd.DataFrame:
     elif isinstance(given, str) or not hasattr(given, "__iter__"):
         raise TypeError(f"{what} must be a list of ids, or a frame with a row for each, got {given!r}.")
     else:
-        table = pd.DataFrame({column: given if isinstance(given, pd.Index) else pd.Series(list(given))})
+        table = pd.DataFrame({column: given if isinstance(given, pd.Index) else pd.Series(listed_ids(given))})
     return pd.DataFrame(table.drop_duplicates(column, ignore_index=True))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from sklearn.base import clone
 
@@ -137,6 +138,17 @@ def test_ids_alone_where_the_model_reads_no_more() -> None:
     assert found.groupby("user").size().to_dict() == {3: 4, 5: 4, 9999: 4}
     some = model.recommend([3], 2, items=[1, 2, 3, 4, 5, 6], exclude_seen=False)
     assert set(some["item"]) <= {1, 2, 3, 4, 5, 6}
+
+
+@pytest.mark.parametrize("form", [pa.array, lambda ids: pa.chunked_array([ids[:1], ids[1:]]), pd.Index, np.array])
+def test_ids_in_other_forms_than_a_list(form: Any) -> None:
+    model = model_of("log")
+    items = model.similar_items([3, 4], 5)
+    pd.testing.assert_frame_equal(model.similar_items(form([3, 4]), 5), items)
+    plain = MultiTaskModel(SHOP.tasks, **SHOP.roles, aggregates=AGGREGATES, latent=None, random_state=0)
+    plain.fit(SHOP.X[["user", "item", "time"]].head(500), SHOP.Y.head(500), events=SHOP.events)
+    best = plain.recommend([3, 5], 2, items=[1, 2, 4])
+    pd.testing.assert_frame_equal(plain.recommend(form([3, 5]), 2, items=form([1, 2, 4])), best)
 
 
 def test_a_user_who_is_named_twice_gets_every_item_once() -> None:
