@@ -259,3 +259,12 @@ def test_while_latent_columns_are_tried_labels_are_held_once_and_encoded_feature
     model = MultiTaskModel(TASKS, user="user", item="item", time="day", learner=LightGBMLearner(max_iter=3))
     model.fit(X, Y)
     assert held == [(1, 0)]
+
+
+def test_the_query_of_a_task_is_on_no_side_of_a_machine() -> None:
+    X, _ = shop(4000)
+    X = X.assign(session=X["day"].map("s{}".format), device="phone")
+    latent = propose_latent(X, [Task("buy", "binary", query="session")], {"user": "user", "item": "item"}, 0)
+    assert latent is not None
+    ((_, machine),) = latent.models
+    assert {"session", "device"} & set(machine.exclude) == {"session"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ClassVar, TypeVar, cast
@@ -37,7 +37,9 @@ from mtl_classic._core.validation import (
     row_index,
 )
 
-__all__ = ["FitInput", "MultiTaskEstimator", "Scores", "all_or_nothing", "group_codes", "query_codes"]
+__all__ = [
+    "FitInput", "MultiTaskEstimator", "Scores", "all_or_nothing", "group_codes", "query_codes", "query_columns",
+]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
 Fit = TypeVar("Fit", bound=Callable[..., Any])
@@ -373,6 +375,13 @@ def group_codes(X: Table, task: Task) -> npt.NDArray[np.intp] | None:
         return None
     columns = [str(resolve_roles(X, query=name)["query"]) for name in task.query_columns]
     return np.asarray(X.groupby(columns, sort=False, dropna=False, observed=True).ngroup(), dtype=np.intp)
+
+
+def query_columns(X: Table, tasks: Iterable[Task]) -> list[str]:
+    """Columns of a frame that are the query of some task, and so no features; none of an array."""
+    names = {name for task in tasks for name in task.query_columns}
+    columns = map(str, X.columns) if isinstance(X, pd.DataFrame) else ()
+    return [column for column in columns if any(column == name or column.endswith(f"__{name}") for name in names)]
 
 
 def query_codes(X: Table, tasks: Sequence[Task]) -> npt.NDArray[np.intp] | None:

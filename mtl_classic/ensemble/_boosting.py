@@ -186,7 +186,8 @@ class BoostingEnsemble(Composition):
 
     def _stage(self, member: Any, going: Sequence[Task]) -> Any:
         """The member as a regression of what is left."""
-        tasks = [Task(label, "regression") for task in going for label in self._outputs(task)]
+        query = tuple(dict.fromkeys(column for task in self.tasks_ for column in task.query_columns)) or None
+        tasks = [Task(label, "regression", query=query) for task in going for label in self._outputs(task)]
         stage = clone(member)
         for part in [*stage.get_params(deep=True).values(), stage]:
             if isinstance(part, MultiTaskEstimator):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy import sparse
@@ -21,12 +21,14 @@ class Passthrough:
     ----------
     roles : dict role -> column or None
         Time and query are no features.
+    queries : sequence of str
+        Nor are the queries of tasks.
     """
 
-    def __init__(self, roles: Mapping[str, str | None]) -> None:
+    def __init__(self, roles: Mapping[str, str | None], queries: Sequence[str]) -> None:
         ids = [column for role in ("user", "item") if (column := roles[role]) is not None]
         excluded = [column for role in ("time", "query") if (column := roles[role]) is not None]
-        self.columns = FeatureColumns(exclude=tuple(excluded), ids=tuple(ids))
+        self.columns = FeatureColumns(exclude=(*excluded, *queries), ids=tuple(ids))
 
     def fit(self, X: Table) -> Passthrough:
         """Learn columns, categories and means."""

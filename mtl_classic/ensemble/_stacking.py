@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from mtl_classic._core.base import FitInput, Floats, Scores, group_codes
+from mtl_classic._core.base import FitInput, Floats, Scores, group_codes, query_columns
 from mtl_classic._core.exceptions import FallbackWarning
 from mtl_classic._core.options import FOLDS, TRUTH, Option
 from mtl_classic._core.random import root_seed, seeded
@@ -189,7 +189,8 @@ class StackingEnsemble(Composition):
         run: Any = {"memory": self.memory, "n_jobs": self.n_jobs, "progress": progress}
         members = self._seeded_members()
         store = cross_fit_members(members, data, plan, self.tasks_, self.classes_map_, **run)
-        self.passthrough_ = Passthrough(self.roles_).fit(given.X) if self.passthrough else None
+        queries = query_columns(given.X, self.tasks_)
+        self.passthrough_ = Passthrough(self.roles_, queries).fit(given.X) if self.passthrough else None
         if self.random_state is not None:
             root = root_seed(self.random_state)
             finals = {name: seeded(final, root, "final", name) for name, final in finals.items()}

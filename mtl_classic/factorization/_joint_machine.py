@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from mtl_classic._core.base import FitInput, MultiTaskEstimator
+from mtl_classic._core.base import FitInput, MultiTaskEstimator, query_columns
 from mtl_classic._core.options import COUNT_OR_0, SHARE, TRUTH, Option
 from mtl_classic._core.random import generator, root_seed
 from mtl_classic._core.targets import Classes, Targets
@@ -115,8 +115,10 @@ class JointMachine(MultiTaskEstimator):
         )  # fmt: skip
 
     def _encode(self, table: Table) -> sparse.csr_matrix:
+        ids = {*self.categorical, self.roles_["user"]}
+        queries = [column for column in query_columns(table, self.tasks_) if column not in ids]
         self._design = Design(
-            categorical=self.categorical, exclude=self.exclude, scale=self.scale, fields=self.fields,
+            categorical=self.categorical, exclude=[*self.exclude, *queries], scale=self.scale, fields=self.fields,
             groups=self.groups, interactions=self.interactions,
         )  # fmt: skip
         matrix = self._design.fit_transform(_as_frame(table))

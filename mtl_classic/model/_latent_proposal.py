@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mtl_classic._core.base import query_columns
 from mtl_classic._core.random import spawn_seed
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.time import is_datetime, time_dtype, to_time
@@ -58,7 +59,8 @@ def propose_latent(
         return None
     if min(table[user].nunique(), table[item].nunique()) < MIN_IDS:
         return None
-    sides = _sides(table, user, item, tuple(c for c in (roles.get("time"), roles.get("query")) if c is not None))
+    others = [c for c in (roles.get("time"), roles.get("query")) if c is not None]
+    sides = _sides(table, user, item, (*others, *query_columns(table, tasks)))
     fields = [*sides["user"], *sides["item"]]
     shared: dict[str, Any] = {"categorical": fields, "exclude": [str(c) for c in table.columns if c not in fields]}
     models: list[tuple[str, Any]] = []

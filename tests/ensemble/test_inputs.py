@@ -18,6 +18,7 @@ from mtl_classic import (
     BoostingEnsemble,
     CalibratedModel,
     ConformalModel,
+    LightGBMLearner,
     MultiTaskFactorizationMachine,
     MultiTaskModel,
     PerTaskModel,
@@ -233,3 +234,28 @@ def test_stacked_members_that_tell_nothing_leave_the_intercept() -> None:
     model = StackingEnsemble(models, cv=2, random_state=0).fit(rows, labels)
     assert not model.weights_.to_numpy().any()
     np.testing.assert_allclose(model.predict(rows)["x"], labels["x"].mean(), rtol=0.01)
+
+
+TASKS_OF_SESSIONS = [Task("buy", "binary", query="session"), Task("r", "ranking", query="session")]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "make"),
+    [
+        (TASKS_OF_SESSIONS[:1], lambda members: BoostingEnsemble(members, cv=3, random_state=0)),
+        (TASKS_OF_SESSIONS, lambda members: StackingEnsemble(members, passthrough=True, cv=3, random_state=0)),
+        (TASKS_OF_SESSIONS[:1], lambda _: MultiTaskFactorizationMachine(TASKS_OF_SESSIONS[:1], random_state=0)),
+    ],
+    ids=["boosting", "stacking", "machine"],
+)
+@pytest.mark.parametrize("of", [int, str])
+def test_the_query_of_a_task_is_no_feature(tasks: list[Task], make: Any, of: type) -> None:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"session": np.arange(900) % 30, "x": rng.normal(size=900)})
+    Y = pd.DataFrame({"buy": (rng.normal(size=30)[X["session"]] + X["x"] > 0).astype(int), "r": X["x"] > 0.5}) * 1
+    X["session"] = X["session"].map(of)
+    trees = LightGBMLearner(num_leaves=7, max_iter=20)
+    members = [("linear", PerTaskModel(tasks, learner="linear")), ("trees", PerTaskModel(tasks, learner=trees))]
+    model = make(members).fit(X, Y[[task.name for task in tasks]])
+    other = X.assign(session=X["session"].to_numpy()[::-1])
+    pd.testing.assert_frame_equal(model.predict_scores(other), model.predict_scores(X))
