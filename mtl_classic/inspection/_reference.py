@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mtl_classic._core.base import query_columns
 from mtl_classic._core.options import COLUMNS, check_option
 from mtl_classic._core.time import to_time
 from mtl_classic._core.validation import as_table, find_role
@@ -123,8 +124,10 @@ def monitor_reference(model: Any, X: Any, *, exclude: Sequence[str] = ()) -> Ref
     final, _ = end_of(model)
     roles = {role: role_column(final, table, role) for role in ("user", "item", "time", "query")}
     time = None if roles["time"] is None else to_time(table[roles["time"]], "time")
+    ids = {roles["user"], roles["item"]}
     left_out = {find_role(table.columns, str(name), "excluded") for name in exclude} | {roles["time"], roles["query"]}
-    ids, watched = {roles["user"], roles["item"]}, [name for name in table.columns if str(name) not in left_out]
+    left_out |= set(query_columns(table, final.tasks_)) - ids
+    watched = [name for name in table.columns if str(name) not in left_out]
     columns = {str(name): _describe(table[name], name in ids, time) for name in watched}
     scores = scores_of(model, X, "entire")
     described = {str(name): _describe(scores[name], False, None) for name in scores.columns}

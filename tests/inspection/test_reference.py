@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtl_classic import PerTaskModel, RoleError, monitor_reference
+from mtl_classic import PerTaskModel, RoleError, Task, monitor, monitor_reference
 
 
 def shown(n: int = 200) -> pd.DataFrame:
@@ -96,3 +96,14 @@ def test_roles_are_no_numbers_and_scores_are_watched_although_they_move_with_tim
     kinds = {name: column.kind for name, column in reference.columns.items()}
     assert kinds == {"shopper": "id", "thing": "id", "price": "number", "trend": "clock"}
     assert {name: column.kind for name, column in reference.scores.items()} == {"y": "number"}
+
+
+def test_new_queries_of_a_ranking_are_no_drift() -> None:
+    X = pd.DataFrame({"session": np.arange(2000) // 10, "price": np.random.default_rng(0).random(2000)})
+    Y, tasks = pd.DataFrame({"click": X["price"].gt(0.5) * 1}), [Task("click", "ranking", query="session")]
+    model = PerTaskModel(tasks, learner="linear", random_state=0).fit(X[:1000], Y[:1000])
+    reference = monitor_reference(model, X[:1000])
+    assert list(reference.columns) == ["price"]
+    assert set(monitor(model, X[1000:], reference=reference)["verdict"]) == {"ok"}
+    of_users = PerTaskModel(tasks, user="session", learner="linear", random_state=0).fit(X, Y)
+    assert list(monitor_reference(of_users, X).columns) == ["session", "price"]
