@@ -30,4 +30,11 @@ def _content(value: Any) -> Any:
         rows = pd.util.hash_pandas_object(frame).to_numpy()
     except TypeError:  # lists and the like in cells
         return value
-    return list(frame.columns), list(map(str, frame.dtypes)), rows
+    return list(frame.columns), list(map(_type, frame.dtypes)), rows
+
+
+def _type(dtype: Any) -> Any:
+    """A type with what it says beside the values: the order of categories, by which the positive class is told."""
+    if not isinstance(dtype, pd.CategoricalDtype):
+        return str(dtype)
+    return bool(dtype.ordered), pd.util.hash_pandas_object(pd.Series(dtype.categories)).to_numpy()

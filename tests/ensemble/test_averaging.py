@@ -502,3 +502,14 @@ def test_what_is_no_plan_is_refused_by_equal_weights_too() -> None:
         model.fit(X, X[:, 0], plan=5)  # type: ignore[arg-type]
     with pytest.raises(FoldError, match="plan is for 10 rows, but X has 20"):
         model.fit(X, X[:, 0], plan=make_folds(2, X[:10, 0], random_state=0))
+
+
+def test_a_memory_tells_apart_which_of_two_ordered_categories_is_positive(tmp_path: Any) -> None:
+    X = np.random.default_rng(0).normal(size=(200, 1))
+    label = np.where(X[:, 0] > 0, "high", "low")
+    members = [("linear", PerTaskModel({"y": "binary"}, learner="linear", random_state=0))]
+    model = AveragingEnsemble(members, weights="greedy", cv=2, memory=tmp_path, random_state=0)
+    for categories in (["low", "high"], ["high", "low"]):
+        Y = pd.DataFrame({"y": pd.Categorical(label, categories, ordered=True)})
+        assert (model.fit(X, Y).predict(X)["y"] == label).mean() > 0.9
+        assert model.score(X, Y) > 0.5

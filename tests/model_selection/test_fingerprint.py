@@ -44,5 +44,10 @@ def test_all_else_counts() -> None:
     ]
     assert len({fingerprint(one) for one in [X, *changed]}) == 9
     assert fingerprint(X, X["a"]) != fingerprint(X, X["b"])
+    orders = [("abc", True), ("acb", True), ("abc", False), ("abcd", True)]
+    ordered = [X.assign(s=pd.Categorical(X["s"], list(categories), ordered=is_so)) for categories, is_so in orders]
+    assert len({fingerprint(one) for one in ordered}) == len({fingerprint(one["s"]) for one in ordered}) == 4
+    cut = X.assign(s=pd.cut(X["a"], 2))
+    assert fingerprint(cut.copy()) == fingerprint(cut) != fingerprint(cut.assign(s=pd.cut(X["a"], 3)))
     lists = X.assign(s=[[1], [2], [3], [4]])
     assert fingerprint(lists) != fingerprint(lists.assign(s=[[1], [2], [3], [5]]))
