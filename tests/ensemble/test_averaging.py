@@ -508,7 +508,7 @@ def test_a_memory_tells_apart_which_of_two_ordered_categories_is_positive(tmp_pa
     X = np.random.default_rng(0).normal(size=(200, 1))
     label = np.where(X[:, 0] > 0, "high", "low")
     members = [("linear", PerTaskModel({"y": "binary"}, learner="linear", random_state=0))]
-    model = AveragingEnsemble(members, weights="greedy", cv=2, memory=tmp_path, random_state=0)
+    model = AveragingEnsemble(members, weights="greedy", cv=2, memory=str(tmp_path), random_state=0)
     for categories in (["low", "high"], ["high", "low"]):
         Y = pd.DataFrame({"y": pd.Categorical(label, categories, ordered=True)})
         assert (model.fit(X, Y).predict(X)["y"] == label).mean() > 0.9
