@@ -30,11 +30,12 @@ def _content(value: Any) -> Any:
         rows = pd.util.hash_pandas_object(frame).to_numpy()
     except TypeError:  # lists and the like in cells
         return value
-    return list(frame.columns), list(map(_type, frame.dtypes)), rows
+    return list(frame.columns), [_type(column) for _, column in frame.items()], rows
 
 
-def _type(dtype: Any) -> Any:
-    """A type with what it says beside the values: the order of categories, by which the positive class is told."""
-    if not isinstance(dtype, pd.CategoricalDtype):
-        return str(dtype)
-    return bool(dtype.ordered), pd.util.hash_pandas_object(pd.Series(dtype.categories)).to_numpy()
+def _type(column: pd.Series[Any]) -> Any:
+    """What the hashes of values do not tell: 1 from "1" among objects, and which of ordered categories is positive."""
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return bool(dtype.ordered), pd.util.hash_pandas_object(pd.Series(dtype.categories)).to_numpy()
+    return str(dtype), pd.api.types.infer_dtype(column) if pd.api.types.is_object_dtype(dtype) else None

@@ -47,6 +47,8 @@ def test_all_else_counts() -> None:
     orders = [("abc", True), ("acb", True), ("abc", False), ("abcd", True)]
     ordered = [X.assign(s=pd.Categorical(X["s"], list(categories), ordered=is_so)) for categories, is_so in orders]
     assert len({fingerprint(one) for one in ordered}) == len({fingerprint(one["s"]) for one in ordered}) == 4
+    objects = [[1, 0, None, 1], [True, False, None, True], ["1", "0", None, "1"], [1, "0", None, "1"]]
+    assert len({fingerprint(X.assign(s=pd.Series(one, dtype=object))) for one in objects}) == 4
     cut = X.assign(s=pd.cut(X["a"], 2))
     assert fingerprint(cut.copy()) == fingerprint(cut) != fingerprint(cut.assign(s=pd.cut(X["a"], 3)))
     lists = X.assign(s=[[1], [2], [3], [4]])
