@@ -20,6 +20,13 @@ _CATEGORY = 1  # bit of a decision
 # As written with 17 digits; at others, or those beyond double precision, LightGBM ends the process.
 _REAL = rb"-?(?:[0-9]{1,20}(?:\.[0-9]{1,25})?|[0-9](?:\.[0-9]{1,20})?[eE][+-]?(?:[0-9]{1,2}|[0-2][0-9]{2}|30[0-7]))"
 _REALS = re.compile(rb"(?:" + _REAL + rb"(?: " + _REAL + rb")*)?")
+_ANY = rb"-?+(?:[0-9]++(?:\.[0-9]++)?+(?:e[+-]?+[0-9]{1,3}+)?+|nan|inf)"  # at others it ends the process, too
+_ANYS = re.compile(rb"(?:" + _ANY + rb"(?: (?!\Z)|\Z))++")
+_OF_SPLITS = (b"threshold", b"split_gain", b"internal_value", b"internal_weight", b"internal_count")
+_OF_LEAVES = (b"leaf_value", b"leaf_weight", b"leaf_count")
+_MOST_LINES = 22  # that LightGBM reads of a tree
+_OBJECTIVE = re.compile(rb"[a-z0-9_]+(?: [a-z0-9_]+(?::" + _ANY + rb")?)*")
+_PARAMETER = re.compile(rb"\[[a-z0-9_]+: .*\]")
 
 Ints = npt.NDArray[np.int64]
 Tree = dict[bytes, bytes]  # what it says of each name
@@ -42,6 +49,8 @@ def check_booster(text: Any) -> None:
 
 def _check(data: bytes) -> None:
     found = _SIZES.search(data)
+    if b"\r" in data or b"\0" in data:
+        raise ValueError("lines that end otherwise")
     if found is None:
         raise ValueError("no tree_sizes")
     trees: list[Tree] = []
@@ -53,17 +62,29 @@ def _check(data: bytes) -> None:
         at += size
     if not data.startswith(_END, at):
         raise ValueError("the trees do not end where they should")
+    _check_parameters(data[at:].split(b"\n"))
     n_features = _check_head(data[: found.start()], len(trees))
     if trees:
         _check_trees(trees, n_features)
 
 
 def _tree(data: bytes) -> Tree:
-    lines = [line.partition(b"=") for line in data.split(b"\n") if line]
+    lines = [line.partition(b"=") for line in data.rstrip(b"\n").split(b"\n")]
     tree = {name: value for name, _, value in lines}
     if len(tree) < len(lines):
         raise ValueError("a name twice in a tree")
+    if len(lines) > 1 + _MOST_LINES or not all(sign for _, sign, _ in lines):
+        raise ValueError("lines of a tree")
     return tree
+
+
+def _check_parameters(lines: Sequence[bytes]) -> None:
+    """LightGBM takes each line apart, whatever it is."""
+    if b"parameters:" in lines:
+        first = lines.index(b"parameters:") + 1
+        told = lines[first : lines.index(b"end of parameters", first)]
+        if not all(_PARAMETER.fullmatch(line) for line in told if line):
+            raise ValueError("parameters")
 
 
 def _check_head(head: bytes, n_trees: int) -> int:
@@ -73,16 +94,17 @@ def _check_head(head: bytes, n_trees: int) -> int:
     told = [int(word[10:]) for word in fields.get(b"objective", b"").split() if word.startswith(b"num_class:")]
     if not 1 <= n_classes <= per_round or n_trees % per_round or any(n != per_round for n in told):
         raise ValueError("numbers of classes")
+    if b"objective" in fields and not _OBJECTIVE.fullmatch(fields[b"objective"]):
+        raise ValueError("objective")
     return int(fields[b"max_feature_idx"]) + 1
 
 
 def _check_trees(trees: Sequence[Tree], n_features: int) -> None:
     n_leaves = _whole(_values(trees, b"num_leaves"), repeat(1))
     n_inner = n_leaves - 1
-    if (n_inner < 0).any() or list(map(_count, _values(trees, b"leaf_value"))) != n_leaves.tolist():
-        raise ValueError("leaf_value")
-    if list(map(_count, _values(trees, b"threshold"))) != n_inner.tolist():
-        raise ValueError("threshold")
+    if (n_inner < 0).any():
+        raise ValueError("num_leaves")
+    _check_numbers(trees, n_leaves)
     first = np.repeat(np.cumsum(n_inner) - n_inner, n_inner)
     node, tree = np.arange(len(first)) - first, np.repeat(np.arange(len(trees)), n_inner)
     for name in (b"left_child", b"right_child"):  # after their parent, so that every walk ends
@@ -95,6 +117,18 @@ def _check_trees(trees: Sequence[Tree], n_features: int) -> None:
     for one, n in zip(trees, n_leaves.tolist(), strict=True):
         if one.get(b"is_linear", b"0") != b"0":
             _check_lines(one, n, n_features)
+
+
+def _check_numbers(trees: Sequence[Tree], n_leaves: Ints) -> None:
+    """One for each split or leaf, though only thresholds and values must be there; of a lone leaf no more is read."""
+    for tree, n in zip(trees, n_leaves.tolist(), strict=True):
+        if not {b"threshold", b"leaf_value"} <= tree.keys():
+            raise ValueError("no thresholds or values")
+        told = [(b"shrinkage", 1), *((name, n) for name in (_OF_LEAVES if n > 1 else _OF_LEAVES[:1]))]
+        told += [(name, n - 1) for name in _OF_SPLITS if n > 1]
+        for name, count in told:
+            if name in tree and (_count(tree[name]) != count or not _ANYS.fullmatch(tree[name])):
+                raise ValueError(name.decode())
 
 
 def _check_features(features: Ints, n_features: int) -> None:

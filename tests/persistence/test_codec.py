@@ -365,6 +365,8 @@ def put(value: Any, at: int = 0) -> Callable[[list[str]], list[str]]:
     CATEGORIES, LINES, {"objective": "binary"}, {"objective": "multiclassova", "num_class": 3},
     {"objective": "regression", "boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5},
     {"objective": "regression", "min_data_in_leaf": 10_000}, {"objective": "poisson", "boosting": "dart"},
+    {"objective": "quantile", "alpha": 0.9}, {"objective": "tweedie"}, {"objective": "regression", "reg_sqrt": True},
+    {"objective": lambda scores, data: (scores - data.get_label(), np.full(600, 1e-9))},
 ], ids=str)  # fmt: skip
 def test_texts_of_lightgbm_are_read(options: dict[str, Any]) -> None:
     check_booster(booster_text(options))
@@ -382,6 +384,14 @@ def test_texts_of_lightgbm_are_read(options: dict[str, Any]) -> None:
     ("leaf_const", put("x"), LINES), ("leaf_const", put("1e308"), LINES),
     ("leaf_features", put(9), LINES), ("num_features", put(9), LINES), ("num_class", put(9), CATEGORIES),
     ("num_tree_per_iteration", put(4), CATEGORIES), ("max_feature_idx", put(0), CATEGORIES),
+    ("leaf_value", put("x"), CATEGORIES), ("leaf_value", put("-"), CATEGORIES), ("threshold", put("g.5"), CATEGORIES),
+    ("leaf_weight", lambda numbers: [*numbers[:-1], ""], CATEGORIES), ("leaf_weight", put("=1"), CATEGORIES),
+    ("leaf_count", lambda numbers: numbers[1:], CATEGORIES), ("split_gain", put("x"), CATEGORIES),
+    ("internal_value", put("0x1"), CATEGORIES), ("internal_weight", put("1 1"), CATEGORIES),
+    ("internal_count", put("1 1"), CATEGORIES), ("shrinkage", put("y.05"), CATEGORIES),
+    ("shrinkage", put("1\rother=2"), CATEGORIES), ("shrinkage", put("1\nother"), CATEGORIES),
+    ("shrinkage", put("\n".join(["1", *(f"other{k}=1" for k in range(9))])), CATEGORIES),
+    ("num_cat", put("1\n"), CATEGORIES), ("objective", put(""), LINES), ("objective", put("="), LINES),
 ])  # fmt: skip
 def test_texts_that_would_lead_lightgbm_astray_are_refused(name: str, change: Any, options: dict[str, Any]) -> None:
     text = booster_text(options)
@@ -394,7 +404,8 @@ def test_texts_whose_trees_are_not_where_they_should_be_are_refused() -> None:
     text = booster_text(CATEGORIES)
     check_booster(with_line(text, "shrinkage", put(1)))
     for wrong in (text.replace("shrinkage=1\n", "shrinkage=1.0\n", 1), text.replace("end of trees", "trees"),
-                  text.replace("tree_sizes=", "tree_sizes=5 "), text.replace("tree_sizes", "sizes")):  # fmt: skip
+                  text.replace("tree_sizes=", "tree_sizes=5 "), text.replace("tree_sizes", "sizes"),
+                  text.replace("[seed: ", "[seed "), text.replace("end of parameters", "")):  # fmt: skip
         with pytest.raises(ModelFileError, match="LightGBM"):
             check_booster(wrong)
 
