@@ -17,6 +17,7 @@ from mtl_classic.persistence._booster_bytes import check_booster_bytes
 from mtl_classic.persistence._booster_text import check_booster
 from mtl_classic.persistence._classes import class_named
 from mtl_classic.persistence._errors import ModelFileError
+from mtl_classic.persistence._kernel_states import check_state
 
 __all__ = ["from_state", "to_state"]
 
@@ -76,6 +77,7 @@ def from_state(name: str, state: State) -> Any:
             _check_attribute(cls, name, attribute)
         if len(state) < _FEW:
             _ALLOWED[cls] = (_ALLOWED.get(cls, _NONE) if len(_ALLOWED.get(cls, _NONE)) < _FEW else _NONE) | state.keys()
+    check_state(name, state)
     value: Any = object.__new__(cls)
     if hasattr(cls, "__setstate__"):
         value.__setstate__(state)
