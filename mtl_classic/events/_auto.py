@@ -20,6 +20,8 @@ MAX_TYPES = 3
 PRICE_SPREAD = 0.1  # share of a column's variance: one that varies less within an item is the item's price
 RISING = 0.95  # rank correlation with the order of time
 SAMPLE = 200_000
+_INEXACT = frozenset(("floating", "mixed-integer-float", "decimal", "complex"))
+_TIMES = frozenset(("datetime64", "datetime", "date", "timedelta64", "timedelta", "period"))
 _HOUR, _DAY, _WEEK = 3_600_000_000_000, 86_400_000_000_000, 604_800_000_000_000
 _LADDER = (
     *(hours * _HOUR for hours in (1, 3, 6, 12)),
@@ -163,7 +165,10 @@ def _determines(log: EventLog, role: str, name: str) -> bool:
 
 
 def _is_moderate(log: EventLog, name: str) -> bool:
-    return log.column(name).dtype.kind in "Obiu" and 2 <= len(log.encode(name)[1]) <= MAX_CATEGORIES
+    if log.column(name).dtype.kind not in "Obiu":
+        return False
+    values = log.encode(name)[1]
+    return 2 <= len(values) <= MAX_CATEGORIES and _held(values) not in _INEXACT | _TIMES
 
 
 def _is_amount(log: EventLog, name: str) -> bool:
@@ -178,16 +183,25 @@ def _is_amount(log: EventLog, name: str) -> bool:
 
 
 def _categories(X: pd.DataFrame, taken: Collection[str | None]) -> list[str]:
-    """Columns of texts, categories and flags of moderate number, the finest first."""
-    sizes = {
-        str(name): int(X[name].nunique()) for name in X.columns if name not in taken and _is_category(X[name].dtype)
-    }
+    """Columns of texts and categories of moderate number, the finest first."""
+    sizes = {str(name): _n_values(X[name]) for name in X.columns if name not in taken and _is_category(X[name])}
     return [name for name, size in sorted(sizes.items(), key=lambda pair: -pair[1]) if 2 <= size <= MAX_CATEGORIES]
 
 
-def _is_category(dtype: Any) -> bool:
-    return (
-        isinstance(dtype, pd.CategoricalDtype)
-        or pd.api.types.is_object_dtype(dtype)
-        or pd.api.types.is_string_dtype(dtype)
-    )
+def _n_values(column: pd.Series) -> int:
+    try:
+        return int(column.nunique())
+    except TypeError:  # of lists or dicts, which are no keys
+        return 0
+
+
+def _is_category(column: pd.Series) -> bool:
+    """Whether a column is one of texts or categories, whatever type holds it."""
+    if column.dtype == object:
+        return _held(column) not in _INEXACT | _TIMES | {"integer", "boolean"}
+    return isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(column.dtype)
+
+
+def _held(values: Any) -> str:
+    """What values are, as objects too: drivers of databases give dates and decimals as such."""
+    return pd.api.types.infer_dtype(values, skipna=True)

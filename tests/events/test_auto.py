@@ -1,5 +1,6 @@
 """aggregates="auto": how many columns, which windows, which keys."""
 
+from decimal import Decimal
 from itertools import pairwise
 
 import numpy as np
@@ -217,7 +218,9 @@ def test_which_shared_columns_are_keys():
 
     at_random = pd.Series(np.random.default_rng(0).integers(0, 8, len(events)))
     assert keys(at_random % 2) == ["user_c0", "item_c0"]
-    assert keys(at_random / 4) == []
+    assert keys(at_random / 4) == keys((at_random / 4).astype(object)) == []
+    assert keys(pd.to_datetime(at_random, unit="D").dt.date) == keys(at_random.map(Decimal)) == []
+    assert keys(at_random.astype(object).where(at_random > 0, None)) == ["user_c0", "item_c0"]
     others = np.flatnonzero(~number.duplicated())  # 25 items
     for n_others, found in ((2, ["user_c0"]), (3, ["user_c0", "item_c0"])):
         attribute = number % 3

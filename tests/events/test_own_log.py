@@ -1,6 +1,8 @@
 """HistoryFeatures without a log: the fitted rows are the log, and a label enters once it is known."""
 
+import datetime as dt
 import tracemalloc
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -216,6 +218,31 @@ def test_keys_beside_a_user_are_the_columns_of_texts_with_most_values_up_to_a_th
         assert [aggregate.keys for aggregate in model.aggregates_] == [(key,) for key in keys]
     few = HistoryFeatures(time="day").fit(rows[["day", "none", "of_2"]], labels)
     assert [aggregate.keys for aggregate in few.aggregates_] == [("of_2",)]
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        [dt.date(2024, 1, 1) + dt.timedelta(k) for k in range(100)],
+        [Decimal(k) / 4 for k in range(100)],
+        [k / 4 for k in range(100)],
+        list(range(100)),
+        [[k] for k in range(100)],
+    ],
+    ids=["dates", "decimals", "floats", "integers", "lists"],
+)
+def test_objects_that_are_no_texts_are_no_keys(held):
+    rows, labels = bookings()
+    rows["held"] = pd.Series([held[k % 100] for k in range(len(rows))], dtype=object).where(rows.index > 3, None)
+    model = HistoryFeatures(time="day", tasks=TASKS).fit(rows, labels)
+    assert {aggregate.keys for aggregate in model.aggregates_} == {("agent",), ("country",)}
+
+
+def test_texts_and_numbers_in_one_column_are_categories():
+    rows, labels = bookings()
+    rows["code"] = pd.Series(rows["day"] % 9, dtype=object).where(rows["day"] % 9 > 0, "85123A")
+    model = HistoryFeatures(time="day", tasks=TASKS).fit(rows, labels)
+    assert {aggregate.keys for aggregate in model.aggregates_} == {("agent",), ("code",), ("country",)}
 
 
 def test_many_labels_take_no_more_working_memory_than_a_few() -> None:
