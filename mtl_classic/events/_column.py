@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Real
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +14,7 @@ import pandas as pd
 from mtl_classic._core.keys import are_of_other_kinds, key_kind
 
 _LARGEST_EXACT = 2**53  # beyond it neighbouring integers are the same float
+_NUMERIC = frozenset(("integer", "floating", "mixed-integer-float", "decimal", "boolean"))  # of infer_dtype
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,10 @@ def as_column(series: pd.Series[Any], name: str, amount: bool) -> Column:
 def _as_numbers(series: pd.Series[Any], amount: bool) -> npt.NDArray[Any] | None:
     """The column as a plain array, or None where it must be coded: texts, and integers that have missing values."""
     dtype = series.dtype
-    if amount and pd.api.types.is_object_dtype(dtype) and series.isna().all():  # of a day on which nobody bought
-        return np.full(len(series), np.nan)
+    if amount and pd.api.types.is_object_dtype(dtype):
+        if not _are_numbers(series.to_numpy()) and series.notna().any():  # none of a day on which nobody bought
+            return None
+        return series.to_numpy(dtype=np.float64, na_value=np.nan)
     if isinstance(dtype, np.dtype):
         return series.to_numpy() if dtype.kind in "biufmM" else None
     if not pd.api.types.is_numeric_dtype(dtype):
@@ -160,7 +165,14 @@ def as_floats(values: npt.NDArray[Any]) -> npt.NDArray[np.float64] | None:
     """Values as float64, NaN where missing; None if they are no numbers or flags."""
     if values.dtype.kind in "biuf":
         return values.astype(np.float64)
-    numeric = ("integer", "floating", "mixed-integer-float", "boolean")
-    if values.dtype.kind != "O" or pd.api.types.infer_dtype(values, skipna=True) not in numeric:
+    if values.dtype.kind != "O" or not _are_numbers(values):
         return None
     return np.asarray(pd.Series(values).astype(np.float64))
+
+
+def _are_numbers(objects: Any) -> bool:
+    """Whether objects are numbers or flags of Python, decimals among them, as drivers of databases give them."""
+    kind = pd.api.types.infer_dtype(objects, skipna=True)
+    if kind != "mixed":
+        return kind in _NUMERIC
+    return all(isinstance(value, Real | Decimal) for value in objects[~pd.isna(objects)])

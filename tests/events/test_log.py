@@ -1,5 +1,6 @@
 import pickle
 import re
+from decimal import Decimal
 
 import joblib
 import numpy as np
@@ -8,9 +9,10 @@ import polars as pl
 import pytest
 from sklearn.base import clone
 
+from mtl_classic import Task
 from mtl_classic._core.exceptions import RoleError
-from mtl_classic.events import EventLog
-from tests.events.shop import ROLES, make_events, make_log
+from mtl_classic.events import EventLog, HistoryFeatures, label_from_events
+from tests.events.shop import ROLES, make_events, make_log, make_rows
 
 
 def test_events_are_sorted_by_time_and_ties_keep_their_order():
@@ -177,6 +179,27 @@ def test_missing_ids_nullable_types_and_categories_survive():
     assert log.column("user").tolist() == [1, None, 3]
     assert log.encode("item")[0].tolist() == [0, -1, 1]
     np.testing.assert_array_equal(log.column("price"), [1.0, np.nan, 3.0])
+
+
+@pytest.mark.parametrize("held", [float, Decimal])
+def test_amounts_held_as_objects_are_numbers(held):
+    events = make_events().drop(columns="coupon")
+    events["margin"] = events["price"] / 2
+    objects = events.assign(
+        **{c: events[c].map(held, na_action="ignore").astype(object).where(events[c].notna(), None)
+           for c in ("price", "margin")}
+    )  # fmt: skip
+    tasks = [Task("buy", "binary"), Task("spend", "regression", given="buy"), Task("margin", "regression")]
+    found = []
+    half = len(events) // 2
+    for first, then in ((events, events), (objects, objects), (events, objects)):
+        log = EventLog(first[:half], **ROLES).append(then[half:])
+        history = HistoryFeatures().fit(make_rows(), events=log)
+        found.append((history.transform(make_rows()), label_from_events(make_rows(), log, tasks, horizon=20)))
+    assert "user__mean__margin__buy__128" in found[0][0]
+    for others in found[1:]:
+        for plain, other in zip(found[0], others, strict=True):
+            pd.testing.assert_frame_equal(plain, other)
 
 
 def test_clone_and_workers_share_it(tmp_path):
