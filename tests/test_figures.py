@@ -89,6 +89,10 @@ COUPON = [of(JOURNEY, f"coupon AUC: {name}") for name in ("ours", "tuned", "defa
 DISCOUNT = [of(JOURNEY, f"discount with {n} % of its labels: funnel against direct, %") for n in (1, 10)]
 FEW = [few("clothing", share, "defaults") for share in (0.01, 0.03, 0.1)]
 LATER = [covered("hotels", "adr", "later rows", method) for method in ("split", "cv+")]
+REFRESHED = [
+    of("week", f"loss of a model refreshed each week less one left alone, %, {task}", -1.0)
+    for task in ("buy", "discount", "coupon", "quantity", "spend")
+]
 SENTENCES: list[tuple[str, str, list[Value]]] = [
     (MAIN, "buy AUC {} → {}.", [of(JOURNEY, f"buy AUC: {name}") for name in ("raw columns", "with history")]),
     (MAIN, "AUC {} by the funnel, {} by tuned LightGBM, {} by", COUPON),
@@ -150,7 +154,10 @@ SENTENCES: list[tuple[str, str, list[Value]]] = [
         "one more percent takes {} of",
         [of("week", "observe of 1 % of a log ÷ building anew, 1 million events")],
     ),
+    (MAIN, "of a real shop have {} to {} % less loss", [REFRESHED[0], REFRESHED[2]]),
     (MAIN, "A single request costs {} of", [of("week", "single request ÷ its boosters' own")]),
+    (MEASURED, "alone by {} (buy), {} (discount), {} (coupon), {} (quantity) and {} % (spend)", REFRESHED),
+    (MEASURED, "there stacking has {} (", [mean_score("hotels", "stacking")]),
     (MEASURED, "AUC {} by the funnel, {} by tuned LightGBM, {} by", COUPON),
     (MEASURED, "1 % / 10 % of its labels: loss {} % / {} %", DISCOUNT),
     (

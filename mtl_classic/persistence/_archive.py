@@ -215,12 +215,13 @@ def _check_format(manifest: Mapping[str, Any], known: int) -> None:
     version = manifest.get("format_version")
     if type(version) is not int or version < 1:
         raise ModelFileError(f"The {MANIFEST} has the format version {version!r}, which is none.")
-    if version > known:
+    if version != known:
         made_by = manifest.get("versions")
         by = f" (by {made_by.get('mtl_classic')!r:.20})" if isinstance(made_by, dict) else ""
+        age, way = ("a later", "Update mtl_classic") if version > known else ("an earlier", "Fit the model anew")
         raise ModelFileError(
-            f"The file was written in the format {version} by a later version of mtl_classic{by}; this one reads up to "
-            f"{known}. Update mtl_classic."
+            f"The file was written in the format {version} by {age} version of mtl_classic{by}; this one reads "
+            f"{known}. {way}."
         )
     if not isinstance(manifest.get("members"), dict):
         raise ModelFileError(f"The {MANIFEST} does not say which members there are.")

@@ -40,7 +40,7 @@ def load_model(path: str | Path, *, mmap: bool = False) -> Any:
     ModelFileError
         A ValueError that says why a file is refused: truncated, altered (a checksum of every member),
         members missing, added or of suspicious names or sizes, a class that is not on the list, arrays that do not
-        fit each other, a later format.
+        fit each other, another format.
 
     Notes
     -----

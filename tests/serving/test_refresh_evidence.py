@@ -138,7 +138,7 @@ def test_a_model_that_does_not_know_what_it_rests_on() -> None:
     columns, tasks = X[["a", "b", "c"]], (TASKS[2],)
     model = fitted(columns[:700], Y["spend"][:700], "linear", tasks)
     fit = model.pipeline_.steps[-1][1].fits_["spend"]
-    del fit.__dict__["evidence"]  # as in a file of before it was counted
+    del fit.__dict__["evidence"]  # as in a pickle of before it was counted
     new = model.refresh(columns[700:], Y["spend"][700:], decay=1.0).pipeline_.steps[-1][1].fits_["spend"]
     np.testing.assert_allclose(new.model.coef_, fit.model.coef_)
     assert new.evidence is None
