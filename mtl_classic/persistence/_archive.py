@@ -139,7 +139,7 @@ def read_archive(path: Path, known_format: int, mmap: bool = False) -> tuple[dic
     Raises
     ------
     ModelFileError
-        With the reason: no zip, no model, a later format, a member too many, too few, too large or altered.
+        With the reason: no zip, no model, another format, a member too many, too few, too large or altered.
     """
     file = open(path, "rb")  # noqa: SIM115 - a file that is not there is told as such, what is wrong in it below
     try:

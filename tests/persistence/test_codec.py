@@ -367,7 +367,7 @@ def put(value: Any, at: int = 0) -> Callable[[list[str]], list[str]]:
     {"objective": "regression", "min_data_in_leaf": 10_000}, {"objective": "poisson", "boosting": "dart"},
     {"objective": "quantile", "alpha": 0.9}, {"objective": "tweedie"}, {"objective": "regression", "reg_sqrt": True},
     {"objective": lambda scores, data: (scores - data.get_label(), np.full(600, 1e-9))},
-], ids=str)  # fmt: skip
+], ids=lambda options: "own" if callable(options["objective"]) else str(options))  # fmt: skip
 def test_texts_of_lightgbm_are_read(options: dict[str, Any]) -> None:
     check_booster(booster_text(options))
 
