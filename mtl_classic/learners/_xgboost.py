@@ -24,7 +24,6 @@ from mtl_classic._core.options import (
 from mtl_classic._core.tasks import Task
 from mtl_classic.learners._columns import Features
 from mtl_classic.learners._defaults import n_bins, tree_defaults
-from mtl_classic.learners._leaves import kept_share
 from mtl_classic.learners._params import check_xgboost, xgboost_params
 from mtl_classic.learners._protocol import (
     FitRequest,
@@ -170,15 +169,14 @@ class XGBoostLearner(Learner):
         elif rounds is None:
             rounds = min(self.max_iter, tree_defaults(request.task.kind, request.y[request.rows]).n_rounds)
         booster = xgb.train(params, train, rounds, evals=evals, early_stopping_rounds=patience, verbose_eval=False)
-        n_rounds = booster.best_iteration + 1 if evals else rounds
-        return XGBoostFit(booster, n_rounds, request.task.kind, center, unit, evidence=request.mass)
+        return XGBoostFit(booster, booster.best_iteration + 1 if evals else rounds, request.task.kind, center, unit)
 
     def refresh_task(self, fit: XGBoostFit, features: Features, request: FitRequest, how: str, decay: float) -> TaskFit:
         """A new fit that new rows have moved: leaf values, or a tenth as many rounds added as the fit had.
 
         The trees stay, and a leaf's value moves as far as its new rows weigh beside ``decay`` · those that it rests on,
         by a Newton step of the loss (`move_leaves`); under other objectives than those of the kinds, and those of
-        rankings, dart and parallel trees, by XGBoost's own ``refresh``, all leaves by the same share.
+        rankings, dart and parallel trees, towards the leaves of XGBoost's own ``refresh``.
         """
         old = fit.booster if fit.n_rounds is None else fit.booster[: fit.n_rounds]
         n_columns, n_old, rows = features.values.shape[1], old.num_boosted_rounds(), request.rows
@@ -186,15 +184,13 @@ class XGBoostLearner(Learner):
         request = _moved(request, fit.center, fit.unit)
         params = self._train_params(request, n_columns, max_bin)
         options = {"nthread": request.n_threads, "feature_types": _types(features), "enable_categorical": True}
-        share, evidence = kept_share(fit.evidence, request.mass, decay if how == "leaves" else 1.0)
         if how == "leaves":
             data = _labelled(xgb.DMatrix(features.values[rows], **options), rows, request)
-            moved = refit_leaves(old, data, request, params, decay, share)
-            return replace(fit, booster=moved, n_rounds=n_old, evidence=evidence)
+            return replace(fit, booster=refit_leaves(old, data, request, params, decay), n_rounds=n_old)
         data = xgb.QuantileDMatrix(features.values[rows], max_bin=max_bin, **options)
         more = n_further(n_old, fit.n_added)
         moved = xgb.train(params, _labelled(data, rows, request), more, xgb_model=old)
-        return replace(fit, booster=moved, n_rounds=n_old + more, n_added=fit.n_added + more, evidence=evidence)
+        return replace(fit, booster=moved, n_rounds=n_old + more, n_added=fit.n_added + more)
 
     def _max_bin(self, n_rows: int) -> int:
         given = xgboost_params(self.params).get("max_bin", self.max_bin)
@@ -317,7 +313,6 @@ class XGBoostFit:
     center: float = 0.0  # of the labels, added to the scores
     unit: float = 1.0  # of the labels, by which scores are multiplied before
     n_added: int = 0  # of the rounds, by refreshes
-    evidence: float | None = None  # weight of the rows that it rests on
 
     def predict(self, features: Features, n_threads: int = 1) -> Floats:
         """Scores on the scale of the task's kind."""

@@ -23,9 +23,9 @@ _OBJECTIVES = {  # whose slopes are those of a kind
 
 
 def refit_leaves(
-    old: xgb.Booster, data: xgb.DMatrix, request: FitRequest, params: Mapping[str, Any], decay: float, share: float
+    old: xgb.Booster, data: xgb.DMatrix, request: FitRequest, params: Mapping[str, Any], decay: float
 ) -> xgb.Booster:
-    """Leaves moved one by one where the objective is the task's own, else by XGBoost, all at the same share.
+    """Leaves moved by steps of our own where the objective is the task's own, else towards those of XGBoost.
 
     Parameters
     ----------
@@ -37,12 +37,10 @@ def refit_leaves(
         Of the training.
     decay : float
         Of what each leaf rests on, as in `move_leaves`.
-    share : float
-        Of the old values, where XGBoost has to do it.
     """
     model = json.loads(old.save_raw("json"))
     if not _is_plain(model["learner"], request.task.kind):
-        return _refreshed(old, model, data, params, share)
+        return _refreshed(old, model, data, params, decay)
     trees, n_rows = _trees(model), len(request.rows)
     outputs = len(set(model["learner"]["gradient_booster"]["model"]["tree_info"])) or 1
     values, evidence = ([np.asarray(tree[name]) for tree in trees] for name in ("split_conditions", "sum_hessian"))
@@ -82,19 +80,20 @@ def _is_plain(learner: Mapping[str, Any], kind: str) -> bool:
 
 
 def _refreshed(
-    old: xgb.Booster, model: dict[str, Any], data: xgb.DMatrix, params: Mapping[str, Any], share: float
+    old: xgb.Booster, model: dict[str, Any], data: xgb.DMatrix, params: Mapping[str, Any], decay: float
 ) -> xgb.Booster:
-    """The old leaf values at a share, beside those of XGBoost's own ``refresh``; alone where no new row came."""
+    """Means of the old leaf values and those of XGBoost's own ``refresh``, by their sums of hessians."""
     updating = {"process_type": "update", "updater": "refresh", "refresh_leaf": True, "min_child_weight": 0.0}
     new = xgb.train({**params, **updating}, data, old.num_boosted_rounds(), xgb_model=old)
     fresh = json.loads(new.save_raw("json"))
     for before, after in zip(_trees(model), _trees(fresh), strict=True):
         is_leaf = np.asarray(after["left_children"]) == -1
-        reached = is_leaf & (np.asarray(after["sum_hessian"]) > 0)
         values, known = np.asarray(after["split_conditions"]), np.asarray(before["split_conditions"])
-        after["split_conditions"] = np.where(
-            reached, share * known + (1 - share) * values, np.where(is_leaf, known, values)
-        ).tolist()
+        kept, new = decay * np.asarray(before["sum_hessian"]), np.asarray(after["sum_hessian"])
+        reached, total = is_leaf & (new > 0), kept + new
+        mean = (kept * known + new * values) / np.where(reached, total, 1.0)
+        after["split_conditions"] = np.where(reached, mean, np.where(is_leaf, known, values)).tolist()
+        after["sum_hessian"] = total.tolist()
     return _loaded(fresh)
 
 
