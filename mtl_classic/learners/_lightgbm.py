@@ -216,10 +216,11 @@ class LightGBMLearner(Learner):
             "feature_name": [f"f{j}" for j in range(n_columns)],
         }
         params = self._dataset_params() | self._train_params(request, n_columns)
-        more, n_old = n_further(old.current_iteration(), fit.n_added), old.current_iteration()
+        n_old = old.current_iteration()
+        more = n_further(n_old, fit.n_added)
         moved = lgb.train(params, lgb.Dataset(values, **data, params=dict(params)), more, init_model=old)
-        n_added = fit.n_added + moved.current_iteration() - n_old
-        return LightGBMFit(moved, moved.current_iteration(), n_added, evidence)
+        n_new = moved.current_iteration()
+        return LightGBMFit(moved, n_new, fit.n_added + n_new - n_old, evidence)
 
     def _dataset_params(self) -> dict[str, Any]:
         # without feature_pre_filter=False a column useless for one task's leaf size would be lost to all tasks

@@ -15,9 +15,8 @@ from mtl_classic.learners._text_booster import tree_sizes
 
 __all__ = ["refit_leaves"]
 
-_LEAVES, _WEIGHTS, _VALUES = (
-    re.compile(rf"^{name}=(.*)$", re.MULTILINE) for name in ("num_leaves", "leaf_weight", "leaf_value")
-)
+_LEAVES = re.compile(r"^num_leaves=(\d+)$", re.MULTILINE)
+_VALUE, _WEIGHT = "leaf_value", "leaf_weight"
 _SIZES = re.compile(r"^tree_sizes=.*$", re.MULTILINE)
 _PLAIN = {"boosting": "gbdt", "scale_pos_weight": "1", "is_unbalance": "0"}
 _OBJECTIVES = {  # whose slopes are those of a kind
@@ -52,7 +51,7 @@ def refit_leaves(text: str, values: Any, request: FitRequest, decay: float, shar
     ends = start + np.cumsum([0, *sizes])
     trees = [text[a:b] for a, b in pairwise(ends.tolist())]
     outputs = booster.num_model_per_iteration()
-    old, evidence = ([_numbers(pattern, tree) for tree in trees] for pattern in (_VALUES, _WEIGHTS))
+    old, evidence = ([_numbers(name, tree) for tree in trees] for name in (_VALUE, _WEIGHT))
     penalty, rate = float(_parameter(text, "lambda_l2")), float(_parameter(text, "learning_rate"))
     constants = [_constant(value, known + penalty) for value, known in zip(old[:outputs], evidence, strict=False)]
     for tree, constant in enumerate(constants):
@@ -92,8 +91,8 @@ def _parameter(text: str, name: str) -> str:
     return "" if found is None else found[1]
 
 
-def _numbers(pattern: re.Pattern[str], tree: str) -> Floats:
-    found = pattern.search(tree)
+def _numbers(name: str, tree: str) -> Floats:
+    found = re.search(rf"^{name}=(.*)$", tree, re.MULTILINE)
     return np.array([] if found is None else found[1].split(), dtype=np.float64)
 
 
@@ -103,10 +102,10 @@ def _constant(value: Floats, weight: Floats) -> float:
 
 
 def _written(tree: str, value: Floats, evidence: Floats) -> str:
-    for pattern, numbers in ((_VALUES, value), (_WEIGHTS, evidence)):
+    for name, numbers in ((_VALUE, value), (_WEIGHT, evidence)):
         if len(numbers):
-            line = pattern.pattern[1:].partition("=")[0] + "=" + " ".join(map(repr, numbers.tolist()))
-            tree = pattern.sub(line, tree)
+            line = f"{name}=" + " ".join(map(repr, numbers.tolist()))
+            tree = re.sub(rf"^{name}=.*$", line, tree, flags=re.MULTILINE)
     return tree
 
 

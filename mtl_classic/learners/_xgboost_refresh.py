@@ -84,8 +84,8 @@ def _refreshed(
 ) -> xgb.Booster:
     """Means of the old leaf values and those of XGBoost's own ``refresh``, by their sums of hessians."""
     updating = {"process_type": "update", "updater": "refresh", "refresh_leaf": True, "min_child_weight": 0.0}
-    new = xgb.train({**params, **updating}, data, old.num_boosted_rounds(), xgb_model=old)
-    fresh = json.loads(new.save_raw("json"))
+    updated = xgb.train({**params, **updating}, data, old.num_boosted_rounds(), xgb_model=old)
+    fresh = json.loads(updated.save_raw("json"))
     for before, after in zip(_trees(model), _trees(fresh), strict=True):
         is_leaf = np.asarray(after["left_children"]) == -1
         values, known = np.asarray(after["split_conditions"]), np.asarray(before["split_conditions"])

@@ -103,8 +103,8 @@ def _outcome(name: str, part: str, fit: Any, learner: Any, has_rows: bool, how: 
     way = how if hasattr(learner, "refresh_task") else None
     if hasattr(learner, "refresh_way"):
         way = learner.refresh_way(fit, how)
-    if way is None and hasattr(learner, "refresh_way") and learner.refresh_way(fit, "rounds"):
-        return Outcome(name, part, kind, LEFT, 'the leaves of its trees hold lines; how="rounds" can move it')
+        if way is None and learner.refresh_way(fit, "rounds") is not None:
+            return Outcome(name, part, kind, LEFT, 'its leaves hold no values to move, but lines; how="rounds" can')
     if way is None:
         inner = f" ({type(fit.model).__name__})" if hasattr(fit, "model") else ""
         why = f"{kind}{inner} cannot be refreshed; LightGBM, XGBoost, forests and linear models can"

@@ -207,8 +207,8 @@ class ServingMethods:
             refreshes of many rows, not for every night.
         decay : float in [0, 1], default=0.95
             Share of the rows that the model rests on, those of the fit and of refreshes before, that counts beside the
-            new ones: a leaf's value and a coefficient are means of old and new, so weighed. 1 forgets nothing, which
-            is best where nothing changes; 0.95 forgets half in 14 refreshes. Of no effect on rounds and passes.
+            new ones. 1 forgets nothing, which is best where nothing changes; 0.95 forgets half in 14 refreshes. Of no
+            effect on rounds and passes.
 
         Returns
         -------
@@ -222,6 +222,13 @@ class ServingMethods:
         TypeError
             If nothing of the model can be refreshed. Parts that cannot, beside others that can, are told by a
             `FallbackWarning` and in ``refreshed_``.
+
+        Notes
+        -----
+        A boosted leaf of value v takes a Newton step, v ← ((δH + λ) v − η G') / (δH + λ + H'), and H ← δH + H',
+        with G' and H' the sums of the new rows' gradients and hessians, H that of the rows before, δ the ``decay``, η
+        the learning rate and λ the L2 penalty; a forest's leaf is a mean of rows, and so are coefficients of those of
+        the two fits. Cost: the new rows' leaves in all trees.
         """
         check_is_fitted(self)
         new: Self = refresh_model(self, X, Y, sample_weight, how, decay)
