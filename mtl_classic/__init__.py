@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mtl_classic._core.exceptions import RoleError as RoleError
     from mtl_classic._core.exceptions import RowOrderWarning as RowOrderWarning
     from mtl_classic._core.exceptions import TaskError as TaskError
+    from mtl_classic._core.exceptions import UnusedColumnsWarning as UnusedColumnsWarning
     from mtl_classic._core.tasks import Task as Task
     from mtl_classic._core.tasks import infer_tasks as infer_tasks
     from mtl_classic.datasets import load_complete_journey as load_complete_journey
@@ -98,6 +99,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
         "RoleError",
         "RowOrderWarning",
         "TaskError",
+        "UnusedColumnsWarning",
     ),
     "mtl_classic._core.tasks": ("Task", "infer_tasks"),
     "mtl_classic.datasets": ("load_complete_journey", "make_funnel"),
@@ -194,6 +196,7 @@ __all__ = [
     "TaskError",
     "TaskGraphModel",
     "Temporal",
+    "UnusedColumnsWarning",
     "XGBoostLearner",
     "average_over_seeds",
     "cross_fit",

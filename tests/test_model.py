@@ -31,6 +31,7 @@ from mtl_classic import (
     TargetStatistics,
     Task,
     TaskError,
+    UnusedColumnsWarning,
     label_from_events,
     make_folds,
     make_funnel,
@@ -84,6 +85,57 @@ def test_without_a_time_target_statistics_take_its_place() -> None:
 def test_without_ids_or_aggregates_there_is_no_history() -> None:
     for options in ({"aggregates": None}, {"user": None, "item": None, "time": None}, {"user": None, "item": None}):
         assert len(model(**options).fit(X, Y).pipeline_) == 1
+
+
+def shop_with_brands(n: int = 4_000, n_brands: int = 400) -> tuple[pd.DataFrame, pd.Series]:
+    """Rows in the order of time, whose label is a matter of the brand, and a text of its own in each."""
+    rng = np.random.default_rng(0)
+    brand = rng.integers(0, n_brands, n)
+    X = pd.DataFrame({"brand": [f"b{k}" for k in brand], "price": rng.random(n), "day": np.arange(n) // 50})
+    buy = rng.random(n) < rng.choice([0.1, 0.9], n_brands)[brand]
+    return X.assign(text=[f"about {k}" for k in range(n)]), buy.astype(int)
+
+
+@pytest.mark.parametrize("time", [None, "day"])
+def test_columns_of_too_many_categories_become_statistics(time: str | None) -> None:
+    X, buy = shop_with_brands()
+    X = X.drop(columns="text")
+    roles = {"time": time, "random_state": 0}
+    fitted = MultiTaskModel({"buy": "binary"}, **roles).fit(X[:3000], buy[:3000])
+    assert [name for name, _ in fitted.pipeline_.steps] == ["statistics", "model"]
+    scores = fitted.predict_scores(X[3000:])
+    assert roc_auc_score(buy[3000:], scores["buy"]) > 0.8
+    serving = fitted.compile_for_serving()
+    alone = [serving.predict_scores(row)["buy"] for row in X[3000:3020].to_dict("records")]
+    assert alone == pytest.approx(scores["buy"][:20].tolist())
+
+    own = PerTaskModel({"buy": "binary"}, max_categories=400)
+    without = MultiTaskModel({"buy": "binary"}, structure=own, **roles).fit(X[:3000], buy[:3000])
+    assert [name for name, _ in without.pipeline_.steps] == ["model"]
+
+
+def test_statistics_of_many_categories_stand_beside_the_history() -> None:
+    X, buy = shop_with_brands()
+    X = X.drop(columns="text").assign(user=np.arange(len(X)) % 90)
+    fitted = MultiTaskModel({"buy": "binary"}, user="user", time="day", latent=None, random_state=0).fit(X, buy)
+    assert [name for name, _ in fitted.pipeline_.steps] == ["history", "statistics", "model"]
+    names = fitted.pipeline_[-1].columns_.names_
+    assert {"user__rate__buy", "brand__buy__mean"} <= set(names)
+
+    made = []
+    for labels in (buy, np.where(X["day"] < 60, buy, 1 - buy)):  # what comes later tells earlier rows nothing
+        statistics = clone(fitted.pipeline_["statistics"])
+        made.append(statistics.fit_transform(X, labels).loc[X["day"] < 60, "brand__buy__mean"])
+    assert made[0].nunique() > 100
+    pd.testing.assert_series_equal(*made)
+
+
+def test_texts_are_no_features_and_that_is_said() -> None:
+    X, buy = shop_with_brands(1_000)
+    told = r"max_categories=255 values: 'text' \(1000 values\)\. Put TargetStatistics before the model"
+    with pytest.warns(UnusedColumnsWarning, match=told):
+        fitted = MultiTaskModel({"buy": "binary"}, learner=SMALL, random_state=0).fit(X, buy)
+    assert fitted.pipeline_["statistics"].keys_ == [("brand",)]
 
 
 def test_aggregates_of_the_user() -> None:
@@ -451,6 +503,6 @@ def test_rows_of_no_weight_teach_the_statistics_of_labels_nothing() -> None:
     wrong = pd.DataFrame({name: np.where(trusted, y, y.max() - y) for name, y in Y.items()})
     weight = pd.DataFrame({"buy": trusted.astype(float), "spend": 1.0 + 0 * buy})
     fitted = clone(model).fit(X, wrong, sample_weight=weight)
-    columns = fitted.pipeline_["history"].transform(X)
+    columns = fitted.pipeline_["statistics"].transform(X)
     assert (columns["item__buy__mean"] > 0.5).tolist() == (buy == 1).tolist()
     assert columns["item__spend__mean"].between(1, 2).all()  # all its rows count, right and wrong

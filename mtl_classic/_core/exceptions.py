@@ -17,6 +17,7 @@ __all__ = [
     "TaskError",
     "UnlabelledTaskError",
     "UnseenClassError",
+    "UnusedColumnsWarning",
 ]
 
 
@@ -54,6 +55,10 @@ class RepeatedEventsWarning(UserWarning):
 
 class RowOrderWarning(UserWarning):
     """Neighbouring rows resemble each other, and they are held out at random: scores will promise too much."""
+
+
+class UnusedColumnsWarning(UserWarning):
+    """Categorical columns have too many values to be features, and no other column tells of them."""
 
 
 class TaskError(ValueError):

@@ -88,12 +88,12 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
     *Without a log* the fitted rows are the log: each is an event at its time, of which a label is known the task's
     `delay` later, or never where it is missing. ``where="row"``, a filter on columns, and None mean the rows;
     ``where="buy"`` those whose label of the task "buy" is known then, and without `value` its sum, mean and smoothed
-    mean (`"task=class"` per class of at most eight of a multiclass task); ``value="buy"`` the label beside any filter.
-    "auto" then takes, for user, item and user × item, else for the columns of texts or categories with most values up
-    to 1000, the smoothed mean of each label so far. It leaves out counts and recencies: rows predicted later find a log
-    that ends with the fitted rows unless more are observed, and what its age alone changes would mislead (in one window
-    of hotel bookings it nearly doubled a loss). Without labels it takes just those: counts in three windows, recency,
-    gap.
+    mean (`"task=class"` per class of a multiclass task, for "auto" the eight commonest); ``value="buy"`` the label
+    beside any filter. "auto" then takes, for user, item and user × item, else for the columns of texts or categories
+    with most values up to 1000, the smoothed mean of each label so far. It leaves out counts and recencies: rows
+    predicted later find a log that ends with the fitted rows unless more are observed, and what its age alone changes
+    would mislead (in one window of hotel bookings it nearly doubled a loss). Without labels it takes just those: counts
+    in three windows, recency, gap.
 
     *Unseen* users and items have count, sum and decayed 0, rate = the rate of all, recency, mean and gap NaN.
 
@@ -201,7 +201,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         if self.own_:
             X = align_columns(self, as_rows(events))
             targets = None if y is None or not self.tasks_ else self._targets(X, y, self.classes_)
-            events = log_of_rows(X, targets, time=self.roles_["time"], columns=self._key_columns())
+            events = self._log_of(X, targets)
         self.log_ = self.log_.append(events)
         return self
 
@@ -264,8 +264,12 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         self.classes_ = {} if targets is None else targets.classes
         if any(task.name == ROW for task in self.tasks_):
             raise ValueError(f"a task cannot be called {ROW!r} here: that is the event type of the rows; rename it.")
-        self.labels_ = [] if targets is None else [n for task in self.tasks_ for n in label_names(task, targets)]
-        self._delays = {} if targets is None else delays_of_labels(targets, time_dtype(X[self.roles_["time"]]))
+        self.labels_, self._delays = [], {}
+        if targets is not None:
+            given = () if is_auto(self.aggregates) else self.aggregates
+            asked = {spec for a in given for spec in (a.where, a.per, a.value) if isinstance(spec, str)}
+            self.labels_ = [name for task in self.tasks_ for name in label_names(task, targets, asked)]
+            self._delays = delays_of_labels(targets, time_dtype(X[self.roles_["time"]]), self.labels_)
         if is_auto(self.aggregates):
             roles = self.roles_
             self.aggregates_ = choose_for_rows(X, self.labels_, roles.get("user"), roles.get("item"), roles["time"])
@@ -276,7 +280,11 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
                 "there is nothing to key a history by: name user= or item=, or give aggregates; "
                 f"the columns are {list(X.columns)}."
             )
-        self.log_ = log_of_rows(X, targets, time=self.roles_["time"], columns=self._key_columns())
+        self.log_ = self._log_of(X, targets)
+
+    def _log_of(self, X: pd.DataFrame, targets: Targets | None) -> EventLog:
+        columns = self._key_columns()
+        return log_of_rows(X, targets, time=self.roles_["time"], columns=columns, labels=self.labels_)
 
     def _targets(self, X: pd.DataFrame, y: Any, classes: Classes | None = None) -> Targets:
         """Labels of the rows, in the coding of the fit."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,9 @@ ROW = "row"  # the event type of the rows themselves
 MAX_CLASSES = 8
 
 
-def log_of_rows(X: pd.DataFrame, targets: Targets | None, *, time: str, columns: Sequence[str]) -> EventLog:
+def log_of_rows(
+    X: pd.DataFrame, targets: Targets | None, *, time: str, columns: Sequence[str], labels: Collection[str]
+) -> EventLog:
     """The log of the fitted rows: an event each, with its labels (entire view, NaN where there is none) as columns."""
     axis, dtype = to_time(X[time], time), time_dtype(X[time])
     frame = X[[name for name in columns if name != time]].reset_index(drop=True)
@@ -31,18 +33,32 @@ def log_of_rows(X: pd.DataFrame, targets: Targets | None, *, time: str, columns:
         zone = getattr(dtype, "tz", None)
         frame[time] = stamps if zone is None else stamps.dt.tz_localize("UTC").dt.tz_convert(zone)
     if targets is not None:
-        labels = {column: _narrow(label) for task in targets.tasks for column, label in _labels_of(task, targets)}
-        frame = pd.concat([frame, pd.DataFrame(labels, copy=False)], axis=1)
+        told = (pair for task in targets.tasks for pair in _labels_of(task, targets, labels))
+        made = {label_column(name): _narrow(label) for name, label in told}
+        frame = pd.concat([frame, pd.DataFrame(made, copy=False)], axis=1)
     some_key = (*columns, time)[0]  # a log needs both roles; the history asks for its keys by name
     return EventLog(frame, user=some_key, item=some_key, time=time)
 
 
-def label_names(task: Task, targets: Targets) -> list[str]:
-    """What the labels of a task are called as event types: like the task, `task=class` of at most eight classes."""
-    classes = targets.classes[task.name]
+def label_names(task: Task, targets: Targets, asked: Collection[Any] = ()) -> list[str]:
+    """What the labels of a task are called as event types: like the task, or `task=class`.
+
+    Of more than eight classes these are the eight commonest, and those that are asked for.
+    """
+    names = _all_names(task, targets)
+    if len(names) <= MAX_CLASSES:
+        return names
+    label = targets.view(task.name)
+    counts = np.bincount(label[~np.isnan(label)].astype(np.intp), minlength=len(names))
+    common = set(np.argsort(-counts, kind="stable")[:MAX_CLASSES].tolist())
+    return [name for code, name in enumerate(names) if code in common or name in asked]
+
+
+def _all_names(task: Task, targets: Targets) -> list[str]:
     if task.kind != "multiclass":
         return [task.name]
-    return [] if classes is None or len(classes) > MAX_CLASSES else [f"{task.name}={value}" for value in classes]
+    classes = targets.classes[task.name]
+    return [] if classes is None else [f"{task.name}={value}" for value in classes]
 
 
 def label_column(name: str) -> str:
@@ -50,10 +66,11 @@ def label_column(name: str) -> str:
     return f"__label__{name}"
 
 
-def delays_of_labels(targets: Targets, axis: Any) -> dict[str, int | float]:
+def delays_of_labels(targets: Targets, axis: Any, labels: Collection[str]) -> dict[str, int | float]:
     """How long after its row a column of labels is known: the longest `delay` of the task and its ancestors."""
     delays = label_delays(targets.tasks, axis)
-    return {label_column(name): delays[task.name] for task in targets.tasks for name in label_names(task, targets)}
+    named = {name: task.name for task in targets.tasks for name in _all_names(task, targets)}
+    return {label_column(name): delays[named[name]] for name in labels}
 
 
 def last_known(log: EventLog, delays: Mapping[str, int | float]) -> Any:
@@ -105,13 +122,13 @@ def _known(aggregate: Aggregate, spec: Any, labels: Collection[str]) -> Any:
     return {label_column(spec): KNOWN}
 
 
-def _labels_of(task: Task, targets: Targets) -> list[tuple[str, npt.NDArray[np.float64]]]:
-    """Columns and values of a task's labels: itself, or one indicator per class."""
-    label, columns = targets.view(task.name), [label_column(name) for name in label_names(task, targets)]
-    if task.kind != "multiclass":
-        return [(columns[0], label)]
+def _labels_of(task: Task, targets: Targets, labels: Collection[str]) -> Iterator[tuple[str, npt.NDArray[np.float64]]]:
+    """Names and values of those labels that are a task's: itself, or one indicator per class."""
+    label = targets.view(task.name)
     unknown = np.isnan(label)
-    return [(column, np.where(unknown, np.nan, label == code)) for code, column in enumerate(columns)]
+    for code, name in enumerate(_all_names(task, targets)):
+        if name in labels:
+            yield name, np.where(unknown, np.nan, label == code) if task.kind == "multiclass" else label
 
 
 def _narrow(label: npt.NDArray[np.float64]) -> npt.NDArray[Any]:

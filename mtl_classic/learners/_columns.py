@@ -17,10 +17,11 @@ from scipy import sparse
 from mtl_classic._core.keys import key_positions, refuse_other_kind
 from mtl_classic._core.validation import Table, n_rows
 
-__all__ = ["FeatureColumns", "Features", "days"]
+__all__ = ["MAX_CATEGORIES", "FeatureColumns", "Features", "days", "wide_columns"]
 
 LARGEST = np.float32(1e30)  # sums over rows stay finite
 BLOCK = 1024  # rows
+MAX_CATEGORIES = 255
 NO_FEATURE = "holds no numbers, categories or dates; convert it, or name it in exclude="
 EXACT = float(2**24)  # whole numbers up to this are exact in single precision
 _NUMBERS = (int, float, np.number, np.bool_, Real, Decimal)
@@ -80,14 +81,14 @@ class FeatureColumns:
 
     exclude: Sequence[str] = ()
     ids: Sequence[str] = ()
-    max_categories: int = 255
+    max_categories: int = MAX_CATEGORIES
     names_: tuple[str, ...] = field(default=(), init=False)
     all_names_: tuple[str, ...] | None = field(default=None, init=False)
     categories_: dict[str, pd.Index] = field(default_factory=dict, init=False)
     is_sparse_: bool | None = field(default=None, init=False)
     offsets_: dict[str, float] = field(default_factory=dict, init=False)
     dated_: dict[str, bool] = field(default_factory=dict, init=False)  # whether what is no category held dates
-    left_out_: tuple[str, ...] = field(default=(), init=False)
+    left_out_: dict[str, int] = field(default_factory=dict, init=False)  # with how many values each has
 
     @property
     def settings(self) -> tuple[Any, ...]:
@@ -96,7 +97,7 @@ class FeatureColumns:
 
     def fit(self, X: Table) -> FeatureColumns:
         """Learn names and categories from the training table."""
-        self.categories_, self.offsets_, self.dated_, self.left_out_, self.names_ = {}, {}, {}, (), ()
+        self.categories_, self.offsets_, self.dated_, self.left_out_, self.names_ = {}, {}, {}, {}, ()
         frame = _object_frame(X)
         self.is_sparse_ = bool(sparse.issparse(X))
         self.all_names_ = None if frame is None else tuple(map(str, frame.columns))
@@ -105,7 +106,6 @@ class FeatureColumns:
             self.offsets_ = {} if self.is_sparse_ else _offsets(self.names_, X)
             return self
         names: list[str] = []
-        left_out: list[str] = []
         for name in frame.columns:
             if name in self.exclude:
                 continue
@@ -113,13 +113,13 @@ class FeatureColumns:
             if name in self.ids or _is_categorical(column):
                 categories = _categories(column)
                 if len(categories) > self.max_categories:
-                    left_out.append(str(name))
+                    self.left_out_[str(name)] = len(categories)
                     continue
                 self.categories_[str(name)] = categories
             else:
                 self._learn_numbers(column, str(name))
             names.append(str(name))
-        self.names_, self.left_out_ = tuple(names), tuple(left_out)
+        self.names_ = tuple(names)
         return self
 
     def _learn_numbers(self, column: pd.Series, name: str) -> None:
@@ -196,6 +196,14 @@ class FeatureColumns:
             return days(column).astype(np.float32)
         numbers = _doubles(column)
         return np.asarray(_to_float32(numbers if offset is None else numbers - offset))
+
+
+def wide_columns(X: Table, exclude: Sequence[str], most: int) -> dict[str, int]:
+    """The categorical columns of more than ``most`` values, with how many each has."""
+    if not isinstance(X, pd.DataFrame):
+        return {}
+    found = {str(name): _values(X[name]) for name in X.columns if name not in exclude and _is_categorical(X[name])}
+    return {name: len(values) for name, values in found.items() if len(values) > most}
 
 
 def _offsets(names: Sequence[str], values: Any) -> dict[str, float]:
@@ -278,19 +286,23 @@ def _holds(column: pd.Series, types: tuple[Any, ...]) -> bool:
     return all(isinstance(value, types) for value in column.dropna())
 
 
-def _categories(column: pd.Series) -> pd.Index:
-    """Values in sorted order (by text where they cannot be compared), so that row order changes nothing."""
+def _values(column: pd.Series) -> pd.Index:
+    """The categories that the rows have, each once."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         codes = np.unique(column.cat.codes)
-        values = column.cat.categories[codes[codes >= 0]]
-    else:
-        try:
-            values = pd.Index(pd.unique(column.dropna()))
-        except TypeError as error:
-            raise TypeError(
-                f"Column {column.name!r} holds values that cannot be compared: {error}; leave it out, or make numbers "
-                f"or texts of it."
-            ) from None
+        return column.cat.categories[codes[codes >= 0]]
+    try:
+        return pd.Index(pd.unique(column.dropna()))
+    except TypeError as error:
+        raise TypeError(
+            f"Column {column.name!r} holds values that cannot be compared: {error}; leave it out, or make numbers "
+            f"or texts of it."
+        ) from None
+
+
+def _categories(column: pd.Series) -> pd.Index:
+    """Values in sorted order (by text where they cannot be compared), so that row order changes nothing."""
+    values = _values(column)
     try:
         return values.sort_values()
     except TypeError:

@@ -14,6 +14,7 @@ from mtl_classic._core.exceptions import RoleError
 from mtl_classic._core.random import seeds_within
 from mtl_classic._core.time import to_time
 from mtl_classic.events import EventLog, HistoryFeatures
+from mtl_classic.learners._columns import MAX_CATEGORIES, wide_columns
 from mtl_classic.model._latent_choice import LatentOffer, LatentTrial, choose_latent
 from mtl_classic.model._latent_proposal import latent_folds, propose_latent
 from mtl_classic.model._training import Training
@@ -21,19 +22,30 @@ from mtl_classic.model_selection._folds import Rows
 from mtl_classic.multitask._stages import Stage, stage
 from mtl_classic.preprocessing import TargetStatistics
 
-__all__ = ["ProposedLatent", "add_given", "add_proposed_latent", "catch_up", "history_step", "uses_target_statistics"]
+__all__ = ["ProposedLatent", "add_given", "add_proposed_latent", "catch_up", "history_steps", "statistics_keys"]
 
 Step = tuple[str, Any]
 
 
-def uses_target_statistics(training: Training, aggregates: Any) -> bool:
-    """Whether user and item have no history for want of time, and target statistics take its place."""
-    automatic = isinstance(aggregates, str) and aggregates == "auto"
-    return automatic and training.events is None and training.roles["time"] is None and bool(training.ids)
+def statistics_keys(training: Training, aggregates: Any, structure: Any) -> list[str]:
+    """The columns that automatic target statistics are made of.
+
+    User and item where they have no history for want of a time, and columns of more categories than the structure takes
+    for features, but of at most one for two rows: beyond, they are texts.
+    """
+    if not _is_auto(aggregates):
+        return []
+    roles = [column for column in training.roles.values() if column is not None]
+    roles += [column for task in training.tasks for column in task.query_columns]
+    wide = wide_columns(training.X, roles, _max_categories(structure))
+    known = [] if training.has_time else training.ids
+    return [*known, *(name for name, n in wide.items() if n <= len(training.labels) / 2)]
 
 
-def history_step(training: Training, aggregates: Any, cv: Any, on_conflict: str) -> Any:
-    """The unfitted transformer that makes the history, or None.
+def history_steps(
+    training: Training, aggregates: Any, keys: list[str], cv: Any, on_conflict: str
+) -> list[tuple[str, Any]]:
+    """The unfitted transformers that make the history, and statistics of the columns ``keys``, by name.
 
     Raises
     ------
@@ -41,21 +53,33 @@ def history_step(training: Training, aggregates: Any, cv: Any, on_conflict: str)
         If aggregates were given, but no time.
     """
     if aggregates is None:
-        return None
+        return []
     if isinstance(aggregates, BaseEstimator):
-        return clone(aggregates)
-    automatic = isinstance(aggregates, str) and aggregates == "auto"
-    if uses_target_statistics(training, aggregates):
-        seed = training.seed_for("means")
-        return TargetStatistics(columns=training.ids, tasks=training.sorted_tasks, cv=cv, random_state=seed)
-    if training.roles["time"] is None or (automatic and not training.ids):
-        if not automatic:
-            raise RoleError("aggregates were given, but no time column of the rows; name it with time=.")
-        return None
-    named = {role: training.roles[role] for role in ("user", "item", "time")}
-    return HistoryFeatures(
-        aggregates, **named, tasks=training.sorted_tasks, on_conflict=on_conflict, n_jobs=training.n_jobs
-    )
+        return [("history", clone(aggregates))]
+    if not _is_auto(aggregates) and not training.has_time:
+        raise RoleError("aggregates were given, but no time column of the rows; name it with time=.")
+    steps: list[tuple[str, Any]] = []
+    if training.has_time and (training.ids or not _is_auto(aggregates)):
+        named = {role: training.roles[role] for role in ("user", "item", "time")}
+        history = HistoryFeatures(
+            aggregates, **named, tasks=training.sorted_tasks, on_conflict=on_conflict, n_jobs=training.n_jobs
+        )
+        steps.append(("history", history))
+    if keys:
+        time, seed = training.roles["time"], training.seed_for("means")
+        statistics = TargetStatistics(keys, tasks=training.sorted_tasks, time=time, cv=cv, random_state=seed)
+        steps.append(("statistics", statistics))
+    return steps
+
+
+def _is_auto(aggregates: Any) -> bool:
+    return isinstance(aggregates, str) and aggregates == "auto"
+
+
+def _max_categories(structure: Any) -> int:
+    """How many values a structure, or the most generous one inside it, takes for features."""
+    told = structure.get_params() if isinstance(structure, BaseEstimator) else {}
+    return max((n for name, n in told.items() if name.split("__")[-1] == "max_categories"), default=MAX_CATEGORIES)
 
 
 def add_given(training: Training, step: Any) -> Any:

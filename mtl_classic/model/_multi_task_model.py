@@ -27,8 +27,8 @@ from mtl_classic.model._features import (
     add_given,
     add_proposed_latent,
     catch_up,
-    history_step,
-    uses_target_statistics,
+    history_steps,
+    statistics_keys,
 )
 from mtl_classic.model._training import Roles, Training
 from mtl_classic.model_selection import FoldPlan
@@ -47,11 +47,12 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
     """Several tasks on the same rows, from raw columns and an event log to scores.
 
     What ``"auto"`` puts together: history of user and item at each row's time (`HistoryFeatures`, from the log, or from
-    the fitted rows where there is none; `TargetStatistics` where there is no time), then the funnel if any task has a
-    parent, else a learner per task. ``preset="fast"`` fits that once. ``preset="best"`` does so with learners of some
-    families and seeds (LightGBM, XGBoost, linear, extra trees where rows are few) and factorization machines, weighs
-    them per task by greedy selection on the last fold of the plan, calibrates there where that helps beyond the noise,
-    and fits those in use on all rows.
+    the fitted rows where there is none); `TargetStatistics` of both where there is no time, and of columns of too many
+    categories for trees (more than 255, and two rows each on average); then the funnel if any task has a parent, else a
+    learner per task. ``preset="fast"`` fits that once. ``preset="best"`` does so with learners of some families and
+    seeds (LightGBM, XGBoost, linear, extra trees where rows are few) and factorization machines, weighs them per task
+    by greedy selection on the last fold of the plan, calibrates there where that helps beyond the noise, and fits those
+    in use on all rows.
 
     Parameters
     ----------
@@ -211,7 +212,7 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
         self._check_choices()
         progress = self._begin(2 if self.preset == "best" else 0, X, Y)
         training = self._training(X, Y, sample_weight, events, plan)
-        steps = [("history", step)] if (step := self._add_history(training)) is not None else []
+        steps = self._add_history(training)
         steps += [("latent", step)] if (step := self._add_latent(training)) is not None else []
         structure = self._structure(training)
         proposed = self._propose_latent(training, structure)
@@ -255,7 +256,7 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
             self.roles_ = roles
         told = _like_targets(labels, given)
         labels = told if self.on_conflict == "raise" else decode_targets(given.targets)
-        training = Training(
+        return Training(
             given.X,
             labels,
             told,
@@ -270,9 +271,6 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
             root_seed(self.random_state),
             self.n_jobs,
         )
-        if plan is None and (uses_target_statistics(training, self.aggregates) or self.preset == "best"):
-            training.plan = training.make_plan(self.cv)
-        return training
 
     def _all_roles(self, X: Table, events: EventLog | None) -> Roles:
         """The user's roles, and where it names none the columns called like those of the log."""
@@ -297,9 +295,12 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
         labels, self.n_immature_ = mask_immature(labels, given.targets.tasks, time, end)
         return labels
 
-    def _add_history(self, training: Training) -> Any:
-        step = history_step(training, self.aggregates, self.cv, self.on_conflict)
-        return None if step is None else add_given(training, step)
+    def _add_history(self, training: Training) -> list[tuple[str, Any]]:
+        keys = statistics_keys(training, self.aggregates, self.structure)
+        if training.plan is None and (self.preset == "best" or (keys and not training.has_time)):
+            training.plan = training.make_plan(self.cv)
+        steps = history_steps(training, self.aggregates, keys, self.cv, self.on_conflict)
+        return [(name, add_given(training, step)) for name, step in steps]
 
     def _add_latent(self, training: Training) -> Any:
         if not isinstance(self.latent, BaseEstimator):

@@ -98,6 +98,11 @@ class Training:
         return [column for column in (self.roles["user"], self.roles["item"]) if column is not None]
 
     @property
+    def has_time(self) -> bool:
+        """Whether the rows have a time."""
+        return self.roles["time"] is not None
+
+    @property
     def time(self) -> Any:
         """Values of the time column, or None."""
         return role_values(self.X, self.roles["time"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +13,7 @@ import pandas as pd
 
 from mtl_classic._core.base import FitInput, query_codes
 from mtl_classic._core.delays import longest_delay
-from mtl_classic._core.exceptions import FoldError, LabelError, RoleError, TaskError
+from mtl_classic._core.exceptions import FoldError, LabelError, RoleError, TaskError, UnusedColumnsWarning
 from mtl_classic._core.losses import is_learnable
 from mtl_classic._core.parallel import n_threads
 from mtl_classic._core.random import spawn_seed
@@ -198,6 +199,7 @@ def open_workbench(
         columns, features = like.columns, like.features
     else:
         features = columns.fit(X).transform(X)
+        _tell_of_unused(columns, X)
     return Workbench(
         columns,
         features,
@@ -330,6 +332,24 @@ def _excluded(X: Table, tasks: Sequence[Task], roles: dict[str, str | None], exc
     names += [c for task in tasks for c in task.query_columns]
     prefixed = [c for c in columns if any(c.endswith(f"__{name}") for name in names)]
     return tuple(dict.fromkeys([*names, *prefixed]))
+
+
+def _tell_of_unused(columns: FeatureColumns, X: Table) -> None:
+    """Warn of columns left out for their many values, but for roles and where further columns begin with their name.
+
+    Those columns are what `TargetStatistics`, histories and factor models have made of them.
+    """
+    unused = {name: n for name, n in columns.left_out_.items() if name not in columns.ids}
+    unused = {name: n for name, n in unused.items() if not any(str(c).startswith(f"{name}__") for c in X.columns)}
+    if unused:
+        found = ", ".join(f"{name!r} ({n} values)" for name, n in unused.items())
+        warnings.warn(
+            f"Columns that are no features, for having more than max_categories={columns.max_categories} values: "
+            f"{found}. Put TargetStatistics before the model, name what they are (user=, item=), make numbers of "
+            f"texts, or leave them out (exclude=).",
+            UnusedColumnsWarning,
+            stacklevel=2,
+        )
 
 
 def _ids(roles: dict[str, str | None]) -> tuple[str, ...]:

@@ -110,6 +110,25 @@ def test_dates_zones_and_multiclass_labels():
     assert (out[0]["agent__recency"].dropna() >= 1).all()
 
 
+def test_of_many_classes_the_commonest_are_told_and_those_asked_for():
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"user": rng.integers(0, 9, 600), "day": np.arange(600)})
+    kind = np.minimum(rng.geometric(0.15, 600), 20)  # 1 is the commonest, 20 a rare one
+    y = pd.DataFrame({"kind": [f"k{k:02}" for k in kind]})
+    tasks = [Task("kind", "multiclass", delay=3)]
+    common = {f"kind={name}" for name in y["kind"].value_counts().index[:8]}
+    history = HistoryFeatures(user="user", time="day", tasks=tasks).fit(rows, y)
+    assert {aggregate.where for aggregate in history.aggregates_} == set(history.labels_) == common
+
+    rare = [Aggregate("user", "sum", where="kind=k20"), Aggregate("user", "sum", where="kind=k01")]
+    made = HistoryFeatures(rare, user="user", time="day", tasks=tasks).fit(rows, y)
+    made.observe(rows.assign(day=600 + rows["day"]), y.assign(kind="k20"))  # other classes are common in what follows
+    later = made.transform(rows.assign(day=10_000))
+    for name, extra in (("k20", 1), ("k01", 0)):
+        expected = rows["user"].map((y["kind"].eq(name) + extra).groupby(rows["user"]).sum())
+        assert later[f"user__sum__kind={name}"].tolist() == expected.tolist()
+
+
 def test_a_child_is_not_known_before_its_parent():
     rows = pd.DataFrame({"user": 1, "t": [0, 6, 11]})
     labels = pd.DataFrame({"click": [0.0, 1.0, 1.0], "buy": [0.0, 1.0, 1.0]})

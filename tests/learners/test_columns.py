@@ -122,7 +122,7 @@ def test_roles_and_too_many_categories_are_left_out() -> None:
     frame = pd.DataFrame({"id": [f"u{k}" for k in range(300)], "t": np.arange(300), "x": 1.0})
     columns = FeatureColumns(exclude=["t"]).fit(frame)
     assert columns.names_ == ("x",)
-    assert columns.left_out_ == ("id",)
+    assert columns.left_out_ == {"id": 300}
     assert FeatureColumns(exclude=["t"], max_categories=300).fit(frame).names_ == ("id", "x")
 
 
