@@ -26,18 +26,24 @@ __all__ = ["ProposedLatent", "add_given", "add_proposed_latent", "catch_up", "hi
 
 Step = tuple[str, Any]
 
+FEW_IN_TIME = 100  # later hotel bookings gained 3 to 5 % by statistics of 131 countries; 21 occupations lost some
+
 
 def statistics_keys(training: Training, aggregates: Any, structure: Any) -> list[str]:
     """The columns that automatic target statistics are made of.
 
     User and item where they have no history for want of a time, and columns of more categories than the structure takes
-    for features, but of at most one for two rows: beyond, they are texts.
+    for features, but of at most one for two rows: beyond, they are texts. Where rows with a time have neither user nor
+    item, categories are all that a history can be of: there fewer of them suffice, and stay features too.
     """
     if not _is_auto(aggregates):
         return []
     roles = [column for column in training.roles.values() if column is not None]
     roles += [column for task in training.tasks for column in task.query_columns]
-    wide = wide_columns(training.X, roles, _max_categories(structure))
+    few = _max_categories(structure)
+    if training.has_time and not training.ids:
+        few = min(few, FEW_IN_TIME)
+    wide = wide_columns(training.X, roles, few)
     known = [] if training.has_time else training.ids
     return [*known, *(name for name, n in wide.items() if n <= len(training.labels) / 2)]
 

@@ -48,11 +48,11 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
 
     What ``"auto"`` puts together: history of user and item at each row's time (`HistoryFeatures`, from the log, or from
     the fitted rows where there is none); `TargetStatistics` of both where there is no time, and of columns of too many
-    categories for trees (more than 255, and two rows each on average); then the funnel if any task has a parent, else a
-    learner per task. ``preset="fast"`` fits that once. ``preset="best"`` does so with learners of some families and
-    seeds (LightGBM, XGBoost, linear, extra trees where rows are few) and factorization machines, weighs them per task
-    by greedy selection on the last fold of the plan, calibrates there where that helps beyond the noise, and fits those
-    in use on all rows.
+    categories for trees (more than 255, and two rows each on average; 100 where rows have a time, but neither user nor
+    item); then the funnel if any task has a parent, else a learner per task. ``preset="fast"`` fits that once.
+    ``preset="best"`` does so with learners of some families and seeds (LightGBM, XGBoost, linear, extra trees where
+    rows are few) and factorization machines, weighs them per task by greedy selection on the last fold of the plan,
+    calibrates there where that helps beyond the noise, and fits those in use on all rows.
 
     Parameters
     ----------
