@@ -109,9 +109,21 @@ def test_columns_of_too_many_categories_become_statistics(time: str | None) -> N
     alone = [serving.predict_scores(row)["buy"] for row in X[3000:3020].to_dict("records")]
     assert alone == pytest.approx(scores["buy"][:20].tolist())
 
-    own = PerTaskModel({"buy": "binary"}, max_categories=400)
-    without = MultiTaskModel({"buy": "binary"}, structure=own, **roles).fit(X[:3000], buy[:3000])
-    assert [name for name, _ in without.pipeline_.steps] == ["model"]
+
+def test_columns_that_the_structure_takes_have_no_statistics_but_where_they_are_all_that_a_history_can_be_of() -> None:
+    X, buy = shop_with_brands()
+    X = X.assign(kind=X["brand"].str[-2:]).drop(columns="text")  # a hundred and ten of them
+
+    def columns(**options: Any) -> set[str]:
+        fitted = MultiTaskModel({"buy": "binary"}, latent=None, learner=SMALL, random_state=0, **options).fit(X, buy)
+        return set(fitted.pipeline_[-1].columns_.names_)
+
+    own = PerTaskModel(max_categories=400)
+    of_brand, of_kind = "brand__buy__mean", "kind__buy__mean"
+    assert {name for name in columns() if name.endswith("mean")} == {of_brand}
+    assert {"brand", "kind"} < columns(structure=own) - {of_brand, of_kind}
+    assert {"kind", of_brand, of_kind} < columns(time="day")
+    assert {name for name in columns(time="day", user="price") if name.endswith("mean")} == {of_brand}
 
 
 def test_statistics_of_many_categories_stand_beside_the_history() -> None:
