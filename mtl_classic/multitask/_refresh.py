@@ -10,13 +10,14 @@ import numpy as np
 
 from mtl_classic._core.losses import is_learnable
 from mtl_classic._core.random import root_seed, spawn_seed
-from mtl_classic._core.targets import Targets, known_share
+from mtl_classic._core.targets import Targets, decode_targets, encode_targets, known_share
 from mtl_classic._core.tasks import Task
 from mtl_classic._core.validation import Table, take_rows
 from mtl_classic.learners._protocol import ConstantFit, FitRequest, Floats
 from mtl_classic.learners._resolve import resolve_learners
 from mtl_classic.multitask._funnel import FunnelModel
 from mtl_classic.multitask._per_task import PerTaskModel
+from mtl_classic.multitask._task_graph import TaskGraphModel
 from mtl_classic.multitask._workbench import checked_queries, conditional_labels, hurdle_labels, telling_weights
 
 __all__ = ["KEPT", "LEFT", "Outcome", "refresh_structure"]
@@ -31,7 +32,7 @@ class Outcome:
     Attributes
     ----------
     task, part : str
-        The part of the structure: "entire", "conditional", "happens", "amount".
+        The part of the structure: "entire", "conditional", "happens", "amount", "combination".
     learner : str
         Its class.
     outcome : {"leaves", "rounds", "coefficients", "pass", "kept", "cannot"}
@@ -56,9 +57,11 @@ def refresh_structure(
 
     Parts without a labelled row among the new ones stay, and so do constants, and what has no ``refresh_task``.
     """
+    if type(model) is TaskGraphModel:
+        return _refresh_graph(model, X, targets, weights, how, decay)
     if type(model) not in (PerTaskModel, FunnelModel):
         name = type(model).__name__
-        why = f"{name} cannot be refreshed; PerTaskModel and FunnelModel can"
+        why = f"{name} cannot be refreshed; PerTaskModel, FunnelModel and TaskGraphModel can"
         return model, [Outcome(task.name, "entire", name, LEFT, why) for task in model.tasks_]
     weights, queries = telling_weights(weights, targets), checked_queries(X, targets)
     if queries is not None:
@@ -90,6 +93,29 @@ def refresh_structure(
             outcomes[-1] = replace(outcomes[-1], outcome=KEPT, why="the new rows lack a class that it knows")
         else:
             refreshed.fits_[key] = moved
+    return refreshed, outcomes
+
+
+def _refresh_graph(
+    model: TaskGraphModel, X: Table, targets: Targets, weights: Floats | None, how: str, decay: float
+) -> tuple[TaskGraphModel, list[Outcome]]:
+    """First-level learners and combining ones move, these by first-level scores that have not seen the new labels."""
+    base = model.base_._scores(model.base_._start_predict(X), "entire")
+    refreshed = copy(model)
+    refreshed.base_, outcomes = refresh_structure(model.base_, X, targets, weights, how, decay)
+    refreshed.combiners_ = dict(model.combiners_)
+    labels = decode_targets(targets)
+    for task, read, _ in model._combinations(X, base):
+        combiner = model.combiners_[task.name]
+        if not isinstance(combiner, PerTaskModel):
+            why = "its line keeps its slopes"
+            outcomes.append(Outcome(task.name, "combination", type(combiner).__name__, KEPT, why))
+            continue
+        single = encode_targets(labels[[task.name]], combiner.tasks_, classes=targets.classes)
+        weight = None if weights is None else weights[:, [targets.position(task.name)]]
+        moved, own = refresh_structure(combiner, combiner._start_predict(read), single, weight, how, decay)
+        refreshed.combiners_[task.name] = moved
+        outcomes += [replace(outcome, part="combination") for outcome in own]
     return refreshed, outcomes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -357,6 +357,13 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
     def _scores(self, X: Table, space: str) -> Scores:
         base = self.base_._scores(self.base_._start_predict(X), "entire")
         final = dict(base)
+        for task, _, combined in self._combinations(X, base):
+            final[task.name] = combined
+        return self._in_space(final, space)
+
+    def _combinations(self, X: Table, base: Scores) -> Iterator[tuple[Task, Any, Floats]]:
+        """For each combined task, in the order of the edges, what its combiner reads of some rows, and predicts."""
+        final = dict(base)
         for task in final_order(self.edges_, self.tasks_):
             combiner = self.combiners_.get(task.name)
             if combiner is None:
@@ -364,9 +371,9 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
             sources = [edge for edge in self.edges_ if edge[1] == task.name]
             if isinstance(combiner, LinearCombiner):
                 own = as_columns(task, base[task.name], self.scale)
-                others = source_columns(sources, self.tasks_, base, final, self.scale)
-                final[task.name] = combiner.predict(np.column_stack([own, *others]))
+                read = np.column_stack([own, *source_columns(sources, self.tasks_, base, final, self.scale)])
+                final[task.name] = combiner.predict(read)
             else:
-                table = append_columns(X, self._named(sources, base, final))
-                final[task.name] = combiner._scores(combiner._start_predict(table), "entire")[task.name]
-        return self._in_space(final, space)
+                read = append_columns(X, self._named(sources, base, final))
+                final[task.name] = combiner._scores(combiner._start_predict(read), "entire")[task.name]
+            yield task, read, final[task.name]

@@ -186,11 +186,12 @@ class ServingMethods:
 
         Boosters of LightGBM and XGBoost and forests of scikit-learn get new leaf values on the trees that they have, or
         further trees, a tenth as many as the fit grew; coefficients of linear models are drawn towards those of a fit
-        on the new rows; what has a ``partial_fit`` makes a pass. That is so in `PerTaskModel` and `FunnelModel` and in
-        averages, stacks and calibrations of them, so also in ``preset="best"``. Factorization machines, those of the
-        latent step too, make a pass over the rows, where their solver can. `SharedTreesModel`, `TaskGraphModel`, the
-        classifiers of ``"svm"`` and histogram boosting stay as they were, and so does what else was learnt: categories,
-        the choice of history, routes, weights of ensembles, calibration. Whether it is better is for
+        on the new rows; what has a ``partial_fit`` makes a pass. That is so in `PerTaskModel`, `FunnelModel` and
+        `TaskGraphModel` (but for the slopes of its lines) and in averages, stacks and calibrations of them, so also in
+        ``preset="best"``. Factorization machines, those of the latent step too, make a pass over the rows, where their
+        solver can. `SharedTreesModel`, the classifiers of ``"svm"`` and histogram boosting stay as they were, and so
+        does what else was learnt: categories, the choice of history, statistics of labels, routes, weights of
+        ensembles, calibration. Whether it is better is for
         ``evaluate(new, X, Y, baseline=old)`` to say, on rows that neither has seen.
 
         Parameters

@@ -28,6 +28,7 @@ from mtl_classic import (
     MultiTaskModel,
     PerTaskModel,
     Segments,
+    SharedTreesModel,
     SklearnLearner,
     StackingEnsemble,
     Task,
@@ -52,6 +53,8 @@ STRUCTURES: dict[str, Any] = {
     "stacked": StackingEnsemble([("a", FunnelModel(SHOP.tasks)), ("b", PerTaskModel(SHOP.tasks))], cv=2),
     "seeds": average_over_seeds(FunnelModel(SHOP.tasks), 2, 0),
     "calibrated": CalibratedModel(FunnelModel(SHOP.tasks), cv=2),
+    "graph": TaskGraphModel(edges="serial", cv=2),
+    "graph of learners": TaskGraphModel(edges="serial", combiner="learner", cv=2, fallback=False),
 }
 
 
@@ -94,6 +97,24 @@ def test_a_world_that_turned(how: str, learner: str) -> None:
     moved = model.refresh(X[:3000], new[:3000], how=how, decay=0.5)
     table = evaluate(moved, X[3000:], pd.DataFrame({"buy": new[3000:]}), baseline=model)
     assert (table.loc[("buy", "loss"), "verdict"]) == "better"
+
+
+@pytest.mark.parametrize("combiner", ["linear", "learner"])
+def test_graphs_move_with_their_learners(combiner: str) -> None:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(6000, 3)), columns=list("abc"))
+    up = X["a"].to_numpy() > 0
+    chance = pd.DataFrame({"click": 0.3 + 0.3 * up, "buy": 0.1 + 0.2 * up})
+    old, new = ((rng.random((6000, 2)) < p).astype(float) for p in (chance, 0.9 - chance))
+    old["buy"], new["buy"] = old["buy"].where(np.arange(6000) < 400), new["buy"].where(np.arange(6000) < 4000)
+    graph = TaskGraphModel(edges=[("click", "buy")], combiner=combiner, fallback=False, cv=3)
+    model = MultiTaskModel(dict.fromkeys(chance, "binary"), latent=None, structure=graph, random_state=0).fit(X, old)
+    moved = model.refresh(X[:4000], new[:4000], decay=0.5)
+    told = moved.refreshed_.set_index(["task", "part"])["outcome"]
+    assert told["buy", "combination"] == ("kept" if combiner == "linear" else "leaves")
+    truth = pd.DataFrame((rng.random((2000, 2)) < 0.9 - chance[4000:]).astype(float), X.index[4000:], chance.columns)
+    table = evaluate(moved, X[4000:], truth, baseline=model)
+    assert (table["verdict"].xs("loss", level="metric") == "better").all()
 
 
 @pytest.mark.parametrize("learner", ["forest", "linear", "extra_trees"])
@@ -289,9 +310,9 @@ def test_what_is_wrong_is_told() -> None:
     hist = MultiTaskModel(SHOP.tasks, aggregates=None, latent=None, learner="hist").fit(SHOP.X[["price"]], SHOP.Y)
     with pytest.raises(TypeError, match=r"SklearnLearner \(HistGradientBoostingClassifier\) cannot be refreshed"):
         hist.refresh(SHOP.X[["price"]], SHOP.Y)
-    graph = MultiTaskModel(SHOP.tasks, aggregates=None, latent=None, structure=TaskGraphModel(cv=2, random_state=0))
-    with pytest.raises(TypeError, match="TaskGraphModel cannot be refreshed"):
-        graph.fit(SHOP.X[["price"]], SHOP.Y).refresh(SHOP.X[["price"]], SHOP.Y)
+    trees = MultiTaskModel(SHOP.tasks, aggregates=None, latent=None, structure=SharedTreesModel(max_iter=5))
+    with pytest.raises(TypeError, match="SharedTreesModel cannot be refreshed"):
+        trees.fit(SHOP.X[["price"]], SHOP.Y).refresh(SHOP.X[["price"]], SHOP.Y)
 
 
 def test_parameters_of_the_learner_hold() -> None:
