@@ -142,6 +142,31 @@ def test_statistics_of_many_categories_stand_beside_the_history() -> None:
     pd.testing.assert_series_equal(*made)
 
 
+def test_no_statistics_of_columns_that_have_them_or_are_left_out_by_name() -> None:
+    X, buy = shop_with_brands(1_000)
+    X = X.drop(columns="text")
+    options = {"learner": SMALL, "random_state": 0}
+    told = TargetStatistics(["brand"], tasks={"buy": "binary"}, random_state=0).fit_transform(X, buy)
+    fitted = MultiTaskModel({"buy": "binary"}, **options).fit(told, buy)  # the columns of its own would be the same
+    assert fitted.pipeline_[-1].columns_.names_ == ("price", "day", "brand__buy__mean")
+
+    for name in ("brand", "about__brand"):
+        own = PerTaskModel({"buy": "binary"}, exclude=["brand"], learner=SMALL)
+        fitted = MultiTaskModel({"buy": "binary"}, structure=own).fit(X.rename(columns={"brand": name}), buy)
+        assert fitted.pipeline_[-1].columns_.names_ == ("price", "day")
+
+    with pytest.raises(TypeError, match="max_categories must be"):
+        MultiTaskModel({"buy": "binary"}, structure=PerTaskModel({"buy": "binary"}, max_categories=None)).fit(X, buy)
+
+
+def test_columns_whose_names_are_numbers_become_statistics() -> None:
+    X, buy = shop_with_brands(1_000)
+    numbered = X[["brand", "price"]].set_axis([0, 1], axis=1)
+    fitted = MultiTaskModel({"buy": "binary"}, learner=SMALL, random_state=0).fit(numbered, buy)
+    named = MultiTaskModel({"buy": "binary"}, learner=SMALL, random_state=0).fit(X[["brand", "price"]], buy)
+    pd.testing.assert_frame_equal(fitted.predict_scores(numbered), named.predict_scores(X[["brand", "price"]]))
+
+
 def test_texts_are_no_features_and_that_is_said() -> None:
     X, buy = shop_with_brands(1_000)
     told = r"max_categories=255 values: 'text' \(1000 values\)\. Put TargetStatistics before the model"

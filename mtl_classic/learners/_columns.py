@@ -198,11 +198,11 @@ class FeatureColumns:
         return np.asarray(_to_float32(numbers if offset is None else numbers - offset))
 
 
-def wide_columns(X: Table, exclude: Sequence[str], most: int) -> dict[str, int]:
+def wide_columns(X: Table, exclude: Sequence[Any], most: int) -> dict[Any, int]:
     """The categorical columns of more than ``most`` values, with how many each has."""
     if not isinstance(X, pd.DataFrame):
         return {}
-    found = {str(name): _values(X[name]) for name in X.columns if name not in exclude and _is_categorical(X[name])}
+    found = {name: _values(X[name]) for name in X.columns if name not in exclude and _is_categorical(X[name])}
     return {name: len(values) for name, values in found.items() if len(values) > most}
 
 

@@ -29,23 +29,26 @@ Step = tuple[str, Any]
 FEW_IN_TIME = 100  # later hotel bookings gained 3 to 5 % by statistics of 131 countries; 21 occupations lost some
 
 
-def statistics_keys(training: Training, aggregates: Any, structure: Any) -> list[str]:
+def statistics_keys(training: Training, aggregates: Any, structure: Any) -> list[Any]:
     """The columns that automatic target statistics are made of.
 
     User and item where they have no history for want of a time, and columns of more categories than the structure takes
     for features, but of at most one for two rows: beyond, they are texts. Where rows with a time have neither user nor
-    item, categories are all that a history can be of: there fewer of them suffice, and stay features too.
+    item, categories are all that a history can be of: there fewer of them suffice, and stay features too. None that the
+    structure leaves out by name, nor any of which the table has means already.
     """
     if not _is_auto(aggregates):
         return []
     roles = [column for column in training.roles.values() if column is not None]
     roles += [column for task in training.tasks for column in task.query_columns]
-    few = _max_categories(structure)
+    few = max((n for n in _told(structure, "max_categories") if isinstance(n, int)), default=MAX_CATEGORIES)
     if training.has_time and not training.ids:
         few = min(few, FEW_IN_TIME)
-    wide = wide_columns(training.X, roles, few)
+    wide = wide_columns(training.X, [*roles, *_left_out(training.X, structure)], few)
     known = [] if training.has_time else training.ids
-    return [*known, *(name for name, n in wide.items() if n <= len(training.labels) / 2)]
+    keys = [*known, *(name for name, n in wide.items() if n <= len(training.labels) / 2)]
+    means = [str(c) for c in getattr(training.X, "columns", ()) if str(c).endswith("__mean")]
+    return [name for name in keys if not any(mean.startswith(f"{name}__") for mean in means)]
 
 
 def history_steps(
@@ -82,10 +85,17 @@ def _is_auto(aggregates: Any) -> bool:
     return isinstance(aggregates, str) and aggregates == "auto"
 
 
-def _max_categories(structure: Any) -> int:
-    """How many values a structure, or the most generous one inside it, takes for features."""
+def _left_out(X: Any, structure: Any) -> list[Any]:
+    """The columns that the structure, and everything inside it, has in its ``exclude``."""
+    told = [{str(name) for name in names} for names in _told(structure, "exclude")]
+    names = set.intersection(*told) if told else set()
+    return [c for c in X.columns if any(c == n or str(c).endswith(f"__{n}") for n in names)] if names else []
+
+
+def _told(structure: Any, parameter: str) -> list[Any]:
+    """The values of a parameter in a structure and in what is inside it."""
     told = structure.get_params() if isinstance(structure, BaseEstimator) else {}
-    return max((n for name, n in told.items() if name.split("__")[-1] == "max_categories"), default=MAX_CATEGORIES)
+    return [value for name, value in told.items() if name.split("__")[-1] == parameter]
 
 
 def add_given(training: Training, step: Any) -> Any:
