@@ -79,10 +79,11 @@ class ConformalModel(OverMembers):
     -----
     Rows must be exchangeable with those of the fit for the coverage to be exact: at least 1 − α for ``"split"``, in the
     worst case 1 − 2α for ``"cv+"``, in practice 1 − α and, for models that differ much from fold to fold, a little
-    more. On later rows coverage is what drift leaves of it. Residuals count alike whatever their sample
-    weight, but for those of weight 0, which do not. Where a funnel child is labelled in a share of its parent's
-    positive rows, as large a share, drawn at random, of the zeros that the parent tells counts. Cost of an interval:
-    one prediction per fold, and a bisection.
+    more. On later rows coverage is what drift leaves of it. It is that of all rows together: of a rare amount, 0 in
+    nearly all of them, the few that are not may lie outside (intervals for buyers are those of a task whose label is
+    NaN for all others). Residuals count alike whatever their sample weight, but for those of weight 0, which do not.
+    Where a funnel child is labelled in a share of its parent's positive rows, as large a share, drawn at random, of the
+    zeros that the parent tells counts. Cost of an interval: one prediction per fold, and a bisection.
 
     References
     ----------
