@@ -69,6 +69,8 @@ class Features:
 class FeatureColumns:
     """Learns which columns are features and the categories of each; then encodes any table the same way.
 
+    Ordered categories are numbers, the position of each in the order.
+
     Parameters
     ----------
     exclude : sequence of str
@@ -76,7 +78,8 @@ class FeatureColumns:
     ids : sequence of str
         Role columns that are categories whatever their dtype, as long as they are few.
     max_categories : int, default=255
-        Categorical columns with more values are left out: they hurt trees, and belong to the factor models.
+        Categorical columns with more values are left out, unless they are ordered: they hurt trees, and belong to the
+        factor models.
     """
 
     exclude: Sequence[str] = ()
@@ -89,6 +92,13 @@ class FeatureColumns:
     offsets_: dict[str, float] = field(default_factory=dict, init=False)
     dated_: dict[str, bool] = field(default_factory=dict, init=False)  # whether what is no category held dates
     left_out_: dict[str, int] = field(default_factory=dict, init=False)  # with how many values each has
+    ordered_: tuple[str, ...] = field(default=(), init=False)  # columns whose codes are numbers
+
+    @property
+    def categorical(self) -> tuple[int, ...]:
+        """Positions of the columns whose codes have no order."""
+        unordered = self.categories_.keys() - set(self.ordered_)
+        return tuple(j for j, name in enumerate(self.names_) if name in unordered)
 
     @property
     def settings(self) -> tuple[Any, ...]:
@@ -98,6 +108,7 @@ class FeatureColumns:
     def fit(self, X: Table) -> FeatureColumns:
         """Learn names and categories from the training table."""
         self.categories_, self.offsets_, self.dated_, self.left_out_, self.names_ = {}, {}, {}, {}, ()
+        self.ordered_ = ()
         frame = _object_frame(X)
         self.is_sparse_ = bool(sparse.issparse(X))
         self.all_names_ = None if frame is None else tuple(map(str, frame.columns))
@@ -116,6 +127,9 @@ class FeatureColumns:
                     self.left_out_[str(name)] = len(categories)
                     continue
                 self.categories_[str(name)] = categories
+            elif _is_ordered(column):
+                self.categories_[str(name)] = column.cat.categories
+                self.ordered_ += (str(name),)
             else:
                 self._learn_numbers(column, str(name))
             names.append(str(name))
@@ -142,10 +156,8 @@ class FeatureColumns:
         for first in range(0, len(frame), BLOCK):  # rows that fit into the cache: column by column would miss it
             rows = slice(first, first + BLOCK)
             np.stack([column[rows] for column in columns], axis=1, out=values[rows])
-        categorical = tuple(j for j, name in enumerate(self.names_) if name in self.categories_)
-        return Features(
-            sparse.csr_matrix(values) if self.is_sparse_ else values, self.names_ or ("constant",), categorical
-        )
+        stored = sparse.csr_matrix(values) if self.is_sparse_ else values
+        return Features(stored, self.names_ or ("constant",), self.categorical)
 
     def _stored(self, X: Table) -> Any:
         """Plain numbers, sparse or not as at fit: XGBoost takes what is absent as missing, and a 0 as a number."""
@@ -267,9 +279,16 @@ def _object_frame(X: Table) -> pd.DataFrame | None:
     return None
 
 
+def _is_ordered(column: pd.Series) -> bool:
+    return isinstance(column.dtype, pd.CategoricalDtype) and bool(column.dtype.ordered)
+
+
 def _is_categorical(column: pd.Series) -> bool:
+    """Whether a column holds categories without an order."""
     dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype | pd.StringDtype):
+    if isinstance(dtype, pd.CategoricalDtype):
+        return not dtype.ordered
+    if isinstance(dtype, pd.StringDtype):
         return True
     return pd.api.types.is_object_dtype(dtype) and not (_holds(column, _NUMBERS) or _is_time(column))
 

@@ -62,7 +62,7 @@ class RowEncoder:
 
     def __init__(self, columns: FeatureColumns, sources: Mapping[str, Source]) -> None:
         self.names = columns.names_ or ("constant",)
-        self.categorical = tuple(j for j, name in enumerate(columns.names_) if name in columns.categories_)
+        self.categorical = columns.categorical
         offsets = np.array([columns.offsets_.get(name, 0.0) for name in self.names])
         named: list[tuple[int, str, KeyCodes | None, bool | None, Source, float]] = []
         moved: dict[int, list[tuple[int, int]]] = {}
@@ -162,7 +162,7 @@ def _in_days(value: Any) -> float:
 
 
 def _are_alike(a: FeatureColumns, b: FeatureColumns) -> bool:
-    if (a.names_, a.offsets_, a.dated_) != (b.names_, b.offsets_, b.dated_):
+    if any(getattr(a, name) != getattr(b, name) for name in ("names_", "offsets_", "dated_", "ordered_")):
         return False
     if a.categories_.keys() != b.categories_.keys():
         return False

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from mtl_classic.learners._columns import LARGEST, FeatureColumns
+from mtl_classic.learners._columns import LARGEST, FeatureColumns, wide_columns
 
 FRAME = pd.DataFrame(
     {
@@ -93,6 +93,21 @@ def test_numbers_in_place_of_text_are_refused(served: pd.Series) -> None:
         columns.transform(pd.DataFrame({"store": [True, False]}))
     for fine in (["103", "104"], [None, None], ["101", 102]):
         columns.transform(pd.DataFrame({"store": fine}))
+
+
+def test_ordered_categories_are_numbers_in_their_order_however_many() -> None:
+    names = [f"{k:03}" for k in np.random.default_rng(0).permutation(300)]
+    size = pd.Categorical(names[1::2], categories=names, ordered=True)
+    frame = pd.DataFrame({"size": size, "shop": pd.Categorical(["a"] * 150)})
+    columns = FeatureColumns().fit(frame)
+    assert columns.names_ == ("size", "shop")
+    assert columns.categorical == (1,)
+    features = columns.transform(frame)
+    assert features.categorical == (1,)
+    assert features.values[:, 0].tolist() == list(range(1, 300, 2))
+    assert wide_columns(frame, [], 255) == {}
+    as_texts = pd.DataFrame({"size": [names[0], names[299], "none", None], "shop": "a"})
+    np.testing.assert_equal(columns.transform(as_texts).values[:, 0], np.float32([0, 299, np.nan, np.nan]))
 
 
 def test_dates_and_numbers_do_not_stand_for_each_other() -> None:
