@@ -17,7 +17,7 @@ from scipy import sparse
 from mtl_classic._core.keys import key_positions, refuse_other_kind
 from mtl_classic._core.validation import Table, n_rows
 
-__all__ = ["MAX_CATEGORIES", "FeatureColumns", "Features", "days", "wide_columns"]
+__all__ = ["MAX_CATEGORIES", "FeatureColumns", "Features", "days", "wide_columns", "written_dates"]
 
 LARGEST = np.float32(1e30)  # sums over rows stay finite
 BLOCK = 1024  # rows
@@ -31,6 +31,7 @@ _BOUNDS = {  # within what nanoseconds can tell; years such as 9999 stand for "n
     "m": (np.timedelta64(-106_000, "D"), np.timedelta64(106_000, "D")),
 }
 _DAY = 86_400_000_000_000  # nanoseconds
+_WRITTEN = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?"  # dates of ISO 8601
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Features:
 class FeatureColumns:
     """Learns which columns are features and the categories of each; then encodes any table the same way.
 
-    Ordered categories are numbers, the position of each in the order.
+    Ordered categories are numbers, the position of each in the order; texts that are all dates of ISO 8601 are dates.
 
     Parameters
     ----------
@@ -93,6 +94,7 @@ class FeatureColumns:
     dated_: dict[str, bool] = field(default_factory=dict, init=False)  # whether what is no category held dates
     left_out_: dict[str, int] = field(default_factory=dict, init=False)  # with how many values each has
     ordered_: tuple[str, ...] = field(default=(), init=False)  # columns whose codes are numbers
+    written_: tuple[str, ...] = field(default=(), init=False)  # columns that held dates as texts
 
     @property
     def categorical(self) -> tuple[int, ...]:
@@ -108,7 +110,7 @@ class FeatureColumns:
     def fit(self, X: Table) -> FeatureColumns:
         """Learn names and categories from the training table."""
         self.categories_, self.offsets_, self.dated_, self.left_out_, self.names_ = {}, {}, {}, {}, ()
-        self.ordered_ = ()
+        self.ordered_, self.written_ = (), ()
         frame = _object_frame(X)
         self.is_sparse_ = bool(sparse.issparse(X))
         self.all_names_ = None if frame is None else tuple(map(str, frame.columns))
@@ -137,6 +139,9 @@ class FeatureColumns:
         return self
 
     def _learn_numbers(self, column: pd.Series, name: str) -> None:
+        if _is_written(column):
+            self.written_ += (name,)
+            column = written_dates(column)
         is_time = _is_time(column)
         if column.notna().any():
             self.dated_[name] = is_time
@@ -198,6 +203,8 @@ class FeatureColumns:
             refuse_other_kind(categories, column, codes >= 0)
             codes[codes < 0] = np.nan
             return codes
+        if name in self.written_ and _is_text(column):
+            column = written_dates(column)
         is_time = _is_time(column)
         if self.dated_.get(name, is_time) != is_time and column.notna().any():
             held = "numbers" if is_time else "dates"
@@ -279,6 +286,37 @@ def _object_frame(X: Table) -> pd.DataFrame | None:
     return None
 
 
+def written_dates(column: pd.Series) -> pd.Series:
+    """Texts of dates as dates, in UTC."""
+    texts = column.dropna()
+    other = texts[~texts.str.fullmatch(_WRITTEN).astype(bool)]
+    try:
+        if len(other):
+            raise ValueError(f"{other.iloc[0]!r} is no date")
+        return pd.to_datetime(column.astype(object), format="ISO8601", utc=True)
+    except ValueError as error:
+        raise ValueError(
+            f"Column {column.name!r} held dates at fit, written as 2024-12-31 or 2024-12-31 23:59; now it does not: "
+            f"{error}."
+        ) from None
+
+
+def _is_written(column: pd.Series) -> bool:
+    """Whether a column holds dates as texts, each of them; the first one tells of most columns that it does not."""
+    if not _is_text(column):
+        return False
+    texts = column.dropna()
+    if not all(len(part) and part.str.fullmatch(_WRITTEN).all() for part in (texts.iloc[:1], texts)):
+        return False
+    return bool(pd.to_datetime(texts.astype(object), format="ISO8601", utc=True, errors="coerce").notna().all())
+
+
+def _is_text(column: pd.Series) -> bool:
+    if column.dtype == object:
+        return _holds(column, (str,)) and bool(column.notna().any())
+    return isinstance(column.dtype, pd.StringDtype)
+
+
 def _is_ordered(column: pd.Series) -> bool:
     return isinstance(column.dtype, pd.CategoricalDtype) and bool(column.dtype.ordered)
 
@@ -288,8 +326,8 @@ def _is_categorical(column: pd.Series) -> bool:
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         return not dtype.ordered
-    if isinstance(dtype, pd.StringDtype):
-        return True
+    if _is_text(column):
+        return not _is_written(column)
     return pd.api.types.is_object_dtype(dtype) and not (_holds(column, _NUMBERS) or _is_time(column))
 
 

@@ -345,8 +345,8 @@ def _tell_of_unused(columns: FeatureColumns, X: Table) -> None:
         found = ", ".join(f"{name!r} ({n} values)" for name, n in unused.items())
         warnings.warn(
             f"Columns that are no features, for having more than max_categories={columns.max_categories} values: "
-            f"{found}. Put TargetStatistics before the model, name what they are (user=, item=), make numbers of "
-            f"texts, or leave them out (exclude=).",
+            f"{found}. Put TargetStatistics before the model, name what they are (user=, item=), make numbers or "
+            f"dates of texts, or leave them out (exclude=).",
             UnusedColumnsWarning,
             stacklevel=2,
         )

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtl_classic._core.keys import KeyCodes
-from mtl_classic.learners._columns import LARGEST, FeatureColumns, days
+from mtl_classic.learners._columns import LARGEST, FeatureColumns, days, written_dates
 
 __all__ = ["Encoders", "Row", "RowEncoder", "Source", "Sources", "as_number", "held", "is_missing"]
 
@@ -63,6 +63,7 @@ class RowEncoder:
     def __init__(self, columns: FeatureColumns, sources: Mapping[str, Source]) -> None:
         self.names = columns.names_ or ("constant",)
         self.categorical = columns.categorical
+        self.written = frozenset(columns.written_)
         offsets = np.array([columns.offsets_.get(name, 0.0) for name in self.names])
         named: list[tuple[int, str, KeyCodes | None, bool | None, Source, float]] = []
         moved: dict[int, list[tuple[int, int]]] = {}
@@ -91,6 +92,8 @@ class RowEncoder:
             out[to] = row.blocks[block][at] if offset is None else row.blocks[block][at] - offset
         for j, name, codes, dated, source, offset in self.named:
             value = row.get(name, source)
+            if isinstance(value, str) and name in self.written:
+                value = written_dates(pd.Series([value], name=name)).iloc[0]
             if codes is None:
                 out[j] = held(as_number(value, name, dated) - offset)
             else:
@@ -162,7 +165,7 @@ def _in_days(value: Any) -> float:
 
 
 def _are_alike(a: FeatureColumns, b: FeatureColumns) -> bool:
-    if any(getattr(a, name) != getattr(b, name) for name in ("names_", "offsets_", "dated_", "ordered_")):
+    if any(getattr(a, name) != getattr(b, name) for name in ("names_", "offsets_", "dated_", "ordered_", "written_")):
         return False
     if a.categories_.keys() != b.categories_.keys():
         return False

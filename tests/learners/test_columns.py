@@ -110,6 +110,37 @@ def test_ordered_categories_are_numbers_in_their_order_however_many() -> None:
     np.testing.assert_equal(columns.transform(as_texts).values[:, 0], np.float32([0, 299, np.nan, np.nan]))
 
 
+@pytest.mark.parametrize("dtype", [object, "string"])
+@pytest.mark.parametrize("texts", [
+    ["2024-01-01", None, "2024-01-02"], ["2024-01-01 12:00", "2024-01-02T06:00:00.5", "2024-02-29"],
+    ["2024-01-01T00:00:00Z", "2024-01-01T00:00:00+02:00", None],
+])  # fmt: skip
+def test_texts_of_dates_are_dates(texts: list[str | None], dtype: object) -> None:
+    frame = pd.DataFrame({"day": pd.Series(texts, dtype=dtype)})
+    dates = pd.DataFrame({"day": pd.to_datetime(frame["day"].astype(object), format="ISO8601", utc=True)})
+    columns = FeatureColumns().fit(frame)
+    assert columns.written_ == ("day",)
+    assert columns.categorical == ()
+    assert wide_columns(frame, [], 0) == {}
+    expected = FeatureColumns().fit(dates).transform(dates).values
+    assert np.nanmin(expected) > 19_000
+    for served in (frame, dates):
+        np.testing.assert_array_equal(columns.transform(served).values, expected)
+    missing = pd.DataFrame({"day": pd.Series([None], dtype=dtype)})
+    assert np.isnan(columns.transform(missing).values).all()
+    with pytest.raises(ValueError, match="'day' held dates at fit, written as 2024-12-31 .*: '31.12.2024' is no date"):
+        columns.transform(pd.DataFrame({"day": ["31.12.2024"]}))
+
+
+@pytest.mark.parametrize("texts", [
+    ["2024-01-01", "never"], ["2024-13-01", "2024-12-01"], ["20240101", "20240102"], ["01-02-2024", "02-02-2024"],
+])  # fmt: skip
+def test_other_texts_are_categories(texts: list[str]) -> None:
+    columns = FeatureColumns().fit(pd.DataFrame({"day": texts}))
+    assert columns.written_ == ()
+    assert columns.categorical == (0,)
+
+
 def test_dates_and_numbers_do_not_stand_for_each_other() -> None:
     dates = pd.to_datetime(["2024-01-01", None, "2024-03-01"])
     table = pd.DataFrame({"since": dates, "size": [1.0, 2.0, np.nan], "nothing": [None] * 3})

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from decimal import Decimal
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
@@ -38,7 +39,9 @@ from mtl_classic import (
     Task,
     TaskGraphModel,
     average_over_seeds,
+    load_model,
     make_funnel,
+    save_model,
 )
 from mtl_classic._core.exceptions import ConstantTaskWarning
 from mtl_classic.learners._flat_trees import FlatTrees, can_flatten
@@ -365,6 +368,28 @@ def test_dates_durations_and_flags_are_numbers() -> None:
         }  # fmt: skip
         arrays = plain | {name: plain[name].asm8 for name in ("since", "kept") if plain[name] is not None}
         assert all(compiled.predict_scores(same)["y"] == score for same in (row, plain, others, arrays))
+
+
+@pytest.mark.parametrize("learner", ["lightgbm", "linear"])
+def test_texts_of_dates_and_ordered_categories(learner: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    day, names = rng.integers(0, 400, 600), ["small", "medium", "large", "huge"]
+    size = pd.Categorical.from_codes(rng.integers(0, 3, 600), names, ordered=True)
+    dates = pd.Timestamp("2024-01-01") + pd.to_timedelta(day, unit="D")
+    X = pd.DataFrame({"day": dates.strftime("%Y-%m-%d").astype(object), "size": size})
+    X.loc[::7, "day"] = None
+    y = (day > 200) ^ (size.codes > 1) ^ (rng.random(600) < 0.1)
+    model = MultiTaskModel({"y": "binary"}, latent=None, learner=learner, random_state=0).fit(X, y.astype(float))
+    save_model(model, tmp_path / "model.zip")
+    told = X.head(40).assign(size=X["size"].head(40).astype(object))
+    told.loc[1, "size"] = "huge"
+    expected = model.predict_scores(told)["y"].to_numpy()
+    np.testing.assert_array_equal(load_model(tmp_path / "model.zip").predict_scores(told)["y"], expected)
+    compiled = model.compile_for_serving()
+    for row, score in zip(told.to_dict("records"), expected, strict=True):
+        assert compiled.predict_scores(row)["y"] == pytest.approx(score, rel=1e-9)
+    with pytest.raises(ValueError, match=r"'day' held dates at fit.*'31/12/2024' is no date"):
+        compiled.predict_scores({"day": "31/12/2024", "size": "small"})
 
 
 def test_epochs_decimals_and_dates_as_objects() -> None:
