@@ -305,7 +305,7 @@ def _is_written(column: pd.Series) -> bool:
     """Whether a column holds dates as texts, each of them; the first one tells of most columns that it does not."""
     if not _is_text(column):
         return False
-    texts = column.dropna()
+    texts = pd.Series(pd.unique(column.dropna()))
     if not all(len(part) and part.str.fullmatch(_WRITTEN).all() for part in (texts.iloc[:1], texts)):
         return False
     return bool(pd.to_datetime(texts.astype(object), format="ISO8601", utc=True, errors="coerce").notna().all())
