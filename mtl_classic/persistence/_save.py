@@ -18,7 +18,7 @@ from mtl_classic.persistence._encode import Encoder
 
 __all__ = ["FORMAT_VERSION", "GRAPH", "save_model"]
 
-FORMAT_VERSION = 2  # one more with each attribute that models now need, and files of before do not have
+FORMAT_VERSION = 3  # one more with each attribute that models now need, and files of before do not have
 GRAPH = "model.json"
 
 

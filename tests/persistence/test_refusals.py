@@ -58,8 +58,8 @@ def put(key: str, value: Any) -> Callable[[dict[str, Any], Members], None]:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (put("format_version", 3), "later version"),
-        (put("format_version", 1), r"format 1 by an earlier version .*; this one reads 2. Fit the model anew"),
+        (put("format_version", 4), "later version"),
+        (put("format_version", 1), r"format 1 by an earlier version .*; this one reads 3. Fit the model anew"),
         (put("format_version", "1"), "format version"),
         (put("format", "other"), "not that of a model"),
         (put("members", []), "which members"),
