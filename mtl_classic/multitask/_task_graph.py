@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.base import clone
 
 from mtl_classic._core.base import FitInput, MultiTaskEstimator, Scores, query_codes
-from mtl_classic._core.exceptions import ConstantTaskWarning
+from mtl_classic._core.exceptions import ConstantTaskWarning, UnusedColumnsWarning
 from mtl_classic._core.options import COUNT_OR_0, FOLDS, POSITIVE, TRUTH, Option
 from mtl_classic._core.random import root_seed, spawn_seed
 from mtl_classic._core.targets import decode_targets
@@ -278,7 +278,8 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
     def _out_of_fold(self, base: PerTaskModel, given: FitInput, labels: pd.DataFrame, plan: FoldPlan) -> OutOfFold:
         once = clone(base).set_params(refit=False)  # a second fit of each fold would cost as much again for no gain
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConstantTaskWarning)  # said by the fit on all rows, where it matters
+            for told in (ConstantTaskWarning, UnusedColumnsWarning):  # by the fit on all rows, where it matters
+                warnings.simplefilter("ignore", told)
             crossed = cross_fit(
                 once, given.X, labels, plan, sample_weight=given.weights, score=False, n_jobs=self.n_jobs
             )
@@ -332,11 +333,14 @@ class TaskGraphModel(TakesLearner, MultiTaskEstimator):
         if splits:
             folds = FoldPlan(splits, plan.n_rows, plan.temporal)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConstantTaskWarning)
+                for told in (ConstantTaskWarning, UnusedColumnsWarning):
+                    warnings.simplefilter("ignore", told)
                 fold = cross_fit(once, table, labels, folds, sample_weight=usable, score=False, n_jobs=self.n_jobs)
             rows = fold.fold >= 0
             crossed[rows] = read_scores(fold.predictions, (single,), self.classes_map_)[task.name][rows]
-        return model.fit(table, labels, sample_weight=usable, plan=plan), crossed
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnusedColumnsWarning)  # said by the base
+            return model.fit(table, labels, sample_weight=usable, plan=plan), crossed
 
     def _named(self, sources: Sequence[Edge], base: Scores, final: Scores) -> dict[str, Floats]:
         columns = source_columns(sources, self.tasks_, base, final, self.scale)

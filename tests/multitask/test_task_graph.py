@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mtl_classic import (
+    LightGBMLearner,
     MultiTaskModel,
     PerTaskModel,
     SharedTreesModel,
@@ -23,6 +24,7 @@ from mtl_classic import (
     TaskError,
     TaskGraphModel,
     Temporal,
+    UnusedColumnsWarning,
     evaluate,
     multitask_scorer,
     task_affinity,
@@ -388,3 +390,14 @@ def test_weights_without_a_scale_of_their_own(scale: float) -> None:
     plain = graph.fit(X, Y).predict_scores(X)
     light = clone(graph).fit(X, Y, sample_weight=np.full(300, scale)).predict_scores(X)
     np.testing.assert_allclose(light, plain, rtol=1e-4)
+
+
+@pytest.mark.parametrize("combiner", ["linear", "learner"])
+def test_columns_that_are_no_features_are_told_once(combiner: str) -> None:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"x": rng.random(600), "text": [f"about {k}" for k in range(600)]})
+    Y = pd.DataFrame({name: rng.random(600) < X["x"] for name in ("a", "b")})
+    model = TaskGraphModel(learner=LightGBMLearner(max_iter=3), combiner=combiner, random_state=0)
+    with pytest.warns(UnusedColumnsWarning) as told:
+        model.fit(X, Y)
+    assert ["(600 values)" in str(warning.message) for warning in told] == [True]
