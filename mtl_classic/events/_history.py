@@ -175,6 +175,7 @@ class HistoryFeatures(TransformerMixin, BaseEstimator):
         self._keyed(X.iloc[:1], self.log_)  # a missing key column is told now, not at night
         return self
 
+    @all_or_nothing
     def fit_transform(self, X: Any, y: Any = None, *, events: EventLog | None = None) -> Any:
         """Fit, and append the history to the same rows: each sees only what came before it."""
         return self.fit(X, y, events=events).transform(X)

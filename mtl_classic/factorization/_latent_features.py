@@ -285,8 +285,9 @@ class LatentFeatures(TransformerMixin, _BaseComposition):
     def _with_readers(self, change: Callable[[LatentMember], LatentMember]) -> Self:
         """Itself, its models of the log changed."""
         reads = self._read_log
-        self._members = {name: change(member) if reads[name] else member for name, member in self._members.items()}
-        self.models_ = {name: member.model_ for name, member in self._members.items()}
+        members = {name: change(member) if reads[name] else member for name, member in self._members.items()}
+        models = {name: member.model_ for name, member in members.items()}
+        self._members, self.models_ = members, models  # all or nothing
         return self
 
     @property

@@ -214,8 +214,10 @@ class Segments(TransformerMixin, BaseEstimator):
         self
         """
         check_is_fitted(self)
-        self.latent_ = copy(self.latent_).observe(events)
-        self.segments_ = self._segments_of_ids()
+        moved = copy(self)
+        moved.latent_ = copy(self.latent_).observe(events)
+        segments = moved._segments_of_ids()
+        self.latent_, self.segments_ = moved.latent_, segments  # all or nothing
         return self
 
     def _before(self, time: Any, log: EventLog | None) -> Self:

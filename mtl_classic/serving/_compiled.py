@@ -134,8 +134,8 @@ class CompiledModel:
             made_of = [own_step(step) for step in self._made_of]
             tell(made_of, events, y)
             steps, _ = _compile_steps(made_of)
-            self._made_of, self._steps = made_of, steps
-            self.as_of_ = next((step.as_of_ for step in made_of if hasattr(step, "as_of_")), None)
+            as_of = next((step.as_of_ for step in made_of if hasattr(step, "as_of_")), None)
+            self._made_of, self._steps, self.as_of_ = made_of, steps, as_of  # all or nothing
         return self
 
     def _named(self, scores: Scores) -> dict[str, float]:
