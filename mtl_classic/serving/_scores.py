@@ -121,7 +121,7 @@ def write_scores(
     X : table, path of a Parquet file or of a folder of them, list of paths, or iterable of tables
         Of an iterable the same tables must come again for a run to be continued.
     path : str or Path
-        The file to write; an existing one is replaced at the end.
+        The file to write; an existing one is replaced at the end, and a link goes on to lead there.
     keep : sequence of str, default=()
         Columns of X to write in front of the scores: user and item, say.
     space : {"entire", "conditional"}, default="entire"

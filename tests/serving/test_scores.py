@@ -183,6 +183,33 @@ def test_chunks_of_files_have_the_rows_that_are_asked_for(tmp_path: Path) -> Non
     pd.testing.assert_frame_equal(pd.concat(found), pd.concat(map(pd.read_parquet, paths)))
 
 
+def test_a_run_broken_off_while_the_parts_become_one_leaves_nothing_beside_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, path = candidates(500), tmp_path / "scores.parquet"
+    before = write_scores(Known(), rows[:300], path, chunk_size=100).read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "read_table", lambda _: os.kill(os.getpid(), signal.SIGINT))  # each part, once all are there
+        with pytest.raises(KeyboardInterrupt):
+            write_scores(Known(), rows, path, chunk_size=100)
+    assert sorted(os.listdir(tmp_path)) == [".scores.parquet.parts", "scores.parquet"]
+    assert path.read_bytes() == before
+    write_scores(Known(), rows, path, chunk_size=100)
+    assert (os.listdir(tmp_path), len(pd.read_parquet(path))) == (["scores.parquet"], 500)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and modes of POSIX")
+def test_a_link_goes_on_to_lead_to_the_file_and_the_file_keeps_its_mode(tmp_path: Path) -> None:
+    path, link = tmp_path / "today.parquet", tmp_path / "folder" / "latest.parquet"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    assert write_scores(Known(), candidates(50), link) == link
+    path.chmod(0o640)
+    write_scores(Known(), candidates(80), link)
+    assert (link.is_symlink(), len(pd.read_parquet(path)), path.stat().st_mode & 0o777) == (True, 80, 0o640)
+    assert (os.listdir(link.parent), sorted(os.listdir(tmp_path))) == ([link.name], ["folder", path.name])
+
+
 def test_long_ids_in_files_stay_what_they_are_beside_missing_ones(tmp_path: Path) -> None:
     ids = [2**60 + k for k in range(6)] + [None, 2**60 + 7, 5, None, None, None]
     rows = pd.DataFrame({"id": pd.array(ids, dtype="Int64"), "count": pd.array([*range(11), None], dtype="Int64")})
