@@ -7,6 +7,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import mtl_classic
@@ -18,6 +19,7 @@ from mtl_classic import (
     MultiTaskModel,
     Segments,
     make_funnel,
+    save_model,
 )
 
 PACKAGE = str(Path(mtl_classic.__file__).parent)
@@ -30,11 +32,11 @@ def fitted(model: Any) -> Any:
     return model.fit(SHOP.X, SHOP.Y, events=SHOP.events)
 
 
-def compiled() -> Any:
+def whole() -> Any:
     latent = LatentFeatures([("mf", FACTORS)], cv=2, random_state=0)
     learner = LightGBMLearner(max_iter=2)
     model = MultiTaskModel(SHOP.tasks, **SHOP.roles, latent=latent, learner=learner, random_state=0)
-    return fitted(model).compile_for_serving()
+    return fitted(model)
 
 
 def observe(model: Any) -> None:
@@ -51,7 +53,8 @@ MOMENTS: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
     "factors": (lambda: fitted(FACTORS), observe),
     "latent features": (lambda: fitted(LatentFeatures([("mf", FACTORS)], cv=2, random_state=0)), observe),
     "segments": (lambda: fitted(Segments(model=FACTORS, n_segments=3, random_state=0)), observe),
-    "compiled": (compiled, observe),
+    "model": (whole, observe),
+    "compiled": (lambda: whole().compile_for_serving(), observe),
 }
 
 
@@ -91,3 +94,22 @@ def test_what_is_interrupted_changes_nothing(name: str) -> None:
         now = vars(model)
         assert now.keys() == state.keys(), calls[-1]
         assert all(now[key] is value for key, value in state.items()), calls[-1]
+
+
+def test_what_is_asked_and_saved_while_a_model_observes_is_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, told = whole(), LatentFeatures.observe
+    before, asked = model.predict_scores(SHOP.X), []
+    save_model(model, tmp_path / "before.zip", include_events=True)
+
+    def observe_last(step: Any, events: Any) -> Any:
+        asked.append(model.predict_scores(SHOP.X))  # the history was told
+        save_model(model, tmp_path / "meanwhile.zip", include_events=True)
+        return told(step, events)
+
+    monkeypatch.setattr(LatentFeatures, "observe", observe_last)
+    observe(model)
+    pd.testing.assert_frame_equal(asked[0], before)
+    assert (tmp_path / "meanwhile.zip").read_bytes() == (tmp_path / "before.zip").read_bytes()
+    assert not model.predict_scores(SHOP.X).equals(before)

@@ -366,9 +366,9 @@ class MultiTaskModel(Tracked, TakesLearner, ServingMethods, MultiTaskEstimator):
         return model
 
     def _scores(self, X: Table, space: str) -> Scores:
-        for _, step in self.pipeline_.steps[:-1]:
+        *steps, (_, model) = self.pipeline_.steps  # once: another thread may be observing
+        for _, step in steps:
             X = step.transform(X)
-        model = self.pipeline_.steps[-1][1]
         scores: Scores = model._scores(model._start_predict(X), space)
         return scores
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any, Self
 
 import pandas as pd
@@ -44,8 +45,9 @@ class ServingMethods:
         history makes it as old as it is at night; factors have none, so that rows late in a day know of the events
         before them.
 
-        Another thread that predicts meanwhile may read the history of after and the factors of before: what serves
-        while it is told is a `CompiledModel`.
+        Scores that another thread asks for meanwhile, and files that it saves, are those of before or of after. (Where
+        `recommend` takes candidates of before, it may rank them as of after.) Steps taken from ``pipeline_`` stay as
+        they were.
 
         Parameters
         ----------
@@ -61,7 +63,9 @@ class ServingMethods:
         """
         check_is_fitted(self)
         with OBSERVING:
-            tell([step for _, step in self.pipeline_.steps], events, y)
+            steps = [(name, copy(step) if hasattr(step, "observe") else step) for name, step in self.pipeline_.steps]
+            tell([step for _, step in steps], events, y)
+            self.pipeline_ = Pipeline(steps)  # at once: another thread may be predicting or saving
         return self
 
     def top_k(

@@ -23,7 +23,9 @@ def own_step(step: Any) -> Any:
 
 
 def tell(steps: Iterable[Any], events: Any, y: Any) -> None:
-    """Let all steps observe, or none; labels are for history that is made of the fitted rows.
+    """Let the steps observe: copies, that take the place of the old ones when all of them have.
+
+    Labels are for history that is made of the fitted rows.
 
     Raises
     ------
@@ -40,17 +42,11 @@ def tell(steps: Iterable[Any], events: Any, y: Any) -> None:
     if y is not None and not of_rows:
         raise ValueError("y is for models whose history is made of the fitted rows; this one is told of events alone.")
     new = _new_to_factors(events, moved)
-    before = [dict(step.__dict__) for step in moved]
-    try:
-        for step in moved:
-            if step in of_rows:
-                step.observe(events, y)
-            else:
-                step.observe(events if isinstance(step, HistoryFeatures) else new)
-    except BaseException:  # told once more, a step that knows the events already would count them twice
-        for step, state in zip(moved, before, strict=True):
-            step.__dict__.update(state)
-        raise
+    for step in moved:
+        if step in of_rows:
+            step.observe(events, y)
+        else:
+            step.observe(events if isinstance(step, HistoryFeatures) else new)
 
 
 def _new_to_factors(events: Any, steps: Iterable[Any]) -> Any:
