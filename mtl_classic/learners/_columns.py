@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -16,8 +15,20 @@ from scipy import sparse
 
 from mtl_classic._core.keys import key_positions, refuse_other_kind
 from mtl_classic._core.validation import Table, n_rows
+from mtl_classic.learners._dates import (
+    calendar_part,
+    days,
+    from_texts,
+    holds,
+    is_date,
+    is_text,
+    is_time,
+    is_written,
+    parts_that_vary,
+    written_dates,
+)
 
-__all__ = ["MAX_CATEGORIES", "FeatureColumns", "Features", "days", "wide_columns", "written_dates"]
+__all__ = ["MAX_CATEGORIES", "FeatureColumns", "Features", "wide_columns"]
 
 LARGEST = np.float32(1e30)  # sums over rows stay finite
 BLOCK = 1024  # rows
@@ -25,13 +36,6 @@ MAX_CATEGORIES = 255
 NO_FEATURE = "holds no numbers, categories or dates; convert it, or name it in exclude="
 EXACT = float(2**24)  # whole numbers up to this are exact in single precision
 _NUMBERS = (int, float, np.number, np.bool_, Real, Decimal)
-_TIMES: tuple[tuple[Any, ...], ...] = ((dt.date, np.datetime64), (dt.timedelta, np.timedelta64), (pd.Period,))
-_BOUNDS = {  # within what nanoseconds can tell; years such as 9999 stand for "never" and are held there
-    "M": (np.datetime64("1678-01-01"), np.datetime64("2262-01-01")),
-    "m": (np.timedelta64(-106_000, "D"), np.timedelta64(106_000, "D")),
-}
-_DAY = 86_400_000_000_000  # nanoseconds
-_WRITTEN = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?"  # dates of ISO 8601
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ class FeatureColumns:
     """Learns which columns are features and the categories of each; then encodes any table the same way.
 
     Ordered categories are numbers, the position of each in the order; texts that are all dates of ISO 8601 are dates.
+    Dates are days from 1970 on, with columns ``name__hour``, ``name__day_of_week`` and ``name__day_of_year`` beside
+    them where these vary (in UTC, if the dates have a zone).
 
     Parameters
     ----------
@@ -95,6 +101,7 @@ class FeatureColumns:
     left_out_: dict[str, int] = field(default_factory=dict, init=False)  # with how many values each has
     ordered_: tuple[str, ...] = field(default=(), init=False)  # columns whose codes are numbers
     written_: tuple[str, ...] = field(default=(), init=False)  # columns that held dates as texts
+    calendar_: dict[str, tuple[str, str]] = field(default_factory=dict, init=False)  # feature -> its date and part
 
     @property
     def categorical(self) -> tuple[int, ...]:
@@ -110,7 +117,7 @@ class FeatureColumns:
     def fit(self, X: Table) -> FeatureColumns:
         """Learn names and categories from the training table."""
         self.categories_, self.offsets_, self.dated_, self.left_out_, self.names_ = {}, {}, {}, {}, ()
-        self.ordered_, self.written_ = (), ()
+        self.ordered_, self.written_, self.calendar_ = (), (), {}
         frame = _object_frame(X)
         self.is_sparse_ = bool(sparse.issparse(X))
         self.all_names_ = None if frame is None else tuple(map(str, frame.columns))
@@ -135,17 +142,21 @@ class FeatureColumns:
             else:
                 self._learn_numbers(column, str(name))
             names.append(str(name))
-        self.names_ = tuple(names)
+        taken = {str(name) for name in frame.columns}
+        self.calendar_ = {name: told for name, told in self.calendar_.items() if name not in taken}
+        self.names_ = (*names, *self.calendar_)
         return self
 
     def _learn_numbers(self, column: pd.Series, name: str) -> None:
-        if _is_written(column):
+        if is_written(column):
             self.written_ += (name,)
             column = written_dates(column)
-        is_time = _is_time(column)
+        timed = is_time(column)
         if column.notna().any():
-            self.dated_[name] = is_time
-        if column.dtype != np.float32 and not is_time:
+            self.dated_[name] = timed
+        if timed and is_date(column):
+            self.calendar_ |= {f"{name}__{part}": (name, part) for part in parts_that_vary(days(column))}
+        if column.dtype != np.float32 and not timed:
             self.offsets_ |= _offsets([name], _doubles(column, NO_FEATURE)[:, None])
 
     def transform(self, X: Table) -> Features:
@@ -154,7 +165,9 @@ class FeatureColumns:
         if frame is None:
             return Features(self._stored(X), self.names_, ())
         by_name = {str(name): name for name in frame.columns}
-        columns = [self._numbers(frame[by_name[name]], name) for name in self.names_]
+        columns = [self._numbers(frame[by_name[name]], name) for name in self.names_ if name not in self.calendar_]
+        dates = {name: self._days(frame[by_name[name]], name) for name, _ in self.calendar_.values()}
+        columns += [calendar_part(dates[name], part).astype(np.float32) for name, part in self.calendar_.values()]
         if not columns:  # nothing to learn from: a constant column keeps every learner working
             columns = [np.zeros(len(frame), np.float32)]
         values = np.empty((len(frame), len(columns)), dtype=np.float32)
@@ -190,11 +203,16 @@ class FeatureColumns:
             X = X.toarray()
         if not isinstance(X, pd.DataFrame):
             return pd.DataFrame(X, columns=list(self.all_names_))
-        by_name = set(self.names_) <= {str(name) for name in X.columns}
+        by_name = set(self.names_) - set(self.calendar_) <= {str(name) for name in X.columns}
         return X if by_name or X.shape[1] != len(self.all_names_) else X.set_axis(list(self.all_names_), axis=1)
 
     def _moved(self, X: Any) -> Any:
         return X - np.array([self.offsets_.get(name, 0.0) for name in self.names_]) if self.offsets_ else X
+
+    def _days(self, column: pd.Series, name: str) -> npt.NDArray[np.float64]:
+        """A column of dates in days, after `_numbers` has checked it."""
+        column = from_texts(column) if name in self.written_ else column
+        return days(column) if is_time(column) else np.full(len(column), np.nan)
 
     def _numbers(self, column: pd.Series, name: str) -> npt.NDArray[np.float32]:
         categories, offset = self.categories_.get(name), self.offsets_.get(name)
@@ -203,15 +221,15 @@ class FeatureColumns:
             refuse_other_kind(categories, column, codes >= 0)
             codes[codes < 0] = np.nan
             return codes
-        if name in self.written_ and _is_text(column):
-            column = written_dates(column)
-        is_time = _is_time(column)
-        if self.dated_.get(name, is_time) != is_time and column.notna().any():
-            held = "numbers" if is_time else "dates"
+        if name in self.written_:
+            column = from_texts(column)
+        timed = is_time(column)
+        if self.dated_.get(name, timed) != timed and column.notna().any():
+            held = "numbers" if timed else "dates"
             raise TypeError(f"Column {name!r} held {held} at fit; now it does not: it is of {column.dtype}.")
         if column.dtype == np.float32 and offset is None:
             return column.to_numpy()
-        if is_time:
+        if timed:
             return days(column).astype(np.float32)
         numbers = _doubles(column)
         return np.asarray(_to_float32(numbers if offset is None else numbers - offset))
@@ -248,24 +266,6 @@ def _doubles(column: pd.Series, wrong: str = "held numbers at fit; now it does n
     return np.asarray(numbers)
 
 
-def days(column: pd.Series) -> npt.NDArray[np.float64]:
-    """Dates, from 1970 on, and durations in days, NaN where missing."""
-    if column.dtype == object and _holds(column, _TIMES[1]):
-        column = pd.to_timedelta(column)
-    elif column.dtype == object and _holds(column, _TIMES[2]):
-        column = pd.to_datetime(column.map(pd.Period.to_timestamp, na_action="ignore"))
-    elif column.dtype == object:
-        column = pd.to_datetime(column, utc=True)
-    elif isinstance(column.dtype, pd.PeriodDtype):
-        column = column.dt.to_timestamp()
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
-        column = column.dt.tz_convert("UTC").dt.tz_localize(None)
-    values = column.to_numpy()
-    if np.datetime_data(values.dtype)[0] != "ns":
-        values = np.clip(values, *_BOUNDS[values.dtype.kind]).astype(f"{values.dtype.kind}8[ns]")
-    return np.where(np.isnat(values), np.nan, values.view(np.int64) / _DAY)
-
-
 def _to_float32(values: Any) -> Any:
     """Single precision; numbers beyond its range are held at `LARGEST`, because boosters refuse infinity."""
     if values.dtype == np.float32:
@@ -286,37 +286,6 @@ def _object_frame(X: Table) -> pd.DataFrame | None:
     return None
 
 
-def written_dates(column: pd.Series) -> pd.Series:
-    """Texts of dates as dates, in UTC."""
-    texts = column.dropna()
-    other = texts[~texts.str.fullmatch(_WRITTEN).astype(bool)]
-    try:
-        if len(other):
-            raise ValueError(f"{other.iloc[0]!r} is no date")
-        return pd.to_datetime(column.astype(object), format="ISO8601", utc=True)
-    except ValueError as error:
-        raise ValueError(
-            f"Column {column.name!r} held dates at fit, written as 2024-12-31 or 2024-12-31 23:59; now it does not: "
-            f"{error}."
-        ) from None
-
-
-def _is_written(column: pd.Series) -> bool:
-    """Whether a column holds dates as texts, each of them; the first one tells of most columns that it does not."""
-    if not _is_text(column):
-        return False
-    texts = pd.Series(pd.unique(column.dropna()))
-    if not all(len(part) and part.str.fullmatch(_WRITTEN).all() for part in (texts.iloc[:1], texts)):
-        return False
-    return bool(pd.to_datetime(texts.astype(object), format="ISO8601", utc=True, errors="coerce").notna().all())
-
-
-def _is_text(column: pd.Series) -> bool:
-    if column.dtype == object:
-        return _holds(column, (str,)) and bool(column.notna().any())
-    return isinstance(column.dtype, pd.StringDtype)
-
-
 def _is_ordered(column: pd.Series) -> bool:
     return isinstance(column.dtype, pd.CategoricalDtype) and bool(column.dtype.ordered)
 
@@ -326,21 +295,9 @@ def _is_categorical(column: pd.Series) -> bool:
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         return not dtype.ordered
-    if _is_text(column):
-        return not _is_written(column)
-    return pd.api.types.is_object_dtype(dtype) and not (_holds(column, _NUMBERS) or _is_time(column))
-
-
-def _is_time(column: pd.Series) -> bool:
-    """Whether a column holds dates, periods or durations, as objects too."""
-    if column.dtype == object:
-        return any(_holds(column, types) for types in _TIMES) and bool(column.notna().any())
-    return column.dtype.kind in "mM" or isinstance(column.dtype, pd.PeriodDtype)
-
-
-def _holds(column: pd.Series, types: tuple[Any, ...]) -> bool:
-    """Whether all values of a column of objects that are not missing are of some types."""
-    return all(isinstance(value, types) for value in column.dropna())
+    if is_text(column):
+        return not is_written(column)
+    return pd.api.types.is_object_dtype(dtype) and not (holds(column, _NUMBERS) or is_time(column))
 
 
 def _values(column: pd.Series) -> pd.Index:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from mtl_classic._core.keys import KeyCodes
-from mtl_classic.learners._columns import LARGEST, FeatureColumns, days, written_dates
+from mtl_classic.learners._columns import LARGEST, FeatureColumns
+from mtl_classic.learners._dates import calendar_part, days, written_dates
 
 __all__ = ["Encoders", "Row", "RowEncoder", "Source", "Sources", "as_number", "held", "is_missing"]
 
@@ -67,7 +68,13 @@ class RowEncoder:
         offsets = np.array([columns.offsets_.get(name, 0.0) for name in self.names])
         named: list[tuple[int, str, KeyCodes | None, bool | None, Source, float]] = []
         moved: dict[int, list[tuple[int, int]]] = {}
-        for j, name in enumerate(columns.names_):
+        places = {name: j for j, name in enumerate(columns.names_)}
+        self.calendar: dict[str, list[tuple[int, str]]] = {}
+        for told, (name, part) in columns.calendar_.items():
+            self.calendar.setdefault(name, []).append((places[told], part))
+        for name, j in places.items():
+            if name in columns.calendar_:
+                continue
             source, categories = sources.get(name), columns.categories_.get(name)
             if source is None or categories is not None:
                 codes = None if categories is None else KeyCodes(name, categories)
@@ -95,7 +102,10 @@ class RowEncoder:
             if isinstance(value, str) and name in self.written:
                 value = written_dates(pd.Series([value], name=name)).iloc[0]
             if codes is None:
-                out[j] = held(as_number(value, name, dated) - offset)
+                number = as_number(value, name, dated)
+                out[j] = held(number - offset)
+                for k, part in self.calendar.get(name, ()):
+                    out[k] = calendar_part(np.array([number]), part)[0]
             else:
                 code = codes.get(value)
                 out[j] = math.nan if code is None else code
@@ -165,7 +175,10 @@ def _in_days(value: Any) -> float:
 
 
 def _are_alike(a: FeatureColumns, b: FeatureColumns) -> bool:
-    if any(getattr(a, name) != getattr(b, name) for name in ("names_", "offsets_", "dated_", "ordered_", "written_")):
+    if any(
+        getattr(a, name) != getattr(b, name)
+        for name in ("names_", "offsets_", "dated_", "ordered_", "written_", "calendar_")
+    ):
         return False
     if a.categories_.keys() != b.categories_.keys():
         return False

@@ -52,7 +52,8 @@ def test_every_sort_of_column() -> None:
     columns = FeatureColumns(ids=["user"]).fit(FRAME)
     features = columns.transform(FRAME)
     assert features.values.dtype == np.float32
-    for j, name in enumerate(features.names):
+    assert features.names[: len(EXPECTED)] == tuple(EXPECTED)
+    for j, name in enumerate(EXPECTED):
         np.testing.assert_equal(features.values[:, j], np.float32(EXPECTED[name]), err_msg=name)
     assert [features.names[j] for j in features.categorical] == ["shop", "level", "user"]
 
@@ -110,6 +111,37 @@ def test_ordered_categories_are_numbers_in_their_order_however_many() -> None:
     np.testing.assert_equal(columns.transform(as_texts).values[:, 0], np.float32([0, 299, np.nan, np.nan]))
 
 
+@pytest.mark.parametrize("zone", [None, "Asia/Tokyo"])
+def test_dates_have_a_calendar_where_it_varies(zone: str | None) -> None:
+    stamps = pd.Series(pd.date_range("2019-12-30 23:59:59.9999", "2021-01-03", freq="7h", tz=zone))
+    stamps.iloc[3] = pd.NaT
+    frame = pd.DataFrame({
+        "at": stamps,
+        "day": stamps.dt.normalize().dt.tz_localize(None),
+        "week": pd.Timestamp("2024-01-01") + pd.to_timedelta(7 * (np.arange(len(stamps)) % 52), "D"),
+        "born": [dt.date(1950 + k % 70, 3, 1) for k in range(len(stamps))],
+        "took": pd.to_timedelta(np.arange(len(stamps)), "h"),
+    })  # fmt: skip
+    columns = FeatureColumns().fit(frame)
+    parts = {"at": {"hour", "day_of_week", "day_of_year"}, "day": {"day_of_week", "day_of_year"}, "week": set()}
+    parts |= {"born": {"day_of_week", "day_of_year"}, "took": set()}
+    assert set(columns.calendar_.values()) == {(name, part) for name, of in parts.items() for part in of}
+    features = columns.transform(frame)
+    in_utc = stamps if zone is None else stamps.dt.tz_convert("UTC")
+    values = dict(zip(features.names, features.values.T, strict=True))
+    for part in ("hour", "day_of_week", "day_of_year"):
+        expected = getattr(in_utc.dt, part).astype(np.float32)
+        np.testing.assert_array_equal(values[f"at__{part}"], expected)
+    day_of_year = pd.to_datetime(frame["born"]).dt.day_of_year
+    np.testing.assert_array_equal(values["born__day_of_year"], day_of_year.astype(np.float32))
+    later = columns.transform(frame.assign(at=pd.NaT))
+    assert np.isnan(later.values[:, [name.startswith("at") for name in later.names]]).all()
+
+    taken = FeatureColumns().fit(frame.assign(at__hour="mine"))  # a column of that name is the user's
+    assert taken.names_.count("at__hour") == 1
+    assert "at__hour" not in taken.calendar_
+
+
 @pytest.mark.parametrize("dtype", [object, "string"])
 @pytest.mark.parametrize("texts", [
     ["2024-01-01", None, "2024-01-02"], ["2024-01-01 12:00", "2024-01-02T06:00:00.5", "2024-02-29"],
@@ -123,7 +155,7 @@ def test_texts_of_dates_are_dates(texts: list[str | None], dtype: object) -> Non
     assert columns.categorical == ()
     assert wide_columns(frame, [], 0) == {}
     expected = FeatureColumns().fit(dates).transform(dates).values
-    assert np.nanmin(expected) > 19_000
+    assert np.nanmin(expected[:, 0]) > 19_000
     for served in (frame, dates):
         np.testing.assert_array_equal(columns.transform(served).values, expected)
     missing = pd.DataFrame({"day": pd.Series([None], dtype=dtype)})
@@ -161,7 +193,7 @@ def test_durations_and_periods_may_come_as_objects(values: list[object]) -> None
     typed = objects if isinstance(values[0], pd.Period) else objects.astype("timedelta64[s]")
     for columns in (FeatureColumns().fit(objects), FeatureColumns().fit(typed)):
         for table in (objects, typed):
-            np.testing.assert_equal(columns.transform(table).values, np.float32([[1], [np.nan], [1.5]]))
+            np.testing.assert_equal(columns.transform(table).values[:, 0], np.float32([1, np.nan, 1.5]))
 
 
 def test_roles_and_too_many_categories_are_left_out() -> None:
