@@ -155,8 +155,10 @@ def test_no_statistics_of_columns_that_have_them_or_are_left_out_by_name() -> No
         fitted = MultiTaskModel({"buy": "binary"}, structure=own).fit(X.rename(columns={"brand": name}), buy)
         assert fitted.pipeline_[-1].columns_.names_ == ("price", "day")
 
-    with pytest.raises(TypeError, match="max_categories must be"):
-        MultiTaskModel({"buy": "binary"}, structure=PerTaskModel({"buy": "binary"}, max_categories=None)).fit(X, buy)
+    for option in ("max_categories", "exclude"):
+        wrong = PerTaskModel({"buy": "binary"}).set_params(**{option: None})
+        with pytest.raises(TypeError, match=f"{option} must be"):
+            MultiTaskModel({"buy": "binary"}, structure=wrong).fit(X, buy)
 
 
 def test_columns_whose_names_are_numbers_become_statistics() -> None:
