@@ -18,7 +18,6 @@ from mtl_classic._core.validation import Table, n_rows
 from mtl_classic.learners._dates import (
     calendar_part,
     days,
-    from_texts,
     holds,
     is_date,
     is_text,
@@ -165,9 +164,8 @@ class FeatureColumns:
         if frame is None:
             return Features(self._stored(X), self.names_, ())
         by_name = {str(name): name for name in frame.columns}
-        columns = [self._numbers(frame[by_name[name]], name) for name in self.names_ if name not in self.calendar_]
-        dates = {name: self._days(frame[by_name[name]], name) for name, _ in self.calendar_.values()}
-        columns += [calendar_part(dates[name], part).astype(np.float32) for name, part in self.calendar_.values()]
+        own = {name: self._numbers(frame[by_name[name]], name) for name in self.names_ if name not in self.calendar_}
+        columns = [*own.values(), *(calendar_part(own[name], part) for name, part in self.calendar_.values())]
         if not columns:  # nothing to learn from: a constant column keeps every learner working
             columns = [np.zeros(len(frame), np.float32)]
         values = np.empty((len(frame), len(columns)), dtype=np.float32)
@@ -209,20 +207,16 @@ class FeatureColumns:
     def _moved(self, X: Any) -> Any:
         return X - np.array([self.offsets_.get(name, 0.0) for name in self.names_]) if self.offsets_ else X
 
-    def _days(self, column: pd.Series, name: str) -> npt.NDArray[np.float64]:
-        """A column of dates in days, after `_numbers` has checked it."""
-        column = from_texts(column) if name in self.written_ else column
-        return days(column) if is_time(column) else np.full(len(column), np.nan)
-
-    def _numbers(self, column: pd.Series, name: str) -> npt.NDArray[np.float32]:
+    def _numbers(self, column: pd.Series, name: str) -> npt.NDArray[np.floating[Any]]:
+        """A column as numbers in single precision; dates in double, for their calendar."""
         categories, offset = self.categories_.get(name), self.offsets_.get(name)
         if categories is not None:
             codes = _codes(column, categories).astype(np.float32)
             refuse_other_kind(categories, column, codes >= 0)
             codes[codes < 0] = np.nan
             return codes
-        if name in self.written_:
-            column = from_texts(column)
+        if name in self.written_ and is_text(column):
+            column = written_dates(column)
         timed = is_time(column)
         if self.dated_.get(name, timed) != timed and column.notna().any():
             held = "numbers" if timed else "dates"
@@ -230,7 +224,7 @@ class FeatureColumns:
         if column.dtype == np.float32 and offset is None:
             return column.to_numpy()
         if timed:
-            return days(column).astype(np.float32)
+            return days(column)
         numbers = _doubles(column)
         return np.asarray(_to_float32(numbers if offset is None else numbers - offset))
 

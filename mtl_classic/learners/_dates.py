@@ -12,7 +12,6 @@ import pandas as pd
 __all__ = [
     "calendar_part",
     "days",
-    "from_texts",
     "holds",
     "is_date",
     "is_text",
@@ -52,11 +51,6 @@ def days(column: pd.Series) -> npt.NDArray[np.float64]:
     if np.datetime_data(values.dtype)[0] != "ns":
         values = np.clip(values, *_BOUNDS[values.dtype.kind]).astype(f"{values.dtype.kind}8[ns]")
     return np.where(np.isnat(values), np.nan, values.view(np.int64) / _DAY)
-
-
-def from_texts(column: pd.Series) -> pd.Series:
-    """Dates, whether they are written out or not."""
-    return written_dates(column) if is_text(column) else column
 
 
 def written_dates(column: pd.Series) -> pd.Series:
@@ -108,7 +102,7 @@ def holds(column: pd.Series, types: tuple[Any, ...]) -> bool:
     return all(isinstance(value, types) for value in column.dropna())
 
 
-def calendar_part(days: Floats, part: str) -> Floats:
+def calendar_part(days: npt.NDArray[np.floating[Any]], part: str) -> Floats:
     """A part of dates that are days from 1970 on: hour 0 … 23, day of week 0 (Monday) … 6, day of year 1 … 366.
 
     NaN stays NaN.

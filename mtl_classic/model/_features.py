@@ -52,7 +52,7 @@ def statistics_keys(training: Training, aggregates: Any, structure: Any) -> list
 
 
 def history_steps(
-    training: Training, aggregates: Any, keys: list[str], cv: Any, on_conflict: str
+    training: Training, aggregates: Any, keys: list[Any], cv: Any, on_conflict: str
 ) -> list[tuple[str, Any]]:
     """The unfitted transformers that make the history, and statistics of the columns ``keys``, by name.
 
